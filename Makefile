@@ -1,0 +1,98 @@
+# Everything a developer or a build does with this repository is one of these targets.
+# Needed: make, and a python3 of 3.11 or newer that can make virtual environments.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SYNCED := .venv/.synced
+COMPILE = $(PYTHON) tools/bootstrap.py uv pip compile pyproject.toml --generate-hashes --universal \
+	--no-emit-index-url --python-version 3.11 -q --custom-compile-command "make lock" --no-annotate \
+	$(if $(UPGRADE),--upgrade)
+
+# The sample business is loaded unless SAMPLE says otherwise, here or in .env.
+define SAMPLE_BY_DEFAULT
+nl=$$(printf '\n_'); nl=$${nl%_}; \
+case "$$nl$$(cat .env 2>/dev/null)" in *"$${nl}SAMPLE="*) ;; *) export SAMPLE="$${SAMPLE-1}" ;; esac
+endef
+
+# T is a path under tests/ (with or without it, ::names and all) or an expression for pytest -k.
+define SELECT
+set --; case "$${T-}" in \
+	'') ;; \
+	tests/*) set -- $$T ;; \
+	*) path="tests/$${T%%::*}"; if [ -e "$$path" ]; then set -- "tests/$$T"; else set -- -k "$$T"; fi ;; \
+	esac
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run dev test test-slow lint format types imports deps sql lock lock-check check fuzz \
+	openapi migration clean
+
+help: ## this list
+	@$(PYTHON) tools/help.py $(MAKEFILE_LIST)
+
+setup: $(SYNCED) ## install everything into .venv; the other targets do it too
+
+$(SYNCED): requirements-dev.lock pyproject.toml tools/bootstrap.py
+	@command -v $(PYTHON) >/dev/null || { echo "setup: there is no $(PYTHON); Python 3.11 or newer is needed." >&2; \
+		echo "setup: on Debian and Ubuntu: apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) tools/bootstrap.py
+	@touch $@
+
+run: $(SYNCED) ## start PostgreSQL, migrate, load the sample business and serve; PORT=8000 SAMPLE=1
+	@$(SAMPLE_BY_DEFAULT); exec $(BIN)/tradepost serve
+
+dev: $(SYNCED) ## the same in one process that reloads when the code changes
+	@$(SAMPLE_BY_DEFAULT); exec $(BIN)/tradepost dev
+
+test: $(SYNCED) ## every everyday test with coverage; T=orders or T=tests/api runs only some, without
+	@$(SELECT); [ $$# -gt 0 ] || set -- --cov; \
+	exec $(BIN)/pytest -m "not slow" -n auto --maxprocesses 4 "$$@"
+
+test-slow: $(SYNCED) ## the tests that take longer (load, real processes, a browser); T= as above
+	@$(SELECT); exec $(BIN)/pytest -m slow "$$@"
+
+check: lint types imports deps lock-check sql test ## everything a change must pass
+
+lint: $(SYNCED) ## style and likely mistakes, in Python and YAML
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/yamllint --strict .
+
+format: $(SYNCED) ## rewrite what a program can put right
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+types: $(SYNCED) ## the types, strictly
+	@$(BIN)/mypy
+
+imports: $(SYNCED) ## which module may import which
+	@$(BIN)/lint-imports --no-logo
+
+deps: $(SYNCED) ## dependencies that are declared and unused, or used and undeclared
+	@$(BIN)/deptry .
+
+sql: $(SYNCED) ## migrations that would lock or break a running database
+	@$(BIN)/python tools/check_migrations.py
+
+lock: $(SYNCED) ## choose versions and write both lock files; UPGRADE=1 takes newer ones
+	@$(COMPILE) -o requirements.lock
+	@$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
+
+lock-check: $(SYNCED) ## the lock files fit pyproject.toml and each other
+	@$(BIN)/python tools/check_lock.py
+
+fuzz: $(SYNCED) ## requests made up from the OpenAPI document, against a service started for it; SECONDS=300
+	@$(BIN)/python tools/fuzz.py $(SECONDS)
+
+openapi: $(SYNCED) ## write docs/openapi.json
+	@mkdir -p docs
+	@$(BIN)/tradepost export-openapi > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+
+migration: $(SYNCED) ## an empty migration; M="what it does"
+	@[ -n "$${M-}" ] || { echo 'Say what it does: make migration M="add wish lists"' >&2; exit 2; }
+	@$(BIN)/alembic revision -m "$$M"
+
+clean: ## remove the environment and every cache; the development database in .data stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis \
+		build dist .coverage .coverage.*
+	@$(PYTHON) -c 'import pathlib, shutil; [shutil.rmtree(p) for p in [*pathlib.Path().rglob("__pycache__")]]'

@@ -1,0 +1,54 @@
+"""What the framework lets pass and the contract does not: unknown parameters, other media types."""
+
+from fastapi import Request, Response
+
+from service.edge.context import route_template
+from service.edge.openapi import Operation, acceptable
+from service.errors import FieldFault, ServiceError, Unprocessable
+
+
+class UnsupportedMediaType(ServiceError):
+    status, code, title = 415, "unsupported_media_type", "Unsupported media type"
+
+
+class NotAcceptable(ServiceError):
+    status, code, title = 406, "not_acceptable", "Not acceptable"
+
+
+async def honour_contract(request: Request) -> None:
+    """Refuse what the operation's documentation does not name."""
+    operation = request.app.state.parts.contract.operation(request.method, route_template(request.scope))
+    _known_parameters(request, operation)
+    _content_type(request, operation)
+    accept = request.headers.get("Accept", "*/*")
+    if operation.offers and not acceptable(accept, operation.offers):
+        raise NotAcceptable(f"This address can answer with {', '.join(sorted(operation.offers))}.")
+
+
+def _known_parameters(request: Request, operation: Operation) -> None:
+    unknown = sorted(set(request.query_params) - operation.parameters)
+    if unknown:
+        detail = "This parameter is not known here."
+        faults = tuple(FieldFault(f"?{name}", detail, "unknown_parameter") for name in unknown[:20])
+        raise Unprocessable("There are parameters that are not known here.", errors=faults)
+    repeated = sorted(name for name in request.query_params if len(request.query_params.getlist(name)) > 1)
+    if repeated:
+        detail = "This parameter may be given once."
+        raise Unprocessable(detail, errors=(FieldFault(f"?{repeated[0]}", detail, "repeated_parameter"),))
+
+
+def _content_type(request: Request, operation: Operation) -> None:
+    if not operation.accepts or not _has_body(request):
+        return
+    media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media not in operation.accepts:
+        raise UnsupportedMediaType(f"Send the body as {' or '.join(sorted(operation.accepts))}.")
+
+
+def _has_body(request: Request) -> bool:
+    return request.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in request.headers
+
+
+async def for_any_cache(response: Response) -> None:
+    """A public read: any cache may keep it, and must ask before it uses it."""
+    response.headers["Cache-Control"] = "no-cache"

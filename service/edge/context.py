@@ -1,0 +1,107 @@
+"""The outermost layer: request id, client, security headers, access log, metrics.
+
+Pure ASGI, as everything in the edge: Starlette's BaseHTTPMiddleware runs the application in another
+task, which loses context variables and leaks connections when a client leaves.
+"""
+
+import re
+import time
+import uuid
+from typing import Final
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.edge.problems import REQUEST_ID
+from service.observability import metrics
+
+log = structlog.get_logger("access")
+
+WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9_-]{8,128}")
+#: Neither logged nor counted: probes would drown what people do.
+PROBES: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
+UNMATCHED: Final = "unmatched"
+API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
+
+
+def route_template(scope: Scope) -> str:
+    """The route as declared, with its prefix: FastAPI's `scope["route"].path` lacks it since 0.137."""
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    found = context or scope.get("route")
+    return getattr(found, "path_format", None) or UNMATCHED
+
+
+class RequestContext:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        inner = _normalised(scope)
+        request_id = inner["state"][REQUEST_ID]
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started, status = time.perf_counter(), 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _complete(MutableHeaders(scope=message), request_id)
+            elif scope["method"] == "HEAD":
+                message = {**message, "body": b""}
+            await send(message)
+
+        try:
+            await self.app(inner, receive, send_with_headers)
+        finally:
+            if inner["path"] not in PROBES:
+                _account(scope, route_template(inner), status, time.perf_counter() - started)
+
+
+def _normalised(scope: Scope) -> Scope:
+    """The scope as the application sees it; the server's own stays as it is, for it answers HEAD by it.
+
+    One trailing slash is dropped, so that both forms answer directly; HEAD is a GET whose body is
+    left out on the way back (RFC 9110, section 9.3.2).
+    """
+    inner = {**scope, "state": {**scope.get("state", {}), REQUEST_ID: _request_id(scope)}}
+    path = scope["path"]
+    if len(path) > 1 and path.endswith("/"):
+        inner["path"] = path[:-1]
+        inner["raw_path"] = scope.get("raw_path", b"").removesuffix(b"/")
+    if scope["method"] == "HEAD":
+        inner["method"] = "GET"
+    return inner
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and WELL_FORMED.fullmatch(value):
+            return bytes(value).decode()
+    return uuid.uuid4().hex
+
+
+def _complete(headers: MutableHeaders, request_id: str) -> None:
+    headers["X-Request-ID"] = request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers.setdefault("Content-Security-Policy", API_POLICY)
+    # What says nothing else may hold a person's data or a token.
+    headers.setdefault("Cache-Control", "private, no-store")
+
+
+def _account(scope: Scope, template: str, status: int, seconds: float) -> None:
+    metrics.request_answered(scope["method"], template, status, seconds)
+    client = scope.get("client")
+    log.info(
+        "request.answered",
+        method=scope["method"],
+        route=template,
+        status=status,
+        duration_ms=round(seconds * 1000, 2),
+        client=client[0] if client else None,
+    )

@@ -1,0 +1,42 @@
+"""The last resort: an exception nobody expected is a 500 that tells nothing, and a whole log line."""
+
+import asyncio
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.edge.problems import response
+
+log = structlog.get_logger(__name__)
+
+
+class Faults:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched_send)
+        except asyncio.CancelledError:
+            # The server's graceful time-out is over: the client is told to come again, elsewhere.
+            log.warning("request.cut_short")
+            if started:
+                raise
+            headers = {"Retry-After": "1", "Connection": "close"}
+            refusal = response(scope, 503, detail="The service is shutting down. Try again.", headers=headers)
+            await refusal(scope, receive, send)
+        except Exception:
+            log.exception("request.failed")
+            if started:
+                raise
+            await response(scope, 500)(scope, receive, send)

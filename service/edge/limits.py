@@ -1,0 +1,66 @@
+"""What a process takes on: bodies up to a size, requests up to its capacity."""
+
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.edge.context import PROBES
+from service.edge.problems import response
+
+#: Requests in flight for each database connection. A request that waits behind sixteen others for
+#: a connection would be answered too late to be of use; it is better sent elsewhere at once.
+REQUESTS_PER_CONNECTION: Final = 16
+
+
+class BodyLimit:
+    """413 for a body over `limit` bytes, by its Content-Length or as soon as it has grown past it."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app, self.limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        detail = f"The body is larger than the {self.limit} bytes that are accepted."
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdigit() and int(declared) > self.limit:
+            # The rest of the body is not read, so the connection cannot serve another request.
+            refusal = response(scope, 413, detail=detail, headers={"Connection": "close"})
+            await refusal(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted_receive() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.limit:
+                raise HTTPException(413, detail, {"Connection": "close"})
+            return message
+
+        await self.app(scope, counted_receive, send)
+
+
+class Shedding:
+    """503 at once for what comes over the capacity: a queue that only grows serves nobody."""
+
+    def __init__(self, app: ASGIApp, connections: int) -> None:
+        self.app, self.capacity, self.running = app, connections * REQUESTS_PER_CONNECTION, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in PROBES:
+            await self.app(scope, receive, send)
+            return
+        if self.running >= self.capacity:
+            detail = "The service is over its capacity. Try again shortly."
+            refusal = response(scope, 503, code="overloaded", detail=detail, headers={"Retry-After": "1"})
+            await refusal(scope, receive, send)
+            return
+        self.running += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.running -= 1

@@ -1,0 +1,216 @@
+"""The OpenAPI document, and the contract that is read back from it.
+
+What every operation has in common (request ids, the problems that anything can answer) is added
+here once; routers declare only what is their own, by `problems()`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from service import __version__
+from service.edge.problems import MEDIA_TYPE, OAUTH_PATHS
+
+DESCRIPTION: Final = """The backend of a shop: accounts, catalogue, orders and posts.
+
+Errors are problem details (RFC 9457) whose `code` is a stable word. Lists answer with an array and
+a `Link` header that leads to the next page (RFC 8288). Money is a string with two decimals."""
+
+TAGS: Final = [
+    {"name": "auth", "description": "Signing in (OAuth 2.0)."},
+    {"name": "users", "description": "Registration and one's own profile."},
+    {"name": "admin", "description": "What only administrators may do with accounts."},
+    {"name": "items", "description": "The catalogue and its stock."},
+    {"name": "orders", "description": "Placing orders and following them."},
+    {"name": "posts", "description": "Shop news and customers' posts."},
+    {"name": "notifications", "description": "What a person has been told."},
+    {"name": "dashboard", "description": "Everything about one customer at a glance."},
+    {"name": "weather", "description": "Delivery weather at a destination."},
+    {"name": "operations", "description": "What machines and operators ask."},
+]
+
+WHAT: Final = {
+    400: "The request cannot be read.",
+    401: "No access token, or one that is no longer good.",
+    403: "Signed in, but not allowed.",
+    404: "There is no such resource, or it is not yours.",
+    406: "None of the accepted media types can be answered.",
+    409: "The current state does not allow it; `code` says why.",
+    413: "The body is too large.",
+    415: "The body's media type is not accepted.",
+    422: "The input is invalid; `errors` names each field.",
+    500: "An error inside the service.",
+    503: "Overloaded, or something the service needs does not answer; try again.",
+}
+
+PROBLEM_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "title": "Problem",
+    "description": "RFC 9457 problem details.",
+    "required": ["type", "title", "status", "detail", "instance", "code"],
+    "properties": {
+        "type": {"type": "string", "examples": ["urn:tradepost:problem:not_found"]},
+        "title": {"type": "string", "examples": ["Not found"]},
+        "status": {"type": "integer", "examples": [404]},
+        "detail": {"type": "string", "examples": ["There is no such item."]},
+        "instance": {"type": "string", "description": "The request id.", "examples": ["5f0c9a6f4be24b0d"]},
+        "code": {"type": "string", "description": "A stable word.", "examples": ["not_found"]},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "detail", "code"],
+                "properties": {
+                    "pointer": {
+                        "type": "string",
+                        "description": "A JSON pointer into the body; `?name` and `{name}` are parameters.",
+                        "examples": ["/lines/0/quantity"],
+                    },
+                    "detail": {"type": "string"},
+                    "code": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+OAUTH_ERROR_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "title": "OAuthError",
+    "description": "RFC 6749, section 5.2.",
+    "required": ["error"],
+    "properties": {
+        "error": {"type": "string", "examples": ["invalid_grant"]},
+        "error_description": {"type": "string"},
+    },
+}
+REQUEST_ID_HEADER: Final = {"description": "The request's id.", "schema": {"type": "string"}}
+RETRY_AFTER_HEADER: Final = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+CHALLENGE_HEADER: Final = {"description": "RFC 6750, section 3.", "schema": {"type": "string"}}
+HEADERS_OF: Final = {
+    401: {"WWW-Authenticate": CHALLENGE_HEADER},
+    503: {"Retry-After": RETRY_AFTER_HEADER},
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer these errors, beside those that every route may."""
+    return {status: {"description": WHAT[status]} for status in statuses}
+
+
+def operation_id(route: APIRoute) -> str:
+    """`create_order` is `createOrder`: generated clients name their methods by it, so it never changes."""
+    first, *rest = route.name.split("_")
+    return first + "".join(word.title() for word in rest)
+
+
+def build(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title="Tradepost",
+        version=__version__,
+        description=DESCRIPTION,
+        routes=app.routes,
+        tags=TAGS,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    schemas = document["components"]["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas |= {"Problem": PROBLEM_SCHEMA, "OAuthError": OAUTH_ERROR_SCHEMA}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _complete(path, operation)
+    return document
+
+
+def _complete(path: str, operation: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    # FastAPI documents a 422 of its own form; ours comes back below where it can happen.
+    responses.pop("422", None) if "content" in responses.get("422", {}) else None
+    for status in sorted(_common(path, operation)):
+        responses.setdefault(str(status), {"description": WHAT[status]})
+    schema = "OAuthError" if path in OAUTH_PATHS else "Problem"
+    media_type = "application/json" if path in OAUTH_PATHS else MEDIA_TYPE
+    for status, answer in responses.items():
+        answer.setdefault("headers", {})["X-Request-ID"] = REQUEST_ID_HEADER
+        if int(status) >= 400:
+            answer["headers"] |= HEADERS_OF.get(int(status), {})
+            answer.setdefault("content", {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}})
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _common(path: str, operation: dict[str, Any]) -> set[int]:
+    statuses = {500, 503}
+    if not path.startswith("/api/"):
+        return statuses
+    statuses |= {406}
+    if path not in OAUTH_PATHS:
+        # A bad token is refused everywhere, and so is an unknown parameter.
+        statuses |= {401, 422}
+    if "requestBody" in operation:
+        statuses |= {400, 413, 415}
+    return statuses
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What one operation accepts and offers, as its documentation says."""
+
+    parameters: frozenset[str]
+    accepts: frozenset[str]
+    offers: frozenset[str]
+
+
+class Contract:
+    """The operations by method and path template, read from the document at first use."""
+
+    def __init__(self, openapi: Callable[[], dict[str, Any]]) -> None:
+        self._openapi = openapi
+        self._operations: dict[tuple[str, str], Operation] | None = None
+
+    def operation(self, method: str, template: str) -> Operation:
+        if self._operations is None:
+            self._operations = {
+                (verb.upper(), path): _operation(operation)
+                for path, operations in self._openapi()["paths"].items()
+                for verb, operation in operations.items()
+            }
+        return self._operations[method, template]
+
+
+def _operation(operation: dict[str, Any]) -> Operation:
+    return Operation(
+        frozenset(p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"),
+        frozenset(operation.get("requestBody", {}).get("content", ())),
+        frozenset(media for answer in operation["responses"].values() for media in answer.get("content", ())),
+    )
+
+
+def acceptable(accept: str, offers: frozenset[str]) -> bool:
+    """Whether an Accept header (RFC 9110, section 12.5.1) admits anything that is offered."""
+    for choice in accept.split(","):
+        media, _, parameters = choice.partition(";")
+        media = media.strip().lower()
+        if "q=0" in parameters.replace(" ", "").split(";") or parameters.strip().startswith("q=0.000"):
+            continue
+        family, _, kind = media.partition("/")
+        if media in ("*/*", "*") or media in offers:
+            return True
+        if kind == "*" and any(offer.startswith(family + "/") for offer in offers):
+            return True
+    return False
+
+
+def install(app: FastAPI) -> Contract:
+    """Give the application this document; returns the contract read from it."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = build(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return Contract(openapi)

@@ -1,0 +1,158 @@
+"""Problem details (RFC 9457) for every error, whoever raises it; OAuth's form where RFC 6749 asks for it."""
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from service.errors import FieldFault, ServiceError
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+REQUEST_ID: Final = "request_id"
+#: Errors of these have the form of RFC 6749, section 5.2.
+OAUTH_PATHS: Final = ("/api/v1/auth/token", "/api/v1/auth/revoke")
+#: What the framework's own refusals are called; each status has exactly one.
+CODES: Final = {
+    400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    422: "invalid_input",
+    429: "too_many_requests",
+    500: "internal_error",
+    503: "unavailable",
+}
+#: How a refusal is called on the OAuth endpoints, where its own code is not one of RFC 6749's.
+OAUTH_CODES: Final = {429: "slow_down", 500: "server_error", 503: "temporarily_unavailable"}
+RFC6749_CODES: Final = frozenset(
+    {"invalid_grant", "unsupported_grant_type", "invalid_scope", "invalid_client"}
+)
+DETAILS: Final = {
+    404: "There is nothing at this address.",
+    405: "This address does not know that method; Allow lists those that it knows.",
+    500: "Something went wrong here. The request id in `instance` helps us to find out what.",
+}
+
+
+def response(
+    scope: Scope,
+    status: int,
+    *,
+    code: str | None = None,
+    title: str | None = None,
+    detail: str = "",
+    errors: Sequence[FieldFault] = (),
+    headers: dict[str, str] | None = None,
+    extra: dict[str, Any] | None = None,
+) -> Response:
+    """The answer for one error. Safe to call anywhere in the edge, whatever has happened so far."""
+    code = code or CODES.get(status, "error")
+    if scope["path"].rstrip("/") in OAUTH_PATHS:
+        return _oauth(status, code, detail, errors, headers)
+    document: dict[str, Any] = {
+        "type": f"urn:tradepost:problem:{code}",
+        "title": title or HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail or DETAILS.get(status, HTTPStatus(status).description or HTTPStatus(status).phrase),
+        "instance": scope.get("state", {}).get(REQUEST_ID, ""),
+        "code": code,
+    }
+    if errors:
+        document["errors"] = [
+            {"pointer": fault.pointer, "detail": fault.detail, "code": fault.code} for fault in errors
+        ]
+    document.update(extra or {})
+    return Response(json.dumps(document), status, headers, MEDIA_TYPE)
+
+
+def _oauth(
+    status: int, code: str, detail: str, errors: Sequence[FieldFault], headers: dict[str, str] | None
+) -> Response:
+    error = code if code in RFC6749_CODES else OAUTH_CODES.get(status, "invalid_request")
+    described = detail or "; ".join(f"{fault.pointer.lstrip('/')}: {fault.detail}" for fault in errors)
+    # RFC 6749 knows a bad request where ours knows invalid input.
+    status = 400 if status == 422 else status
+    document = {"error": error, "error_description": described.replace('"', "'").replace("\\", "/")}
+    return Response(json.dumps(document), status, headers, "application/json")
+
+
+async def on_service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)  # noqa: S101 - the handler is registered for it alone
+    return response(
+        request.scope,
+        error.status,
+        code=error.code,
+        title=error.title,
+        detail=error.detail,
+        errors=error.errors,
+        headers=error.headers,
+        extra=error.extra,
+    )
+
+
+async def on_invalid(request: Request, error: Exception) -> Response:
+    """Name each faulty field, and never show what was submitted: it may be a password."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    raw = error.errors()
+    if any(fault["type"] == "json_invalid" for fault in raw):
+        broken = FieldFault("", "The body is not valid JSON.", "malformed_json")
+        return response(request.scope, 400, code=broken.code, detail=broken.detail, errors=(broken,))
+    faults = tuple(FieldFault(_pointer(fault["loc"]), _message(fault), str(fault["type"])) for fault in raw)
+    detail = "; ".join(f"{fault.pointer or 'body'}: {fault.detail}" for fault in faults[:3])
+    return response(request.scope, 422, title="Invalid input", detail=detail, errors=faults)
+
+
+def _pointer(location: Sequence[int | str]) -> str:
+    place, *rest = (str(part) for part in location)
+    if place == "body":
+        return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in rest)
+    name = rest[0] if rest else place
+    return {"path": f"{{{name}}}", "query": f"?{name}"}.get(place, name)
+
+
+def _message(fault: dict[str, Any]) -> str:
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    # The e-mail library quotes characters of the address after the colon.
+    return message.partition(":")[0] if message.startswith("value is not a valid email") else message
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(allowed(request.app, request.scope["path"])))
+    phrase = HTTPStatus(error.status_code).phrase
+    detail = "" if error.detail == phrase else str(error.detail)
+    return response(request.scope, error.status_code, detail=detail, headers=headers)
+
+
+def allowed(app: FastAPI, path: str) -> set[str]:
+    """Every method that the address knows; the framework's own `Allow` names the first match's only."""
+    template, methods = None, set[str]()
+    for context in iter_route_contexts(app.routes):
+        regex = getattr(context, "path_regex", None)
+        if regex is None or not context.methods or not regex.match(path):
+            continue
+        template = template or context.path_format
+        if context.path_format == template:
+            methods |= context.methods
+    return methods | ({"HEAD"} if "GET" in methods else set())
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(ServiceError, on_service_error)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http_exception)

@@ -1,0 +1,151 @@
+"""The tree of service errors: a refusal's status and stable code stand on its class.
+
+Services raise these and know no web framework; the edge renders them as RFC 9457 problems.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFault:
+    """One fault of one input field.
+
+    `pointer` is an RFC 6901 JSON pointer into the body (`/lines/0/quantity`), or the name of
+    a parameter (`?limit`, `{item_id}`). `code` is a stable word for programs.
+    """
+
+    pointer: str
+    detail: str
+    code: str = "invalid"
+
+
+class ServiceError(Exception):
+    """A request that is refused, with the answer that the client gets.
+
+    Subclasses must name `status`, `code` and `title`: there is no default, so that nothing
+    becomes a 500 by being forgotten. `extra` holds members that the problem carries beside the
+    standard ones; `headers` go out with the answer. Never put a secret or the submitted value
+    into any of them.
+    """
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    title: ClassVar[str]
+    #: Whether what was written before the refusal is kept: a mark that must outlive it.
+    commit: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: tuple[FieldFault, ...] = (),
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+        self.headers = dict(headers or {})
+        self.extra = dict(extra or {})
+
+
+class BadRequest(ServiceError):
+    status, code, title = 400, "bad_request", "Bad request"
+
+
+class Unauthenticated(ServiceError):
+    """No token where one is needed, or a bad one (RFC 6750, section 3)."""
+
+    status, code, title = 401, "unauthenticated", "Authentication required"
+
+    def __init__(self, detail: str = "Sign in and send the access token as a Bearer token.") -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class InvalidToken(Unauthenticated):
+    """A token was sent and is not good: expired, forged, or its session has ended."""
+
+    code, title = "invalid_token", "Invalid access token"
+
+    def __init__(self) -> None:
+        super().__init__("The access token is expired, malformed or no longer valid. Sign in again.")
+        self.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+
+
+class Forbidden(ServiceError):
+    status, code, title = 403, "forbidden", "Not allowed"
+
+
+class NotFound(ServiceError):
+    status, code, title = 404, "not_found", "Not found"
+
+
+class Conflict(ServiceError):
+    status, code, title = 409, "conflict", "Conflict with the current state"
+
+
+class EmailTaken(Conflict):
+    code, title = "email_taken", "E-mail address already registered"
+
+
+class SkuTaken(Conflict):
+    code, title = "sku_taken", "SKU already in use"
+
+
+class OutOfStock(Conflict):
+    code, title = "out_of_stock", "Not enough stock"
+
+
+class PriceChanged(Conflict):
+    code, title = "price_changed", "The price has changed"
+
+
+class AddressRequired(Conflict):
+    code, title = "address_required", "A shipping address is required"
+
+
+class IllegalMove(Conflict):
+    code, title = "illegal_move", "The order's state does not allow this"
+
+
+class LastAdministrator(Conflict):
+    code, title = "last_administrator", "The last administrator cannot be lost"
+
+
+class TooManyUnpaid(Conflict):
+    code, title = "too_many_unpaid", "Too many unpaid orders"
+
+
+class Unprocessable(ServiceError):
+    """Well-formed input that breaks a rule; `errors` names each field."""
+
+    status, code, title = 422, "invalid_input", "Invalid input"
+
+
+class Unavailable(ServiceError):
+    """Something this service depends on does not answer; try again after `Retry-After` seconds."""
+
+    status, code, title = 503, "unavailable", "Temporarily unavailable"
+
+    def __init__(self, detail: str, *, retry_after: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class Overloaded(Unavailable):
+    code, title = "overloaded", "Over capacity"
+
+
+class OutcomeUnknown(Unavailable):
+    """The connection was lost during COMMIT: the change may or may not have been made."""
+
+    code, title = "outcome_unknown", "The outcome is unknown"
+
+
+class ConfigError(Exception):
+    """Settings are missing or bad. Each fault is one line that names its setting, never a value."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults

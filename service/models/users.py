@@ -1,0 +1,40 @@
+"""Accounts and their one address."""
+
+from sqlalchemy import Boolean, ForeignKey, Index, false, func, text, true
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.models.base import Base, CreatedAt, Id, Ref, Str, Version
+
+
+class User(Base):
+    __tablename__ = "users"
+    __table_args__ = (
+        # Unique regardless of case; the address is kept as its owner wrote it.
+        Index("uq_users_email_lower", func.lower(text("email")), unique=True),
+        # Few rows: what keeps the last administrator locks them all, in order.
+        Index("ix_users_administrators", "id", postgresql_where=text("is_admin AND is_active")),
+    )
+
+    id: Mapped[Id]
+    email: Mapped[Str]
+    full_name: Mapped[Str]
+    password_hash: Mapped[Str]
+    is_active: Mapped[bool] = mapped_column(Boolean, server_default=true())
+    is_admin: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    email_verified: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    version: Mapped[Version]
+    created_at: Mapped[CreatedAt]
+
+
+class Address(Base):
+    """At most one a user: the user is the key."""
+
+    __tablename__ = "addresses"
+
+    user_id: Mapped[Ref] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[Str | None]
+    street: Mapped[Str]
+    city: Mapped[Str]
+    region: Mapped[Str | None]
+    postal_code: Mapped[Str | None]
+    country: Mapped[Str]

@@ -1,0 +1,97 @@
+"""One JSON object a line on stdout, from every logger of the process, tracebacks included.
+
+structlog's and foreign records go through one formatter, so that Gunicorn's, Uvicorn's and
+SQLAlchemy's lines carry the request's fields like our own.
+"""
+
+import logging
+import logging.config
+import sys
+from typing import Any
+
+import structlog
+from opentelemetry import trace
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+#: These copy handlers or stop propagating by themselves (Gunicorn's worker class does), so each is
+#: given the handler by name. Their access logs are silent: the edge writes ours.
+SERVER_LOGGERS = ("gunicorn.error", "uvicorn.error", "uvicorn")
+SILENT_LOGGERS = ("gunicorn.access", "uvicorn.access")
+
+
+def bind(**values: Any) -> None:
+    """Put fields on every further line of this task."""
+    structlog.contextvars.bind_contextvars(**values)
+
+
+def add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = trace.format_trace_id(context.trace_id)
+        event["span_id"] = trace.format_span_id(context.span_id)
+    return event
+
+
+def _processors(log_format: str) -> tuple[list[Processor], list[Processor]]:
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        add_trace,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+    ]
+    if log_format == "console":
+        return shared, [structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stdout.isatty())]
+    # Locals of a traceback may hold passwords and tokens: the text of the stack only.
+    return shared, [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=False)]
+
+
+def log_config(level: str, log_format: str) -> dict[str, Any]:
+    """A `logging.config.dictConfig` document; Gunicorn takes it as `logconfig_dict`."""
+    shared, final = _processors(log_format)
+    silent = {"handlers": [], "level": "CRITICAL", "propagate": False}
+    loud = {"handlers": ["stdout"], "level": level, "propagate": False}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "structured": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": shared,
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+            }
+        },
+        "handlers": {
+            "stdout": {
+                "class": "logging.StreamHandler",
+                "stream": "ext://sys.stdout",
+                "formatter": "structured",
+            }
+        },
+        "root": {"handlers": ["stdout"], "level": level},
+        "loggers": {
+            **dict.fromkeys(SERVER_LOGGERS, loud),
+            **dict.fromkeys(SILENT_LOGGERS, silent),
+            # A line for each HTTP call would double the log; calls are counted and traced instead.
+            "httpx2": {"level": "WARNING"},
+            "httpcore2": {"level": "WARNING"},
+        },
+    }
+
+
+def configure(level: str, log_format: str) -> None:
+    """Set up logging for this process. Safe to call again."""
+    shared, _ = _processors(log_format)
+    logging.config.dictConfig(log_config(level, log_format))
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )

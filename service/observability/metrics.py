@@ -1,0 +1,43 @@
+"""Prometheus metrics. Labels are bounded: a route's template, never a path, a user or an id."""
+
+import os
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, multiprocess, start_http_server
+
+MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
+
+REQUESTS = Counter("http_requests_total", "HTTP requests answered.", ["method", "route", "status"])
+DURATION = Histogram(
+    "http_request_duration_seconds",
+    "From the request's first byte to the answer's last, in seconds.",
+    ["method", "route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+#: Methods are a client's words: unknown ones share a label value.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def request_answered(method: str, route: str, status: int, seconds: float) -> None:
+    method = method if method in METHODS else "OTHER"
+    REQUESTS.labels(method, route, str(status)).inc()
+    DURATION.labels(method, route).observe(seconds)
+
+
+def wipe(folder: Path) -> None:
+    """Remove what an earlier run left: its counts would be added to ours."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.db"):
+        file.unlink(missing_ok=True)
+
+
+def worker_ended(pid: int) -> None:
+    """Forget the gauges of a worker that has ended; its counters stay, or they would go backwards."""
+    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def expose(port: int, host: str = "0.0.0.0") -> None:  # noqa: S104 - scraped from outside the pod
+    """Serve the sum over all workers in a thread of this process, which must not be one of them."""
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry, path=os.environ[MULTIPROC_DIR])  # type: ignore[no-untyped-call]
+    start_http_server(port, addr=host, registry=registry)

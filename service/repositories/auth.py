@@ -1,0 +1,36 @@
+"""Every statement on sessions."""
+
+from sqlalchemy import func, insert, literal, select, update
+
+from service.database import Record, Session
+from service.models.auth import Session as SessionRow
+from service.models.users import User
+
+
+async def start_session(
+    session: Session, user_id: int, *, password_hash: str, client: str | None
+) -> int | None:
+    """The new session's id; None when the account was deactivated or its password changed meanwhile."""
+    still_good = select(User.id, literal(client)).where(
+        User.id == user_id, User.is_active, User.password_hash == password_hash
+    )
+    statement = insert(SessionRow).from_select(["user_id", "client"], still_good).returning(SessionRow.id)
+    session_id: int | None = await session.scalar(statement)
+    return session_id
+
+
+async def get_caller(session: Session, *, user_id: int, session_id: int) -> Record | None:
+    """`is_admin` of the active user whose session has not ended."""
+    statement = (
+        select(User.is_admin)
+        .join(SessionRow, SessionRow.user_id == User.id)
+        .where(SessionRow.id == session_id, SessionRow.ended_at.is_(None), User.id == user_id, User.is_active)
+    )
+    return (await session.execute(statement)).one_or_none()
+
+
+async def end_sessions(session: Session, user_id: int, *, but: int | None = None) -> None:
+    statement = update(SessionRow).where(SessionRow.user_id == user_id, SessionRow.ended_at.is_(None))
+    if but is not None:
+        statement = statement.where(SessionRow.id != but)
+    await session.execute(statement.values(ended_at=func.now()))

@@ -1,0 +1,131 @@
+"""Every statement on users and addresses."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import JSON, Select, and_, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from service.database import Record, Session
+from service.models.users import Address, User
+from service.pagination import Page
+
+ADDRESS_COLUMNS = ("name", "street", "city", "region", "postal_code", "country")
+
+#: The address as one document, or null: the row then has the shape of schemas.users.User.
+_address = func.json_build_object(
+    *(part for column in ADDRESS_COLUMNS for part in (column, getattr(Address, column))), type_=JSON
+)
+_columns = (
+    User.id,
+    User.email,
+    User.full_name,
+    User.is_active,
+    User.is_admin,
+    User.email_verified,
+    User.created_at,
+)
+
+
+def _whole() -> Select[Any]:
+    address = select(_address).where(Address.user_id == User.id).scalar_subquery()
+    return select(*_columns, address.label("address"))
+
+
+async def add(
+    session: Session,
+    *,
+    email: str,
+    full_name: str,
+    password_hash: str,
+    is_active: bool,
+    is_admin: bool = False,
+) -> int | None:
+    """The new user's id, or None when the address is taken (in any case)."""
+    statement = (
+        upsert(User)
+        .values(
+            email=email,
+            full_name=full_name,
+            password_hash=password_hash,
+            is_active=is_active,
+            is_admin=is_admin,
+        )
+        .on_conflict_do_nothing()
+        .returning(User.id)
+    )
+    user_id: int | None = await session.scalar(statement)
+    return user_id
+
+
+async def get(session: Session, user_id: int) -> Record | None:
+    row: Record | None = (await session.execute(_whole().where(User.id == user_id))).one_or_none()
+    return row
+
+
+async def get_credentials(session: Session, email: str) -> Record | None:
+    """Id, password hash, `is_active` and `is_admin` of the account with this address, in any case."""
+    statement = select(User.id, User.password_hash, User.is_active, User.is_admin)
+    return (await session.execute(statement.where(func.lower(User.email) == func.lower(email)))).one_or_none()
+
+
+async def get_password_hash(session: Session, user_id: int) -> str | None:
+    stored: str | None = await session.scalar(select(User.password_hash).where(User.id == user_id))
+    return stored
+
+
+async def find(
+    session: Session, page: Page, *, search: str | None, is_active: bool | None, is_admin: bool | None
+) -> list[Any]:
+    statement = _whole().order_by(User.id).limit(page.fetch).offset(page.skip)
+    if page.after is not None:
+        statement = statement.where(User.id > page.after[0])
+    if search is not None:
+        statement = statement.where(
+            or_(
+                User.email.icontains(search, autoescape=True),
+                User.full_name.icontains(search, autoescape=True),
+            )
+        )
+    if is_active is not None:
+        statement = statement.where(User.is_active == is_active)
+    if is_admin is not None:
+        statement = statement.where(User.is_admin == is_admin)
+    return page.cut((await session.execute(statement)).all(), "id")
+
+
+async def change(session: Session, user_id: int, values: Mapping[str, Any]) -> bool:
+    """Whether there was such a user. `values` maps column names to new values."""
+    statement = update(User).where(User.id == user_id).values(**values, version=User.version + 1)
+    return (await session.execute(statement.returning(User.id))).first() is not None
+
+
+async def change_password(session: Session, user_id: int, *, old_hash: str, new_hash: str) -> bool:
+    """Compare and set: False when the password was changed meanwhile."""
+    statement = (
+        update(User)
+        .where(and_(User.id == user_id, User.password_hash == old_hash))
+        .values(password_hash=new_hash, version=User.version + 1)
+        .returning(User.id)
+    )
+    return (await session.execute(statement)).first() is not None
+
+
+async def lock_administrators(session: Session) -> Sequence[int]:
+    """The ids of all active administrators, their rows locked until the transaction ends."""
+    statement = select(User.id).where(User.is_admin, User.is_active).order_by(User.id).with_for_update()
+    return (await session.scalars(statement)).all()
+
+
+async def get_administrators(session: Session) -> Sequence[int]:
+    return (await session.scalars(select(User.id).where(User.is_admin, User.is_active))).all()
+
+
+async def put_address(session: Session, user_id: int, address: Mapping[str, Any]) -> None:
+    values = {column: address.get(column) for column in ADDRESS_COLUMNS}
+    statement = upsert(Address).values(user_id=user_id, **values)
+    await session.execute(statement.on_conflict_do_update(index_elements=["user_id"], set_=values))
+
+
+async def remove_address(session: Session, user_id: int) -> None:
+    await session.execute(delete(Address).where(Address.user_id == user_id))

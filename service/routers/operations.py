@@ -1,0 +1,55 @@
+"""What machines and operators ask: who this is, whether it lives, whether it is ready."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from service import __version__
+from service.dependencies.parts import PartsDep, SettingsDep
+from service.schemas.operations import Alive, Health, Readiness, Startup, Welcome
+from service.services import operations
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/")
+async def get_welcome(settings: SettingsDep) -> Welcome:
+    """Name, version and links."""
+    docs = {"docs": "/docs", "redoc": "/redoc", "openapi": "/openapi.json"} if settings.docs_enabled else {}
+    links = {"api": "/api/v1", "health": "/health", **docs}
+    return Welcome(message="Welcome to Tradepost", name="Tradepost", version=__version__, links=links)
+
+
+@router.get("/health")
+async def get_health() -> Health:
+    """200 as long as the process serves."""
+    return Health(version=__version__)
+
+
+@router.get("/livez")
+async def get_liveness() -> Alive:
+    """Touches nothing outside the process: only a stuck event loop fails it."""
+    return Alive()
+
+
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "Draining, or without database."}})
+async def get_readiness(parts: PartsDep, response: Response) -> Readiness:
+    """Whether to send requests here: not while draining; by the database only in mode `hard`."""
+    readiness = await operations.readiness(parts.database, parts.settings)
+    response.status_code = 200 if readiness.status == "ready" else 503
+    return readiness
+
+
+@router.get("/startupz", responses={503: {"model": Startup, "description": "Still starting."}})
+async def get_startup(parts: PartsDep, response: Response) -> Startup:
+    """Whether the database's schema is the one that this build needs, or a newer one."""
+    startup = await operations.startup(parts.database)
+    response.status_code = 200 if startup.status == "started" else 503
+    return startup
+
+
+@router.get("/.well-known/jwks.json", tags=["auth"])
+async def get_jwks(parts: PartsDep, response: Response) -> dict[str, list[dict[str, Any]]]:
+    """The public keys that verify access tokens (RFC 7517)."""
+    response.headers["Cache-Control"] = "public, max-age=300"
+    return parts.tokens.jwks

@@ -1,0 +1,18 @@
+"""Delivery weather."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+
+from service.dependencies.contract import for_any_cache
+from service.dependencies.parts import PartsDep
+from service.edge.openapi import problems
+from service.schemas.weather import Weather
+
+router = APIRouter(prefix="/weather", tags=["weather"])
+
+
+@router.get("/{city}", responses=problems(404), dependencies=[Depends(for_any_cache)])
+async def get_weather(city: Annotated[str, Path(min_length=1, max_length=100)], parts: PartsDep) -> Weather:
+    """The weather at a destination; `stale` is true while the weather service cannot be reached."""
+    return await parts.weather.at(city)

@@ -1,0 +1,37 @@
+"""The answers of probes and of the front door."""
+
+from typing import Literal
+
+from service.schemas.base import Out
+
+
+class Welcome(Out):
+    message: str
+    name: str
+    version: str
+    links: dict[str, str]
+
+
+class Health(Out):
+    status: Literal["healthy"] = "healthy"
+    version: str
+
+
+class Alive(Out):
+    status: Literal["alive"] = "alive"
+
+
+class Readiness(Out):
+    status: Literal["ready", "not_ready"]
+    database: Literal["up", "down"]
+    draining: bool
+
+
+class Startup(Out):
+    status: Literal["started", "starting"]
+    schema_revision: str | None
+    required_revision: str
+
+
+class ComputeResult(Out):
+    result: int

@@ -1,0 +1,53 @@
+"""Orders as clients send and see them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from service.schemas.base import Id, Instant, Money, Out
+
+Status = Literal["placed", "paid", "shipped", "delivered", "cancelled", "refunded"]
+Shipping = Literal["standard", "express", "overnight"]
+
+
+class ShipTo(Out):
+    name: str | None
+    street: str
+    city: str
+    region: str | None
+    postal_code: str | None
+    country: str
+
+
+class OrderLine(Out):
+    product_id: Id
+    name: str
+    quantity: int
+    unit_price: Money
+    discount_pct: Money
+    line_total: Money
+
+
+class Order(Out):
+    id: Id
+    user_id: Id
+    customer_name: str
+    status: Status
+    shipping: Shipping
+    lines: list[OrderLine]
+    subtotal: Annotated[Money, Field(description="Before discounts.")]
+    discount: Annotated[Money, Field(description="What the discounts took off.")]
+    shipping_fee: Money
+    total: Money
+    currency: str
+    ship_to: ShipTo | None
+    reference: str | None
+    refund_due: bool
+    cancel_reason: str | None
+    tracking: str | None
+    placed_at: Instant
+    paid_at: Instant | None
+    shipped_at: Instant | None
+    delivered_at: Instant | None
+    cancelled_at: Instant | None
+    refunded_at: Instant | None

@@ -1,0 +1,133 @@
+"""Accounts as clients send and see them."""
+
+import re
+from functools import cache
+from typing import Annotated, Final
+
+import iso3166
+from pydantic import AfterValidator, EmailStr, Field, SecretStr, StringConstraints
+
+from service.schemas.base import Id, In, Instant, Line, Out, ShortLine
+from service.schemas.orders import Order
+from service.security import common_passwords
+
+MIN_PASSWORD: Final = 8
+MAX_PASSWORD: Final = 128
+COUNTRIES: Final = frozenset(iso3166.countries_by_alpha2)
+
+
+@cache
+def _common() -> frozenset[str]:
+    return common_passwords()
+
+
+def good_password(password: SecretStr) -> SecretStr:
+    text = password.get_secret_value()
+    if len(text) < MIN_PASSWORD:
+        raise ValueError(f"Password must be at least {MIN_PASSWORD} characters")
+    if len(text) > MAX_PASSWORD:
+        raise ValueError(f"Password must be at most {MAX_PASSWORD} characters")
+    if not re.search(r"\d", text):
+        raise ValueError("Password must contain at least one digit")
+    if text.lower() in _common():
+        raise ValueError("Password is one of the most common ones; choose another")
+    if "\0" in text:
+        raise ValueError("Password must not contain NUL characters")
+    return password
+
+
+def _known_country(code: str) -> str:
+    if code not in COUNTRIES:
+        raise ValueError("Country must be an ISO 3166 alpha-2 code such as US")
+    return code
+
+
+def _storable_email(email: str) -> str:
+    if len(email) > 254:  # RFC 5321, section 4.5.3.1.3
+        raise ValueError("E-mail address is longer than 254 characters")
+    return email
+
+
+NewPassword = Annotated[
+    SecretStr,
+    AfterValidator(good_password),
+    Field(description="8 to 128 characters, one digit, none of the most common.", examples=["Northwind1"]),
+]
+Email = Annotated[EmailStr, AfterValidator(_storable_email), Field(examples=["maria@shop.example"])]
+Country = Annotated[
+    str,
+    StringConstraints(min_length=2, max_length=2, pattern="^[A-Z]{2}$"),
+    AfterValidator(_known_country),
+    Field(description="ISO 3166 alpha-2.", examples=["US"]),
+]
+
+
+class AddressIn(In):
+    street: Line
+    city: Line
+    country: Country = "US"
+    name: Line | None = None
+    region: Line | None = None
+    postal_code: ShortLine | None = None
+
+
+class AddressPatch(In):
+    """Changes of an address: what is absent stays as it is (RFC 7396)."""
+
+    street: Line | None = None
+    city: Line | None = None
+    country: Country | None = None
+    name: Line | None = None
+    region: Line | None = None
+    postal_code: ShortLine | None = None
+
+
+class Address(Out):
+    name: str | None
+    street: str
+    city: str
+    region: str | None
+    postal_code: str | None
+    country: str
+
+
+class UserCreate(In):
+    email: Email
+    password: NewPassword
+    full_name: Line
+    address: AddressIn | None = None
+    is_active: Annotated[bool, Field(description="Only administrators may send false.")] = True
+
+
+class ProfilePatch(In):
+    full_name: Line | None = None
+    address: AddressPatch | None = None
+
+
+class PasswordChange(In):
+    current_password: SecretStr
+    new_password: NewPassword
+
+
+class UserPatch(In):
+    """What an administrator may change of an account."""
+
+    is_active: bool | None = None
+    is_admin: bool | None = None
+
+
+class User(Out):
+    id: Id
+    email: str
+    full_name: str
+    is_active: bool
+    is_admin: bool
+    email_verified: bool
+    created_at: Instant
+    address: Address | None
+
+
+class UserWithAddress(User):
+    """A user with the last 100 orders, newest first."""
+
+    orders: list[Order]

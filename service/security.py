@@ -1,0 +1,201 @@
+"""Passwords, tokens and keys: every use of cryptography.
+
+All keys come from SECRET_KEY, one HKDF label a use, so that one secret configures everything and
+none of the derived keys tells anything of another (RFC 5869).
+"""
+
+import asyncio
+import contextlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final, TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+
+from service.errors import Overloaded
+
+T = TypeVar("T")
+
+ACCESS_TOKEN_SECONDS: Final = 600
+LEEWAY_SECONDS: Final = 30
+#: The order of P-256's base point (SEC 2, section 2.4.2).
+P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+REMEMBERED_TOKENS: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling: a signed-in user, by one session."""
+
+    user_id: int
+    session_id: int
+    is_admin: bool
+
+
+def derive(secret: str, label: str, length: int = 32) -> bytes:
+    """The key for one use. `label` names the use and must never be used for another."""
+    hkdf = HKDF(algorithm=hashes.SHA256(), length=length, salt=None, info=f"tradepost/{label}".encode())
+    return hkdf.derive(secret.encode())
+
+
+def sign(key: bytes, message: bytes) -> bytes:
+    """HMAC-SHA256, cut to 128 bits: enough against forgery, short enough for a cursor in a URL."""
+    return hmac.digest(key, message, "sha256")[:16]
+
+
+def same(a: bytes, b: bytes) -> bool:
+    """Whether both are equal, in time that does not tell where they differ."""
+    return hmac.compare_digest(a, b)
+
+
+class SigningKey:
+    """The ES256 key pair that a secret yields.
+
+    48 bytes reduced into the curve's order: so many that the bias of the reduction is under
+    2^-128 (FIPS 186-5, A.2.1). `kid` is the key's thumbprint (RFC 7638).
+    """
+
+    def __init__(self, secret: str) -> None:
+        number = int.from_bytes(derive(secret, "access-token-signing", 48)) % (P256_ORDER - 1) + 1
+        pem = ec.derive_private_key(number, ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        self.key = ECKey.import_key(pem.decode(), {"alg": "ES256", "use": "sig"})
+        self.kid: str = self.key.thumbprint()
+        self.public: dict[str, Any] = {**self.key.as_dict(private=False), "kid": self.kid}
+
+
+class AccessTokens:
+    """Signs and verifies access tokens (RFC 9068), and remembers the verified ones.
+
+    Verifying takes 63 microseconds, so a token that was good is kept until it ends, at most
+    REMEMBERED_TOKENS of them. That says nothing of its session, which has to be asked each time.
+    """
+
+    def __init__(self, secret: str, accepted: tuple[str, ...], *, issuer: str, audience: str) -> None:
+        self._signing = SigningKey(secret)
+        self._keys = {key.kid: key for key in (self._signing, *map(SigningKey, accepted))}
+        self._issuer, self._audience = issuer, audience
+        self._verified: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
+
+    @property
+    def jwks(self) -> dict[str, Any]:
+        """The public keys (RFC 7517): the signing one first, then those still accepted."""
+        return {"keys": [key.public for key in self._keys.values()]}
+
+    def issue(self, caller: Caller, *, client_id: str) -> str:
+        now = int(time.time())
+        claims = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": str(caller.user_id),
+            "client_id": client_id,
+            "iat": now,
+            "exp": now + ACCESS_TOKEN_SECONDS,
+            "jti": secrets.token_urlsafe(16),
+            "sid": str(caller.session_id),
+            "admin": caller.is_admin,
+        }
+        header = {"typ": "at+jwt", "alg": "ES256", "kid": self._signing.kid}
+        return jwt.encode(header, claims, self._signing.key)
+
+    def verify(self, token: str) -> Caller | None:
+        """The caller that the token names, or None for a token that is bad in any way."""
+        remembered = self._verified.get(token)
+        if remembered is not None and remembered[0] > time.time():
+            return remembered[1]
+        self._verified.pop(token, None)
+        with contextlib.suppress(JoseError, ValueError, KeyError, TypeError):
+            claims = self._claims(token)
+            caller = Caller(int(claims["sub"]), int(claims["sid"]), claims["admin"] is True)
+            self._verified[token] = (float(claims["exp"]), caller)
+            if len(self._verified) > REMEMBERED_TOKENS:
+                self._verified.popitem(last=False)
+            return caller
+        return None
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        decoded = jwt.decode(token, self._key_of, algorithms=["ES256"])
+        if str(decoded.header.get("typ", "")).lower().removeprefix("application/") != "at+jwt":
+            raise ValueError("not an access token")
+        jwt.JWTClaimsRegistry(
+            leeway=LEEWAY_SECONDS,
+            iss={"essential": True, "value": self._issuer},
+            aud={"essential": True, "value": self._audience},
+            sub={"essential": True},
+            exp={"essential": True},
+        ).validate(decoded.claims)
+        return decoded.claims
+
+    def _key_of(self, token: Any) -> ECKey:
+        return self._keys[token.headers()["kid"]].key
+
+
+def common_passwords() -> frozenset[str]:
+    """Those of the 10,000 most common passwords that the other rules would let through."""
+    text = files("service").joinpath("common_passwords.txt").read_text(encoding="utf-8")
+    return frozenset(line for line in text.splitlines() if not line.startswith("#"))
+
+
+class Passwords:
+    """argon2id, off the event loop and a few at a time.
+
+    A hash takes 19 MiB and 23 ms of a core (OWASP's minimum: m=19456, t=2, p=1). More at once
+    than there are cores only costs memory, and a queue that is longer than a client would wait
+    for helps nobody: past QUEUE the answer is Overloaded.
+    """
+
+    AT_ONCE: Final = 2
+    QUEUE: Final = 64
+
+    def __init__(self) -> None:
+        self._hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+        self._pool = ThreadPoolExecutor(self.AT_ONCE, thread_name_prefix="argon2")
+        self._waiting = 0
+        #: What a password is checked against when the account does not exist, so that it takes as long.
+        self._nobody = self._hasher.hash(secrets.token_urlsafe())
+
+    async def hash(self, password: str) -> str:
+        return await self._run(self._hasher.hash, password)
+
+    async def verify(self, stored: str | None, password: str) -> bool:
+        """Whether it is the password. Takes the same time without a stored hash, and is False then."""
+        good = await self._run(self._verify, stored or self._nobody, password)
+        return good and stored is not None
+
+    def needs_rehash(self, stored: str) -> bool:
+        return self._hasher.check_needs_rehash(stored)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _verify(self, stored: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(stored, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    async def _run(self, function: Callable[..., T], *arguments: str) -> T:
+        if self._waiting >= self.QUEUE:
+            raise Overloaded("Too many people are signing in at once. Try again shortly.")
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, function, *arguments)
+        finally:
+            self._waiting -= 1

@@ -1,0 +1,146 @@
+"""Accounts: registration, the profile, passwords, and who administers."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from service.database import Database, Session
+from service.errors import EmailTaken, FieldFault, Forbidden, LastAdministrator, NotFound, Unprocessable
+from service.repositories import auth as sessions
+from service.repositories import orders, users
+from service.schemas.orders import Order
+from service.schemas.users import (
+    AddressIn,
+    AddressPatch,
+    PasswordChange,
+    ProfilePatch,
+    User,
+    UserCreate,
+    UserPatch,
+    UserWithAddress,
+)
+from service.security import Caller, Passwords
+
+LAST_ORDERS = 100
+
+
+async def register(database: Database, passwords: Passwords, caller: Caller | None, new: UserCreate) -> User:
+    """Raises EmailTaken, which does reveal that the address is known: on purpose (product contract)."""
+    if not new.is_active and not (caller and caller.is_admin):
+        raise Forbidden("Only administrators may create an inactive account.")
+    password_hash = await passwords.hash(new.password.get_secret_value())
+    async with database.transaction() as session:
+        return await create(session, new, password_hash)
+
+
+async def create(session: Session, new: UserCreate, password_hash: str, *, is_admin: bool = False) -> User:
+    user_id = await users.add(
+        session,
+        email=new.email,
+        full_name=new.full_name,
+        password_hash=password_hash,
+        is_active=new.is_active,
+        is_admin=is_admin,
+    )
+    if user_id is None:
+        raise EmailTaken("There is an account with this e-mail address. Sign in, or use another address.")
+    if new.address is not None:
+        await users.put_address(session, user_id, new.address.model_dump())
+    return await get(session, user_id)
+
+
+async def ensure_administrator(session: Session, *, email: str, full_name: str, password_hash: str) -> bool:
+    """Make the first administrator when there is none; whether one was made.
+
+    Never promotes an existing account: whoever registered the address first would become it.
+    """
+    if await users.lock_administrators(session):
+        return False
+    made = await users.add(
+        session, email=email, full_name=full_name, password_hash=password_hash, is_active=True, is_admin=True
+    )
+    if made is None:
+        raise EmailTaken(
+            "ADMIN_EMAIL belongs to an ordinary account, which is never promoted. Choose another."
+        )
+    return True
+
+
+async def get(session: Session, user_id: int) -> User:
+    row = await users.get(session, user_id)
+    if row is None:
+        raise NotFound("There is no such user.")
+    return User.of(row)
+
+
+async def get_with_orders(session: Session, caller: Caller, user_id: int) -> UserWithAddress:
+    """One's own account, or any for an administrator; another person's is NotFound."""
+    row = await users.get(session, user_id) if caller.is_admin or caller.user_id == user_id else None
+    if row is None:
+        raise NotFound("There is no such user.")
+    latest = await orders.latest(session, user_id, LAST_ORDERS)
+    return UserWithAddress(**dict(User.of(row)), orders=Order.all_of(latest))
+
+
+async def change_profile(session: Session, caller: Caller, patch: ProfilePatch) -> User:
+    given = patch.model_fields_set
+    if "full_name" in given:
+        if patch.full_name is None:
+            raise _required("/full_name")
+        await users.change(session, caller.user_id, {"full_name": patch.full_name})
+    if "address" in given:
+        await _change_address(session, caller.user_id, patch.address)
+    return await get(session, caller.user_id)
+
+
+async def _change_address(session: Session, user_id: int, patch: AddressPatch | None) -> None:
+    if patch is None:
+        await users.remove_address(session, user_id)
+        return
+    row = await users.get(session, user_id)
+    before: dict[str, Any] = (row.address if row else None) or {}
+    merged = {**before, **patch.model_dump(exclude_unset=True)}
+    try:
+        address = AddressIn.model_validate({key: value for key, value in merged.items() if value is not None})
+    except ValidationError as fault:
+        missing = [str(error["loc"][0]) for error in fault.errors()]
+        raise _required(*(f"/address/{name}" for name in missing)) from None
+    await users.put_address(session, user_id, address.model_dump())
+
+
+def _required(*pointers: str) -> Unprocessable:
+    faults = tuple(FieldFault(pointer, "Field required", "missing") for pointer in pointers)
+    return Unprocessable("; ".join(f"{pointer}: Field required" for pointer in pointers), errors=faults)
+
+
+async def change_password(
+    database: Database, passwords: Passwords, caller: Caller, change: PasswordChange
+) -> None:
+    """Ends the other sessions. Hashing happens outside any transaction; the write compares and sets."""
+    refusal = FieldFault("/current_password", "This is not the current password.", "wrong_password")
+    async with database.reading() as session:
+        stored = await users.get_password_hash(session, caller.user_id)
+    if stored is None or not await passwords.verify(stored, change.current_password.get_secret_value()):
+        raise Unprocessable(refusal.detail, errors=(refusal,))
+    fresh = await passwords.hash(change.new_password.get_secret_value())
+    async with database.transaction() as session:
+        if not await users.change_password(session, caller.user_id, old_hash=stored, new_hash=fresh):
+            raise Unprocessable(refusal.detail, errors=(refusal,))
+        await sessions.end_sessions(session, caller.user_id, but=caller.session_id)
+
+
+async def administer(session: Session, user_id: int, patch: UserPatch) -> User:
+    """Activate, deactivate, grant or withdraw. The last active administrator cannot be lost."""
+    for name in patch.model_fields_set:
+        if getattr(patch, name) is None:
+            raise _required(f"/{name}")
+    administrators = await users.lock_administrators(session)
+    loses = patch.is_active is False or patch.is_admin is False
+    if loses and list(administrators) == [user_id]:
+        raise LastAdministrator("This is the last active administrator. Make another one first.")
+    values = patch.model_dump(exclude_unset=True)
+    if values and not await users.change(session, user_id, values):
+        raise NotFound("There is no such user.")
+    if patch.is_active is False:
+        await sessions.end_sessions(session, user_id)
+    return await get(session, user_id)

@@ -1,0 +1,224 @@
+"""The types of the settings: how the text of an environment variable becomes a checked value.
+
+Every refusal is a clause that follows the setting's name and says what to write instead. It never
+quotes the value, so the messages of the standard library and of other packages, which do, end here.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from email.utils import formataddr, parseaddr
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+#: Found in keys that people type, copy from tutorials or forget to replace; a random key holds one
+#: of them with a probability of about one in ten million.
+_WELL_KNOWN = re.compile(
+    "change-?me|change-?this|secret|passwor|insecure|example|placeholder|replace|default|qwerty|generate|"
+    "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
+    re.IGNORECASE,
+)
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_DRIVER_PARAMETERS = ("ssl", "host", "port", "target_session_attrs", "prepared_statement_cache_size")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_NO_RATE = Decimal("0.00")
+_LONGEST = timedelta(days=3660)
+_NOT_A_URL = "is not a URL; check its host and port, and encode special characters"
+
+
+def _strong_key(key: SecretStr) -> SecretStr:
+    """Refuse what can be guessed: the public signing keys let anyone test guesses at leisure."""
+    value = key.get_secret_value()
+    advice = "make one with `tradepost generate-key`"
+    if len(value.encode()) < 32:
+        raise ValueError(f"is shorter than 32 bytes; {advice}")
+    steps = [ord(right) - ord(left) for left, right in pairwise(value)]
+    repeated = any(value[size:] == value[:-size] for size in range(1, min(len(value) // 2, 64) + 1))
+    sequence = max(steps.count(step) for step in set(steps)) > len(steps) // 2
+    if repeated or sequence or len(set(value)) < 10 or _WELL_KNOWN.search(value):
+        raise ValueError(f"is well known or easily guessed; {advice}")
+    return key
+
+
+def _good_password(password: SecretStr) -> SecretStr:
+    value = password.get_secret_value()
+    if not 8 <= len(value) <= 128 or not re.search("[0-9]", value):
+        raise ValueError("is too weak; use 8 to 128 characters with at least one digit")
+    return password
+
+
+def _split_url(value: str, *schemes: str) -> SplitResult:
+    """The parts of a URL. The standard library's own messages quote the value, so they end here."""
+    try:
+        parts, port = urlsplit(value), urlsplit(value).port
+    except ValueError:
+        raise ValueError(_NOT_A_URL) from None
+    if parts.scheme not in schemes:
+        raise ValueError(f"must be a URL that starts with {' or '.join(f'{name}://' for name in schemes)}")
+    if port == 0 or re.search(r"\s", value) or not re.fullmatch(r"[\w.:%-]*", parts.hostname or "", re.ASCII):
+        raise ValueError(_NOT_A_URL)
+    return parts
+
+
+def _url(*schemes: str) -> Callable[[Any], Any]:
+    def check(value: str | SecretStr) -> str | SecretStr:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not _split_url(text, *schemes).hostname:
+            raise ValueError("names no host; write scheme://host")
+        return value
+
+    return check
+
+
+def _public_url(value: str) -> str:
+    parts = _split_url(value, "http", "https")
+    if not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be scheme://host[:port][/path] and nothing else")
+    return parts.geturl().rstrip("/")
+
+
+def _origin(value: str) -> str:
+    """An origin as browsers send it: lower case, no default port, no path."""
+    if value == "*":
+        return value
+    parts = _split_url(value, "http", "https")
+    bare = f"{parts.scheme}://{parts.netloc}".lower()
+    if not parts.hostname or "@" in parts.netloc or value.lower() != bare:
+        raise ValueError("is not an origin; write scheme://host[:port] without a path, or *")
+    return bare.removesuffix({"http": ":80", "https": ":443"}[parts.scheme])
+
+
+def _database_url(url: SecretStr) -> SecretStr:
+    """The URL as SQLAlchemy's asyncpg driver wants it, from any form that libpq's users write."""
+    parts = _split_url(url.get_secret_value(), "postgresql", "postgres", "postgresql+asyncpg")
+    if not parts.path.strip("/"):
+        raise ValueError("names no database; end it with /name")
+    query = {("ssl" if name == "sslmode" else name): value for name, value in parse_qsl(parts.query)}
+    query.pop("channel_binding", None)  # asyncpg negotiates it by itself and refuses the word
+    if parts.fragment:
+        raise ValueError(_NOT_A_URL)  # most often a password with a bare "#"
+    if not query.keys() <= set(_DRIVER_PARAMETERS):
+        raise ValueError(
+            f"has a parameter that the driver refuses; only {', '.join(_DRIVER_PARAMETERS)} work"
+        )
+    if query.get("ssl", "require") not in _SSL_MODES:
+        raise ValueError(f"has an unknown sslmode; use one of {', '.join(_SSL_MODES)}")
+    query_text = f"?{urlencode(query)}" if query else ""
+    return SecretStr(f"postgresql+asyncpg://{parts.netloc}{parts.path}{query_text}")
+
+
+def _list(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _network(value: object) -> object:
+    try:
+        return ip_network(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("is not a network; write it like 10.0.0.0/8, without host bits") from None
+
+
+def _mailbox(value: str) -> str:
+    """`shop@example.com` or `The Shop <shop@example.com>`, safe to stand in a header."""
+    name, address = parseaddr(value)
+    try:
+        checked = validate_email(address, check_deliverability=False).normalized
+    except EmailNotValidError:
+        checked = ""
+    if not checked or not value.isprintable():
+        raise ValueError("is not an e-mail address; write one like shop@example.com")
+    return formataddr((name, checked)) if name else checked
+
+
+def _address(value: str) -> str:
+    if "<" in value:
+        raise ValueError("is not a bare e-mail address; write one like admin@example.com")
+    return _mailbox(value)
+
+
+def _duration(value: object) -> object:
+    if not isinstance(value, str) or value.startswith("P"):
+        return value
+    match = re.fullmatch("([0-9]{1,8})([smhdw]?)", value.strip())
+    if not match:
+        raise ValueError("is not a duration; write seconds, 90m, 24h, 30d or ISO 8601 (P1DT12H)")
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+def _reasonable(value: timedelta) -> timedelta:
+    """Within what PostgreSQL's dates stand when it is taken from today."""
+    if not timedelta(0) < value <= _LONGEST:
+        raise ValueError(f"is out of range; write more than 0 and at most {_LONGEST.days}d")
+    return value
+
+
+def _rates(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        if value.lstrip().startswith("{"):
+            return json.loads(value, parse_float=Decimal)
+        return {name.strip(): price for name, price in (part.split("=") for part in value.split(","))}
+    except (ValueError, RecursionError):
+        raise ValueError("is not a list of rates; write standard=0.00,express=4.90 or JSON") from None
+
+
+def _every_rate(rates: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
+    """All three kinds, with two places; `abs` because minus zero is not below zero."""
+    kinds = ("standard", "express", "overnight")
+    return {kind: abs(rates.get(kind, _NO_RATE)).quantize(_NO_RATE) for kind in kinds}
+
+
+def _matches(pattern: str, advice: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(advice)
+        return value
+
+    return AfterValidator(check)
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(ge=0, le=1000)]
+AtLeastOne = Annotated[int, Field(ge=1, le=1000)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Host = Annotated[str, _matches(r"[\w.:%-]+", "is not a host name or address; write one like 0.0.0.0")]
+Currency = Annotated[str, _matches("[A-Z]{3}", "is not a currency code; write three capitals like USD")]
+LogLevel = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+    BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
+]
+Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_reasonable)]
+StrongKey = Annotated[SecretStr, AfterValidator(_strong_key)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+Password = Annotated[SecretStr, AfterValidator(_good_password)]
+Address = Annotated[str, AfterValidator(_address)]
+Mailbox = Annotated[str, AfterValidator(_mailbox)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_list)]
+HttpUrl = Annotated[str, AfterValidator(_url("http", "https"))]
+RedisUrl = Annotated[SecretStr, AfterValidator(_url("redis", "rediss"))]
+SmtpUrl = Annotated[SecretStr, AfterValidator(_url("smtp", "smtps"))]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_list)]
+StrongKeys = Annotated[tuple[StrongKey, ...], BeforeValidator(_list)]
+RateLimit = Annotated[
+    str,
+    _matches(
+        "[1-9][0-9]{0,6}/(second|minute|hour|day)(;[1-9][0-9]{0,6}/(second|minute|hour|day))*",
+        "is not a rate limit; write it like 300/minute, or several as 10/minute;100/hour",
+    ),
+]
+Rate = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)]
+ShippingRates = Annotated[
+    Mapping[Literal["standard", "express", "overnight"], Rate],
+    BeforeValidator(_rates),
+    AfterValidator(_every_rate),
+]

@@ -1,0 +1,59 @@
+"""A client of the API for tests: signed in or not, with assertions for problems."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import httpx2
+from fastapi import FastAPI
+
+V1 = "/api/v1"
+
+
+class Api(httpx2.AsyncClient):
+    """`api.get("/items")` asks /api/v1/items; paths outside the prefix are given whole, with `root`."""
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, app: FastAPI, token: str | None = None) -> AsyncIterator[Self]:
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with cls(transport=transport, base_url=f"http://shop.test{V1}", headers=headers) as client:
+            client.app = app
+            yield client
+
+    app: FastAPI
+
+    def signed_in(self, token: str) -> "Api":
+        """Another client of the same application, with this access token."""
+        client = Api(
+            transport=httpx2.ASGITransport(app=self.app, raise_app_exceptions=False),
+            base_url=f"http://shop.test{V1}",
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        client.app = self.app
+        return client
+
+    async def root(self, path: str, method: str = "GET", **options: Any) -> httpx2.Response:
+        """Ask a path outside the API's prefix."""
+        return await self.request(method, f"http://shop.test{path}", **options)
+
+    async def token(self, email: str, password: str) -> httpx2.Response:
+        form = {"grant_type": "password", "username": email, "password": password}
+        return await self.post("/auth/token", data=form)
+
+
+def assert_problem(answer: httpx2.Response, status: int, code: str, *pointers: str) -> dict[str, Any]:
+    """The answer is this problem, complete (RFC 9457), and names exactly these fields."""
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        status,
+        "application/problem+json",
+    ), answer.text
+    problem: dict[str, Any] = answer.json()
+    assert (problem["status"], problem["code"]) == (status, code), problem
+    assert problem["type"] == f"urn:tradepost:problem:{code}"
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["instance"] == answer.headers["x-request-id"]
+    assert [fault["pointer"] for fault in problem.get("errors", [])] == list(pointers), problem
+    return problem

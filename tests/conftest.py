@@ -1,0 +1,135 @@
+"""One real PostgreSQL for the run, one database for each test process, real commits.
+
+The database is cloned from a migrated template and emptied after each test by DELETE, because
+savepoint tricks would break what is tested: several sessions at once, NOTIFY, reads without a
+transaction.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from fastapi import FastAPI
+
+from service import embedded
+from service.commands import migrate
+from service.config import Settings
+from service.dependencies.parts import Parts
+from service.main import create_app
+from tests.client import Api
+from tests.factories import Make
+
+URL_VARIABLE = "TRADEPOST_TEST_POSTGRESQL"
+TEMPLATE = "tradepost_template"
+
+
+def with_database(url: str, name: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(scheme="postgresql", path=f"/{name}"))
+
+
+def for_sqlalchemy(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+asyncpg://")
+
+
+async def _execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the server once, in the process that all others descend from."""
+    if URL_VARIABLE in os.environ or config.option.collectonly:
+        return
+    folder = tempfile.TemporaryDirectory(prefix="tradepost-test-", ignore_cleanup_errors=True)
+    server = embedded.start(Path(folder.name), durable=False)
+    # The last one added runs first.
+    config.add_cleanup(folder.cleanup)
+    config.add_cleanup(server.stop)
+    config.add_cleanup(lambda: os.environ.__delitem__(URL_VARIABLE))
+    os.environ[URL_VARIABLE] = server.url
+    asyncio.run(_execute(server.url, f"CREATE DATABASE {TEMPLATE}"))
+    migrate.upgrade(for_sqlalchemy(with_database(server.url, TEMPLATE)))
+
+
+@pytest.fixture(scope="session")
+def database_url(worker_id: str) -> Iterator[str]:
+    """A database of this test process's own, as a plain postgresql:// URL."""
+    server, name = os.environ[URL_VARIABLE], f"test_{worker_id}"
+    asyncio.run(_execute(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
+    yield with_database(server, name)
+    asyncio.run(_execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(
+        environment="test",
+        database_url=for_sqlalchemy(database_url),
+        data_dir=tmp_path_factory.mktemp("data"),
+        database_pool_size=10,
+        database_max_overflow=10,
+        weather_url="http://127.0.0.1:9/forecast",
+        weather_geocoding_url="http://127.0.0.1:9/search",
+    )
+
+
+@pytest.fixture(scope="session")
+async def app(settings: Settings) -> AsyncIterator[FastAPI]:
+    """The application that ships, its lifespan running."""
+    application = create_app(settings)
+    async with application.router.lifespan_context(application):
+        yield application
+
+
+@pytest.fixture(scope="session")
+def parts(app: FastAPI) -> Parts:
+    application_parts: Parts = app.state.parts
+    return application_parts
+
+
+@pytest.fixture(scope="session")
+async def tables(sql_connection: asyncpg.Connection) -> list[str]:
+    rows = await sql_connection.fetch(
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+    )
+    return [row["tablename"] for row in rows]
+
+
+@pytest.fixture(scope="session")
+async def sql_connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def sql(sql_connection: asyncpg.Connection, tables: list[str]) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that looks at the database from outside; what the test wrote is deleted after it."""
+    yield sql_connection
+    # Foreign keys are not checked while this is set: the order of the tables does not matter.
+    async with sql_connection.transaction():
+        await sql_connection.execute("SET LOCAL session_replication_role = replica")
+        await sql_connection.execute("; ".join(f"DELETE FROM {table}" for table in tables))
+
+
+@pytest.fixture
+async def api(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[Api]:
+    """An anonymous client of the application."""
+    async with Api.of(app) as client:
+        yield client
+
+
+@pytest.fixture
+async def make(api: Api, parts: Parts) -> Make:
+    """Makes users, items, orders and what else a test starts from."""
+    return Make(api, parts)

@@ -1,0 +1,76 @@
+"""What tests start from: plain functions that go through the services or the API."""
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from service.database import Session
+from service.dependencies.parts import Parts
+from service.repositories import auth as sessions
+from service.repositories import users
+from service.security import Caller
+from tests.client import Api
+
+PASSWORD = "correct-horse-1"
+_numbers = count(1)
+
+
+@dataclass
+class Person:
+    """A user with a client that is signed in as that user."""
+
+    id: int
+    email: str
+    api: Api
+    caller: Caller
+    token: str = field(repr=False)
+
+
+class Make:
+    def __init__(self, api: Api, parts: Parts) -> None:
+        self.api, self.parts = api, parts
+        self._hash: str | None = None
+
+    async def user(
+        self,
+        *,
+        email: str | None = None,
+        full_name: str = "Maria Anders",
+        is_admin: bool = False,
+        is_active: bool = True,
+        address: dict[str, Any] | None = None,
+    ) -> Person:
+        """A user, signed in, with the password PASSWORD. Hashed once for all: hashing is slow on purpose."""
+        email = email or f"person{next(_numbers)}@shop.example"
+        async with self.parts.database.transaction() as session:
+            user_id = await users.add(
+                session,
+                email=email,
+                full_name=full_name,
+                password_hash=await self._password_hash(),
+                is_active=True,
+                is_admin=is_admin,
+            )
+            assert user_id is not None, f"{email} is taken"
+            if address is not None:
+                await users.put_address(session, user_id, address)
+            person = await self._sign_in(session, user_id, email, is_admin=is_admin)
+            if not is_active:
+                await users.change(session, user_id, {"is_active": False})
+        return person
+
+    async def admin(self, **options: Any) -> Person:
+        return await self.user(is_admin=True, full_name="Ada Admin", **options)
+
+    async def _sign_in(self, session: Session, user_id: int, email: str, *, is_admin: bool) -> Person:
+        stored = await self._password_hash()
+        session_id = await sessions.start_session(session, user_id, password_hash=stored, client="tests")
+        assert session_id is not None
+        caller = Caller(user_id, session_id, is_admin)
+        token = self.parts.tokens.issue(caller, client_id="tests")
+        return Person(user_id, email, self.api.signed_in(token), caller, token)
+
+    async def _password_hash(self) -> str:
+        if self._hash is None:
+            self._hash = await self.parts.passwords.hash(PASSWORD)
+        return self._hash
