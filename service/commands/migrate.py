@@ -10,6 +10,7 @@ from alembic.config import Config
 import service
 from service.config import Settings
 from service.database import Database
+from service.errors import ConfigError
 from service.security import Passwords
 from service.services import users
 
@@ -45,7 +46,16 @@ async def make_administrator(database: Database, settings: Settings) -> bool:
     return made
 
 
-def run(settings: Settings, url: str) -> int:
+def direct_url(settings: Settings) -> str:
+    """Past any pooler: migrations hold a session's lock."""
+    url = settings.database_direct_url or settings.database_url
+    if url is None:
+        raise ConfigError(("DATABASE_URL: is missing; write postgresql://user:password@host:5432/name",))
+    return url.get_secret_value()
+
+
+def run(settings: Settings) -> int:
+    url = direct_url(settings)
     upgrade(url)
 
     async def administrator() -> None:

@@ -32,12 +32,19 @@ def add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def drop_colours(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Uvicorn sends every message a second time, for terminals."""
+    event.pop("color_message", None)
+    return event
+
+
 def _processors(log_format: str) -> tuple[list[Processor], list[Processor]]:
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
+        drop_colours,
         add_trace,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     ]

@@ -16,10 +16,10 @@ from typing import Any, Literal, Self
 from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from service import setting_types as types
-from service.cgroup import default_workers
+from service.config import types
+from service.config.cgroup import default_workers
+from service.config.sources import collect, kept_key, reason
 from service.errors import ConfigError
-from service.setting_sources import collect, kept_key, reason
 
 #: EX_CONFIG of sysexits.h: restarting does not help, somebody must change a setting.
 EXIT_CONFIG = 78

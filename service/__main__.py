@@ -1,0 +1,85 @@
+"""The command line: `tradepost COMMAND`, or `python -m service COMMAND`."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from service import __version__
+from service.config import EXIT_CONFIG, load_settings
+from service.errors import ConfigError
+from service.observability import logging
+
+#: prometheus_client reads it when it is imported, so it has to be set before any command is.
+MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A module of service.commands. Its `run` takes the settings, and the parsed arguments if any."""
+
+    module: str
+    help: str
+    configured: bool = True
+    arguments: tuple[tuple[str, str], ...] = ()
+
+
+COMMANDS = {
+    "serve": Command("serve", "run the service under Gunicorn"),
+    "dev": Command("dev", "run it in one process that restarts when the code changes"),
+    "migrate": Command("migrate", "bring the database's schema to this build's revision"),
+    "check-config": Command("check_config", "list every setting and every fault in them", configured=False),
+    "generate-key": Command("generate_key", "print a new SECRET_KEY", configured=False),
+    "create-admin": Command(
+        "create_admin", "create an administrator", arguments=(("email", "the e-mail address"),)
+    ),
+    "import": Command(
+        "import_csv",
+        "load products, customers and past orders from CSV files",
+        arguments=(("folder", "the folder with the files"),),
+    ),
+    "sample": Command("sample", "load the sample business"),
+    "export-openapi": Command("export_openapi", "print the OpenAPI document", configured=False),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tradepost", description="The backend of a shop.")
+    parser.add_argument("--version", action="version", version=f"tradepost {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        subparser = commands.add_parser(name, help=command.help, description=command.help)
+        for argument, explanation in command.arguments:
+            subparser.add_argument(argument, help=explanation)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0, or 78 (EX_CONFIG) for settings that somebody has to change."""
+    arguments = _parser().parse_args(argv)
+    command = COMMANDS[arguments.command]
+    try:
+        return _run(command, [getattr(arguments, name) for name, _ in command.arguments])
+    except ConfigError as error:
+        print("The configuration is not usable:", *error.faults, sep="\n  ", file=sys.stderr)  # noqa: T201
+        return EXIT_CONFIG
+
+
+def _run(command: Command, arguments: list[str]) -> int:
+    given: list[object] = []
+    if command.configured:
+        settings = load_settings()
+        given.append(settings)
+        logging.configure(settings.log_level, settings.log_format)
+        if command.module == "serve":
+            os.environ.setdefault(MULTIPROC_DIR, str(Path(settings.data_dir) / "metrics"))
+    module = importlib.import_module(f"service.commands.{command.module}")
+    status: int = module.run(*given, *arguments)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""Create an administrator from the command line."""
+
+import asyncio
+import getpass
+import sys
+
+from pydantic import SecretStr, ValidationError
+
+from service.commands import migrate
+from service.commands.development import database
+from service.config import Settings
+from service.database import Database
+from service.errors import ServiceError
+from service.schemas.users import UserCreate
+from service.security import Passwords
+from service.services import users
+
+
+def run(settings: Settings, email: str) -> int:
+    """The password is asked for, or read from standard input: an argument would show in `ps`."""
+    password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    try:
+        new = UserCreate(email=email, password=SecretStr(password), full_name="Administrator")
+    except ValidationError as error:
+        for fault in error.errors(include_input=False, include_url=False):
+            print(f"{fault['loc'][0]}: {fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+        return 1
+    with database(settings) as complete:
+        return asyncio.run(_create(Database(migrate.direct_url(complete), complete), new))
+
+
+async def _create(connected: Database, new: UserCreate) -> int:
+    passwords = Passwords()
+    try:
+        password_hash = await passwords.hash(new.password.get_secret_value())
+        async with connected.transaction() as session:
+            user = await users.create(session, new, password_hash, is_admin=True)
+    except ServiceError as refusal:
+        print(refusal.detail, file=sys.stderr)
+        return 1
+    finally:
+        passwords.close()
+        await connected.close()
+    print(f"Administrator {user.email} created, with id {user.id}.")
+    return 0

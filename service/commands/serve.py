@@ -1,0 +1,42 @@
+"""Run the service under Gunicorn."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from service import gunicorn_conf
+from service.commands import development
+from service.config import Settings
+from service.main import create_app
+from service.observability import metrics
+
+
+class Application(BaseApplication):
+    """Gunicorn with settings from ours and none of its own command line."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def init(self, *_: Any) -> None:
+        """Gunicorn's hook for its command line, which is not used."""
+
+    def load_config(self) -> None:
+        for name, value in gunicorn_conf.options(self._settings).items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        return create_app(self._settings)
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal ends it. In development the database is prepared first."""
+    with development.database(settings) as complete:
+        development.prepare(complete)
+        metrics.wipe(Path(os.environ[metrics.MULTIPROC_DIR]))
+        address = f"http://{settings.host}:{settings.port}"
+        development.console.print(f"Tradepost: {address}/  API documentation: {address}/docs")
+        Application(complete).run()
+    return 0

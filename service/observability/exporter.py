@@ -1,0 +1,35 @@
+"""Serves the metrics of all workers: a child process of the Gunicorn master, ending with it."""
+
+import os
+import signal
+import sys
+import time
+from typing import Final
+
+import structlog
+
+from service.observability import logging, metrics
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS: Final = 0.5
+
+
+def main(port: int, host: str) -> int:
+    logging.configure("INFO", "json")
+    # Ctrl-C reaches the whole process group; it is the master that says when to go.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+    try:
+        metrics.expose(port, host)
+    except OSError as fault:
+        log.error("metrics.not_served", port=port, reason=fault.strerror)  # noqa: TRY400 - the reason says it all
+        return 1
+    log.info("metrics.served", port=port)
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), sys.argv[2]))
