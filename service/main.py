@@ -19,7 +19,19 @@ from service.edge.faults import Faults
 from service.edge.limits import BodyLimit, Shedding
 from service.observability import logging, tracing
 from service.pagination import Cursors
-from service.routers import auth, operations, users, weather
+from service.routers import (
+    auth,
+    compute,
+    dashboard,
+    items,
+    notifications,
+    operations,
+    orders,
+    posts,
+    stock,
+    users,
+    weather,
+)
 from service.security import AccessTokens, Passwords, derive
 from service.services.weather import WeatherService
 
@@ -29,7 +41,14 @@ API_PREFIX = "/api/v1"
 ROUTERS: tuple[APIRouter, ...] = (
     users.router,
     users.admin,
+    items.router,
+    stock.router,
+    orders.router,
     weather.router,
+    posts.router,
+    notifications.router,
+    dashboard.router,
+    compute.router,
 )
 CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 CORS_ACCEPTED = (
@@ -77,7 +96,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings.docs_enabled:
         docs.install(app)
     if settings.traces_endpoint:
-        app.state.tracing = tracing.install(app, service_version=__version__)
+        app.state.tracing = tracing.install(
+            app,
+            endpoint=settings.traces_endpoint,
+            service_name=settings.otel_service_name,
+            service_version=__version__,
+        )
     return app
 
 

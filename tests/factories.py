@@ -1,14 +1,17 @@
 """What tests start from: plain functions that go through the services or the API."""
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import count
 from typing import Any
 
 from service.database import Session
 from service.dependencies.parts import Parts
 from service.repositories import auth as sessions
-from service.repositories import users
+from service.repositories import notifications, posts, users
+from service.schemas.items import Item, ItemCreate
 from service.security import Caller
+from service.services import items
 from tests.client import Api
 
 PASSWORD = "correct-horse-1"
@@ -61,6 +64,32 @@ class Make:
 
     async def admin(self, **options: Any) -> Person:
         return await self.user(is_admin=True, full_name="Ada Admin", **options)
+
+    async def post(
+        self, author: Person, *, title: str = "News", body: str = "Chai is back.", published: bool = True
+    ) -> int:
+        async with self.parts.database.transaction() as session:
+            return await posts.add(session, author.id, title=title, body=body, published=published)
+
+    async def notification(self, person: Person, *, title: str = "Order 1 has been shipped") -> None:
+        data = {"order_id": 1}
+        async with self.parts.database.transaction() as session:
+            await notifications.add(
+                session, person.id, kind="order.shipped", title=title, body="On its way.", data=data
+            )
+
+    async def item(
+        self,
+        *,
+        name: str = "Chai",
+        price: str = "18.00",
+        stock: int = 0,
+        reorder_level: int = 0,
+        **fields: Any,
+    ) -> Item:
+        new = ItemCreate(name=name, price=Decimal(price), stock=stock, reorder_level=reorder_level, **fields)
+        async with self.parts.database.transaction() as session:
+            return await items.create(session, new, actor_id=None)
 
     async def _sign_in(self, session: Session, user_id: int, email: str, *, is_admin: bool) -> Person:
         stored = await self._password_hash()

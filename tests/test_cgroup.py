@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cgroup import cpu_quota, default_workers
+from service.config.cgroup import cpu_quota, default_workers
 
 
 class TestProcessors:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from service.cgroup import default_workers
+from service.config.cgroup import default_workers
 from service.commands import check_config, generate_key
 from service.config import EXIT_CONFIG, Settings, describe, load_settings
 from service.errors import ConfigError

@@ -7,7 +7,7 @@ import sys
 from pydantic import SecretStr, ValidationError
 
 from service.commands import migrate
-from service.commands.development import database
+from service.commands.local_database import database
 from service.config import Settings
 from service.database import Database
 from service.errors import ServiceError

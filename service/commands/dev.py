@@ -4,12 +4,12 @@ import os
 
 import uvicorn
 
-from service.commands import development
+from service.commands import development, local_database
 from service.config import Settings
 
 
 def run(settings: Settings) -> int:
-    with development.database(settings) as complete:
+    with local_database.database(settings) as complete:
         development.prepare(complete)
         if complete.database_url is not None:
             os.environ["DATABASE_URL"] = complete.database_url.get_secret_value()

@@ -7,7 +7,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from service import gunicorn_conf
-from service.commands import development
+from service.commands import development, local_database
 from service.config import Settings
 from service.main import create_app
 from service.observability import metrics
@@ -33,10 +33,10 @@ class Application(BaseApplication):
 
 def run(settings: Settings) -> int:
     """Serve until a signal ends it. In development the database is prepared first."""
-    with development.database(settings) as complete:
+    with local_database.database(settings) as complete:
         development.prepare(complete)
         metrics.wipe(Path(os.environ[metrics.MULTIPROC_DIR]))
         address = f"http://{settings.host}:{settings.port}"
-        development.console.print(f"Tradepost: {address}/  API documentation: {address}/docs")
+        local_database.console.print(f"Tradepost: {address}/  API documentation: {address}/docs")
         Application(complete).run()
     return 0

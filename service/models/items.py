@@ -13,6 +13,12 @@ from service.models.base import Base, CreatedAt, Id, Money, Ref, Str, Version
 
 AVAILABILITIES = ("in_stock", "low_stock", "out_of_stock")
 MOVEMENT_KINDS = ("initial", "adjustment", "sale", "return")
+#: What the public sees of a row of `stock`.
+AVAILABILITY = """
+    CASE WHEN stock.quantity = 0 THEN 'out_of_stock'
+         WHEN stock.quantity <= stock.reorder_level THEN 'low_stock'
+         ELSE 'in_stock' END
+"""
 #: Words are stemmed as English; parts of words and typos are the trigram index's work.
 SEARCH_TEXT = (
     "setweight(to_tsvector('english', name), 'A') || setweight(to_tsvector('english', category), 'B')"
@@ -30,6 +36,7 @@ class Item(Base):
         Index("ix_items_name_trgm", "name", postgresql_using="gin", postgresql_ops={"name": "gin_trgm_ops"}),
         Index("ix_items_name_id", "name", "id"),
         Index("ix_items_price_id", "price", "id"),
+        Index("ix_items_created_at_id", "created_at", "id"),
         Index("ix_items_updated_at_id", "updated_at", "id"),
         Index("ix_items_category_id", "category", "id"),
     )

@@ -82,6 +82,7 @@ def log_config(level: str, log_format: str) -> dict[str, Any]:
             **dict.fromkeys(SILENT_LOGGERS, silent),
             # A line for each HTTP call would double the log; calls are counted and traced instead.
             "httpx2": {"level": "WARNING"},
+            "alembic.runtime.plugins": {"level": "WARNING"},
             "httpcore2": {"level": "WARNING"},
         },
     }

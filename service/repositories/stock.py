@@ -6,18 +6,14 @@ one ordered statement, so that orders for the same items queue up instead of dea
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import BigInteger, Integer, bindparam, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import JSON, BigInteger, Integer, bindparam, func, literal, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from service.database import Record, Session
-from service.models.items import Item, Stock, StockMovement
-from service.pagination import Page
+from service.models.items import AVAILABILITY, Item, Stock, StockMovement
 
-_AVAILABILITY = """
-    CASE WHEN stock.quantity = 0 THEN 'out_of_stock'
-         WHEN stock.quantity <= stock.reorder_level THEN 'low_stock'
-         ELSE 'in_stock' END
-"""
+LAST_MOVEMENTS = 100
+MOVEMENT_COLUMNS = ("id", "kind", "delta", "reason", "order_id", "actor_id", "created_at")
 
 #: One round trip: stock, ledger, and what the public sees of it, whose version counts only if it changed.
 _MOVE = text(f"""
@@ -27,7 +23,7 @@ _MOVE = text(f"""
         UPDATE stock SET quantity = stock.quantity + change.delta
         FROM change WHERE stock.item_id = change.item_id
         RETURNING stock.item_id, change.delta, stock.quantity, stock.reorder_level,
-                  {_AVAILABILITY} AS availability
+                  {AVAILABILITY} AS availability
     ), noted AS (
         INSERT INTO stock_movements (item_id, order_id, actor_id, kind, delta, reason)
         SELECT item_id, :order_id, :actor_id, :kind, delta, :reason FROM change
@@ -46,12 +42,6 @@ _MOVE = text(f"""
     bindparam("order_id", type_=BigInteger),
     bindparam("actor_id", type_=BigInteger),
 )
-
-_SHOW = text(f"""
-    UPDATE items SET availability = {_AVAILABILITY}, version = items.version + 1, updated_at = now()
-    FROM stock
-    WHERE stock.item_id = items.id AND items.id = :item_id AND items.availability <> {_AVAILABILITY}
-""")
 
 
 async def lock(session: Session, item_ids: Iterable[int]) -> Sequence[Record]:
@@ -96,22 +86,30 @@ async def move(
 
 
 async def set_reorder_level(session: Session, item_id: int, reorder_level: int) -> None:
-    """What the public sees of the stock may change with it."""
+    """What the public sees of the stock may change with it: `items.change` must follow."""
     await session.execute(update(Stock).where(Stock.item_id == item_id).values(reorder_level=reorder_level))
-    await session.execute(_SHOW, {"item_id": item_id})
 
 
 async def get(session: Session, item_id: int) -> Record | None:
-    """The exact stock: item_id, quantity, reorder_level."""
-    statement = select(Stock.item_id, Stock.quantity, Stock.reorder_level).where(Stock.item_id == item_id)
+    """Exact stock and the last of its ledger, newest first, as of one moment.
+
+    The row has the shape of schemas.items.Stock.
+    """
+    last = (
+        select(*(getattr(StockMovement, name) for name in MOVEMENT_COLUMNS))
+        .where(StockMovement.item_id == Stock.item_id)
+        .order_by(StockMovement.id.desc())
+        .limit(LAST_MOVEMENTS)
+        .correlate(Stock)
+        .subquery()
+    )
+    document = func.json_build_object(*(part for name in MOVEMENT_COLUMNS for part in (name, last.c[name])))
+    movements = select(func.json_agg(aggregate_order_by(document, last.c.id.desc()), type_=JSON))
+    statement = select(
+        Stock.item_id,
+        Stock.quantity,
+        Stock.reorder_level,
+        func.coalesce(movements.scalar_subquery(), literal([], JSON)).label("movements"),
+    ).where(Stock.item_id == item_id)
     row: Record | None = (await session.execute(statement)).one_or_none()
     return row
-
-
-async def ledger(session: Session, item_id: int, page: Page) -> list[Record]:
-    """The item's movements, newest first."""
-    columns = StockMovement.__table__.columns
-    statement = select(*columns).where(StockMovement.item_id == item_id).order_by(StockMovement.id.desc())
-    if page.after is not None:
-        statement = statement.where(StockMovement.id < page.after[0])
-    return page.cut((await session.execute(statement.limit(page.fetch).offset(page.skip))).all(), "id")

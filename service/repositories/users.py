@@ -1,6 +1,6 @@
 """Every statement on users and addresses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import JSON, Select, and_, delete, func, or_, select, update
@@ -129,3 +129,11 @@ async def put_address(session: Session, user_id: int, address: Mapping[str, Any]
 
 async def remove_address(session: Session, user_id: int) -> None:
     await session.execute(delete(Address).where(Address.user_id == user_id))
+
+
+async def get_ids_by_email(session: Session, emails: Collection[str]) -> dict[str, int]:
+    """The ids of those of these accounts that exist, by their address in lower case."""
+    wanted = [email.lower() for email in emails]
+    address = func.lower(User.email)
+    rows = await session.execute(select(address.label("email"), User.id).where(address.in_(wanted)))
+    return {row.email: row.id for row in rows}

@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_items")),
     )
     op.create_index("ix_items_category_id", "items", ["category", "id"], unique=False)
+    op.create_index("ix_items_created_at_id", "items", ["created_at", "id"], unique=False)
     op.create_index("ix_items_name_id", "items", ["name", "id"], unique=False)
     op.create_index(
         "ix_items_name_trgm",

@@ -1,0 +1,87 @@
+"""Every statement on posts. Who may see a post is part of each that reads one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, delete, func, insert, literal_column, or_, select, true, update
+
+from service.database import Record, Session
+from service.models.posts import Post
+from service.models.users import User
+from service.pagination import Page
+from service.security import Caller
+
+#: Written out, not bound: the planner takes the partial index only for a value that it can see.
+_published = Post.status == literal_column("'published'")
+
+
+def _visible_to(caller: Caller | None) -> ColumnElement[bool]:
+    """Published posts to all, pending ones to their authors, everything to administrators."""
+    if caller is None:
+        return _published
+    return true() if caller.is_admin else or_(_published, Post.author_id == caller.user_id)
+
+
+def _whole(caller: Caller | None) -> Select[Any]:
+    """The row has the shape of schemas.posts.Post."""
+    return (
+        select(*Post.__table__.columns, User.full_name.label("author_name"))
+        .join(User, User.id == Post.author_id)
+        .where(_visible_to(caller))
+    )
+
+
+async def find(
+    session: Session, page: Page, *, caller: Caller | None, newest_first: bool, status: str | None
+) -> list[Any]:
+    statement = _whole(caller).order_by(Post.id.desc() if newest_first else Post.id)
+    if page.after is not None:
+        last = page.after[0]
+        statement = statement.where(Post.id < last if newest_first else Post.id > last)
+    if status is not None:
+        statement = statement.where(Post.status == status)
+    rows = (await session.execute(statement.limit(page.fetch).offset(page.skip))).all()
+    return page.cut(rows, "id")
+
+
+async def get(session: Session, caller: Caller | None, post_id: int) -> Record | None:
+    row: Record | None = (await session.execute(_whole(caller).where(Post.id == post_id))).one_or_none()
+    return row
+
+
+async def lock(session: Session, caller: Caller, post_id: int) -> Record | None:
+    """The post, locked until the transaction ends, so that nobody publishes or edits it meanwhile."""
+    statement = _whole(caller).where(Post.id == post_id).with_for_update(of=Post)
+    row: Record | None = (await session.execute(statement)).one_or_none()
+    return row
+
+
+async def add(session: Session, author_id: int, *, title: str, body: str, published: bool) -> int:
+    statement = insert(Post).values(
+        author_id=author_id,
+        title=title,
+        body=body,
+        status="published" if published else "pending",
+        published_at=func.now() if published else None,
+    )
+    post_id: int = (await session.execute(statement.returning(Post.id))).scalar_one()
+    return post_id
+
+
+async def change(session: Session, post_id: int, values: Mapping[str, Any]) -> None:
+    """`values` maps column names to new values."""
+    changed = update(Post).where(Post.id == post_id)
+    await session.execute(changed.values(**values, version=Post.version + 1, updated_at=func.now()))
+
+
+async def publish(session: Session, post_id: int) -> None:
+    await change(session, post_id, {"status": "published", "published_at": func.now()})
+
+
+async def withdraw(session: Session, post_id: int, values: Mapping[str, Any]) -> None:
+    """Change it and take it back to where it waits for an administrator."""
+    await change(session, post_id, {**values, "status": "pending", "published_at": None})
+
+
+async def remove(session: Session, post_id: int) -> None:
+    await session.execute(delete(Post).where(Post.id == post_id))

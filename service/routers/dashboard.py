@@ -1,0 +1,22 @@
+"""Everything about one customer at a glance."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from service.dependencies.caller import SignedIn
+from service.dependencies.session import DatabaseDep
+from service.edge.openapi import problems
+from service.schemas.base import MAX_ID
+from service.schemas.dashboard import Dashboard
+from service.services import dashboard
+
+router = APIRouter(prefix="/dashboard", tags=["dashboard"])
+
+
+@router.get("/{user_id}", responses=problems(404))
+async def get_dashboard(
+    user_id: Annotated[int, Path(ge=1, le=MAX_ID)], caller: SignedIn, database: DatabaseDep
+) -> Dashboard:
+    """Statistics, last orders and unread notifications: one's own, or any for an administrator."""
+    return await dashboard.get(database, caller, user_id)

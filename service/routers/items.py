@@ -1,0 +1,131 @@
+"""The catalogue."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Path, Query
+
+from service.dependencies.caller import Administrator, Anyone
+from service.dependencies.contract import for_any_cache
+from service.dependencies.listing import ListingDep
+from service.dependencies.located import Located
+from service.dependencies.session import ReaderDep, SessionDep
+from service.edge.openapi import problems
+from service.repositories import items as repository
+from service.repositories.items import Filters
+from service.schemas.base import MAX_ID, ShortLine
+from service.schemas.items import (
+    CHAI,
+    CHANG,
+    MAX_BATCH,
+    Bound,
+    CategoryCount,
+    Item,
+    ItemCreate,
+    ItemPatch,
+    Moment,
+    Sort,
+)
+from service.services import items
+
+router = APIRouter(prefix="/items", tags=["items"])
+
+ItemId = Annotated[int, Path(ge=1, le=MAX_ID)]
+Search = Annotated[
+    ShortLine | None,
+    Query(
+        min_length=3,
+        description="Words, parts of words and words with a typo; the best match first, at most 1,000.",
+        examples=["chocolade"],
+    ),
+]
+
+
+async def get_filters(
+    *,
+    sku: ShortLine | None = None,
+    updated_since: Annotated[
+        Moment | None,
+        Query(
+            description="Changed then or later (RFC 3339). Who polls goes back some seconds further: a change"
+            " bears the time it began.",
+            examples=["2026-11-22T10:30:00Z"],
+        ),
+    ] = None,
+    category: ShortLine | None = None,
+    in_stock: Annotated[bool | None, Query(description="Whether any of it can be ordered.")] = None,
+    min_price: Bound | None = None,
+    max_price: Bound | None = None,
+    is_active: Annotated[
+        bool | None, Query(description="False lists what is withdrawn, to administrators.")
+    ] = None,
+) -> Filters:
+    return Filters(sku, updated_since, category, in_stock, min_price, max_price, is_active)
+
+
+@router.get("", dependencies=[Depends(for_any_cache)])
+async def list_items(
+    caller: Anyone,
+    listing: ListingDep,
+    reader: ReaderDep,
+    filters: Annotated[Filters, Depends(get_filters)],
+    *,
+    search: Search = None,
+    sort: Annotated[
+        Sort | None, Query(description="`id` when not given; `-` turns it round. Not with `search`.")
+    ] = None,
+) -> list[Item]:
+    """List, filter and search the catalogue."""
+    rows = await items.find(reader, caller, listing.page, filters, search=search, sort=sort)
+    return listing.of(Item, rows)
+
+
+@router.get("/categories", dependencies=[Depends(for_any_cache)])
+async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
+    """The categories of what is on sale, by name, each with its number of items."""
+    return CategoryCount.all_of(await repository.count_by_category(reader))
+
+
+@router.get("/{item_id}", responses=problems(404), dependencies=[Depends(for_any_cache)])
+async def get_item(item_id: ItemId, caller: Anyone, reader: ReaderDep) -> Item:
+    """An item; one that is withdrawn from sale only for administrators."""
+    return await items.get(reader, caller, item_id)
+
+
+@router.post("", status_code=201, responses=problems(403, 409))
+async def create_item(
+    new: Annotated[ItemCreate, Body(examples=[CHAI, CHANG])],
+    admin: Administrator,
+    session: SessionDep,
+    located: Located,
+) -> Item:
+    """Add an item to the catalogue, with the stock it starts with."""
+    item = await items.create(session, new, actor_id=admin.user_id)
+    located(item.id)
+    return item
+
+
+@router.post("/batch", status_code=201, responses=problems(403, 409))
+async def create_items(
+    new: Annotated[list[ItemCreate], Body(min_length=1, max_length=MAX_BATCH, examples=[[CHAI, CHANG]])],
+    admin: Administrator,
+    session: SessionDep,
+) -> list[Item]:
+    """Add up to 1,000 items: all, or none and a fault for each that cannot be added."""
+    return await items.create_batch(session, new, actor_id=admin.user_id)
+
+
+@router.patch("/{item_id}", responses=problems(403, 404, 409))
+async def update_item(
+    item_id: ItemId,
+    patch: Annotated[ItemPatch, Body(examples=[{"price": "19.50"}, {"reorder_level": 10}])],
+    _: Administrator,
+    session: SessionDep,
+) -> Item:
+    """Change an item: what is absent stays, `null` removes description and category (RFC 7396)."""
+    return await items.change(session, item_id, patch)
+
+
+@router.delete("/{item_id}", status_code=204, responses=problems(403, 404))
+async def withdraw_item(item_id: ItemId, _: Administrator, session: SessionDep) -> None:
+    """Withdraw an item from sale; past orders keep it."""
+    await items.withdraw(session, item_id)

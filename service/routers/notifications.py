@@ -1,0 +1,44 @@
+"""What a person has been told."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from service.dependencies.caller import SignedIn
+from service.dependencies.listing import ListingDep
+from service.dependencies.session import ReaderDep, SessionDep
+from service.edge.openapi import problems
+from service.repositories import notifications as repository
+from service.schemas.base import MAX_ID
+from service.schemas.notifications import Notification, ReadCount
+from service.services import notifications
+
+router = APIRouter(prefix="/notifications", tags=["notifications"])
+
+NotificationId = Annotated[int, Path(ge=1, le=MAX_ID)]
+
+
+@router.get("")
+async def list_notifications(
+    caller: SignedIn,
+    listing: ListingDep,
+    reader: ReaderDep,
+    unread: Annotated[bool, Query(description="Only those that have not been read.")] = False,
+) -> list[Notification]:
+    """One's own notifications, newest first."""
+    rows = await repository.find(reader, caller.user_id, listing.page, unread=unread)
+    return listing.of(Notification, rows)
+
+
+@router.post("/read")
+async def read_all_notifications(caller: SignedIn, session: SessionDep) -> ReadCount:
+    """Mark all of one's notifications as read."""
+    return await notifications.mark_all_read(session, caller)
+
+
+@router.post("/{notification_id}/read", responses=problems(404))
+async def read_notification(
+    notification_id: NotificationId, caller: SignedIn, session: SessionDep
+) -> Notification:
+    """Mark one as read; one that has been read stays as it is."""
+    return await notifications.mark_read(session, caller, notification_id)

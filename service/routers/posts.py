@@ -1,0 +1,74 @@
+"""Shop news and customers' posts."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from service.dependencies.caller import Administrator, Anyone, SignedIn
+from service.dependencies.contract import for_any_cache
+from service.dependencies.listing import ListingDep
+from service.dependencies.located import Located
+from service.dependencies.session import ReaderDep, SessionDep
+from service.edge.openapi import problems
+from service.repositories import posts as repository
+from service.schemas.base import MAX_ID
+from service.schemas.posts import Order, Post, PostIn, PostPatch, Status
+from service.services import posts
+
+router = APIRouter(prefix="/posts", tags=["posts"])
+
+PostId = Annotated[int, Path(ge=1, le=MAX_ID)]
+
+
+@router.get("", dependencies=[Depends(for_any_cache)])
+async def list_posts(
+    caller: Anyone,
+    listing: ListingDep,
+    reader: ReaderDep,
+    order: Annotated[Order, Query(description="Newest first (`desc`) or oldest first.")] = "desc",
+    status: Annotated[Status | None, Query(description="Only these, of those that you may see.")] = None,
+) -> list[Post]:
+    """Published posts; authors see their own pending ones too, administrators all."""
+    newest_first = order == "desc"
+    rows = await repository.find(
+        reader, listing.page, caller=caller, newest_first=newest_first, status=status
+    )
+    return listing.of(Post, rows)
+
+
+@router.get("/{post_id}", responses=problems(404), dependencies=[Depends(for_any_cache)])
+async def get_post(post_id: PostId, caller: Anyone, reader: ReaderDep) -> Post:
+    """One post."""
+    return await posts.get(reader, caller, post_id)
+
+
+@router.post("", status_code=201)
+async def create_post(new: PostIn, caller: SignedIn, session: SessionDep, located: Located) -> Post:
+    """Write a post: `pending` until an administrator publishes it, an administrator's at once public."""
+    post = await posts.create(session, caller, new)
+    located(post.id)
+    return post
+
+
+@router.put("/{post_id}", responses=problems(403, 404))
+async def replace_post(post_id: PostId, new: PostIn, caller: SignedIn, session: SessionDep) -> Post:
+    """Replace title and body; never creates. A customer's change of a published post makes it pending."""
+    return await posts.change(session, caller, post_id, new)
+
+
+@router.patch("/{post_id}", responses=problems(403, 404))
+async def update_post(post_id: PostId, patch: PostPatch, caller: SignedIn, session: SessionDep) -> Post:
+    """Change title or body. A customer's change of a published post makes it pending again."""
+    return await posts.change(session, caller, post_id, patch)
+
+
+@router.delete("/{post_id}", status_code=204, responses=problems(403, 404))
+async def delete_post(post_id: PostId, caller: SignedIn, session: SessionDep) -> None:
+    """Remove a post for good."""
+    await posts.remove(session, caller, post_id)
+
+
+@router.post("/{post_id}/publish", responses=problems(403, 404))
+async def publish_post(post_id: PostId, caller: Administrator, session: SessionDep) -> Post:
+    """Make a pending post public; a published one stays as it is."""
+    return await posts.publish(session, caller, post_id)

@@ -1,0 +1,33 @@
+"""The exact stock of an item."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path
+
+from service.dependencies.caller import Administrator
+from service.dependencies.session import ReaderDep, SessionDep
+from service.edge.openapi import problems
+from service.schemas.base import MAX_ID
+from service.schemas.items import Stock, StockChange
+from service.services import stock
+
+router = APIRouter(prefix="/items/{item_id}/stock", tags=["items"])
+
+ItemId = Annotated[int, Path(ge=1, le=MAX_ID)]
+
+
+@router.get("", responses=problems(403, 404))
+async def get_stock(item_id: ItemId, _: Administrator, reader: ReaderDep) -> Stock:
+    """Exact stock, reorder level and the last 100 entries of the ledger."""
+    return await stock.get(reader, item_id)
+
+
+@router.post("", responses=problems(403, 404, 409))
+async def adjust_stock(
+    item_id: ItemId,
+    change: Annotated[StockChange, Body(examples=[{"delta": 24, "reason": "Delivery 2026-114"}])],
+    admin: Administrator,
+    session: SessionDep,
+) -> Stock:
+    """Add units or take them away, with a reason for the ledger; never below 0."""
+    return await stock.adjust(session, item_id, change, actor_id=admin.user_id)

@@ -1,0 +1,139 @@
+"""The catalogue and its stock as clients send and see them."""
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
+
+from service.schemas.base import Id, In, Instant, Line, Money, Out, Price, Prose, ShortLine
+
+MAX_INITIAL_STOCK: Final = 1_000_000
+MAX_STOCK: Final = 2_000_000_000
+MAX_BATCH: Final = 1_000
+
+Availability = Literal["in_stock", "low_stock", "out_of_stock"]
+Sort = Literal[
+    "id", "-id", "name", "-name", "price", "-price", "created_at", "-created_at", "updated_at", "-updated_at"
+]
+MovementKind = Literal["initial", "adjustment", "sale", "return"]
+
+CHAI: Final = {"name": "Chai", "price": "18.00"}
+CHANG: Final = {
+    "sku": "NW-2",
+    "name": "Chang",
+    "description": "24 - 12 oz bottles",
+    "category": "Beverages",
+    "price": "19.00",
+    "stock": 17,
+    "reorder_level": 25,
+}
+
+
+def _rfc3339(text: Any) -> Any:
+    """Leaves out what else passes for a time: a plain number would be taken for seconds since 1970."""
+    if not re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", str(text), re.IGNORECASE | re.ASCII):
+        raise ValueError("Give a time with its offset from UTC, such as 2026-11-22T10:30:00Z")
+    return text
+
+
+def _storable(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("The time is outside the years 1 to 9999 in UTC") from None
+
+
+def _not_zero(delta: int) -> int:
+    if delta == 0:
+        raise ValueError("Must not be 0")
+    return delta
+
+
+#: A moment in a query, with its offset from UTC.
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_storable)]
+#: A bound of prices; unlike a price it may be 0.
+Bound = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)]
+
+Sku = Annotated[ShortLine, Field(description="Unique. `TP-` and the id when not given.", examples=["NW-1"])]
+#: Like a ShortLine, but may be empty, which is to have none.
+Category = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$"),
+    Field(examples=["Beverages"]),
+]
+ReorderLevel = Annotated[
+    int,
+    Field(ge=0, le=MAX_INITIAL_STOCK, description="At this stock or under it the item is `low_stock`."),
+]
+
+
+class ItemCreate(In):
+    name: Annotated[Line, Field(examples=["Chai"])]
+    price: Price
+    sku: Sku | None = None
+    description: Prose | None = None
+    category: Category | None = None
+    is_active: Annotated[bool, Field(description="False keeps it from sale for now.")] = True
+    stock: Annotated[int, Field(ge=0, le=MAX_INITIAL_STOCK, examples=[39])] = 0
+    reorder_level: ReorderLevel = 0
+
+
+class ItemPatch(In):
+    """Changes of an item: what is absent stays, `null` removes description and category (RFC 7396)."""
+
+    sku: Sku | None = None
+    name: Line | None = None
+    description: Prose | None = None
+    category: Category | None = None
+    price: Price | None = None
+    is_active: Annotated[bool | None, Field(description="False withdraws it from sale.")] = None
+    reorder_level: ReorderLevel | None = None
+
+
+class Item(Out):
+    """What the public may know: of the stock only the availability."""
+
+    id: Id
+    sku: str
+    name: str
+    description: str
+    category: str
+    price: Money
+    availability: Availability
+    is_active: bool
+    version: int
+    created_at: Instant
+    updated_at: Instant
+
+
+class CategoryCount(Out):
+    category: str
+    count: Annotated[int, Field(description="Items on sale.", examples=[12])]
+
+
+class StockChange(In):
+    delta: Annotated[
+        int,
+        Field(ge=-MAX_STOCK, le=MAX_STOCK, description="Units added, or taken when negative; not 0."),
+        AfterValidator(_not_zero),
+    ]
+    reason: Annotated[Line, Field(examples=["Delivery 2026-114"])]
+
+
+class StockMovement(Out):
+    id: Id
+    kind: MovementKind
+    delta: int
+    reason: str
+    order_id: Id | None
+    actor_id: Annotated[int | None, Field(description="Who caused it, while the account exists.")]
+    created_at: Instant
+
+
+class Stock(Out):
+    item_id: Id
+    quantity: int
+    reorder_level: int
+    movements: Annotated[list[StockMovement], Field(description="The last 100, newest first.")]

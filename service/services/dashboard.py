@@ -1,0 +1,60 @@
+"""One customer at a glance: its parts are read at the same time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from service.database import Database, Session
+from service.errors import NotFound
+from service.pagination import Page
+from service.repositories import dashboard, notifications, orders
+from service.schemas.dashboard import Dashboard, Statistics
+from service.schemas.notifications import Notification
+from service.schemas.orders import Order
+from service.security import Caller
+
+T = TypeVar("T")
+LAST: Final = 10
+
+
+async def get(database: Database, caller: Caller, user_id: int) -> Dashboard:
+    """One's own, or any for an administrator; another person's is NotFound.
+
+    Each part has a session of its own, for a session is not for two tasks at once. The caller must
+    hold none meanwhile: a request that keeps one connection and waits for three more would, often
+    enough at once, wait for itself.
+    """
+    if not (caller.is_admin or caller.user_id == user_id):
+        raise _unknown()
+    try:
+        # A group, not gather(): when one part fails the others are cancelled and waited for, so
+        # that no connection outlives the request.
+        async with asyncio.TaskGroup() as parts:
+            figures = parts.create_task(
+                _read(database, lambda session: dashboard.statistics(session, user_id))
+            )
+            latest = parts.create_task(_read(database, lambda session: orders.latest(session, user_id, LAST)))
+            unread = parts.create_task(
+                _read(database, lambda session: notifications.find(session, user_id, Page(LAST), unread=True))
+            )
+    except ExceptionGroup as faults:
+        # The answer speaks of one fault; the group would be a 500 even where each part is a 503.
+        raise faults.exceptions[0] from None
+    row = figures.result()
+    if row is None:
+        raise _unknown()
+    return Dashboard(
+        user_id=user_id,
+        statistics=Statistics.of(row),
+        orders=Order.all_of(latest.result()),
+        notifications=Notification.all_of(unread.result()),
+    )
+
+
+async def _read(database: Database, read: Callable[[Session], Awaitable[T]]) -> T:
+    async with database.reading() as session:
+        return await read(session)
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such user.")

@@ -1,0 +1,19 @@
+"""What a person has been told, and whether they have seen it."""
+
+from service.database import Session
+from service.errors import NotFound
+from service.repositories import notifications
+from service.schemas.notifications import Notification, ReadCount
+from service.security import Caller
+
+
+async def mark_read(session: Session, caller: Caller, notification_id: int) -> Notification:
+    """Read once, read for good: the first time is kept."""
+    row = await notifications.mark_read(session, caller.user_id, notification_id)
+    if row is None:
+        raise NotFound("There is no such notification.")
+    return Notification.of(row)
+
+
+async def mark_all_read(session: Session, caller: Caller) -> ReadCount:
+    return ReadCount(read=await notifications.mark_all_read(session, caller.user_id))

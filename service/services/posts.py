@@ -1,0 +1,68 @@
+"""Posts: who may write them, and what is public when."""
+
+from typing import Any
+
+from service.database import Record, Session
+from service.errors import Forbidden, NotFound
+from service.repositories import posts
+from service.schemas.posts import Post, PostIn, PostPatch
+from service.security import Caller
+
+
+async def get(session: Session, caller: Caller | None, post_id: int) -> Post:
+    row = await posts.get(session, caller, post_id)
+    if row is None:
+        raise _unknown()
+    return Post.of(row)
+
+
+async def create(session: Session, caller: Caller, new: PostIn) -> Post:
+    """An administrator's post is public at once, a customer's waits for one."""
+    post_id = await posts.add(session, caller.user_id, **new.model_dump(), published=caller.is_admin)
+    return await get(session, caller, post_id)
+
+
+async def change(session: Session, caller: Caller, post_id: int, new: PostIn | PostPatch) -> Post:
+    """Replace or patch a post.
+
+    A customer's change of a published post takes it back to `pending`: an administrator has let
+    through what stood there, not whatever is written over it later.
+    """
+    row = await _lock_own(session, caller, post_id)
+    changes: dict[str, Any] = {
+        name: value for name, value in new.model_dump().items() if getattr(row, name) != value
+    }
+    if changes and row.status == "published" and not caller.is_admin:
+        await posts.withdraw(session, post_id, changes)
+    elif changes:
+        await posts.change(session, post_id, changes)
+    return await get(session, caller, post_id)
+
+
+async def remove(session: Session, caller: Caller, post_id: int) -> None:
+    await _lock_own(session, caller, post_id)
+    await posts.remove(session, post_id)
+
+
+async def publish(session: Session, caller: Caller, post_id: int) -> Post:
+    """A published post stays as it is: whoever asks twice has what they want."""
+    row = await posts.lock(session, caller, post_id)
+    if row is None:
+        raise _unknown()
+    if row.status == "pending":
+        await posts.publish(session, post_id)
+    return await get(session, caller, post_id)
+
+
+async def _lock_own(session: Session, caller: Caller, post_id: int) -> Record:
+    """Another's post is Forbidden where it is public, NotFound where even its existence is not."""
+    row = await posts.lock(session, caller, post_id)
+    if row is None:
+        raise _unknown()
+    if row.author_id != caller.user_id and not caller.is_admin:
+        raise Forbidden("Only the author of a post and administrators may change it.")
+    return row
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such post.")

@@ -1,0 +1,37 @@
+"""Stock as administrators see and correct it. What orders take and put back is theirs."""
+
+from service.database import Session
+from service.errors import FieldFault, NotFound, OutOfStock, Unprocessable
+from service.repositories import notifications, stock
+from service.schemas.items import MAX_STOCK, Stock, StockChange
+
+
+async def get(session: Session, item_id: int) -> Stock:
+    row = await stock.get(session, item_id)
+    if row is None:
+        raise _no_such_item()
+    return Stock.of(row)
+
+
+def _no_such_item() -> NotFound:
+    return NotFound("There is no such item.")
+
+
+async def adjust(session: Session, item_id: int, change: StockChange, *, actor_id: int | None) -> Stock:
+    """Raises OutOfStock, which says what is left, when that is less than what is to be taken."""
+    locked = await stock.lock(session, [item_id])
+    if not locked:
+        raise _no_such_item()
+    before = locked[0].quantity
+    after = before + change.delta
+    if after < 0:
+        short = FieldFault("/delta", f"Only {before} left.", OutOfStock.code)
+        raise OutOfStock(short.detail, errors=(short,), extra={"available": before})
+    if after > MAX_STOCK:
+        large = FieldFault("/delta", f"Stock would be above {MAX_STOCK}.", "too_large")
+        raise Unprocessable(large.detail, errors=(large,))
+    moved = await stock.move(
+        session, {item_id: change.delta}, kind="adjustment", reason=change.reason, actor_id=actor_id
+    )
+    await notifications.tell_low_stock(session, moved)
+    return await get(session, item_id)
