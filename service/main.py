@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 import structlog
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from service import __version__, embedded
 from service.config import Settings, load_settings
@@ -15,6 +14,7 @@ from service.dependencies.contract import honour_contract
 from service.dependencies.parts import Parts
 from service.edge import docs, openapi, problems
 from service.edge.context import RequestContext
+from service.edge.cors import Cors
 from service.edge.faults import Faults
 from service.edge.limits import BodyLimit, Shedding
 from service.observability import logging, tracing
@@ -135,7 +135,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
     return [
         Middleware(RequestContext),
         Middleware(
-            CORSMiddleware,
+            Cors,
             allow_origins=settings.cors_origins,
             allow_credentials=settings.cors_credentials,
             allow_methods=CORS_METHODS,

@@ -4,6 +4,7 @@ from fastapi import Request, Response
 
 from service.edge.context import route_template
 from service.edge.openapi import Operation, acceptable
+from service.edge.problems import OAUTH_PATHS
 from service.errors import FieldFault, ServiceError, Unprocessable
 
 
@@ -18,7 +19,9 @@ class NotAcceptable(ServiceError):
 async def honour_contract(request: Request) -> None:
     """Refuse what the operation's documentation does not name."""
     operation = request.app.state.parts.contract.operation(request.method, route_template(request.scope))
-    _known_parameters(request, operation)
+    if request.scope["path"] not in OAUTH_PATHS:
+        # Those ignore what they do not know (RFC 6749, section 3.2).
+        _known_parameters(request, operation)
     _content_type(request, operation)
     accept = request.headers.get("Accept", "*/*")
     if operation.offers and not acceptable(accept, operation.offers):

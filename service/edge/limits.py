@@ -26,7 +26,7 @@ class BodyLimit:
             return
         detail = f"The body is larger than the {self.limit} bytes that are accepted."
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdigit() and int(declared) > self.limit:
+        if declared.isdecimal() and int(declared) > self.limit:
             # The rest of the body is not read, so the connection cannot serve another request.
             refusal = response(scope, 413, detail=detail, headers={"Connection": "close"})
             await refusal(scope, receive, send)

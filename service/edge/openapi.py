@@ -4,6 +4,7 @@ What every operation has in common (request ids, the problems that anything can 
 here once; routers declare only what is their own, by `problems()`.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -87,6 +88,8 @@ OAUTH_ERROR_SCHEMA: Final[dict[str, Any]] = {
         "error_description": {"type": "string"},
     },
 }
+#: The weight of a media type that is not wanted (RFC 9110, section 12.4.2).
+REFUSED: Final = re.compile(r"q=0(\.0{0,3})?")
 REQUEST_ID_HEADER: Final = {"description": "The request's id.", "schema": {"type": "string"}}
 RETRY_AFTER_HEADER: Final = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
 CHALLENGE_HEADER: Final = {"description": "RFC 6750, section 3.", "schema": {"type": "string"}}
@@ -185,16 +188,27 @@ def _operation(operation: dict[str, Any]) -> Operation:
     return Operation(
         frozenset(p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"),
         frozenset(operation.get("requestBody", {}).get("content", ())),
-        frozenset(media for answer in operation["responses"].values() for media in answer.get("content", ())),
+        # Of successes alone: a client that wants JSON may well delete something, which answers nothing.
+        frozenset(
+            media
+            for status, answer in operation["responses"].items()
+            if int(status) < 400
+            for media in answer.get("content", ())
+        ),
     )
 
 
 def acceptable(accept: str, offers: frozenset[str]) -> bool:
-    """Whether an Accept header (RFC 9110, section 12.5.1) admits anything that is offered."""
+    """Whether an Accept header (RFC 9110, section 12.5.1) admits anything that is offered.
+
+    An empty one has no preference.
+    """
+    if not accept.strip():
+        return True
     for choice in accept.split(","):
-        media, _, parameters = choice.partition(";")
-        media = media.strip().lower()
-        if "q=0" in parameters.replace(" ", "").split(";") or parameters.strip().startswith("q=0.000"):
+        media, _, parameters = choice.lower().partition(";")
+        media = media.strip()
+        if any(REFUSED.fullmatch(parameter.strip()) for parameter in parameters.split(";")):
             continue
         family, _, kind = media.partition("/")
         if media in ("*/*", "*") or media in offers:

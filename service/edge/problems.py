@@ -40,6 +40,9 @@ OAUTH_CODES: Final = {429: "slow_down", 500: "server_error", 503: "temporarily_u
 RFC6749_CODES: Final = frozenset(
     {"invalid_grant", "unsupported_grant_type", "invalid_scope", "invalid_client"}
 )
+#: The names of unknown fields are a client's words: an answer must not be longer than what it answers.
+MOST_FAULTS: Final = 50
+LONGEST_POINTER: Final = 200
 DETAILS: Final = {
     404: "There is nothing at this address.",
     405: "This address does not know that method; Allow lists those that it knows.",
@@ -82,7 +85,8 @@ def _oauth(
     status: int, code: str, detail: str, errors: Sequence[FieldFault], headers: dict[str, str] | None
 ) -> Response:
     error = code if code in RFC6749_CODES else OAUTH_CODES.get(status, "invalid_request")
-    described = detail or "; ".join(f"{fault.pointer.lstrip('/')}: {fault.detail}" for fault in errors)
+    faults = "; ".join(f"{fault.pointer.lstrip('/')}: {fault.detail}" for fault in errors)
+    described = detail or faults or DETAILS.get(status, HTTPStatus(status).phrase)
     # RFC 6749 knows a bad request where ours knows invalid input.
     status = 400 if status == 422 else status
     document = {"error": error, "error_description": described.replace('"', "'").replace("\\", "/")}
@@ -110,7 +114,8 @@ async def on_invalid(request: Request, error: Exception) -> Response:
     if any(fault["type"] == "json_invalid" for fault in raw):
         broken = FieldFault("", "The body is not valid JSON.", "malformed_json")
         return response(request.scope, 400, code=broken.code, detail=broken.detail, errors=(broken,))
-    faults = tuple(FieldFault(_pointer(fault["loc"]), _message(fault), str(fault["type"])) for fault in raw)
+    shown = raw[:MOST_FAULTS]
+    faults = tuple(FieldFault(_pointer(fault["loc"]), _message(fault), str(fault["type"])) for fault in shown)
     detail = "; ".join(f"{fault.pointer or 'body'}: {fault.detail}" for fault in faults[:3])
     return response(request.scope, 422, title="Invalid input", detail=detail, errors=faults)
 
@@ -118,7 +123,8 @@ async def on_invalid(request: Request, error: Exception) -> Response:
 def _pointer(location: Sequence[int | str]) -> str:
     place, *rest = (str(part) for part in location)
     if place == "body":
-        return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in rest)
+        pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in rest)
+        return pointer[:LONGEST_POINTER]
     name = rest[0] if rest else place
     return {"path": f"{{{name}}}", "query": f"?{name}"}.get(place, name)
 

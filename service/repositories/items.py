@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 
-from service.database import Record, Session
+from service.database import Record, Session, sqlstate
 from service.models.items import AVAILABILITY, Item, Stock
 from service.pagination import Page
 
@@ -33,6 +33,7 @@ from service.pagination import Page
 COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
 _NAMES: Final = ", ".join(column.name for column in COLUMNS)
 OUT_OF_STOCK: Final = "out_of_stock"
+UNIQUE_VIOLATION: Final = "23505"
 
 _SORTS: Final[dict[str, tuple[Any, ...]]] = {
     "id": (Item.id,),
@@ -161,7 +162,6 @@ async def get(session: Session, item_id: int, *, withdrawn: bool) -> Record | No
 
 async def count_by_category(session: Session) -> Sequence[Record]:
     """Category and count of what is on sale, sorted; what has no category is left out."""
-    # "count" alone would be the method of every row.
     statement = (
         select(Item.category, func.count().label("count"))
         .where(Item.is_active, Item.category != "")
@@ -211,7 +211,9 @@ async def change(session: Session, item_id: int, values: Mapping[str, Any]) -> b
     try:
         async with session.begin_nested():
             await session.execute(statement)
-    except IntegrityError:
+    except IntegrityError as fault:
+        if sqlstate(fault) != UNIQUE_VIOLATION:
+            raise
         return False
     return True
 

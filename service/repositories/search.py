@@ -24,7 +24,7 @@ async def search(session: Session, page: Page, filters: Filters, words: str, *, 
     wanted = min(page.fetch, MAX_RESULTS - offset)
     if wanted <= 0:
         return []
-    query = func.websearch_to_tsquery(_ENGLISH, words)
+    query = func.websearch_to_tsquery(_ENGLISH, _without_negation(words))
     matches = or_(
         Item.search.bool_op("@@")(query),
         Item.name.ilike(_containing(words)),
@@ -40,6 +40,11 @@ async def search(session: Session, page: Page, filters: Filters, words: str, *, 
     if len(rows) > page.limit:
         page.next = (offset + page.limit,)
     return list(rows[: page.limit])
+
+
+def _without_negation(words: str) -> str:
+    """`-word` would find all the rest of the shop, by reading it whole, and the trigrams the word itself."""
+    return re.sub(r"(?<!\w)-", " ", words)
 
 
 def _containing(words: str) -> str:

@@ -166,7 +166,9 @@ class TestAdjustStock:
 
     async def test_an_unknown_item_is_404(self, make: Make) -> None:
         admin = await make.admin()
-        answer = await admin.api.post("/items/9223372036854775807/stock", json={"delta": 1, "reason": "Count"})
+        answer = await admin.api.post(
+            "/items/9223372036854775807/stock", json={"delta": 1, "reason": "Count"}
+        )
         assert_problem(answer, 404, "not_found")
 
     async def test_is_for_administrators(self, api: Api, make: Make, sql: asyncpg.Connection) -> None:

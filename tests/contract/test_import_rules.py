@@ -20,7 +20,7 @@ VIOLATIONS = [
     ("The web framework", "services/planted.py", "import fastapi"),
     ("The web framework", "repositories/planted.py", "from starlette.requests import Request"),
     ("SQL stays", "routers/planted.py", "from sqlalchemy import select"),
-    ("SQL stays", "services/planted.py", "import asyncpg"),
+    ("SQL stays", "services/planted.py", "import sqlalchemy.ext.asyncio"),
     ("Migrations are run", "services/planted.py", "from alembic import command"),
     ("Telemetry's packages", "routers/planted.py", "from prometheus_client import Counter"),
     ("Telemetry's packages", "services/planted.py", "from opentelemetry.sdk import trace"),

@@ -1,0 +1,259 @@
+"""The import, on the sample business and on files that are broken in every way that files are."""
+
+import csv
+import io
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from pathlib import Path
+
+import asyncpg
+import pytest
+from rich.console import Console
+
+from service.commands import import_csv
+from service.commands.csv_rows import Report, UnusableFile
+from service.commands.northwind import CUSTOMERS, LINES, ORDERS, PRODUCTS
+from service.commands.sample import FOLDER, PASSWORD
+from service.dependencies.parts import Parts
+from tests.client import Api
+
+OVERNIGHT = "Overnight shipping requires a $50+ order total"
+REFUSED = [(521, "10767"), (536, "10782"), (569, "10815"), (637, "10883"), (805, "11051"), (811, "11057")]
+
+Load = Callable[..., Awaitable[Report]]
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three products, two customers and two orders of the sample, for a test to break."""
+    keep = {
+        PRODUCTS: {"11", "42", "72"},
+        CUSTOMERS: {"VINET", "TOMSP"},
+        ORDERS: {"10248", "10249"},
+        LINES: {"10248"},
+    }
+    for name, keys in keep.items():
+        lines = (FOLDER / name).read_text(encoding="utf-8").splitlines(keepends=True)
+        (tmp_path / name).write_text(
+            "".join(line for line in lines if lines.index(line) == 0 or line.split(",")[0] in keys),
+            encoding="utf-8",
+        )
+    # Order 10249 is of one line here.
+    append(tmp_path / LINES, "10249,42,9.80,3,0.00\n")
+    return tmp_path
+
+
+def append(file: Path, text: str) -> None:
+    file.write_bytes(file.read_bytes() + text.encode("utf-8", "surrogateescape"))
+
+
+def insert(file: Path, at: int, text: str) -> None:
+    """Put `text` before line `at`, counted from 1."""
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines.insert(at - 1, text.encode("utf-8", "surrogateescape"))
+    file.write_bytes(b"".join(lines))
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {file.name}"
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.fixture
+def load(parts: Parts, sql: asyncpg.Connection, console: Console) -> Load:
+    async def run(folder: Path, password: str | None = None) -> Report:
+        return await import_csv.load(parts.database, parts.settings, folder, console, password=password)
+
+    return run
+
+
+def outcome(report: Report) -> tuple[dict[str, int], dict[str, int], list[str]]:
+    return report.added, report.known, [str(refusal) for refusal in report.refused]
+
+
+class TestTheSampleBusiness:
+    async def test_824_of_830_orders_go_in_and_six_are_named(
+        self,
+        load: Load,
+        sql: asyncpg.Connection,
+        api: Api,
+    ) -> None:
+        report = await load(FOLDER, PASSWORD)
+        assert report.added == {"products": 77, "customers": 91, "orders": 824}
+        assert [(r.file, r.line, r.key, r.why) for r in report.refused] == [
+            (ORDERS, line, key, OVERNIGHT) for line, key in REFUSED
+        ]
+        await self.check_amounts(sql)
+        await self.check_states(sql)
+        assert (await api.token("alfki@northwind.example", PASSWORD)).status_code == 200
+
+        again = await load(FOLDER, PASSWORD)
+        assert again.added == {}
+        assert again.known == {"products": 77, "customers": 91, "orders": 824}
+        assert again.refused == report.refused
+
+    @staticmethod
+    async def check_amounts(sql: asyncpg.Connection) -> None:
+        """Each amount, against arithmetic done here on the files themselves."""
+        with (FOLDER / LINES).open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        refused = {key for _, key in REFUSED}
+        goods = sum(
+            (
+                (
+                    Decimal(line["unit_price"])
+                    * int(line["quantity"])
+                    * (100 - Decimal(line["discount_pct"]))
+                    / 100
+                ).quantize(Decimal("0.01"), "ROUND_HALF_UP")
+                for line in lines
+                if line["order_id"] not in refused
+            ),
+            Decimal(0),
+        )
+        with (FOLDER / ORDERS).open(encoding="utf-8", newline="") as file:
+            freight = sum(
+                Decimal(row["freight"]) for row in csv.DictReader(file) if row["order_id"] not in refused
+            )
+        row = await sql.fetchrow("SELECT sum(total) AS total, sum(shipping_fee) AS fee FROM orders")
+        assert row is not None
+        assert (row["total"], row["fee"]) == (goods + freight, freight)
+        counted = await sql.fetchval("SELECT count(*) FROM order_lines")
+        assert counted == sum(line["order_id"] not in refused for line in lines)
+
+    @staticmethod
+    async def check_states(sql: asyncpg.Connection) -> None:
+        states = {row[0]: row[1] for row in await sql.fetch("SELECT status, count(*) FROM orders GROUP BY 1")}
+        assert states == {"delivered": 804, "paid": 20}
+        assert await sql.fetchval("SELECT count(*) FROM items WHERE NOT is_active") == 10
+        # History moves no stock and tells nobody: the ledger holds what the items started with.
+        kinds = {
+            row[0]: row[1] for row in await sql.fetch("SELECT kind, count(*) FROM stock_movements GROUP BY 1")
+        }
+        assert kinds == {"initial": await sql.fetchval("SELECT count(*) FROM stock WHERE quantity > 0")}
+        assert await sql.fetchval("SELECT count(*) FROM notifications") == 0
+        moments = await sql.fetchrow(
+            "SELECT placed_at::text, shipped_at::text, ship_to->>'country' AS country, customer_name"
+            " FROM orders WHERE reference = 'NW-10248'"
+        )
+        assert moments is not None
+        assert tuple(moments) == ("1996-07-04 00:00:00+00", "1996-07-16 00:00:00+00", "FR", "Paul Henriot")
+
+
+class TestBrokenFiles:
+    async def test_a_broken_row_costs_that_row_alone(self, load: Load, folder: Path) -> None:
+        insert(folder / PRODUCTS, 3, "43,Ipoh Coffee,Beverages\n")
+        insert(folder / CUSTOMERS, 3, 'BROKE,"Never closed,x,x,x,x,x,x,x,x\n')
+        added, known, refused = outcome(await load(folder))
+        assert (added, known) == ({"products": 3, "customers": 2, "orders": 2}, {})
+        assert refused == [
+            f"{CUSTOMERS}:3: BROKE: is not a row of 10 columns; check its commas and quotes",
+            f"{PRODUCTS}:3: 43: is not a row of 8 columns; check its commas and quotes",
+        ]
+
+    @pytest.mark.parametrize(
+        ("row", "why"),
+        [
+            ("43,Ipoh Coffee,Beverages,16 tins,minus one,17,25,0", "unit_price: "),
+            ("43,Ipoh Coffee,Beverages,16 tins,-46.00,17,25,0", "price: Input should be greater than 0"),
+            ("43,Ipoh Coffee,Beverages,16 tins,46.001,17,25,0", "price: "),
+            ("43,Ipoh Coffee,Beverages,16 tins,46.00,-17,25,0", "stock: "),
+            ("43,,Beverages,16 tins,46.00,17,25,0", "product_name: Field required"),
+            (f"43,{'x' * 10_000},Beverages,16 tins,46.00,17,25,0", "name: String should have at most 200"),
+            ("43,Ipoh\0Coffee,Beverages,16 tins,46.00,17,25,0", "name: Control characters are not allowed"),
+            ("43,Ipoh\udcff Coffee,Beverages,16 tins,46.00,17,25,0", "is not UTF-8"),
+            ("x,Ipoh Coffee,Beverages,16 tins,46.00,17,25,0", "product_id: "),
+        ],
+    )
+    async def test_a_product_that_breaks_a_rule_is_named(
+        self, load: Load, folder: Path, sql: asyncpg.Connection, row: str, why: str
+    ) -> None:
+        insert(folder / PRODUCTS, 3, row + "\n")
+        added, _, refused = outcome(await load(folder))
+        assert added == {"products": 3, "customers": 2, "orders": 2}
+        assert len(refused) == 1
+        assert refused[0].startswith(f"{PRODUCTS}:3: {row.partition(',')[0]}: {why}")
+        assert await sql.fetchval("SELECT count(*) FROM items") == 3
+
+    async def test_an_order_with_a_broken_line_stays_out_whole(
+        self, load: Load, folder: Path, sql: asyncpg.Connection
+    ) -> None:
+        no_number = "Input should be a valid integer, unable to parse string as an integer"
+        replace(folder / LINES, "10248,42,9.80,10,0.00", "10248,42,9.80,ten,0.00")
+        added, _, refused = outcome(await load(folder))
+        assert added == {"products": 3, "customers": 2, "orders": 1}
+        assert refused == [
+            f"{LINES}:3: 10248: quantity: {no_number}",
+            f"{ORDERS}:2: 10248: a line of it in {LINES} cannot be read",
+        ]
+        assert await sql.fetchval("SELECT array_agg(reference) FROM orders") == ["NW-10249"]
+
+    @pytest.mark.parametrize(
+        ("change", "why"),
+        [
+            ((ORDERS, "10249,TOMSP", "10249,NOBOD"), "its customer NOBOD is not there"),
+            (
+                (ORDERS, ",Germany", ",Atlantis"),
+                "ship_country: Atlantis is not the English name of a country",
+            ),
+            ((ORDERS, "Speedy Express", "Pigeon"), "shipper: must be one of United Package"),
+            ((ORDERS, "1996-07-05", "1996-13-05"), "order_date: "),
+            ((LINES, "10249,42,9.80,3,0.00", "10249,99,9.80,3,0.00"), "its products 99 are not there"),
+            (
+                (LINES, "10249,42,9.80,3,0.00", "10249,42,9.80,1001,0.00"),
+                "/lines/0/quantity: Input should be less",
+            ),
+            (
+                (LINES, "10249,42,9.80,3,0.00", "10249,42,9.80,3,101.00"),
+                "/lines/0/discount_pct: Input should be",
+            ),
+            ((LINES, "10249,42,9.80,3,0.00\n", ""), "/lines: List should have at least 1 item"),
+        ],
+    )
+    async def test_an_order_that_breaks_a_rule_is_named(
+        self, load: Load, folder: Path, sql: asyncpg.Connection, change: tuple[str, str, str], why: str
+    ) -> None:
+        file, old, new = change
+        replace(folder / file, old, new)
+        added, _, refused = outcome(await load(folder))
+        assert added == {"products": 3, "customers": 2, "orders": 1}
+        assert len(refused) == 1
+        assert why in refused[0]
+        assert refused[0].startswith(f"{ORDERS}:3: 10249: ")
+        assert await sql.fetchval("SELECT array_agg(reference) FROM orders") == ["NW-10248"]
+
+    async def test_a_missing_file_stops_it_before_anything_is_written(
+        self, load: Load, folder: Path, sql: asyncpg.Connection
+    ) -> None:
+        (folder / LINES).unlink()
+        with pytest.raises(UnusableFile, match=f"{LINES}: cannot be read: No such file"):
+            await load(folder)
+        assert await sql.fetchval("SELECT count(*) FROM items") == 0
+
+    async def test_a_missing_column_stops_it_before_anything_is_written(
+        self, load: Load, folder: Path, sql: asyncpg.Connection
+    ) -> None:
+        replace(folder / ORDERS, "shipper", "carrier")
+        with pytest.raises(UnusableFile, match=f"{ORDERS}: the header row lacks shipper."):
+            await load(folder)
+        assert await sql.fetchval("SELECT count(*) FROM items") == 0
+
+    async def test_quoted_fields_may_hold_line_ends(
+        self, load: Load, folder: Path, sql: asyncpg.Connection
+    ) -> None:
+        replace(folder / PRODUCTS, "Queso Cabrales", '"Queso, ""Cabrales"""')
+        insert(folder / PRODUCTS, 2, '43,Ipoh Coffee,Beverages,"16\n500 g tins",46.00,17,25,0\n')
+        added, _, refused = outcome(await load(folder))
+        assert (added["products"], refused) == (4, [])
+        assert await sql.fetchval("SELECT description FROM items WHERE sku = 'NW-43'") == "16\n500 g tins"
+        assert await sql.fetchval("SELECT name FROM items WHERE sku = 'NW-11'") == 'Queso, "Cabrales"'
+
+    async def test_without_a_password_nobody_can_sign_in(self, load: Load, folder: Path, api: Api) -> None:
+        await load(folder)
+        assert (await api.token("vinet@northwind.example", PASSWORD)).json()["error"] == "invalid_grant"

@@ -1,0 +1,217 @@
+"""The service as an operator starts it: a real process of its own, always ended with all it started."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+import asyncpg
+import httpx2
+import psutil
+
+from tests.client import V1
+from tests.conftest import TEMPLATE, URL_VARIABLE, with_database
+
+REPOSITORY = Path(__file__).parents[2]
+PATIENCE_SECONDS = 30.0
+PASSWORD = "correct-horse-1"
+_numbers = count(1)
+
+
+def eventually(condition: Callable[[], bool], within: float = PATIENCE_SECONDS) -> None:
+    """Wait for something that happens outside; nothing is asserted about how soon, only that it does."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not happen within {within} s"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def statement(url: str, *statements: str) -> None:
+    """Execute these on a connection of its own."""
+
+    async def execute() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            for text in statements:
+                await connection.execute(text)
+        finally:
+            await connection.close()
+
+    with asyncio.Runner() as runner:
+        runner.run(execute())
+
+
+@contextmanager
+def cloned_database(template: str | None = TEMPLATE) -> Iterator[str]:
+    """A database of the caller's own, migrated unless `template` is None; its URL."""
+    server, name = os.environ[URL_VARIABLE], f"own_{os.getpid()}_{next(_numbers)}"
+    statement(server, f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+    try:
+        yield with_database(server, name)
+    finally:
+        statement(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def environment(folder: Path, **settings: object) -> dict[str, str]:
+    """Nothing of the machine's own settings comes through."""
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    base = {"PATH": os.environ["PATH"], "PYTHONPATH": path, "HOME": str(folder), "TZ": "UTC"}
+    base |= {"ENVIRONMENT": "test", "HOST": "127.0.0.1", "DATA_DIR": str(folder / "data")}
+    return base | {name: str(value) for name, value in settings.items() if value is not None}
+
+
+def tradepost(
+    folder: Path, *arguments: str, stdin: str = "", **settings: object
+) -> subprocess.CompletedProcess[str]:
+    """A command that ends by itself, run in `folder`."""
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE_SECONDS,
+        check=False,
+        cwd=folder,
+        env=environment(folder, **settings),
+    )
+
+
+@dataclass
+class Service:
+    """A running `tradepost serve` (or `dev`): `process` is Gunicorn's master."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    metrics_port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def stdout(self) -> str:
+        return (self.folder / "stdout").read_text()
+
+    @property
+    def stderr(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Every line of standard output so far; each must be a JSON object."""
+        complete = self.stdout.rpartition("\n")[0]
+        return [json.loads(line) for line in complete.splitlines()]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line["event"] == name]
+
+    def wait_for(self, event: str, times: int = 1) -> list[dict[str, Any]]:
+        eventually(lambda: len(self.events(event)) >= times)
+        return self.events(event)
+
+    def descendants(self) -> list[psutil.Process]:
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.process.pid).children(recursive=True)
+        return []
+
+    def workers(self) -> set[int]:
+        """The processes that have started to serve, and have not ended."""
+        serving = {int(line["event"].partition("[")[2][:-1]) for line in self.booted()}
+        return {child.pid for child in self.descendants()} & serving
+
+    def booted(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line["event"].startswith("Started server process")]
+
+    def answers(self, path: str = "/startupz") -> bool:
+        try:
+            return httpx2.get(f"{self.url}{path}", timeout=5).is_success
+        except httpx2.TransportError:
+            return False
+
+    def wait_until_up(self, path: str = "/startupz") -> Self:
+        def up() -> bool:
+            assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.stderr}"
+            return self.answers(path)
+
+        eventually(up)
+        return self
+
+    def send(self, signal_: signal.Signals) -> None:
+        self.process.send_signal(signal_)
+
+    def ended(self, within: float = PATIENCE_SECONDS) -> int:
+        """Its exit status, once it has ended."""
+        return self.process.wait(within)
+
+    def stop(self) -> int:
+        self.send(signal.SIGTERM)
+        return self.ended()
+
+    def client(self, token: str | None = None, **options: Any) -> httpx2.Client:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx2.Client(base_url=f"{self.url}{V1}", headers=headers, timeout=30, **options)
+
+    def sign_in(self, email: str, password: str = PASSWORD) -> httpx2.Response:
+        form = {"grant_type": "password", "username": email, "password": password}
+        with self.client() as client:
+            return client.post("/auth/token", data=form)
+
+    def customer(self, email: str = "maria@shop.example") -> httpx2.Client:
+        """A client that is signed in as someone who has just registered."""
+        with self.client() as client:
+            body = {"email": email, "password": PASSWORD, "full_name": "Maria Anders"}
+            assert client.post("/users", json=body).status_code == 201
+        return self.client(self.sign_in(email).json()["access_token"])
+
+
+@contextmanager
+def started(
+    folder: Path, command: str = "serve", *, python: tuple[str, ...] = (sys.executable,), **settings: object
+) -> Iterator[Service]:
+    """The service on ports of its own, perhaps not up yet; whatever it left is killed in the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ports = {"PORT": free_port(), "METRICS_PORT": free_port(), "WEB_CONCURRENCY": 2}
+    env = environment(folder, **{**ports, **settings})
+    with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            [*python, "-m", "service", command],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=folder,
+            env=env,
+            start_new_session=True,
+        )
+    service = Service(process, int(env["PORT"]), int(env["METRICS_PORT"]), folder)
+    try:
+        yield service
+    finally:
+        descendants = service.descendants()
+        process.kill()
+        process.wait()
+        for child in descendants:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(descendants, timeout=PATIENCE_SECONDS)
