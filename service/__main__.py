@@ -3,14 +3,15 @@
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from service import __version__
 from service.config import EXIT_CONFIG, load_settings
-from service.errors import ConfigError
+from service.embedded import EmbeddedError
+from service.errors import ConfigError, ServiceError
 from service.observability import logging
 
 #: prometheus_client reads it when it is imported, so it has to be set before any command is.
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 78 (EX_CONFIG) for settings that somebody has to change."""
+    """The exit status: 0, 1, or 78 (EX_CONFIG) for settings that somebody has to change."""
     arguments = _parser().parse_args(argv)
     command = COMMANDS[arguments.command]
     try:
@@ -66,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print("The configuration is not usable:", *error.faults, sep="\n  ", file=sys.stderr)  # noqa: T201
         return EXIT_CONFIG
+    except (EmbeddedError, ServiceError) as error:
+        print(f"tradepost {arguments.command}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
 
 
 def _run(command: Command, arguments: list[str]) -> int:
@@ -75,7 +79,9 @@ def _run(command: Command, arguments: list[str]) -> int:
         given.append(settings)
         logging.configure(settings.log_level, settings.log_format)
         if command.module == "serve":
-            os.environ.setdefault(MULTIPROC_DIR, str(Path(settings.data_dir) / "metrics"))
+            # A folder for each port: a second service beside this one must not wipe its counts.
+            folder = settings.data_dir / "metrics" / str(settings.metrics_port)
+            os.environ.setdefault(MULTIPROC_DIR, str(folder))
     module = importlib.import_module(f"service.commands.{command.module}")
     status: int = module.run(*given, *arguments)
     return status

@@ -35,7 +35,8 @@ Record = Row[*tuple[Any, ...]]
 #: Waiting for a row lock longer than this is a fault of ours, not of the client.
 LOCK_TIMEOUT_MS = 3_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
-#: From "no typo" (1.0) down: 0.4 finds "chocolade" under "choklade" and no unrelated word.
+#: From "no typo" (1.0) down: 0.4 finds "Chocolade" for "choklade". Words of few letters find
+#: neighbours too, ranked below what really matches.
 WORD_SIMILARITY = "0.4"
 
 #: Classes and codes of SQLSTATE (PostgreSQL manual, appendix A) that pass by themselves:

@@ -26,8 +26,9 @@ def options(settings: Settings) -> dict[str, Any]:
 
     def when_ready(_: Arbiter) -> None:
         # A process of its own: a thread in a process that forks may hold a lock when it forks.
-        command = [sys.executable, "-m", "service.observability.exporter", str(settings.metrics_port)]
-        _exporters[os.getpid()] = subprocess.Popen([*command, settings.host])  # noqa: S603
+        command = [sys.executable, "-m", "service.observability.exporter"]
+        command += [str(settings.metrics_port), settings.host, settings.log_level, settings.log_format]
+        _exporters[os.getpid()] = subprocess.Popen(command)  # noqa: S603
 
     def child_exit(_: Arbiter, worker: Worker) -> None:
         metrics.worker_ended(int(worker.pid))
@@ -41,7 +42,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "bind": f"{host}:{settings.port}",
         "workers": settings.web_concurrency,
         "worker_class": "service.server.Worker",
-        "timeout": HEARTBEAT_SECONDS,
+        # A worker that is ending gives no sign of life any more, and the last one may be half as old.
+        "timeout": max(HEARTBEAT_SECONDS, 2 * settings.graceful_timeout),
         "graceful_timeout": settings.graceful_timeout,
         "keepalive": KEEPALIVE_SECONDS,
         # The heartbeat is a file: on a disk that stalls, a healthy worker would look dead.

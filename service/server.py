@@ -10,30 +10,39 @@ import os
 import signal
 import socket
 import sys
+from types import FrameType
 from typing import Any, Final
 
 import structlog
 from gunicorn.arbiter import Arbiter
-from uvicorn import Server
+from uvicorn import Config, Server
 from uvicorn_worker import UvicornWorker
 
 log = structlog.get_logger(__name__)
 
 #: Requests on connections that were accepted just before the end are read and answered for so long.
 LINGER_SECONDS: Final = 0.5
-#: Uvicorn must be done before Gunicorn loses patience: cancelling, 503s and the lifespan take time.
-SHARE_OF_GRACE: Final = 0.8
+#: Of Gunicorn's patience: running requests get most of it, those that had to be cancelled a little to
+#: send their 503 and to roll back. The rest is for the lifespan.
+SHARE_TO_FINISH: Final = 0.8
+SHARE_TO_CANCEL: Final = 0.1
+POLL_SECONDS: Final = 0.05
 
 
 class DrainingServer(Server):
-    _parent = os.getpid()
+    def __init__(self, config: Config, *, master: int, patience: float) -> None:
+        super().__init__(config)
+        self._master, self._patience, self._at_once = master, patience, False
 
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        self._parent = os.getppid()
-        await super().serve(sockets)
+    def handle_exit(self, sig: int, _: FrameType | None) -> None:
+        """SIGQUIT is the master's word for "now". Unlike Uvicorn's, it never skips the lifespan, and does
+        not raise the signal again at the end, which the master would log as a crash.
+        """
+        self._at_once = self._at_once or sig == signal.SIGQUIT
+        self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        if os.getppid() != self._parent and not self.should_exit:
+        if os.getppid() != self._master and not self.should_exit:
             log.error("master.lost")
             self.should_exit = True
         return await super().on_tick(counter)
@@ -44,25 +53,42 @@ class DrainingServer(Server):
         # Every answer from here on tells its client to connect anew, elsewhere.
         self.server_state.default_headers.append((b"connection", b"close"))
         await asyncio.sleep(LINGER_SECONDS)
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self._settle(self._patience * SHARE_TO_FINISH - LINGER_SECONDS)
+        for task in self.server_state.tasks:
+            task.cancel()
+        # Uvicorn would close the lifespan, and with it the database, under those that are rolling back.
+        self._at_once = False
+        await self._settle(self._patience * SHARE_TO_CANCEL)
         await super().shutdown(sockets)
-        # Uvicorn would raise the signal again, and the master would log a crash.
-        self._captured_signals.clear()
+
+    async def _settle(self, seconds: float) -> None:
+        """Wait until every request is answered and its connection closed, but no longer than that."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        state = self.server_state
+        while (state.tasks or state.connections) and not self._at_once:
+            if asyncio.get_running_loop().time() >= deadline:
+                break
+            await asyncio.sleep(POLL_SECONDS)
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.config.timeout_graceful_shutdown = max(1, int(self.cfg.graceful_timeout * SHARE_OF_GRACE))
+        # Uvicorn's own waiting comes after ours, when there is nobody left to wait for.
+        self.config.timeout_graceful_shutdown = 0.1
         # Whom to believe about a client's address is decided in the edge, by TRUSTED_PROXIES.
         self.config.proxy_headers = False
         self.config.server_header = False
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
-        server = DrainingServer(config=self.config)
-        # SIGQUIT is the master's word for "now" after Ctrl-C; the stock worker goes on until it is killed.
+        server = DrainingServer(self.config, master=self.ppid, patience=self.cfg.graceful_timeout)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGQUIT, server.handle_exit, signal.SIGQUIT, None)
-        await server.serve(sockets=self.sockets)
+        # The sockets themselves: Gunicorn's wrappers would close descriptors that uvloop has closed and
+        # that may be another connection's by then.
+        await server.serve(sockets=[listener.sock for listener in self.sockets])
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)

@@ -26,6 +26,8 @@ def run(settings: Settings, email: str) -> int:
             print(f"{fault['loc'][0]}: {fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         return 1
     with database(settings) as complete:
+        if complete.environment != "production":
+            migrate.upgrade(migrate.direct_url(complete))
         return asyncio.run(_create(Database(migrate.direct_url(complete), complete), new))
 
 

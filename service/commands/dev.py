@@ -1,9 +1,11 @@
 """Run the service in one process that restarts when its code changes."""
 
 import os
+from pathlib import Path
 
 import uvicorn
 
+import service
 from service.commands import development, local_database
 from service.config import Settings
 
@@ -11,15 +13,21 @@ from service.config import Settings
 def run(settings: Settings) -> int:
     with local_database.database(settings) as complete:
         development.prepare(complete)
-        if complete.database_url is not None:
+        if settings.database_url is None and complete.database_url is not None:
+            # The process that serves reads its settings by itself, and again after each change.
             os.environ["DATABASE_URL"] = complete.database_url.get_secret_value()
+        development.announce(complete)
         uvicorn.run(
             "service.main:create_app",
             factory=True,
             host=settings.host,
             port=settings.port,
             reload=True,
-            reload_dirs=["service"],
+            reload_dirs=[str(Path(service.__file__).parent)],
             log_config=None,
+            # As in service.server: our own access log, and who the client is, are the edge's business.
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
         )
     return 0

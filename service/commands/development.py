@@ -23,3 +23,13 @@ async def _load_sample(settings: Settings) -> None:
         await sample.load(connected, settings, console)
     finally:
         await connected.close()
+
+
+def announce(settings: Settings) -> None:
+    """Tell a person where to look. In production nobody does, and the line would stand among the JSON."""
+    if settings.environment == "production":
+        return
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    address = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    docs = f"  API documentation: {address}/docs" if settings.docs_enabled else ""
+    console.print(f"Tradepost: {address}/{docs}", markup=False)

@@ -10,7 +10,7 @@ from service import embedded
 from service.config import Settings
 
 #: For people; what machines read goes to standard output.
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from alembic.config import Config
 
 import service
 from service.config import Settings
-from service.database import Database
-from service.errors import ConfigError
+from service.database import Database, translated
+from service.errors import ConfigError, EmailTaken
 from service.security import Passwords
 from service.services import users
 
@@ -26,8 +26,17 @@ def alembic_config(url: str) -> Config:
 
 
 def upgrade(url: str) -> None:
-    """To the newest revision. Several at once wait for each other by an advisory lock."""
-    command.upgrade(alembic_config(url), "head")
+    """To the newest revision. Several at once wait for each other by an advisory lock.
+
+    Raises Unavailable when the database does not answer, or somebody holds on to a table.
+    """
+    try:
+        command.upgrade(alembic_config(url), "head")
+    except Exception as fault:
+        meaning = translated(fault)
+        if meaning is fault:
+            raise
+        raise meaning from fault
 
 
 async def make_administrator(database: Database, settings: Settings) -> bool:
@@ -37,13 +46,25 @@ async def make_administrator(database: Database, settings: Settings) -> bool:
     passwords = Passwords()
     password_hash = await passwords.hash(settings.admin_password.get_secret_value())
     passwords.close()
-    async with database.transaction() as session:
-        made = await users.ensure_administrator(
-            session, email=settings.admin_email, full_name="Administrator", password_hash=password_hash
-        )
+    try:
+        made = await _ensure(database, settings.admin_email, password_hash)
+    except EmailTaken:
+        # Perhaps by another process that does the same at this moment: its administrator is seen now.
+        try:
+            made = await _ensure(database, settings.admin_email, password_hash)
+        except EmailTaken:
+            fault = "ADMIN_EMAIL: belongs to an ordinary account, which is never promoted; choose another"
+            raise ConfigError((fault,)) from None
     if made:
         log.info("administrator.created")
     return made
+
+
+async def _ensure(database: Database, email: str, password_hash: str) -> bool:
+    async with database.transaction() as session:
+        return await users.ensure_administrator(
+            session, email=email, full_name="Administrator", password_hash=password_hash
+        )
 
 
 def direct_url(settings: Settings) -> str:

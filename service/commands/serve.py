@@ -9,6 +9,7 @@ from gunicorn.app.base import BaseApplication
 from service import gunicorn_conf
 from service.commands import development, local_database
 from service.config import Settings
+from service.errors import ConfigError
 from service.main import create_app
 from service.observability import metrics
 
@@ -33,10 +34,19 @@ class Application(BaseApplication):
 
 def run(settings: Settings) -> int:
     """Serve until a signal ends it. In development the database is prepared first."""
+    _wipe_metrics()
     with local_database.database(settings) as complete:
         development.prepare(complete)
-        metrics.wipe(Path(os.environ[metrics.MULTIPROC_DIR]))
-        address = f"http://{settings.host}:{settings.port}"
-        local_database.console.print(f"Tradepost: {address}/  API documentation: {address}/docs")
+        development.announce(complete)
         Application(complete).run()
     return 0
+
+
+def _wipe_metrics() -> None:
+    try:
+        metrics.wipe(Path(os.environ[metrics.MULTIPROC_DIR]))
+    except OSError as fault:
+        advice = f"make it writable, or set {metrics.MULTIPROC_DIR} to a folder in memory"
+        raise ConfigError(
+            (f"DATA_DIR: cannot keep the metrics' files ({fault.strerror}); {advice}",)
+        ) from None

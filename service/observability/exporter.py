@@ -10,15 +10,17 @@ import structlog
 
 from service.observability import logging, metrics
 
-log = structlog.get_logger(__name__)
+#: As a program its name would be `__main__`.
+log = structlog.get_logger("service.observability.exporter")
 
 POLL_SECONDS: Final = 0.5
 
 
-def main(port: int, host: str) -> int:
-    logging.configure("INFO", "json")
-    # Ctrl-C reaches the whole process group; it is the master that says when to go.
+def main(port: int, host: str, level: str, log_format: str) -> int:
+    logging.configure(level, log_format)
+    # These reach the whole process group; it is the master that says when to go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     parent = os.getppid()
     try:
         metrics.expose(port, host)
@@ -32,4 +34,4 @@ def main(port: int, host: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2]))
+    sys.exit(main(int(sys.argv[1]), *sys.argv[2:]))

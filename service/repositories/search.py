@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-from sqlalchemy import func, literal, literal_column, or_
+from sqlalchemy import Integer, cast, func, literal, literal_column, or_
 
 from service.database import Session
 from service.models.items import Item
@@ -25,13 +25,15 @@ async def search(session: Session, page: Page, filters: Filters, words: str, *, 
     if wanted <= 0:
         return []
     query = func.websearch_to_tsquery(_ENGLISH, _without_negation(words))
+    contained = Item.name.ilike(_containing(words))
     matches = or_(
         Item.search.bool_op("@@")(query),
-        Item.name.ilike(_containing(words)),
+        contained,
         literal(words).bool_op("<%")(Item.name),
     )
     rank = (
-        func.ts_rank(Item.search, query)
+        cast(contained, Integer)
+        + func.ts_rank(Item.search, query)
         + func.word_similarity(words, Item.name)
         + func.similarity(words, Item.name)
     )

@@ -140,7 +140,7 @@ class TestListItems:
     )
     @pytest.mark.parametrize("limit", [1, 3, 4])
     async def test_sorts_page_after_page(
-        self, api: Api, make: Make, sql: asyncpg.Connection, sort: str, expected: str, limit: int
+        self, api: Api, make: Make, sql: asyncpg.Connection, *, sort: str, expected: str, limit: int
     ) -> None:
         await make_items(
             make,

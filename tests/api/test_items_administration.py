@@ -96,9 +96,9 @@ class TestCreateItem:
             "is_active": False,
         }
         assert item["availability"] == "low_stock"
-        stock = await sql.fetchrow("SELECT * FROM stock")
+        (stock,) = await sql.fetch("SELECT * FROM stock")
         assert tuple(stock) == (item["id"], 17, 25)
-        entry = await sql.fetchrow("SELECT item_id, order_id, actor_id, kind, delta FROM stock_movements")
+        (entry,) = await sql.fetch("SELECT item_id, order_id, actor_id, kind, delta FROM stock_movements")
         assert tuple(entry) == (item["id"], None, admin.id, "initial", 17)
 
     async def test_null_is_the_same_as_absent(self, make: Make) -> None:
@@ -270,7 +270,7 @@ class TestUpdateItem:
         )
         changed = (await admin.api.patch(f"/items/{item.id}", json={"reorder_level": 4})).json()
         assert (changed["availability"], changed["version"]) == ("in_stock", 3)
-        assert tuple(await sql.fetchrow("SELECT quantity, reorder_level FROM stock")) == (5, 4)
+        assert await sql.fetchval("SELECT (quantity, reorder_level) FROM stock") == (5, 4)
 
     async def test_withdraws_and_puts_back_on_sale(self, api: Api, make: Make) -> None:
         item, admin = await make.item(), await make.admin()

@@ -8,13 +8,9 @@ from tests.factories import Make
 
 async def stored(sql: asyncpg.Connection, item_id: int) -> tuple[int, int, int]:
     """Stock, what the ledger adds up to, and how many entries it has."""
-    row = await sql.fetchrow(
-        "SELECT quantity, (SELECT coalesce(sum(delta), 0) FROM stock_movements AS m WHERE m.item_id = s.item_id),"
-        " (SELECT count(*) FROM stock_movements AS m WHERE m.item_id = s.item_id)"
-        " FROM stock AS s WHERE item_id = $1",
-        item_id,
-    )
-    return tuple(row)
+    quantity = await sql.fetchval("SELECT quantity FROM stock WHERE item_id = $1", item_id)
+    deltas = await sql.fetch("SELECT delta FROM stock_movements WHERE item_id = $1", item_id)
+    return quantity, sum(row["delta"] for row in deltas), len(deltas)
 
 
 class TestGetStock:

@@ -7,12 +7,8 @@ from tests.factories import Make
 
 
 async def stock_and_ledger(sql: asyncpg.Connection, item_id: int) -> tuple[int, int]:
-    row = await sql.fetchrow(
-        "SELECT quantity, (SELECT sum(delta) FROM stock_movements WHERE item_id = $1) FROM stock"
-        " WHERE item_id = $1",
-        item_id,
-    )
-    return row[0], row[1]
+    quantity = await sql.fetchval("SELECT quantity FROM stock WHERE item_id = $1", item_id)
+    return quantity, await sql.fetchval("SELECT sum(delta) FROM stock_movements WHERE item_id = $1", item_id)
 
 
 class TestConcurrentAdjustments:
@@ -56,7 +52,7 @@ class TestConcurrentAdjustments:
         assert {answer.status_code for answer in answers} == {200}
         for call in stock[4:]:
             assert (await call).status_code == 200
-        row = await sql.fetchrow(
+        (row,) = await sql.fetch(
             "SELECT quantity, reorder_level, availability FROM stock JOIN items ON id = item_id"
         )
         expected = "low_stock" if row["quantity"] <= row["reorder_level"] else "in_stock"

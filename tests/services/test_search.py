@@ -79,9 +79,10 @@ class TestSearch:
     @pytest.mark.parametrize(
         ("words", "expected"),
         [
-            ("100%", ["100% juice"]),
-            ("a_c", ["a_cute"]),
-            ("c:\\t", ["c:\\temp"]),
+            ("x%z", ["x%z", "x_z", "x\\z"]),
+            ("x_z", ["x_z", "x%z", "x\\z"]),
+            ("x\\z", ["x\\z", "x%z", "x_z"]),
+            ("xyz", ["xyz"]),
             ("%%%", []),
             ("___", []),
             ("\\\\\\", []),
@@ -97,10 +98,11 @@ class TestSearch:
     async def test_every_character_stands_for_itself(
         self, make: Make, parts: Parts, sql: asyncpg.Connection, words: str, expected: list[str]
     ) -> None:
-        for name in ("100% juice", "1000 beans", "a_cute", "abcute", "c:\\temp", "c:temp"):
+        """The three that differ in a sign alone are alike to the trigrams; the literal one comes first."""
+        for name in ("xyz", "x%z", "x_z", "x\\z"):
             await make.item(name=name)
         assert await search(parts, words) == expected
-        assert await sql.fetchval("SELECT count(*) FROM items") == 6
+        assert await sql.fetchval("SELECT count(*) FROM items") == 4
 
     @pytest.mark.parametrize("words", ["-tofu", '"-tofu', '""-tofu', "--tofu"])
     async def test_a_minus_does_not_turn_a_word_round(self, make: Make, parts: Parts, words: str) -> None:
