@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from service.observability import logging, metrics
 KEEPALIVE_SECONDS: Final = 75
 #: An event loop that has been blocked for so long is taken for dead, with every request on it.
 HEARTBEAT_SECONDS: Final = 60
+#: The metrics' process ends at once when it is told to, if at all.
+LAST_SECONDS: Final = 1.0
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the kernel's, not a guess at a name
 
 _exporters: dict[int, subprocess.Popen[bytes]] = {}
@@ -36,6 +39,8 @@ def options(settings: Settings) -> dict[str, Any]:
     def on_exit(_: Arbiter) -> None:
         if exporter := _exporters.pop(os.getpid(), None):
             exporter.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                exporter.wait(LAST_SECONDS)
 
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return {

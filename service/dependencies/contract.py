@@ -1,6 +1,6 @@
 """What the framework lets pass and the contract does not: unknown parameters, other media types."""
 
-from fastapi import Request, Response
+from fastapi import HTTPException, Request, Response
 
 from service.edge.context import route_template
 from service.edge.openapi import Operation, acceptable
@@ -18,8 +18,13 @@ class NotAcceptable(ServiceError):
 
 async def honour_contract(request: Request) -> None:
     """Refuse what the operation's documentation does not name."""
-    operation = request.app.state.parts.contract.operation(request.method, route_template(request.scope))
-    if request.scope["path"] not in OAUTH_PATHS:
+    path = request.scope["path"]
+    operation = request.app.state.parts.contract.operation(
+        request.method, route_template(request.scope), path
+    )
+    if operation is None:
+        raise HTTPException(405)
+    if path not in OAUTH_PATHS:
         # Those ignore what they do not know (RFC 6749, section 3.2).
         _known_parameters(request, operation)
     _content_type(request, operation)

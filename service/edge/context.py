@@ -14,7 +14,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.edge.problems import REQUEST_ID
-from service.observability import metrics
+from service.observability import metrics, tracing
 
 log = structlog.get_logger("access")
 
@@ -51,6 +51,8 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 _complete(MutableHeaders(scope=message), request_id)
+                if (template := route_template(inner)) != UNMATCHED:
+                    tracing.routed(scope["method"], template)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
             await send(message)

@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 
 from service import __version__
 from service.edge.problems import MEDIA_TYPE, OAUTH_PATHS
+from service.schemas.base import MAX_ID
 
 DESCRIPTION: Final = """The backend of a shop: accounts, catalogue, orders and posts.
 
@@ -90,13 +91,20 @@ OAUTH_ERROR_SCHEMA: Final[dict[str, Any]] = {
 }
 #: The weight of a media type that is not wanted (RFC 9110, section 12.4.2).
 REFUSED: Final = re.compile(r"q=0(\.0{0,3})?")
-REQUEST_ID_HEADER: Final = {"description": "The request's id.", "schema": {"type": "string"}}
-RETRY_AFTER_HEADER: Final = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
-CHALLENGE_HEADER: Final = {"description": "RFC 6750, section 3.", "schema": {"type": "string"}}
-HEADERS_OF: Final = {
-    401: {"WWW-Authenticate": CHALLENGE_HEADER},
-    503: {"Retry-After": RETRY_AFTER_HEADER},
+
+
+def _header(description: str, kind: str = "string", *, always: bool = True) -> dict[str, Any]:
+    return {"description": description, "required": always, "schema": {"type": kind}}
+
+
+HEADERS: Final = {
+    "X-Request-ID": _header("The request's id."),
+    "WWW-Authenticate": _header("RFC 6750, section 3."),
+    "Retry-After": _header("Seconds to wait.", "integer"),
+    "Location": _header("Where the new resource is."),
+    "Link": _header("Leads to the next page (RFC 8288), if there is one.", always=False),
 }
+HEADERS_OF: Final = {401: "WWW-Authenticate", 503: "Retry-After"}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -123,10 +131,14 @@ def build(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas |= {"Problem": PROBLEM_SCHEMA, "OAuthError": OAUTH_ERROR_SCHEMA}
-    for path, operations in document["paths"].items():
+    document["components"]["headers"] = HEADERS
+    paths = document["paths"]
+    for path, operations in paths.items():
         for operation in operations.values():
             _complete(path, operation)
-    return document
+        _lead_on(operations, members=any(other.startswith(path + "/{") for other in paths))
+    tidy: dict[str, Any] = _tidied(document)
+    return tidy
 
 
 def _complete(path: str, operation: dict[str, Any]) -> None:
@@ -138,11 +150,56 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     schema = "OAuthError" if path in OAUTH_PATHS else "Problem"
     media_type = "application/json" if path in OAUTH_PATHS else MEDIA_TYPE
     for status, answer in responses.items():
-        answer.setdefault("headers", {})["X-Request-ID"] = REQUEST_ID_HEADER
+        _carries(answer, "X-Request-ID")
         if int(status) >= 400:
-            answer["headers"] |= HEADERS_OF.get(int(status), {})
-            answer.setdefault("content", {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}})
+            if int(status) in HEADERS_OF:
+                _carries(answer, HEADERS_OF[int(status)])
+            # A probe that says no has a form of its own, but can be refused like any other request.
+            contents = answer.setdefault("content", {})
+            contents.setdefault(media_type, {"schema": {"$ref": f"#/components/schemas/{schema}"}})
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _carries(answer: dict[str, Any], header: str) -> None:
+    answer.setdefault("headers", {})[header] = {"$ref": f"#/components/headers/{header}"}
+
+
+def _lead_on(operations: dict[str, Any], *, members: bool) -> None:
+    """`members`: whether there are resources below this address that have addresses of their own."""
+    created = operations.get("post", {}).get("responses", {}).get("201")
+    if created is not None and members:
+        _carries(created, "Location")
+    listing = operations.get("get", {})
+    if any(parameter["name"] == "cursor" for parameter in listing.get("parameters", ())):
+        _carries(listing["responses"]["200"], "Link")
+
+
+def _tidied(part: Any, key: str = "") -> Any:
+    """What FastAPI makes of it, put right.
+
+    Bounds are whole numbers again (the largest id would be one too large as a float), parameters
+    cannot be null, and titles that only repeat a name are left out.
+    """
+    if isinstance(part, list):
+        return [_tidied(each) for each in part]
+    if isinstance(part, float) and part.is_integer():
+        return MAX_ID if part == float(MAX_ID) else int(part)
+    if not isinstance(part, dict):
+        return part
+    if key == "schema" or part.get("title") == key.replace("_", " ").title():
+        part = {name: value for name, value in part.items() if name != "title"}
+    if part.get("in") in ("query", "path"):
+        part = {**part, "schema": _given(part["schema"])}
+    return {name: _tidied(value, name) for name, value in part.items()}
+
+
+def _given(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter where it is given; its description stands beside it already."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    rest = {key: value for key, value in schema.items() if key not in ("anyOf", "description")}
+    if not kinds:
+        return rest
+    return {**kinds[0], **rest} if len(kinds) == 1 else {"anyOf": kinds, **rest}
 
 
 def _common(path: str, operation: dict[str, Any]) -> set[int]:
@@ -172,16 +229,19 @@ class Contract:
 
     def __init__(self, openapi: Callable[[], dict[str, Any]]) -> None:
         self._openapi = openapi
-        self._operations: dict[tuple[str, str], Operation] | None = None
+        self._operations: dict[str, dict[str, Operation]] = {}
 
-    def operation(self, method: str, template: str) -> Operation:
-        if self._operations is None:
+    def operation(self, method: str, template: str, path: str) -> Operation | None:
+        """None where the router has taken a fixed address for one of many.
+
+        `PATCH /items/batch` comes to `/items/{item_id}`: that address has no PATCH, but this one.
+        """
+        if not self._operations:
             self._operations = {
-                (verb.upper(), path): _operation(operation)
-                for path, operations in self._openapi()["paths"].items()
-                for verb, operation in operations.items()
+                each: {verb.upper(): _operation(operation) for verb, operation in operations.items()}
+                for each, operations in self._openapi()["paths"].items()
             }
-        return self._operations[method, template]
+        return self._operations[path if path in self._operations else template].get(method)
 
 
 def _operation(operation: dict[str, Any]) -> Operation:

@@ -147,15 +147,14 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 def allowed(app: FastAPI, path: str) -> set[str]:
     """Every method that the address knows; the framework's own `Allow` names the first match's only."""
-    template, methods = None, set[str]()
+    methods: dict[str, set[str]] = {}
     for context in iter_route_contexts(app.routes):
         regex = getattr(context, "path_regex", None)
-        if regex is None or not context.methods or not regex.match(path):
-            continue
-        template = template or context.path_format
-        if context.path_format == template:
-            methods |= context.methods
-    return methods | ({"HEAD"} if "GET" in methods else set())
+        if regex is not None and context.methods and regex.match(path):
+            methods.setdefault(context.path_format or "", set()).update(context.methods)
+    # /items/batch fits /items/{item_id} too, but is an address of its own.
+    known = methods.get(path) or next(iter(methods.values()), set())
+    return known | ({"HEAD"} if "GET" in known else set())
 
 
 def install(app: FastAPI) -> None:

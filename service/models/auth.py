@@ -1,14 +1,27 @@
-"""Sessions: one row a sign-in, which its access tokens name as `sid`."""
+"""Sessions and their refresh tokens, one-time tokens of mails, and API keys.
 
-from sqlalchemy import ForeignKey, Index, text
+A token is never stored: its SHA-256 is, which finds it and cannot be turned back, because what is
+hashed has 256 random bits.
+"""
+
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.models.base import Base, CreatedAt, Id, Instant, Ref, Str
 
+MAIL_PURPOSES = ("verify_email", "reset_password", "change_email")
+SCOPES = ("catalogue:write", "orders:read", "orders:write", "users:read", "events:read")
+
 
 class Session(Base):
+    """One row a sign-in, which its access tokens name as `sid`; the family of its refresh tokens."""
+
     __tablename__ = "sessions"
-    __table_args__ = (Index("ix_sessions_user_id", "user_id", postgresql_where=text("ended_at IS NULL")),)
+    __table_args__ = (
+        Index("ix_sessions_user_id", "user_id", postgresql_where=text("ended_at IS NULL")),
+        # Those whose access tokens may still be about: what a process loads when it starts.
+        Index("ix_sessions_ended_at", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+    )
 
     id: Mapped[Id]
     user_id: Mapped[Ref] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
@@ -16,3 +29,59 @@ class Session(Base):
     created_at: Mapped[CreatedAt]
     last_used_at: Mapped[CreatedAt]
     ended_at: Mapped[Instant | None]
+
+
+class RefreshToken(Base):
+    """Every refresh token that a session has had: an old one that comes back is theft."""
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (Index("ix_refresh_tokens_session_id", "session_id"),)
+
+    hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    session_id: Mapped[Ref] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    created_at: Mapped[CreatedAt]
+    #: When its successor was first handed out.
+    rotated_at: Mapped[Instant | None]
+
+
+class MailToken(Base):
+    """What a mailed link carries: good once, until it ends or the account's state has moved on."""
+
+    __tablename__ = "mail_tokens"
+    __table_args__ = (
+        CheckConstraint(f"purpose IN {MAIL_PURPOSES}", name="purpose_known"),
+        Index("ix_mail_tokens_user_id", "user_id"),
+        Index("ix_mail_tokens_expires_at", "expires_at"),
+    )
+
+    hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    user_id: Mapped[Ref] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    purpose: Mapped[Str]
+    #: Where it was sent; for a change of address, the new one.
+    email: Mapped[Str]
+    #: The account's version when it was sent: any change of credentials voids it.
+    account_state: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[Instant]
+    used_at: Mapped[Instant | None]
+
+
+class ApiKey(Base):
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint(f"scopes <@ ARRAY{list(SCOPES)}", name="scopes_known"),
+        Index("uq_api_keys_hash", "hash", unique=True),
+        Index("ix_api_keys_created_by", "created_by"),
+    )
+
+    id: Mapped[Id]
+    name: Mapped[Str]
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+    #: The first characters, by which its owner recognises it.
+    hint: Mapped[Str]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    created_by: Mapped[Ref] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[Instant | None]
+    last_used_at: Mapped[Instant | None]
+    revoked_at: Mapped[Instant | None]

@@ -3,7 +3,7 @@
 from sqlalchemy import Boolean, ForeignKey, Index, false, func, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.models.base import Base, CreatedAt, Id, Ref, Str, Version
+from service.models.base import Base, CreatedAt, Id, Instant, Ref, Str, Version
 
 
 class User(Base):
@@ -12,6 +12,11 @@ class User(Base):
         # Unique regardless of case; the address is kept as its owner wrote it.
         Index("uq_users_email_lower", func.lower(text("email")), unique=True),
         # Few rows: what keeps the last administrator locks them all, in order.
+        Index(
+            "ix_users_access_changed_at",
+            "access_changed_at",
+            postgresql_where=text("access_changed_at IS NOT NULL"),
+        ),
         Index("ix_users_administrators", "id", postgresql_where=text("is_admin AND is_active")),
     )
 
@@ -22,6 +27,8 @@ class User(Base):
     is_active: Mapped[bool] = mapped_column(Boolean, server_default=true())
     is_admin: Mapped[bool] = mapped_column(Boolean, server_default=false())
     email_verified: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    #: When it was last activated, deactivated, granted or withdrawn. Tokens from before say otherwise.
+    access_changed_at: Mapped[Instant | None]
     version: Mapped[Version]
     created_at: Mapped[CreatedAt]
 

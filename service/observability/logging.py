@@ -7,17 +7,21 @@ SQLAlchemy's lines carry the request's fields like our own.
 import logging
 import logging.config
 import sys
+import traceback
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from opentelemetry import trace
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 #: These copy handlers or stop propagating by themselves (Gunicorn's worker class does), so each is
 #: given the handler by name. Their access logs are silent: the edge writes ours.
 SERVER_LOGGERS = ("gunicorn.error", "uvicorn.error", "uvicorn")
 SILENT_LOGGERS = ("gunicorn.access", "uvicorn.access")
+#: Frames of each exception, the innermost: container runtimes cut lines after 16 KiB.
+FRAMES: Final = 25
 
 
 def bind(**values: Any) -> None:
@@ -39,6 +43,38 @@ def drop_colours(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def first_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """What every line has stands where a reader looks first."""
+    first = {name: event.pop(name, None) for name in ("ts", "level", "event", "logger")}
+    return {**first, **event}
+
+
+def exception_text(exc_info: ExcInfo) -> str:
+    """Tracebacks from the first cause to the last, without locals.
+
+    Of each message only the first line: below it PostgreSQL quotes whole rows and pydantic the input,
+    so there may be a password, a token or somebody's address.
+    """
+    return "\n".join(_told(fault) for fault in [*_chain(exc_info[1], set())][::-1])
+
+
+def _chain(fault: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+    if fault is None or id(fault) in seen:
+        return
+    seen.add(id(fault))
+    yield fault
+    for part in fault.exceptions if isinstance(fault, BaseExceptionGroup) else ():
+        yield from _chain(part, seen)
+    yield from _chain(fault.__cause__ or (None if fault.__suppress_context__ else fault.__context__), seen)
+
+
+def _told(fault: BaseException) -> str:
+    kind = type(fault)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    frames = "".join(traceback.format_tb(fault.__traceback__, -FRAMES))
+    return f"{frames}{name}: {str(fault).partition(chr(10))[0]}"
+
+
 def _processors(log_format: str) -> tuple[list[Processor], list[Processor]]:
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -49,10 +85,10 @@ def _processors(log_format: str) -> tuple[list[Processor], list[Processor]]:
         add_trace,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     ]
+    told = structlog.processors.ExceptionRenderer(exception_text)
     if log_format == "console":
-        return shared, [structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stdout.isatty())]
-    # Locals of a traceback may hold passwords and tokens: the text of the stack only.
-    return shared, [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=False)]
+        return shared, [told, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stdout.isatty())]
+    return shared, [told, first_fields, structlog.processors.JSONRenderer()]
 
 
 def log_config(level: str, log_format: str) -> dict[str, Any]:

@@ -1,7 +1,11 @@
-"""Prometheus metrics. Labels are bounded: a route's template, never a path, a user or an id."""
+"""Prometheus metrics. Labels are bounded: a route's template, never a path, a user or an id.
+
+A metric without labels would open its file when this module is imported, before the folder is there.
+"""
 
 import os
 from pathlib import Path
+from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, multiprocess, start_http_server
 
@@ -14,6 +18,7 @@ DURATION = Histogram(
     ["method", "route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
+SPANS = Counter("trace_spans_total", "Spans handed to the collector, by whether it took them.", ["outcome"])
 #: Methods are a client's words: unknown ones share a label value.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -22,6 +27,10 @@ def request_answered(method: str, route: str, status: int, seconds: float) -> No
     method = method if method in METHODS else "OTHER"
     REQUESTS.labels(method, route, str(status)).inc()
     DURATION.labels(method, route).observe(seconds)
+
+
+def spans_exported(count: int, *, sent: bool) -> None:
+    SPANS.labels("sent" if sent else "lost").inc(count)
 
 
 def wipe(folder: Path) -> None:
@@ -36,8 +45,9 @@ def worker_ended(pid: int) -> None:
     multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
-def expose(port: int, host: str = "0.0.0.0") -> None:  # noqa: S104 - scraped from outside the pod
+def expose(port: int, host: str = "0.0.0.0") -> WSGIServer:  # noqa: S104 - scraped from outside the pod
     """Serve the sum over all workers in a thread of this process, which must not be one of them."""
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry, path=os.environ[MULTIPROC_DIR])  # type: ignore[no-untyped-call]
-    start_http_server(port, addr=host, registry=registry)
+    server, _ = start_http_server(port, addr=host, registry=registry)
+    return server

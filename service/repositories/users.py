@@ -112,8 +112,13 @@ async def change_password(session: Session, user_id: int, *, old_hash: str, new_
 
 
 async def lock_administrators(session: Session) -> Sequence[int]:
-    """The ids of all active administrators, their rows locked until the transaction ends."""
-    statement = select(User.id).where(User.is_admin, User.is_active).order_by(User.id).with_for_update()
+    """The ids of all active administrators, their rows locked until the transaction ends.
+
+    Not against references: a notification to an administrator, written by an order that already holds
+    stock, would otherwise wait for this lock, and deadlock with whoever waits for that stock.
+    """
+    locked = select(User.id).where(User.is_admin, User.is_active).order_by(User.id)
+    statement = locked.with_for_update(key_share=True)
     return (await session.scalars(statement)).all()
 
 

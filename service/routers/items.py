@@ -12,12 +12,11 @@ from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
 from service.repositories import items as repository
 from service.repositories.items import Filters
-from service.schemas.base import MAX_ID, ShortLine
+from service.schemas.base import MAX_ID, Bound, ShortLine
 from service.schemas.items import (
     CHAI,
     CHANG,
     MAX_BATCH,
-    Bound,
     CategoryCount,
     Item,
     ItemCreate,

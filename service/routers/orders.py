@@ -1,6 +1,5 @@
 """Orders."""
 
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query
@@ -11,7 +10,7 @@ from service.dependencies.located import Located
 from service.dependencies.parts import SettingsDep
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
-from service.schemas.base import MAX_ID
+from service.schemas.base import MAX_ID, Day
 from service.schemas.orders import Order, Status
 from service.schemas.placing import HOME, Cancellation, OrderCreate
 from service.schemas.users import AddressIn
@@ -40,8 +39,8 @@ async def list_orders(
     *,
     user_id: Annotated[int | None, Query(ge=1, le=MAX_ID, description="For administrators.")] = None,
     status: Status | None = None,
-    placed_from: Annotated[date | None, Query(description="The first day, in UTC.")] = None,
-    placed_until: Annotated[date | None, Query(description="The last day, in UTC.")] = None,
+    placed_from: Annotated[Day | None, Query(description="The first day, in UTC.")] = None,
+    placed_until: Annotated[Day | None, Query(description="The last day, in UTC.")] = None,
 ) -> list[Order]:
     """One's own orders, newest first; an administrator sees everybody's."""
     rows = await orders.find(

@@ -1,13 +1,27 @@
 """What every schema shares: strict input, explicit output, and the types of text, money and ids."""
 
+import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    Strict,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
 
 CENT: Final = Decimal("0.01")
+#: The most that NUMERIC(12, 2) holds.
+MAX_AMOUNT: Final = Decimal("9999999999.99")
 #: The largest id that the database's bigint holds.
 MAX_ID: Final = 2**63 - 1
 
@@ -15,6 +29,53 @@ MAX_ID: Final = 2**63 - 1
 def to_cents(amount: Decimal) -> Decimal:
     """Round half-up to the cent, as invoices do."""
     return amount.quantize(CENT, ROUND_HALF_UP)
+
+
+#: For the documentation, in the dialect of JSON Schema; what is refused is up to the validators.
+PRINTABLE: Final = r"^\s*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*\s*$"
+NO_NUL: Final = r"^[^\x00]*$"
+PLAIN_AMOUNT: Final = r"^(0|[1-9]\d{0,9})(\.\d{1,2})?$"
+POSITIVE_AMOUNT: Final = r"^([1-9]\d{0,9}(\.\d{1,2})?|0\.(0[1-9]|[1-9]\d?))$"
+_AMOUNT: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+def _documented(pattern: str, least: str, most: Decimal | int, example: str) -> WithJsonSchema:
+    """An amount, as a number or as text of that pattern."""
+    number = {"type": "number", "minimum": float(least), "maximum": float(most), "multipleOf": 0.01}
+    text = {"type": "string", "pattern": pattern}
+    return WithJsonSchema({"anyOf": [number, text], "examples": [example]})
+
+
+def _written_out(amount: Any) -> Any:
+    """Decimal itself takes `1_000` and the digits of every script."""
+    if isinstance(amount, str) and not _AMOUNT.fullmatch(amount):
+        raise ValueError("Write the amount in digits, such as 18.00")
+    return amount
+
+
+def _a_number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("int_type", "Input should be a valid integer")
+    return value
+
+
+def _a_day(value: Any) -> Any:
+    """Otherwise a plain number would pass for the seconds since 1970."""
+    if isinstance(value, date) or _DAY.fullmatch(str(value)):
+        return value
+    raise ValueError("Give a day such as 2026-11-22")
+
+
+def _at_most(length: int) -> BeforeValidator:
+    """With the spaces around it, which are left out afterwards."""
+
+    def check(text: Any) -> Any:
+        if isinstance(text, str) and len(text) > length:
+            raise ValueError(f"String should have at most {length} characters")
+        return text
+
+    return BeforeValidator(check)
 
 
 def _printable(text: str) -> str:
@@ -57,25 +118,64 @@ class Out(BaseModel):
 
 #: One line of text that is not blank, of at most 200 characters.
 Line = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_printable)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    Field(json_schema_extra={"pattern": PRINTABLE}),
+    AfterValidator(_printable),
+    _at_most(200),
 ]
 #: The same, up to 100.
 ShortLine = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_printable)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
+    Field(json_schema_extra={"pattern": PRINTABLE}),
+    AfterValidator(_printable),
+    _at_most(100),
 ]
 #: Text of many lines, up to 10,000 characters; may be empty.
-Prose = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_no_nul)]
+Prose = Annotated[
+    str,
+    StringConstraints(max_length=10_000),
+    Field(json_schema_extra={"pattern": NO_NUL}),
+    AfterValidator(_no_nul),
+]
+
+#: For whole numbers and for yes or no in a client's JSON: otherwise `true` would pass for 1, the text
+#: `1_0` for 10, and `on` for true.
+NUMERAL: Final = BeforeValidator(_a_number)
+Flag = Annotated[bool, Strict()]
+#: A day in a query.
+Day = Annotated[date, BeforeValidator(_a_day)]
 
 #: An amount in a client's body: at most two decimals, exact.
-Price = Annotated[Decimal, Field(gt=0, max_digits=12, decimal_places=2, examples=["18.00"])]
-Percent = Annotated[Decimal, Field(ge=0, le=100, max_digits=5, decimal_places=2, examples=["5.00"])]
+Price = Annotated[
+    Decimal,
+    Field(gt=0, max_digits=12, decimal_places=2),
+    _documented(POSITIVE_AMOUNT, "0.01", MAX_AMOUNT, "18.00"),
+    BeforeValidator(_written_out),
+]
+#: A bound of prices; unlike a price it may be 0.
+Bound = Annotated[
+    Decimal,
+    Field(ge=0, max_digits=12, decimal_places=2),
+    _documented(PLAIN_AMOUNT, "0", MAX_AMOUNT, "18.00"),
+    BeforeValidator(_written_out),
+]
+Percent = Annotated[
+    Decimal,
+    Field(ge=0, le=100, max_digits=5, decimal_places=2),
+    _documented(r"^(100(\.00?)?|[1-9]?\d(\.\d{1,2})?)$", "0", 100, "5.00"),
+    BeforeValidator(_written_out),
+]
 #: An amount that goes out: a string with exactly two decimals, never a float.
 Money = Annotated[
     Decimal,
     PlainSerializer(lambda amount: f"{amount:.2f}", return_type=str),
-    Field(examples=["18.00"]),
+    Field(examples=["18.00"], json_schema_extra={"pattern": r"^-?\d+\.\d{2}$"}),
 ]
 Instant = Annotated[
-    datetime, PlainSerializer(_utc, return_type=str), Field(examples=["2026-11-22T10:30:00.123456Z"])
+    datetime,
+    PlainSerializer(_utc, return_type=str),
+    Field(examples=["2026-11-22T10:30:00.123456Z"], json_schema_extra={"format": "date-time"}),
 ]
-Id = Annotated[int, Field(ge=1, le=MAX_ID, examples=[1])]
+Id = Annotated[int, Field(ge=1, le=MAX_ID, examples=[1]), NUMERAL]

@@ -2,12 +2,23 @@
 
 import re
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
+from pydantic import MISSING, AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
 
-from service.schemas.base import Id, In, Instant, Line, Money, Out, Price, Prose, ShortLine
+from service.schemas.base import (
+    NUMERAL,
+    Flag,
+    Id,
+    In,
+    Instant,
+    Line,
+    Money,
+    Out,
+    Price,
+    Prose,
+    ShortLine,
+)
 
 MAX_INITIAL_STOCK: Final = 1_000_000
 MAX_STOCK: Final = 2_000_000_000
@@ -53,8 +64,6 @@ def _not_zero(delta: int) -> int:
 
 #: A moment in a query, with its offset from UTC.
 Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_storable)]
-#: A bound of prices; unlike a price it may be 0.
-Bound = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)]
 
 Sku = Annotated[ShortLine, Field(description="Unique. `TP-` and the id when not given.", examples=["NW-1"])]
 #: Like a ShortLine, but may be empty, which is to have none.
@@ -66,6 +75,7 @@ Category = Annotated[
 ReorderLevel = Annotated[
     int,
     Field(ge=0, le=MAX_INITIAL_STOCK, description="At this stock or under it the item is `low_stock`."),
+    NUMERAL,
 ]
 
 
@@ -75,21 +85,21 @@ class ItemCreate(In):
     sku: Sku | None = None
     description: Prose | None = None
     category: Category | None = None
-    is_active: Annotated[bool, Field(description="False keeps it from sale for now.")] = True
-    stock: Annotated[int, Field(ge=0, le=MAX_INITIAL_STOCK, examples=[39])] = 0
+    is_active: Annotated[Flag, Field(description="False keeps it from sale for now.")] = True
+    stock: Annotated[int, Field(ge=0, le=MAX_INITIAL_STOCK, examples=[39]), NUMERAL] = 0
     reorder_level: ReorderLevel = 0
 
 
 class ItemPatch(In):
     """Changes of an item: what is absent stays, `null` removes description and category (RFC 7396)."""
 
-    sku: Sku | None = None
-    name: Line | None = None
+    sku: Sku | MISSING = MISSING
+    name: Line | MISSING = MISSING
     description: Prose | None = None
     category: Category | None = None
-    price: Price | None = None
-    is_active: Annotated[bool | None, Field(description="False withdraws it from sale.")] = None
-    reorder_level: ReorderLevel | None = None
+    price: Price | MISSING = MISSING
+    is_active: Annotated[Flag | MISSING, Field(description="False withdraws it from sale.")] = MISSING
+    reorder_level: ReorderLevel | MISSING = MISSING
 
 
 class Item(Out):
@@ -116,8 +126,14 @@ class CategoryCount(Out):
 class StockChange(In):
     delta: Annotated[
         int,
-        Field(ge=-MAX_STOCK, le=MAX_STOCK, description="Units added, or taken when negative; not 0."),
+        Field(
+            ge=-MAX_STOCK,
+            le=MAX_STOCK,
+            description="Units added, or taken when negative; not 0.",
+            json_schema_extra={"not": {"const": 0}},
+        ),
         AfterValidator(_not_zero),
+        NUMERAL,
     ]
     reason: Annotated[Line, Field(examples=["Delivery 2026-114"])]
 

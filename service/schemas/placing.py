@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from service.schemas.base import Id, In, Line, Percent, Price, ShortLine
+from service.schemas.base import NUMERAL, Id, In, Line, Percent, Price, ShortLine
 from service.schemas.orders import Shipping
 from service.schemas.users import AddressIn
 
@@ -25,7 +25,7 @@ MANY: Final[dict[str, Any]] = {
 }
 ONE: Final[dict[str, Any]] = {"product_id": 11, "quantity": 2}
 
-Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY, examples=[2])]
+Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY, examples=[2]), NUMERAL]
 Seen = Annotated[
     Price | None,
     Field(description="The price that was shown. If it is no longer the price, the answer is a 409."),

@@ -1,6 +1,7 @@
 """Posts as clients send and see them."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
 from pydantic import MISSING, AfterValidator, Field
 
@@ -8,11 +9,12 @@ from service.schemas.base import Id, In, Instant, Line, Out, Prose
 
 Status = Literal["pending", "published"]
 Order = Literal["asc", "desc"]
+_VISIBLE: Final = re.compile(r"[^\s\x00-\x1f]")
 
 
 def _not_blank(text: str) -> str:
     """Kept as it was written all the same: leading spaces mean something in markdown."""
-    if not text.strip():
+    if not _VISIBLE.search(text):
         raise ValueError("Text must not be blank")
     return text
 
@@ -24,6 +26,7 @@ Body = Annotated[
         min_length=1,
         description="Markdown, kept as it is sent; at least one character that is not blank.",
         examples=["The first boxes of **Chai** since June have arrived."],
+        json_schema_extra={"pattern": r"^[^\x00]*[^\s\x00-\x1f\x85][^\x00]*$"},
     ),
     AfterValidator(_not_blank),
 ]

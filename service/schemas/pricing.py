@@ -9,11 +9,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from service.errors import FieldFault, OutOfStock, PriceChanged, Unprocessable
-from service.schemas.base import to_cents
+from service.schemas.base import MAX_AMOUNT, to_cents
 from service.schemas.placing import MAX_QUANTITY, NewLine, OrderCreate
 
-#: The most that NUMERIC(12, 2) holds.
-MAX_AMOUNT: Final = Decimal("9999999999.99")
 OVERNIGHT_MINIMUM: Final = Decimal("50.00")
 NOTHING: Final = Decimal("0.00")
 SINGLE_FIELDS: Final = ("product_id", "quantity", "unit_price", "discount_pct")

@@ -5,9 +5,9 @@ from functools import cache
 from typing import Annotated, Final
 
 import iso3166
-from pydantic import AfterValidator, EmailStr, Field, SecretStr, StringConstraints
+from pydantic import MISSING, AfterValidator, EmailStr, Field, SecretStr, StringConstraints
 
-from service.schemas.base import Id, In, Instant, Line, Out, ShortLine
+from service.schemas.base import Flag, Id, In, Instant, Line, Out, ShortLine
 from service.schemas.orders import Order
 from service.security import common_passwords
 
@@ -27,7 +27,7 @@ def good_password(password: SecretStr) -> SecretStr:
         raise ValueError(f"Password must be at least {MIN_PASSWORD} characters")
     if len(text) > MAX_PASSWORD:
         raise ValueError(f"Password must be at most {MAX_PASSWORD} characters")
-    if not re.search(r"\d", text):
+    if not re.search("[0-9]", text):
         raise ValueError("Password must contain at least one digit")
     if text.lower() in _common():
         raise ValueError("Password is one of the most common ones; choose another")
@@ -51,7 +51,15 @@ def _storable_email(email: str) -> str:
 NewPassword = Annotated[
     SecretStr,
     AfterValidator(good_password),
-    Field(description="8 to 128 characters, one digit, none of the most common.", examples=["Northwind1"]),
+    Field(
+        description="8 to 128 characters, one digit, none of the most common.",
+        examples=["Northwind1"],
+        json_schema_extra={
+            "minLength": MIN_PASSWORD,
+            "maxLength": MAX_PASSWORD,
+            "pattern": r"^[^\x00]*[0-9][^\x00]*$",
+        },
+    ),
 ]
 Email = Annotated[EmailStr, AfterValidator(_storable_email), Field(examples=["maria@shop.example"])]
 Country = Annotated[
@@ -72,11 +80,11 @@ class AddressIn(In):
 
 
 class AddressPatch(In):
-    """Changes of an address: what is absent stays as it is (RFC 7396)."""
+    """Changes of an address: what is absent stays as it is, `null` removes (RFC 7396)."""
 
-    street: Line | None = None
-    city: Line | None = None
-    country: Country | None = None
+    street: Line | MISSING = MISSING
+    city: Line | MISSING = MISSING
+    country: Annotated[Country | None, Field(description="`null` is the default again.")] = None
     name: Line | None = None
     region: Line | None = None
     postal_code: ShortLine | None = None
@@ -96,11 +104,11 @@ class UserCreate(In):
     password: NewPassword
     full_name: Line
     address: AddressIn | None = None
-    is_active: Annotated[bool, Field(description="Only administrators may send false.")] = True
+    is_active: Annotated[Flag, Field(description="Only administrators may send false.")] = True
 
 
 class ProfilePatch(In):
-    full_name: Line | None = None
+    full_name: Line | MISSING = MISSING
     address: AddressPatch | None = None
 
 
@@ -112,8 +120,8 @@ class PasswordChange(In):
 class UserPatch(In):
     """What an administrator may change of an account."""
 
-    is_active: bool | None = None
-    is_admin: bool | None = None
+    is_active: Flag | MISSING = MISSING
+    is_admin: Flag | MISSING = MISSING
 
 
 class User(Out):

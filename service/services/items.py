@@ -94,15 +94,6 @@ def _sku_taken(*pointers: str) -> SkuTaken:
 async def change(session: Session, item_id: int, patch: ItemPatch) -> Item:
     """The reorder level stands with the stock; of the item it can change no more than the availability."""
     values = patch.model_dump(exclude_unset=True)
-    missing = tuple(
-        FieldFault(f"/{name}", "Field required", "missing")
-        for name, value in values.items()
-        if value is None and name not in REMOVABLE
-    )
-    if missing:
-        raise Unprocessable(
-            "; ".join(f"{fault.pointer}: {fault.detail}" for fault in missing), errors=missing
-        )
     values |= {name: values[name] or "" for name in REMOVABLE if name in values}
     if not await stock.lock(session, [item_id]):
         raise _no_such_item()

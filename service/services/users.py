@@ -85,8 +85,6 @@ async def get_with_orders(session: Session, caller: Caller, user_id: int) -> Use
 async def change_profile(session: Session, caller: Caller, patch: ProfilePatch) -> User:
     given = patch.model_fields_set
     if "full_name" in given:
-        if patch.full_name is None:
-            raise _required("/full_name")
         await users.change(session, caller.user_id, {"full_name": patch.full_name})
     if "address" in given:
         await _change_address(session, caller.user_id, patch.address)
@@ -131,9 +129,6 @@ async def change_password(
 
 async def administer(session: Session, user_id: int, patch: UserPatch) -> User:
     """Activate, deactivate, grant or withdraw. The last active administrator cannot be lost."""
-    for name in patch.model_fields_set:
-        if getattr(patch, name) is None:
-            raise _required(f"/{name}")
     administrators = await users.lock_administrators(session)
     loses = patch.is_active is False or patch.is_admin is False
     if loses and list(administrators) == [user_id]:

@@ -187,18 +187,19 @@ class TestConcurrency:
         status: int,
         code: str,
     ) -> None:
-        ended = []
+        running, ended = asyncio.Barrier(3), []
 
         async def fails(*_: Any) -> None:
-            await asyncio.sleep(0.01)
+            await running.wait()
             raise fault
 
         async def hangs(session: Any, *_: Any, **__: Any) -> None:
             try:
                 await session.connection()
+                await running.wait()
                 await asyncio.sleep(60)
             finally:
-                ended.append(in_use(parts))
+                ended.append(True)
 
         monkeypatch.setattr(dashboard, "statistics", fails)
         monkeypatch.setattr(orders, "latest", hangs)
@@ -206,7 +207,7 @@ class TestConcurrency:
         answer = await maria.api.get(f"/dashboard/{maria.id}")
         assert_problem(answer, status, code)
         assert "secret" not in answer.text
-        assert (ended, in_use(parts)) == ([2, 2], 0)
+        assert (ended, in_use(parts)) == ([True, True], 0)
 
     async def test_two_parts_that_fail_are_one_answer(
         self, maria: Person, parts: Parts, monkeypatch: pytest.MonkeyPatch

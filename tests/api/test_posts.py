@@ -1,3 +1,4 @@
+import asyncio
 from datetime import datetime
 from typing import Any
 
@@ -256,6 +257,15 @@ class TestUpdate:
         after = (await maria.api.patch(path, json={"body": "Sold out."})).json()
         assert (after["status"], after["version"]) == ("pending", 2)
         assert_problem(await api.get(path), 404, "not_found")
+
+    async def test_changes_at_once_all_count(self, make: Make, maria: Person) -> None:
+        path = f"/posts/{await make.post(maria)}"
+        answers = await asyncio.gather(
+            *(maria.api.patch(path, json={"body": f"Box {number}"}) for number in range(5))
+        )
+        assert sorted(answer.json()["version"] for answer in answers) == [2, 3, 4, 5, 6]
+        last = max(answers, key=lambda answer: answer.json()["version"]).json()
+        assert (await maria.api.get(path)).json() == last
 
     @pytest.mark.parametrize("body", [{"title": None}, {"body": None}, {"title": ""}, {"body": " "}])
     async def test_nothing_can_be_removed(

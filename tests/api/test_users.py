@@ -9,6 +9,7 @@ from tests.factories import PASSWORD, Make, Person
 MARIA: dict[str, Any] = {"email": "Maria@Shop.example", "password": "Northwind1", "full_name": "Maria Anders"}
 HOME = {"street": "Obere Str. 57", "city": "Berlin", "country": "DE"}
 WHOLE_HOME = {**HOME, "name": None, "region": None, "postal_code": None}
+CHANGE = {"current_password": PASSWORD, "new_password": "Southwind2"}
 COMMON = "Password is one of the most common ones; choose another"
 
 
@@ -249,14 +250,12 @@ class TestChangeProfile:
 
 
 class TestChangePassword:
-    change = {"current_password": PASSWORD, "new_password": "Southwind2"}
-
     async def test_the_new_one_works_and_the_other_sessions_end(
         self, api: Api, make: Make, maria: Person
     ) -> None:
         other = await make.user()
         elsewhere = api.signed_in((await api.token(maria.email, PASSWORD)).json()["access_token"])
-        answer = await maria.api.post("/users/profile/password", json=self.change)
+        answer = await maria.api.post("/users/profile/password", json=CHANGE)
         assert (answer.status_code, answer.content) == (204, b"")
         assert (await maria.api.get("/users/profile")).status_code == 200
         assert_problem(await elsewhere.get("/users/profile"), 401, "invalid_token")
@@ -269,7 +268,7 @@ class TestChangePassword:
         self, api: Api, maria: Person, sql: asyncpg.Connection, current: str
     ) -> None:
         before = await sql.fetchval("SELECT password_hash FROM users")
-        body = {**self.change, "current_password": current}
+        body = {**CHANGE, "current_password": current}
         problem = assert_problem(
             await maria.api.post("/users/profile/password", json=body),
             422,
@@ -282,8 +281,8 @@ class TestChangePassword:
 
     async def test_the_new_one_keeps_the_rules(self, maria: Person) -> None:
         for body, pointers in (
-            ({**self.change, "new_password": "short1"}, ["/new_password"]),
-            ({**self.change, "new_password": "Password1"}, ["/new_password"]),
+            ({**CHANGE, "new_password": "short1"}, ["/new_password"]),
+            ({**CHANGE, "new_password": "Password1"}, ["/new_password"]),
             ({}, ["/current_password", "/new_password"]),
         ):
             answer = await maria.api.post("/users/profile/password", json=body)
@@ -299,12 +298,12 @@ class TestChangePassword:
             return "the second"
 
         monkeypatch.setattr(make.parts.passwords, "hash", hash_slowly)
-        answer = await maria.api.post("/users/profile/password", json=self.change)
+        answer = await maria.api.post("/users/profile/password", json=CHANGE)
         assert_problem(answer, 422, "invalid_input", "/current_password")
         assert await sql.fetchval("SELECT password_hash FROM users") == "the first"
 
     async def test_needs_a_token(self, api: Api) -> None:
-        assert_problem(await api.post("/users/profile/password", json=self.change), 401, "unauthenticated")
+        assert_problem(await api.post("/users/profile/password", json=CHANGE), 401, "unauthenticated")
 
 
 class TestGetUser:
@@ -322,7 +321,6 @@ class TestGetUser:
             " now() - n * interval '1 hour' FROM generate_series(1, 101) AS n",
             maria.id,
         )
-        # An order without lines is not made by any route; this test is about their number.
         await sql.execute("INSERT INTO items (sku, name, price) VALUES ('T', 'Chai', 1)")
         await sql.execute(
             "INSERT INTO order_lines (order_id, product_id, position, name, quantity, unit_price, line_total)"
@@ -338,10 +336,10 @@ class TestGetUser:
 
     async def test_others_and_nobody_are_alike(self, make: Make, maria: Person) -> None:
         other = await make.user()
-        another, nobody = (
+        another, nobody = [
             assert_problem(await other.api.get(f"/users/{user_id}"), 404, "not_found")
             for user_id in (maria.id, 2**63 - 1)
-        )
+        ]
         assert another["detail"] == nobody["detail"]
         assert_problem(await (await make.admin()).api.get(f"/users/{2**63 - 1}"), 404, "not_found")
 

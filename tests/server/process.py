@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -178,17 +178,21 @@ class Service:
         with self.client() as client:
             return client.post("/auth/token", data=form)
 
-    def customer(self, email: str = "maria@shop.example") -> httpx2.Client:
-        """A client that is signed in as someone who has just registered."""
+    def register(self, email: str) -> str:
+        """The access token of someone who has just registered."""
+        body = {"email": email, "password": PASSWORD, "full_name": "Maria Anders"}
         with self.client() as client:
-            body = {"email": email, "password": PASSWORD, "full_name": "Maria Anders"}
             assert client.post("/users", json=body).status_code == 201
-        return self.client(self.sign_in(email).json()["access_token"])
+        return str(self.sign_in(email).json()["access_token"])
 
 
 @contextmanager
 def started(
-    folder: Path, command: str = "serve", *, python: tuple[str, ...] = (sys.executable,), **settings: object
+    folder: Path,
+    *,
+    module: tuple[str, ...] = ("service", "serve"),
+    wrapper: tuple[str, ...] = (),
+    **settings: object,
 ) -> Iterator[Service]:
     """The service on ports of its own, perhaps not up yet; whatever it left is killed in the end."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -196,7 +200,7 @@ def started(
     env = environment(folder, **{**ports, **settings})
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
         process = subprocess.Popen(
-            [*python, "-m", "service", command],
+            [*wrapper, sys.executable, "-m", *module],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
@@ -215,3 +219,25 @@ def started(
             with suppress(psutil.NoSuchProcess):
                 child.kill()
         psutil.wait_procs(descendants, timeout=PATIENCE_SECONDS)
+
+
+@asynccontextmanager
+async def locked_row(url: str, email: str) -> AsyncIterator[asyncpg.Connection]:
+    """This account's row is locked, so that whoever changes it waits; closing the connection frees it."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("BEGIN")
+        assert await connection.fetchval("SELECT id FROM users WHERE email = $1 FOR UPDATE", email)
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def somebody_waits(connection: asyncpg.Connection) -> None:
+    """Return once another connection of this database waits for a lock."""
+    query = """SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not await connection.fetchval(query):
+        assert time.monotonic() < deadline, "nobody waits for the lock"
+        await asyncio.sleep(0.02)

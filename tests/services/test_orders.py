@@ -33,7 +33,7 @@ def past(person: Person, *lines: dict[str, Any], **fields: Any) -> dict[str, Any
 
 
 def line(item_id: int, **fields: Any) -> dict[str, Any]:
-    return {"product_id": item_id, "quantity": "12", "unit_price": "14.00", "discount_pct": "5.00", **fields}
+    return {"product_id": item_id, "quantity": 12, "unit_price": "14.00", "discount_pct": "5.00", **fields}
 
 
 async def record(parts: Parts, order: dict[str, Any]) -> int:
@@ -117,7 +117,7 @@ class TestRecordHistory:
 
     async def test_every_fault_is_named(self, make: Make, parts: Parts, sql: asyncpg.Connection) -> None:
         maria, chai = await make.user(), await make.item()
-        bad = line(chai.id, quantity="0", unit_price="1.005")
+        bad = line(chai.id, quantity=0, unit_price="1.005")
         assert await refused(parts, past(maria, bad, shipping_fee="-1", placed_at="long ago")) == [
             ("/lines/0/quantity", "greater_than_equal"),
             ("/lines/0/unit_price", "decimal_max_places"),

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import FieldFault, Unprocessable
+from service.schemas.base import MAX_AMOUNT
 from service.schemas.placing import NewLine, OrderCreate
-from service.schemas.pricing import MAX_AMOUNT, Asked, Line, Sums, agree, sum_up
+from service.schemas.pricing import Asked, Line, Sums, agree, sum_up
 
 prices = st.decimals(Decimal("0.01"), MAX_AMOUNT / 1000, places=2)
 quantities = st.integers(1, 1000)

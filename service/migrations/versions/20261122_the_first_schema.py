@@ -69,9 +69,17 @@ def upgrade() -> None:
         sa.Column("is_active", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("is_admin", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("email_verified", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("access_changed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("version", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
+    )
+    op.create_index(
+        "ix_users_access_changed_at",
+        "users",
+        ["access_changed_at"],
+        unique=False,
+        postgresql_where=sa.text("access_changed_at IS NOT NULL"),
     )
     op.create_index(
         "ix_users_administrators",
@@ -206,6 +214,13 @@ def upgrade() -> None:
             ["user_id"], ["users.id"], name=op.f("fk_sessions_user_id_users"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
+    )
+    op.create_index(
+        "ix_sessions_ended_at",
+        "sessions",
+        ["ended_at"],
+        unique=False,
+        postgresql_where=sa.text("ended_at IS NOT NULL"),
     )
     op.create_index(
         "ix_sessions_user_id",

@@ -1,0 +1,168 @@
+"""Identity: refresh and mail tokens, API keys, and the audit log with its addresses.
+
+Revision ID: 20261122_identity
+Revises: 20261122_first
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "20261122_identity"
+down_revision = "20261122_first"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "audit_addresses",
+        sa.Column("audit_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("address", postgresql.INET(), nullable=False),
+        sa.PrimaryKeyConstraint("audit_id", "at", name=op.f("pk_audit_addresses")),
+        postgresql_partition_by="RANGE (at)",
+    )
+    op.create_table(
+        "audit_log",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("actor_id", sa.BigInteger(), nullable=True),
+        sa.Column("key_id", sa.BigInteger(), nullable=True),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("target_kind", sa.Text(), nullable=True),
+        sa.Column("target_id", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "data", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False
+        ),
+        sa.Column("request_id", sa.Text(), nullable=True),
+        sa.Column("caller_request_id", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_log")),
+    )
+    op.create_index("ix_audit_log_action_id", "audit_log", ["action", "id"], unique=False)
+    op.create_index("ix_audit_log_actor_id_id", "audit_log", ["actor_id", "id"], unique=False)
+    op.create_index("ix_audit_log_target_id", "audit_log", ["target_kind", "target_id", "id"], unique=False)
+    op.create_table(
+        "api_keys",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("hint", sa.Text(), nullable=False),
+        sa.Column("scopes", sa.ARRAY(sa.Text()), nullable=False),
+        sa.Column("created_by", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "scopes <@ ARRAY['catalogue:write', 'orders:read', 'orders:write', 'users:read', 'events:read']",
+            name=op.f("ck_api_keys_scopes_known"),
+        ),
+        sa.ForeignKeyConstraint(["created_by"], ["users.id"], name=op.f("fk_api_keys_created_by_users")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
+    )
+    op.create_index("ix_api_keys_created_by", "api_keys", ["created_by"], unique=False)
+    op.create_index("uq_api_keys_hash", "api_keys", ["hash"], unique=True)
+    op.create_table(
+        "mail_tokens",
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("user_id", sa.BigInteger(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("email", sa.Text(), nullable=False),
+        sa.Column("account_state", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "purpose IN ('verify_email', 'reset_password', 'change_email')",
+            name=op.f("ck_mail_tokens_purpose_known"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["users.id"], name=op.f("fk_mail_tokens_user_id_users"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("hash", name=op.f("pk_mail_tokens")),
+    )
+    op.create_index("ix_mail_tokens_expires_at", "mail_tokens", ["expires_at"], unique=False)
+    op.create_index("ix_mail_tokens_user_id", "mail_tokens", ["user_id"], unique=False)
+    op.create_table(
+        "refresh_tokens",
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("session_id", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("rotated_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["session_id"],
+            ["sessions.id"],
+            name=op.f("fk_refresh_tokens_session_id_sessions"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("hash", name=op.f("pk_refresh_tokens")),
+    )
+    op.create_index("ix_refresh_tokens_session_id", "refresh_tokens", ["session_id"], unique=False)
+    # What comes when the month's partition is not there yet; the clean-up makes partitions ahead.
+    op.execute("CREATE TABLE audit_addresses_default PARTITION OF audit_addresses DEFAULT")
+    op.execute(
+        """
+        CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+        END $$
+        """
+    )
+    op.execute(
+        """
+        CREATE TRIGGER audit_log_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
+        FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
+        """
+    )
+
+    # Whoever ends a session or changes what a user may do, by whatever statement: every process hears
+    # of it when the change is committed (service/changes.py).
+    op.execute(
+        """
+        CREATE FUNCTION note_access_change() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            NEW.access_changed_at := now();
+            PERFORM pg_notify('tradepost_changes', json_build_object(
+                'of', 'users', 'id', NEW.id, 'is_active', NEW.is_active, 'is_admin', NEW.is_admin)::text);
+            RETURN NEW;
+        END $$
+        """
+    )
+    op.execute(
+        """
+        CREATE TRIGGER users_access_changed BEFORE UPDATE OF is_active, is_admin ON users FOR EACH ROW
+        WHEN (OLD.is_active <> NEW.is_active OR OLD.is_admin <> NEW.is_admin)
+        EXECUTE FUNCTION note_access_change()
+        """
+    )
+    op.execute(
+        """
+        CREATE FUNCTION announce_session_end() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_notify('tradepost_changes', json_build_object('of', 'sessions', 'id', NEW.id)::text);
+            RETURN NULL;
+        END $$
+        """
+    )
+    op.execute(
+        """
+        CREATE TRIGGER sessions_ended AFTER UPDATE OF ended_at ON sessions FOR EACH ROW
+        WHEN (OLD.ended_at IS NULL AND NEW.ended_at IS NOT NULL)
+        EXECUTE FUNCTION announce_session_end()
+        """
+    )
+
+
+def downgrade() -> None:
+    op.execute("DROP TRIGGER sessions_ended ON sessions")
+    op.execute("DROP TRIGGER users_access_changed ON users")
+    for table in (
+        "refresh_tokens",
+        "mail_tokens",
+        "api_keys",
+        "audit_log",
+        "audit_addresses",
+    ):
+        op.drop_table(table)
+    op.execute("DROP FUNCTION refuse_change, note_access_change, announce_session_end")

@@ -1,0 +1,173 @@
+"""How the service ends: by SIGTERM, SIGINT, SIGHUP (a reload), and when its master is killed."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.client import V1, assert_problem
+from tests.server.process import (
+    Service,
+    alive,
+    cloned_database,
+    eventually,
+    locked_row,
+    somebody_waits,
+    started,
+)
+
+pytestmark = pytest.mark.slow
+
+EMAIL = "maria@shop.example"
+#: More than it takes; what is asserted is that nobody waits for a time-out of half a minute.
+SOON_SECONDS = 15.0
+LOAD = 300
+CLIENTS = 8
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    with cloned_database() as url:
+        yield url
+
+
+def rename(service: Service, token: str) -> "asyncio.Task[httpx2.Response]":
+    """Change the profile, which waits where the row is locked."""
+
+    async def patch() -> httpx2.Response:
+        async with httpx2.AsyncClient(timeout=30) as client:
+            headers = {"Authorization": f"Bearer {token}"}
+            body = {"full_name": "Maria Anders-Klein"}
+            return await client.patch(f"{service.url}{V1}/users/profile", json=body, headers=headers)
+
+    return asyncio.create_task(patch())
+
+
+async def refuses_connections(service: Service) -> None:
+    def refused() -> bool:
+        try:
+            httpx2.get(f"{service.url}/livez")
+        except httpx2.ConnectError:
+            return True
+        except httpx2.TransportError:
+            return False
+        return False
+
+    await asyncio.to_thread(eventually, refused)
+
+
+class TestTerminating:
+    async def test_a_running_request_is_finished(self, database: str, tmp_path: Path) -> None:
+        with started(tmp_path, DATABASE_URL=database) as service:
+            token = service.wait_until_up().register(EMAIL)
+            eventually(lambda: len(service.workers()) == 2)
+            processes = service.descendants()
+            async with locked_row(database, EMAIL) as lock:
+                running = rename(service, token)
+                await somebody_waits(lock)
+                service.send(signal.SIGTERM)
+                await refuses_connections(service)
+                assert not running.done()
+            answer = await running
+            assert (answer.status_code, answer.json()["full_name"]) == (200, "Maria Anders-Klein")
+            assert answer.headers["connection"] == "close"
+            assert await asyncio.to_thread(service.ended) == 0
+            assert len(service.events("service.stopped")) == 2
+            assert not any(process.is_running() for process in processes)
+            warnings = [line for line in service.lines() if line["level"] not in {"info", "debug"}]
+            assert warnings == []
+
+    @pytest.mark.parametrize("grace", [1, 2])
+    async def test_a_request_that_takes_too_long_is_told_so(
+        self, database: str, tmp_path: Path, grace: int
+    ) -> None:
+        with started(tmp_path, DATABASE_URL=database, GRACEFUL_TIMEOUT=grace) as service:
+            token = service.wait_until_up().register(EMAIL)
+            eventually(lambda: len(service.workers()) == 2)
+            async with locked_row(database, EMAIL) as lock:
+                running = rename(service, token)
+                await somebody_waits(lock)
+                service.send(signal.SIGTERM)
+                answer = await running
+                assert_problem(answer, 503, "unavailable")
+                assert answer.headers["retry-after"] == "1"
+                assert await asyncio.to_thread(service.ended) == 0
+            assert len(service.events("request.cut_short")) == 1
+            assert len(service.events("service.stopped")) == 2
+
+    @pytest.mark.parametrize("whole_group", [False, True], ids=["master", "group"])
+    async def test_an_interrupt_waits_for_nothing(
+        self, database: str, tmp_path: Path, whole_group: bool
+    ) -> None:
+        """Ctrl-C reaches the whole group. The lock is held to the end: only the hurry ends the request."""
+        with started(tmp_path, DATABASE_URL=database, GRACEFUL_TIMEOUT=600) as service:
+            token = service.wait_until_up().register(EMAIL)
+            eventually(lambda: len(service.workers()) == 2)
+            processes = service.descendants()
+            async with locked_row(database, EMAIL) as lock:
+                running = rename(service, token)
+                await somebody_waits(lock)
+                if whole_group:
+                    os.killpg(service.process.pid, signal.SIGINT)
+                else:
+                    service.send(signal.SIGINT)
+                assert_problem(await running, 503, "unavailable")
+                assert await asyncio.to_thread(service.ended, SOON_SECONDS) == 0
+            assert len(service.events("service.stopped")) == 2
+            assert not any(process.is_running() for process in processes)
+
+
+class TestReloading:
+    @pytest.mark.parametrize("pooled", [False, True], ids=["anew", "pooled"])
+    async def test_no_request_fails(self, database: str, tmp_path: Path, pooled: bool) -> None:
+        with started(tmp_path, DATABASE_URL=database) as service:
+            service.wait_until_up()
+            eventually(lambda: len(service.workers()) == 2)
+            first = service.workers()
+            statuses: list[int] = []
+            loaded, reloaded = asyncio.Event(), asyncio.Event()
+
+            async def load() -> None:
+                async with httpx2.AsyncClient(timeout=30) as client:
+                    while len(statuses) < LOAD or not reloaded.is_set():
+                        headers = {} if pooled else {"Connection": "close"}
+                        answer = await client.get(f"{service.url}{V1}/posts", headers=headers)
+                        statuses.append(answer.status_code)
+                        if len(statuses) > LOAD // 6:
+                            loaded.set()
+
+            async def reload() -> None:
+                await loaded.wait()
+                service.send(signal.SIGHUP)
+                await asyncio.to_thread(eventually, lambda: not any(alive(pid) for pid in first))
+                reloaded.set()
+
+            await asyncio.gather(reload(), *(load() for _ in range(CLIENTS)))
+            assert set(statuses) == {200}
+            assert len(statuses) >= LOAD
+            eventually(lambda: len(service.workers()) == 2)
+            assert len(service.events("service.stopped")) == 2
+            assert service.stop() == 0
+
+
+class TestEmbeddedDatabase:
+    def test_nothing_outlives_a_killed_master_and_the_data_stay(self, tmp_path: Path) -> None:
+        with started(tmp_path, ENVIRONMENT="development") as service:
+            service.wait_until_up().register(EMAIL)
+            processes = service.descendants()
+            names = {process.name() for process in processes}
+            assert any(name.startswith("postgres") for name in names)
+            assert len(service.workers()) == 2
+            service.send(signal.SIGKILL)
+            assert service.ended() == -signal.SIGKILL
+            eventually(lambda: not any(alive(process.pid) for process in processes), SOON_SECONDS)
+            assert len(service.events("master.lost")) == 2
+        with started(tmp_path, ENVIRONMENT="development") as service:
+            assert service.wait_until_up().sign_in(EMAIL).status_code == 200
+            processes = service.descendants()
+            assert service.stop() == 0
+            assert not any(alive(process.pid) for process in processes)

@@ -1,0 +1,248 @@
+"""Bodies, parameters and media types that no honest client sends: a clean refusal each, never a 500."""
+
+import json
+from typing import Any
+
+import asyncpg
+import httpx2
+import pytest
+
+from tests.client import Api, assert_problem
+from tests.factories import Make, Person
+
+JSON = {"Content-Type": "application/json"}
+POST = {"title": "News", "body": "x"}
+
+
+@pytest.fixture
+async def maria(make: Make) -> Person:
+    return await make.user()
+
+
+async def none_written(sql: asyncpg.Connection) -> bool:
+    return bool(await sql.fetchval("SELECT count(*) = 0 FROM posts"))
+
+
+class TestBodies:
+    @pytest.mark.parametrize(
+        "body",
+        [b"{", b'{"title":', b"nonsense", b"{'title': 'x'}", b'{"title":"a",}', b'"\x01"', b"{} {}", b" "],
+        ids=repr,
+    )
+    async def test_malformed_json(self, maria: Person, sql: asyncpg.Connection, body: bytes) -> None:
+        answer = await maria.api.post("/posts", content=body, headers=JSON)
+        problem = assert_problem(answer, 400, "malformed_json", "")
+        assert problem["errors"][0]["detail"] == "The body is not valid JSON."
+        assert await none_written(sql)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"title":"\xff","body":"x"}',
+            b"[" * 100_000,
+            b'{"title":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+            b'{"title":' + b"9" * 5_000 + b"}",
+        ],
+        ids=["not UTF-8", "deep", "deep and closed", "5,000 digits"],
+    )
+    async def test_json_that_cannot_be_read(
+        self, maria: Person, sql: asyncpg.Connection, body: bytes
+    ) -> None:
+        answer = await maria.api.post("/posts", content=body, headers=JSON)
+        assert_problem(answer, 400, "bad_request")
+        assert await none_written(sql)
+
+    @pytest.mark.parametrize("body", [b"null", b"[]", b"1", b'"text"', b"true", b""], ids=repr)
+    async def test_no_object(self, maria: Person, sql: asyncpg.Connection, body: bytes) -> None:
+        answer = await maria.api.post("/posts", content=body, headers=JSON)
+        assert_problem(answer, 422, "invalid_input", "")
+        assert await none_written(sql)
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            b'"\\ud800"',
+            b'"\\udfff tail"',
+            b'"\xed\xa0\x80"',
+            b'"nul\\u0000"',
+            b"NaN",
+            b"Infinity",
+            b"-1e999999",
+            b"123456789012345678901234567890",
+            b"{}",
+            b"true",
+            b'"' + b"x" * 10_001 + b'"',
+        ],
+        ids=lambda value: repr(value[:20]),
+    )
+    @pytest.mark.parametrize("field", ["title", "body"])
+    async def test_values_that_are_no_text(
+        self, maria: Person, sql: asyncpg.Connection, field: str, value: bytes
+    ) -> None:
+        fields = {"title": b'"News"', "body": b'"x"', field: value}
+        content = b'{"title":%b,"body":%b}' % (fields["title"], fields["body"])
+        answer = await maria.api.post("/posts", content=content, headers=JSON)
+        assert_problem(answer, 422, "invalid_input", f"/{field}")
+        assert await none_written(sql)
+
+    @pytest.mark.parametrize(
+        ("name", "pointer"),
+        [
+            ("Title", "/Title"),
+            ("a/b~c", "/a~1b~0c"),
+            ("", "/"),
+            ("__class__", "/__class__"),
+            ("n\0l", "/n\0l"),
+            ("k" * 100_000, "/" + "k" * 199),
+        ],
+        ids=lambda text: repr(text[:10]),
+    )
+    async def test_unknown_fields(
+        self, maria: Person, sql: asyncpg.Connection, name: str, pointer: str
+    ) -> None:
+        answer = await maria.api.post("/posts", json={**POST, name: "value-of-it"})
+        assert_problem(answer, 422, "invalid_input", pointer)
+        assert "value-of-it" not in answer.text
+        assert len(answer.content) < 2_000
+        assert await none_written(sql)
+
+    async def test_a_name_that_is_no_text(self, maria: Person, sql: asyncpg.Connection) -> None:
+        content = b'{"title":"a","body":"b","\\ud800":1}'
+        answer = await maria.api.post("/posts", content=content, headers=JSON)
+        assert answer.status_code == 422
+        assert answer.json()["code"] == "invalid_input"
+        assert await none_written(sql)
+
+    async def test_of_very_many_faults_the_first_are_named(self, maria: Person) -> None:
+        answer = await maria.api.post("/posts", json={**POST, **{f"k{n}": 1 for n in range(50_000)}})
+        assert_problem(answer, 422, "invalid_input", *(f"/k{n}" for n in range(50)))
+        assert len(answer.content) < 10_000
+
+    async def test_the_last_of_two_fields_of_a_name_counts(self, maria: Person) -> None:
+        content = b'{"title":"first","title":"second","body":"x"}'
+        answer = await maria.api.post("/posts", content=content, headers=JSON)
+        assert (answer.status_code, answer.json()["title"]) == (201, "second")
+
+
+class TestMediaTypes:
+    @pytest.mark.parametrize(
+        "media",
+        [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/merge-patch+json",
+            "application/jsonp",
+            "application/json/x",
+            "json",
+            "",
+        ],
+    )
+    async def test_other_bodies_are_415(self, maria: Person, sql: asyncpg.Connection, media: str) -> None:
+        content = json.dumps(POST).encode()
+        answer = await maria.api.post("/posts", content=content, headers={"Content-Type": media})
+        problem = assert_problem(answer, 415, "unsupported_media_type")
+        assert problem["detail"] == "Send the body as application/json."
+        assert await none_written(sql)
+
+    async def test_a_body_of_no_type_is_415(self, maria: Person, sql: asyncpg.Connection) -> None:
+        assert_problem(await maria.api.post("/posts", content=b"{}"), 415, "unsupported_media_type")
+
+    @pytest.mark.parametrize(
+        "media", ["application/json; charset=utf-8", "Application/JSON", "application/json;"]
+    )
+    async def test_json_by_any_spelling(self, maria: Person, media: str) -> None:
+        content = json.dumps(POST).encode()
+        answer = await maria.api.post("/posts", content=content, headers={"Content-Type": media})
+        assert answer.status_code == 201
+
+    async def test_where_no_body_is_wanted_its_type_does_not_matter(self, maria: Person) -> None:
+        answer = await maria.api.post(
+            "/notifications/read", content=b"x", headers={"Content-Type": "text/plain"}
+        )
+        assert answer.status_code == 200
+
+    @pytest.mark.parametrize(
+        "accept",
+        [
+            "*/*",
+            "application/json",
+            "application/*",
+            "APPLICATION/JSON",
+            "text/html, application/json;q=0.1",
+            "text/html, */*;q=0.001",
+            "application/json; charset=utf-8",
+            "",
+        ],
+    )
+    async def test_accepted(self, api: Api, accept: str) -> None:
+        assert (await api.get("/posts", headers={"Accept": accept})).status_code == 200
+
+    @pytest.mark.parametrize(
+        "accept",
+        [
+            "text/html",
+            "text/*",
+            "application/xml",
+            "application/json;q=0",
+            "application/json; Q=0.000",
+            "nonsense",
+            ",",
+        ],
+    )
+    async def test_not_acceptable(self, api: Api, accept: str) -> None:
+        problem = assert_problem(await api.get("/posts", headers={"Accept": accept}), 406, "not_acceptable")
+        assert problem["detail"] == "This address can answer with application/json."
+
+    async def test_what_answers_nothing_is_acceptable_to_all(self, make: Make, maria: Person) -> None:
+        for accept in ("application/json", "text/html"):
+            path = f"/posts/{await make.post(maria)}"
+            assert (await maria.api.delete(path, headers={"Accept": accept})).status_code == 204
+
+
+class TestParameters:
+    def codes(self, answer: httpx2.Response) -> set[str]:
+        return {fault["code"] for fault in answer.json()["errors"]}
+
+    @pytest.mark.parametrize(
+        ("path", "pointers"),
+        [
+            ("/posts?page=2", ["?page"]),
+            ("/posts?Limit=2", ["?Limit"]),
+            ("/posts?b=1&a=2&limit=1", ["?a", "?b"]),
+            ("/posts/1?limit=1", ["?limit"]),
+            ("/posts?=1", ["?"]),
+            ("/posts?%00=1", ["?\0"]),
+            ("/posts?%ff", ["?\ufffd"]),
+            ("/users/profile?x", ["?x"]),
+        ],
+    )
+    async def test_unknown_ones_are_named(self, maria: Person, path: str, pointers: list[str]) -> None:
+        answer = await maria.api.get(path)
+        assert_problem(answer, 422, "invalid_input", *pointers)
+        assert self.codes(answer) == {"unknown_parameter"}
+
+    async def test_on_routes_that_write_too(self, maria: Person, sql: asyncpg.Connection) -> None:
+        answer = await maria.api.post("/posts?dry_run=1", json=POST)
+        assert_problem(answer, 422, "invalid_input", "?dry_run")
+        assert await none_written(sql)
+
+    async def test_of_very_many_the_first_are_named(self, api: Api) -> None:
+        answer = await api.get("/posts?" + "&".join(f"k{n}=1" for n in range(1_000)))
+        assert len(answer.json()["errors"]) == 20
+
+    @pytest.mark.parametrize(
+        "value",
+        ["%00", "%ff", "%D9%A1", "1e1", "0x1", "1.5", "", "+", "null", "9" * 5_000, "-9223372036854775809"],
+    )
+    async def test_numbers_that_are_none(self, api: Api, value: str) -> None:
+        assert_problem(await api.get(f"/posts?limit={value}"), 422, "invalid_input", "?limit")
+        if value not in {"", "+"}:
+            assert_problem(await api.get(f"/posts/{value}"), 422, "invalid_input", "{post_id}")
+
+    async def test_no_value_is_repeated(self, make: Make) -> None:
+        ada = await make.admin()
+        for path in ("/posts?limit=hunter2", "/posts/hunter2", "/admin/users?is_active=hunter2"):
+            answer: Any = await ada.api.get(path)
+            assert answer.status_code == 422
+            assert "hunter2" not in answer.text
