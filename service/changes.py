@@ -124,6 +124,7 @@ class ChangeFeed:
             reader.changed(change)
 
 
-async def _driver(connection: AsyncConnection) -> asyncpg.Connection[Any]:
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    return driver  # type: ignore[no-any-return]
+async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
+    driver: asyncpg.Connection | None = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None  # noqa: S101 - it has just been connected
+    return driver

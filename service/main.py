@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 
 from service import __version__, embedded
+from service.changes import ChangeFeed
 from service.config import Settings, load_settings
 from service.database import Database
 from service.dependencies.contract import honour_contract
@@ -33,6 +34,7 @@ from service.routers import (
     weather,
 )
 from service.security import AccessTokens, Passwords, derive
+from service.services.access import Access
 from service.services.weather import WeatherService
 
 log = structlog.get_logger(__name__)
@@ -107,9 +109,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _parts(settings: Settings, contract: openapi.Contract) -> Parts:
     secret = settings.secret_key.get_secret_value()
+    url = _database_url(settings)
+    database = Database(url, settings)
+    access = Access(database)
     return Parts(
         settings=settings,
-        database=Database(_database_url(settings), settings),
+        database=database,
+        feed=ChangeFeed(_direct_url(settings) or url, (access.reader,)),
+        access=access,
         tokens=AccessTokens(
             secret,
             tuple(key.get_secret_value() for key in settings.secret_keys_accepted),
@@ -128,6 +135,11 @@ def _database_url(settings: Settings) -> str:
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
     return embedded.start(settings.data_dir).url.replace("postgresql://", "postgresql+asyncpg://")
+
+
+def _direct_url(settings: Settings) -> str | None:
+    """Past a pooler, which would not keep a connection for LISTEN."""
+    return settings.database_direct_url.get_secret_value() if settings.database_direct_url else None
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
@@ -152,7 +164,9 @@ def _middleware(settings: Settings) -> list[Middleware]:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     log.info("service.started", version=__version__, environment=parts.settings.environment)
+    await parts.feed.start()
     yield
+    await parts.feed.stop()
     await parts.weather.aclose()
     parts.passwords.close()
     await parts.database.close()

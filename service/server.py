@@ -33,6 +33,7 @@ class DrainingServer(Server):
     def __init__(self, config: Config, *, master: int, patience: float) -> None:
         super().__init__(config)
         self._master, self._patience, self._at_once = master, patience, False
+        self._headers: list[tuple[bytes, bytes]] = []
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
         """SIGQUIT is the master's word for "now". Unlike Uvicorn's, it never skips the lifespan, and does
@@ -45,7 +46,12 @@ class DrainingServer(Server):
         if os.getppid() != self._master and not self.should_exit:
             log.error("master.lost")
             self.should_exit = True
-        return await super().on_tick(counter)
+        ending = await super().on_tick(counter)
+        # Uvicorn makes a new list every second, and a request keeps the one that it began with: what is
+        # added at the end has to reach those that run by then.
+        self._headers[:] = self.server_state.default_headers
+        self.server_state.default_headers = self._headers
+        return ending
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:

@@ -7,6 +7,8 @@ from typing import Any, Self
 import httpx2
 from fastapi import FastAPI
 
+from tests.contract.conformance import document_of
+
 V1 = "/api/v1"
 
 
@@ -23,6 +25,13 @@ class Api(httpx2.AsyncClient):
             yield client
 
     app: FastAPI
+
+    async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
+        """Every answer that any test sees is what the documentation says."""
+        answer = await super().send(request, stream=stream, **options)
+        if not stream:
+            document_of(self.app).check(answer)
+        return answer
 
     def signed_in(self, token: str) -> "Api":
         """Another client of the same application, with this access token."""

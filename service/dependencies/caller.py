@@ -8,7 +8,7 @@ from fastapi.security import OAuth2PasswordBearer
 from service.dependencies.parts import PartsDep
 from service.errors import Forbidden, InvalidToken, Unauthenticated
 from service.security import Caller
-from service.services import auth
+from service.services import access
 
 #: Documents the scheme, so that Authorize works in the docs; reading the header is `get_caller`'s.
 password_flow = OAuth2PasswordBearer(
@@ -25,8 +25,7 @@ async def get_caller(request: Request, parts: PartsDep) -> Caller | None:
     named = parts.tokens.verify(token.strip()) if scheme.lower() == "bearer" else None
     if named is None:
         raise InvalidToken
-    async with parts.database.reading() as session:
-        return await auth.current(session, named)
+    return await access.admitted(parts.database, parts.feed, parts.access, named)
 
 
 async def get_signed_in(

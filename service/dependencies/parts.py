@@ -5,11 +5,13 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.changes import ChangeFeed
 from service.config import Settings
 from service.database import Database
 from service.edge.openapi import Contract
 from service.pagination import Cursors
 from service.security import AccessTokens, Passwords
+from service.services.access import Access
 from service.services.weather import WeatherService
 
 
@@ -17,6 +19,8 @@ from service.services.weather import WeatherService
 class Parts:
     settings: Settings
     database: Database
+    feed: ChangeFeed
+    access: Access
     tokens: AccessTokens
     passwords: Passwords
     cursors: Cursors

@@ -14,13 +14,15 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.edge.problems import REQUEST_ID
-from service.observability import metrics, tracing
+from service.observability import metrics, request, tracing
+from service.observability.request import RequestFacts
 
 log = structlog.get_logger("access")
 
 WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9_-]{8,128}")
 #: Neither logged nor counted: probes would drown what people do.
 PROBES: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
+OWN_ID: Final = "own_request_id"
 UNMATCHED: Final = "unmatched"
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 
@@ -44,13 +46,14 @@ class RequestContext:
         request_id = inner["state"][REQUEST_ID]
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        request.begin(RequestFacts(request_id, inner["state"][OWN_ID], _client(scope)))
         started, status = time.perf_counter(), 500
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _complete(MutableHeaders(scope=message), request_id)
+                _complete(MutableHeaders(scope=message), status, request_id)
                 if (template := route_template(inner)) != UNMATCHED:
                     tracing.routed(scope["method"], template)
             elif scope["method"] == "HEAD":
@@ -70,7 +73,9 @@ def _normalised(scope: Scope) -> Scope:
     One trailing slash is dropped, so that both forms answer directly; HEAD is a GET whose body is
     left out on the way back (RFC 9110, section 9.3.2).
     """
-    inner = {**scope, "state": {**scope.get("state", {}), REQUEST_ID: _request_id(scope)}}
+    own_id = uuid.uuid4().hex
+    ids = {REQUEST_ID: _given_id(scope) or own_id, OWN_ID: own_id}
+    inner = {**scope, "state": {**scope.get("state", {}), **ids}}
     path = scope["path"]
     if len(path) > 1 and path.endswith("/"):
         inner["path"] = path[:-1]
@@ -80,14 +85,20 @@ def _normalised(scope: Scope) -> Scope:
     return inner
 
 
-def _request_id(scope: Scope) -> str:
+def _given_id(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and WELL_FORMED.fullmatch(value):
             return bytes(value).decode()
-    return uuid.uuid4().hex
+    return None
 
 
-def _complete(headers: MutableHeaders, request_id: str) -> None:
+def _client(scope: Scope) -> str | None:
+    return scope["client"][0] if scope.get("client") else None
+
+
+def _complete(headers: MutableHeaders, status: int, request_id: str) -> None:
+    if status == 204:
+        del headers["Content-Type"]  # the framework names one even for nothing
     headers["X-Request-ID"] = request_id
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "no-referrer"
@@ -98,12 +109,11 @@ def _complete(headers: MutableHeaders, request_id: str) -> None:
 
 def _account(scope: Scope, template: str, status: int, seconds: float) -> None:
     metrics.request_answered(scope["method"], template, status, seconds)
-    client = scope.get("client")
     log.info(
         "request.answered",
         method=scope["method"],
         route=template,
         status=status,
         duration_ms=round(seconds * 1000, 2),
-        client=client[0] if client else None,
+        client=_client(scope),
     )

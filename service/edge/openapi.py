@@ -15,96 +15,19 @@ from fastapi.routing import APIRoute
 
 from service import __version__
 from service.edge.problems import MEDIA_TYPE, OAUTH_PATHS
+from service.edge.wording import (
+    DESCRIPTION,
+    HEADERS,
+    HEADERS_OF,
+    OAUTH_ERROR_SCHEMA,
+    PROBLEM_SCHEMA,
+    TAGS,
+    WHAT,
+)
 from service.schemas.base import MAX_ID
 
-DESCRIPTION: Final = """The backend of a shop: accounts, catalogue, orders and posts.
-
-Errors are problem details (RFC 9457) whose `code` is a stable word. Lists answer with an array and
-a `Link` header that leads to the next page (RFC 8288). Money is a string with two decimals."""
-
-TAGS: Final = [
-    {"name": "auth", "description": "Signing in (OAuth 2.0)."},
-    {"name": "users", "description": "Registration and one's own profile."},
-    {"name": "admin", "description": "What only administrators may do with accounts."},
-    {"name": "items", "description": "The catalogue and its stock."},
-    {"name": "orders", "description": "Placing orders and following them."},
-    {"name": "posts", "description": "Shop news and customers' posts."},
-    {"name": "notifications", "description": "What a person has been told."},
-    {"name": "dashboard", "description": "Everything about one customer at a glance."},
-    {"name": "weather", "description": "Delivery weather at a destination."},
-    {"name": "operations", "description": "What machines and operators ask."},
-]
-
-WHAT: Final = {
-    400: "The request cannot be read.",
-    401: "No access token, or one that is no longer good.",
-    403: "Signed in, but not allowed.",
-    404: "There is no such resource, or it is not yours.",
-    406: "None of the accepted media types can be answered.",
-    409: "The current state does not allow it; `code` says why.",
-    413: "The body is too large.",
-    415: "The body's media type is not accepted.",
-    422: "The input is invalid; `errors` names each field.",
-    500: "An error inside the service.",
-    503: "Overloaded, or something the service needs does not answer; try again.",
-}
-
-PROBLEM_SCHEMA: Final[dict[str, Any]] = {
-    "type": "object",
-    "title": "Problem",
-    "description": "RFC 9457 problem details.",
-    "required": ["type", "title", "status", "detail", "instance", "code"],
-    "properties": {
-        "type": {"type": "string", "examples": ["urn:tradepost:problem:not_found"]},
-        "title": {"type": "string", "examples": ["Not found"]},
-        "status": {"type": "integer", "examples": [404]},
-        "detail": {"type": "string", "examples": ["There is no such item."]},
-        "instance": {"type": "string", "description": "The request id.", "examples": ["5f0c9a6f4be24b0d"]},
-        "code": {"type": "string", "description": "A stable word.", "examples": ["not_found"]},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["pointer", "detail", "code"],
-                "properties": {
-                    "pointer": {
-                        "type": "string",
-                        "description": "A JSON pointer into the body; `?name` and `{name}` are parameters.",
-                        "examples": ["/lines/0/quantity"],
-                    },
-                    "detail": {"type": "string"},
-                    "code": {"type": "string"},
-                },
-            },
-        },
-    },
-}
-OAUTH_ERROR_SCHEMA: Final[dict[str, Any]] = {
-    "type": "object",
-    "title": "OAuthError",
-    "description": "RFC 6749, section 5.2.",
-    "required": ["error"],
-    "properties": {
-        "error": {"type": "string", "examples": ["invalid_grant"]},
-        "error_description": {"type": "string"},
-    },
-}
 #: The weight of a media type that is not wanted (RFC 9110, section 12.4.2).
 REFUSED: Final = re.compile(r"q=0(\.0{0,3})?")
-
-
-def _header(description: str, kind: str = "string", *, always: bool = True) -> dict[str, Any]:
-    return {"description": description, "required": always, "schema": {"type": kind}}
-
-
-HEADERS: Final = {
-    "X-Request-ID": _header("The request's id."),
-    "WWW-Authenticate": _header("RFC 6750, section 3."),
-    "Retry-After": _header("Seconds to wait.", "integer"),
-    "Location": _header("Where the new resource is."),
-    "Link": _header("Leads to the next page (RFC 8288), if there is one.", always=False),
-}
-HEADERS_OF: Final = {401: "WWW-Authenticate", 503: "Retry-After"}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -142,6 +65,8 @@ def build(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(path: str, operation: dict[str, Any]) -> None:
+    # The framework's summary is the handler's name once more.
+    operation["summary"] = re.split(r"[.;](?:\s|$)", operation["description"], maxsplit=1)[0]
     responses = operation["responses"]
     # FastAPI documents a 422 of its own form; ours comes back below where it can happen.
     responses.pop("422", None) if "content" in responses.get("422", {}) else None

@@ -1,5 +1,8 @@
 """Every statement on sessions."""
 
+from collections.abc import Sequence
+from datetime import timedelta
+
 from sqlalchemy import func, insert, literal, select, update
 
 from service.database import Record, Session
@@ -34,3 +37,15 @@ async def end_sessions(session: Session, user_id: int, *, but: int | None = None
     if but is not None:
         statement = statement.where(SessionRow.id != but)
     await session.execute(statement.values(ended_at=func.now()))
+
+
+async def get_access_changes(session: Session, seconds: float) -> Sequence[Record]:
+    """Id, is_active and is_admin of the users whose access has changed within so many seconds."""
+    recent = User.access_changed_at > func.now() - timedelta(seconds=seconds)
+    return (await session.execute(select(User.id, User.is_active, User.is_admin).where(recent))).all()
+
+
+async def get_ended_sessions(session: Session, seconds: float) -> Sequence[int]:
+    """The ids of the sessions that have ended within so many seconds."""
+    recent = SessionRow.ended_at > func.now() - timedelta(seconds=seconds)
+    return (await session.scalars(select(SessionRow.id).where(recent))).all()

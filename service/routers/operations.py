@@ -36,16 +36,23 @@ async def get_liveness() -> Alive:
 async def get_readiness(parts: PartsDep, response: Response) -> Readiness:
     """Whether to send requests here: not while draining; by the database only in mode `hard`."""
     readiness = await operations.readiness(parts.database, parts.settings)
-    response.status_code = 200 if readiness.status == "ready" else 503
+    if readiness.status != "ready":
+        _try_again(response)
     return readiness
 
 
 @router.get("/startupz", responses={503: {"model": Startup, "description": "Still starting."}})
 async def get_startup(parts: PartsDep, response: Response) -> Startup:
     """Whether the database's schema is the one that this build needs, or a newer one."""
-    startup = await operations.startup(parts.database)
-    response.status_code = 200 if startup.status == "started" else 503
+    startup = await operations.startup(parts.database, parts.feed)
+    if startup.status != "started":
+        _try_again(response)
     return startup
+
+
+def _try_again(response: Response) -> None:
+    response.status_code = 503
+    response.headers["Retry-After"] = "1"
 
 
 @router.get("/.well-known/jwks.json", tags=["auth"])

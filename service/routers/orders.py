@@ -12,8 +12,8 @@ from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
 from service.schemas.base import MAX_ID, Day
 from service.schemas.orders import Order, Status
-from service.schemas.placing import HOME, Cancellation, OrderCreate
-from service.schemas.users import AddressIn
+from service.schemas.placing import Cancellation, OrderCreate
+from service.schemas.users import HOME, AddressIn
 from service.services import orders
 
 router = APIRouter(prefix="/orders", tags=["orders"])

@@ -1,6 +1,8 @@
 """The answers of probes and of the front door."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from service.schemas.base import Out
 
@@ -31,6 +33,7 @@ class Startup(Out):
     status: Literal["started", "starting"]
     schema_revision: str | None
     required_revision: str
+    listening: Annotated[bool, Field(description="Whether the change feed is up.")]
 
 
 class ComputeResult(Out):

@@ -8,12 +8,11 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from service.schemas.base import NUMERAL, Id, In, Line, Percent, Price, ShortLine
 from service.schemas.orders import Shipping
-from service.schemas.users import AddressIn
+from service.schemas.users import HOME, AddressIn
 
 MAX_LINES: Final = 100
 MAX_QUANTITY: Final = 1000
 
-HOME: Final = {"street": "Obere Str. 57", "city": "Berlin", "postal_code": "12209", "country": "DE"}
 MANY: Final[dict[str, Any]] = {
     "lines": [
         {"product_id": 11, "quantity": 12, "unit_price": "14.00"},
@@ -60,7 +59,9 @@ class OrderCreate(In):
 
 
 class Cancellation(In):
-    reason: Annotated[Line | None, Field(examples=["Ordered twice"])] = None
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "Ordered twice"}]})
+
+    reason: Line | None = None
 
 
 def _in_utc(moment: datetime) -> datetime:

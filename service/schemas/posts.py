@@ -1,9 +1,9 @@
 """Posts as clients send and see them."""
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import MISSING, AfterValidator, Field
+from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
 from service.schemas.base import Id, In, Instant, Line, Out, Prose
 
@@ -19,30 +19,38 @@ def _not_blank(text: str) -> str:
     return text
 
 
-Title = Annotated[Line, Field(examples=["Chai is back"])]
 Body = Annotated[
     Prose,
     Field(
         min_length=1,
         description="Markdown, kept as it is sent; at least one character that is not blank.",
-        examples=["The first boxes of **Chai** since June have arrived."],
         json_schema_extra={"pattern": r"^[^\x00]*[^\s\x00-\x1f\x85][^\x00]*$"},
     ),
     AfterValidator(_not_blank),
 ]
 
 
+NEWS: Final[dict[str, Any]] = {
+    "title": "Chai is back",
+    "body": "The first boxes of **Chai** since June have arrived.",
+}
+
+
 class PostIn(In):
     """A whole post, as it is created and as it is replaced."""
 
-    title: Title
+    model_config = ConfigDict(json_schema_extra={"examples": [NEWS]})
+
+    title: Line
     body: Body
 
 
 class PostPatch(In):
     """Changes of a post: what is absent stays as it is, and nothing can be removed."""
 
-    title: Title | MISSING = MISSING
+    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Chai is sold out"}]})
+
+    title: Line | MISSING = MISSING
     body: Body | MISSING = MISSING
 
 

@@ -2,10 +2,11 @@
 
 import re
 from functools import cache
-from typing import Annotated, Final
+from itertools import groupby
+from typing import Annotated, Any, Final
 
 import iso3166
-from pydantic import MISSING, AfterValidator, EmailStr, Field, SecretStr, StringConstraints
+from pydantic import MISSING, AfterValidator, ConfigDict, EmailStr, Field, SecretStr, StringConstraints
 
 from service.schemas.base import Flag, Id, In, Instant, Line, Out, ShortLine
 from service.schemas.orders import Order
@@ -14,6 +15,11 @@ from service.security import common_passwords
 MIN_PASSWORD: Final = 8
 MAX_PASSWORD: Final = 128
 COUNTRIES: Final = frozenset(iso3166.countries_by_alpha2)
+#: All of them in one line: an enumeration would be half of the documentation.
+ANY_COUNTRY: Final = "|".join(
+    f"{first}[{''.join(sorted(code[1] for code in codes))}]"
+    for first, codes in groupby(sorted(COUNTRIES), key=lambda code: code[0])
+)
 
 
 @cache
@@ -66,8 +72,25 @@ Country = Annotated[
     str,
     StringConstraints(min_length=2, max_length=2, pattern="^[A-Z]{2}$"),
     AfterValidator(_known_country),
-    Field(description="ISO 3166 alpha-2.", examples=["US"]),
+    Field(
+        description="ISO 3166 alpha-2.",
+        examples=["US"],
+        json_schema_extra={"pattern": f"^({ANY_COUNTRY})$"},
+    ),
 ]
+
+
+MARIA: Final[dict[str, Any]] = {
+    "email": "maria@shop.example",
+    "password": "Northwind1",
+    "full_name": "Maria Anders",
+}
+HOME: Final[dict[str, Any]] = {
+    "street": "Obere Str. 57",
+    "city": "Berlin",
+    "postal_code": "12209",
+    "country": "DE",
+}
 
 
 class AddressIn(In):
@@ -100,6 +123,8 @@ class Address(Out):
 
 
 class UserCreate(In):
+    model_config = ConfigDict(json_schema_extra={"examples": [MARIA, {**MARIA, "address": HOME}]})
+
     email: Email
     password: NewPassword
     full_name: Line
@@ -108,17 +133,27 @@ class UserCreate(In):
 
 
 class ProfilePatch(In):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"full_name": "Maria Anders", "address": HOME}, {"address": None}]}
+    )
+
     full_name: Line | MISSING = MISSING
     address: AddressPatch | None = None
 
 
 class PasswordChange(In):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"current_password": "Northwind1", "new_password": "Southwind2"}]}
+    )
+
     current_password: SecretStr
     new_password: NewPassword
 
 
 class UserPatch(In):
     """What an administrator may change of an account."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"is_active": False}, {"is_admin": True}]})
 
     is_active: Flag | MISSING = MISSING
     is_admin: Flag | MISSING = MISSING

@@ -1,7 +1,7 @@
-"""Signing in, and who a token stands for."""
+"""Signing in."""
 
-from service.database import Database, Session
-from service.errors import InvalidToken, ServiceError
+from service.database import Database
+from service.errors import ServiceError
 from service.repositories import auth as sessions
 from service.repositories import users
 from service.schemas.auth import Token, TokenRequest
@@ -22,14 +22,6 @@ class UnsupportedGrantType(ServiceError):
 
 class InvalidTokenRequest(ServiceError):
     status, code, title = 400, "invalid_request", "Invalid token request"
-
-
-async def current(session: Session, named: Caller) -> Caller:
-    """The caller as the database knows it now. Raises InvalidToken once the session or account is void."""
-    row = await sessions.get_caller(session, user_id=named.user_id, session_id=named.session_id)
-    if row is None:
-        raise InvalidToken
-    return Caller(named.user_id, named.session_id, row.is_admin)
 
 
 async def grant(

@@ -4,6 +4,7 @@ import asyncio
 import os
 from typing import Final, Literal
 
+from service.changes import ChangeFeed
 from service.config import Settings
 from service.database import Database, required_revision
 from service.errors import ServiceError
@@ -30,12 +31,15 @@ async def _answers(database: Database) -> bool:
     return True
 
 
-async def startup(database: Database) -> Startup:
+async def startup(database: Database, feed: ChangeFeed) -> Startup:
     """Raises Unavailable without a database: then nothing can be said of its schema."""
     needed, older = required_revision()
     found = await database.revision()
     # A revision that this build does not know was made by a newer one, which keeps ours working.
-    started = found is not None and found not in older
+    started = found is not None and found not in older and feed.current
     return Startup(
-        status="started" if started else "starting", schema_revision=found, required_revision=needed
+        status="started" if started else "starting",
+        schema_revision=found,
+        required_revision=needed,
+        listening=feed.current,
     )

@@ -1,0 +1,90 @@
+"""What the OpenAPI document says of tags, statuses, errors and headers, wherever they occur."""
+
+from typing import Any, Final
+
+DESCRIPTION: Final = """The backend of a shop: accounts, catalogue, orders and posts.
+
+Errors are problem details (RFC 9457) whose `code` is a stable word. Lists answer with an array and
+a `Link` header that leads to the next page (RFC 8288). Money is a string with two decimals."""
+
+TAGS: Final = [
+    {"name": "auth", "description": "Signing in (OAuth 2.0)."},
+    {"name": "users", "description": "Registration and one's own profile."},
+    {"name": "admin", "description": "What only administrators may do with accounts."},
+    {"name": "items", "description": "The catalogue and its stock."},
+    {"name": "orders", "description": "Placing orders and following them."},
+    {"name": "posts", "description": "Shop news and customers' posts."},
+    {"name": "notifications", "description": "What a person has been told."},
+    {"name": "dashboard", "description": "Everything about one customer at a glance."},
+    {"name": "weather", "description": "Delivery weather at a destination."},
+    {"name": "operations", "description": "What machines and operators ask."},
+]
+
+WHAT: Final = {
+    400: "The request cannot be read.",
+    401: "No access token, or one that is no longer good.",
+    403: "Signed in, but not allowed.",
+    404: "There is no such resource, or it is not yours.",
+    406: "None of the accepted media types can be answered.",
+    409: "The current state does not allow it; `code` says why.",
+    413: "The body is too large.",
+    415: "The body's media type is not accepted.",
+    422: "The input is invalid; `errors` names each field.",
+    500: "An error inside the service.",
+    503: "Overloaded, or something the service needs does not answer; try again.",
+}
+
+PROBLEM_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "title": "Problem",
+    "description": "RFC 9457 problem details.",
+    "required": ["type", "title", "status", "detail", "instance", "code"],
+    "properties": {
+        "type": {"type": "string", "examples": ["urn:tradepost:problem:not_found"]},
+        "title": {"type": "string", "examples": ["Not found"]},
+        "status": {"type": "integer", "examples": [404]},
+        "detail": {"type": "string", "examples": ["There is no such item."]},
+        "instance": {"type": "string", "description": "The request id.", "examples": ["5f0c9a6f4be24b0d"]},
+        "code": {"type": "string", "description": "A stable word.", "examples": ["not_found"]},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "detail", "code"],
+                "properties": {
+                    "pointer": {
+                        "type": "string",
+                        "description": "A JSON pointer into the body; `?name` and `{name}` are parameters.",
+                        "examples": ["/lines/0/quantity"],
+                    },
+                    "detail": {"type": "string"},
+                    "code": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+OAUTH_ERROR_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "title": "OAuthError",
+    "description": "RFC 6749, section 5.2.",
+    "required": ["error"],
+    "properties": {
+        "error": {"type": "string", "examples": ["invalid_grant"]},
+        "error_description": {"type": "string"},
+    },
+}
+
+
+def _header(description: str, kind: str = "string", *, always: bool = True) -> dict[str, Any]:
+    return {"description": description, "required": always, "schema": {"type": kind}}
+
+
+HEADERS: Final = {
+    "X-Request-ID": _header("The request's id."),
+    "WWW-Authenticate": _header("RFC 6750, section 3."),
+    "Retry-After": _header("Seconds to wait.", "integer"),
+    "Location": _header("Where the new resource is."),
+    "Link": _header("Leads to the next page (RFC 8288), if there is one.", always=False),
+}
+HEADERS_OF: Final = {401: "WWW-Authenticate", 503: "Retry-After"}

@@ -1,0 +1,31 @@
+"""What the request being served is known by, for log lines and the audit log."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """`request_id` goes back to the client; it may be the client's own word. `own_id` is always ours."""
+
+    request_id: str | None = None
+    own_id: str | None = None
+    #: The client's address, as far as the proxies between are trusted.
+    address: str | None = None
+
+    @property
+    def caller_request_id(self) -> str | None:
+        """The id that the client has given, or None when it gave none."""
+        return None if self.request_id == self.own_id else self.request_id
+
+
+_facts: ContextVar[RequestFacts] = ContextVar("request_facts", default=RequestFacts())  # noqa: B039 - it is frozen
+
+
+def facts() -> RequestFacts:
+    """Of the request that this task serves; empty in a command or a background task of its own."""
+    return _facts.get()
+
+
+def begin(new: RequestFacts) -> None:
+    _facts.set(new)

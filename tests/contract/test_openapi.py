@@ -1,0 +1,196 @@
+"""The OpenAPI document is valid, complete, the one that is kept, and what the application does."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from jsonschema_rs import Draft202012Validator
+
+from service.commands.export_openapi import document as exported
+from tests.contract.conformance import Document, Undocumented, document_of
+
+KEPT = Path(__file__).parents[2] / "docs" / "openapi.json"
+TEXT = exported()
+DOCUMENT: dict[str, Any] = json.loads(TEXT)
+OAUTH = {"/api/v1/auth/token", "/api/v1/auth/revoke"}
+OPERATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    operation["operationId"]: (method, path, operation)
+    for path, operations in DOCUMENT["paths"].items()
+    for method, operation in operations.items()
+}
+each_operation = pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS.values(), ids=OPERATIONS)
+
+
+def examples(schema: dict[str, Any]) -> list[Any]:
+    """Those beside a schema, and those of what it refers to."""
+    named = schema.get("$ref", "").rpartition("/")[2]
+    inner = [DOCUMENT["components"]["schemas"][named]] if named else schema.get("anyOf", [])
+    return [*schema.get("examples", []), *(example for each in inner for example in examples(each))]
+
+
+class TestDocument:
+    def test_the_kept_one_is_what_the_application_says(self) -> None:
+        assert KEPT.is_file(), "There is no docs/openapi.json: run `make openapi`."
+        assert KEPT.read_text() == TEXT, "docs/openapi.json is out of date: run `make openapi`."
+
+    def test_is_valid_openapi_3_1(self) -> None:
+        assert DOCUMENT["openapi"].startswith("3.1.")
+        flow = DOCUMENT["components"]["securitySchemes"]["OAuth2"]["flows"]["password"]
+        # The schema of the specification wants it absolute, its text does not, and nobody here knows where.
+        absolute = {**flow, "tokenUrl": "https://shop.example" + flow["tokenUrl"]}
+        schemes = {"OAuth2": {"type": "oauth2", "flows": {"password": absolute}}}
+        components = {**DOCUMENT["components"], "securitySchemes": schemes}
+        schemathesis.openapi.from_dict({**DOCUMENT, "components": components}).validate()
+
+    def test_one_signs_in_by_the_password_flow(self) -> None:
+        (scheme,) = DOCUMENT["components"]["securitySchemes"].values()
+        assert scheme["type"] == "oauth2"
+        assert scheme["flows"] == {"password": {"scopes": {}, "tokenUrl": "/api/v1/auth/token"}}
+
+    def test_every_tag_is_described_and_used(self) -> None:
+        described = {tag["name"] for tag in DOCUMENT["tags"] if tag["description"]}
+        assert described == {tag for _, _, operation in OPERATIONS.values() for tag in operation["tags"]}
+
+    def test_operation_ids_are_unique(self) -> None:
+        assert len(OPERATIONS) == sum(len(operations) for operations in DOCUMENT["paths"].values())
+
+    def test_has_no_null_parameters_and_no_rounded_bounds(self) -> None:
+        for _, _, operation in OPERATIONS.values():
+            for parameter in operation.get("parameters", ()):
+                assert '"null"' not in json.dumps(parameter), parameter
+        assert re.findall(r'"(?:minimum|maximum)": [\d.]+e', TEXT) == []
+        assert DOCUMENT["components"]["schemas"]["Item"]["properties"]["id"]["maximum"] == 2**63 - 1
+
+
+@each_operation
+class TestOperation:
+    def test_is_named_and_told(self, method: str, path: str, operation: dict[str, Any]) -> None:
+        assert re.fullmatch(r"[a-z]+([A-Z][a-z]+)*", operation["operationId"])
+        assert operation["description"].startswith(operation["summary"])
+        assert len(operation["summary"]) in range(5, 120)
+        assert operation["tags"]
+
+    def test_every_error_has_its_form_and_headers(
+        self, method: str, path: str, operation: dict[str, Any]
+    ) -> None:
+        kind, media = (
+            ("OAuthError", "application/json") if path in OAUTH else ("Problem", "application/problem+json")
+        )
+        errors = {status: each for status, each in operation["responses"].items() if int(status) >= 400}
+        assert {"500", "503"} <= errors.keys()
+        for status, error in errors.items():
+            assert error["description"]
+            assert error["content"][media]["schema"] == {"$ref": f"#/components/schemas/{kind}"}
+            own = {"401": {"WWW-Authenticate"}, "503": {"Retry-After"}}.get(status, set())
+            assert set(error["headers"]) == {"X-Request-ID", *own}
+
+    def test_tells_what_any_request_may_be_refused_with(
+        self, method: str, path: str, operation: dict[str, Any]
+    ) -> None:
+        expected = set()
+        if path.startswith("/api/"):
+            expected = {"406"} if path in OAUTH else {"401", "406", "422"}
+        if "requestBody" in operation:
+            expected |= {"400", "413", "415"}
+        assert expected <= operation["responses"].keys()
+
+    def test_a_body_has_examples_that_are_valid(
+        self, method: str, path: str, operation: dict[str, Any]
+    ) -> None:
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            found = examples(content["schema"])
+            assert found
+            schema = {**content["schema"], "components": DOCUMENT["components"]}
+            for example in found:
+                Draft202012Validator(schema, validate_formats=True).validate(example)
+
+    def test_asks_for_a_token_only_where_one_is_needed(
+        self, method: str, path: str, operation: dict[str, Any]
+    ) -> None:
+        """Which is where; that it is true is proven by test_callers."""
+        assert operation.get("security", [{"OAuth2": []}]) == [{"OAuth2": []}]
+        if "403" in operation["responses"]:
+            assert "security" in operation or operation["operationId"] == "createUser"
+        if not path.startswith("/api/") or path in OAUTH:
+            assert "security" not in operation
+
+    def test_every_parameter_in_the_path_is_required(
+        self, method: str, path: str, operation: dict[str, Any]
+    ) -> None:
+        named = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"}
+        assert named == set(re.findall(r"\{(\w+)\}", path))
+
+
+PROBLEM = {"type": "x", "title": "x", "status": 404, "detail": "x", "instance": "x", "code": "not_found"}
+
+
+class TestHeadersOfSuccess:
+    def test_what_is_created_says_where_it_is(self) -> None:
+        located = {
+            name
+            for name, (_, _, each) in OPERATIONS.items()
+            if "Location" in each["responses"].get("201", {}).get("headers", ())
+        }
+        assert located == {"createUser", "createItem", "createOrder", "createPost"}
+
+    def test_lists_lead_on(self) -> None:
+        linked = {
+            name
+            for name, (_, _, each) in OPERATIONS.items()
+            if "Link" in each["responses"].get("200", {}).get("headers", ())
+        }
+        assert linked == {"listUsers", "listItems", "listOrders", "listPosts", "listNotifications"}
+
+
+class TestConformance:
+    """Every answer that any test gets is held against the document: here is what would be caught."""
+
+    @pytest.fixture
+    def document(self, app: FastAPI) -> Document:
+        return document_of(app)
+
+    def answer(
+        self,
+        status: int,
+        content: Any,
+        *,
+        path: str = "/api/v1/posts/1",
+        media: str = "application/problem+json",
+        headers: Any = None,
+    ) -> httpx2.Response:
+        request = httpx2.Request("GET", f"http://shop.test{path}")
+        headers = {"X-Request-ID": "5f0c9a6f4be24b0d"} if headers is None else headers
+        body = json.dumps(content).encode()
+        return httpx2.Response(
+            status, content=body, headers={**headers, "Content-Type": media}, request=request
+        )
+
+    def test_what_is_documented_passes(self, document: Document) -> None:
+        document.check(self.answer(404, PROBLEM))
+        document.check(self.answer(404, PROBLEM, path="/api/v1/posts/1/"))
+        document.check(self.answer(404, PROBLEM, path="/nowhere"))
+
+    @pytest.mark.parametrize(
+        ("fault", "status", "content", "options"),
+        [
+            ("the status is not documented", 409, PROBLEM, {}),
+            ("X-Request-ID is missing", 404, PROBLEM, {"headers": {}}),
+            ("WWW-Authenticate is missing", 401, PROBLEM, {}),
+            ("application/json is not documented", 404, PROBLEM, {"media": "application/json"}),
+            ("is a required property", 404, {"detail": "Not Found"}, {}),
+            ("is not of type", 404, {**PROBLEM, "errors": {}}, {}),
+            ("is a required property", 200, {"id": 1}, {"media": "application/json"}),
+            ("is not of type", 200, {}, {"path": "/api/v1/posts", "media": "application/json"}),
+            ("is not documented", 404, {}, {"path": "/nowhere", "media": "application/json"}),
+        ],
+    )
+    def test_what_is_not_is_caught(
+        self, document: Document, fault: str, status: int, content: Any, options: dict[str, Any]
+    ) -> None:
+        with pytest.raises(Undocumented, match=fault):
+            document.check(self.answer(status, content, **options))

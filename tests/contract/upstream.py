@@ -1,0 +1,40 @@
+"""A weather service that always answers, for the route that asks one."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+PLACE = {"name": "Berlin", "country_code": "DE", "latitude": 52.5, "longitude": 13.4}
+CURRENT = {"time": "2026-11-22T10:00", "temperature_2m": 4, "precipitation": 0.2}
+CURRENT |= {"weather_code": 61, "wind_speed_10m": 11.5}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        found = {"results": [PLACE]} if self.path.startswith("/search") else {"current": CURRENT}
+        content = json.dumps(found).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing on standard error."""
+
+
+@contextmanager
+def weather_upstream() -> Iterator[str]:
+    """Its base URL; the geocoder is at /search, the forecast at /forecast."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
