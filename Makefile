@@ -25,7 +25,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run dev test test-slow lint format types imports deps sql lock lock-check check fuzz \
-	openapi migration clean
+	bench-timing openapi migration clean
 
 help: ## this list
 	@$(PYTHON) tools/help.py $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ lock-check: $(SYNCED) ## the lock files fit pyproject.toml and each other
 
 fuzz: $(SYNCED) ## requests made up from the OpenAPI document, against a service started for it; SECONDS=300
 	@$(BIN)/python tools/fuzz.py $(SECONDS)
+
+bench-timing: $(SYNCED) ## whether the time of an answer tells if an account exists; N=200
+	@$(BIN)/python bench/timing.py $(N)
 
 openapi: $(SYNCED) ## write docs/openapi.json
 	@mkdir -p docs

@@ -77,6 +77,7 @@ def _run(command: Command, arguments: list[str]) -> int:
         settings = load_settings()
         given.append(settings)
         logging.configure(settings.log_level, settings.log_format)
+        logging.tell_of_crashes()
         if command.module == "serve":
             # A folder for each port: a second service beside this one must not wipe its counts.
             folder = settings.data_dir / "metrics" / str(settings.metrics_port)

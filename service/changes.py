@@ -5,12 +5,17 @@ its readers. A lease says how long what they hold may be believed: it is renewed
 same connection, and since PostgreSQL delivers notifications in the order of commits and before the
 answer to a later query, everything committed before the query was asked has been heard when it is
 answered. When the connection is closed or silent the lease lapses, and the database has to be asked.
+
+That holds for a connection that really hears. Behind a pooler that hands connections around, queries are
+answered and notifications lost: so the first lease is only given for a word of one's own that has come
+back, sent on the way that changes take.
 """
 
 import asyncio
 import contextlib
 import json
 import random
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -33,8 +38,16 @@ RENEW_SECONDS: Final = 0.3
 LEASE_SECONDS: Final = 0.9
 CONNECT_SECONDS: Final = 3.0
 LONGEST_PAUSE_SECONDS: Final = 2.0
+#: How long a process waits with its first request for what would spare that a question to the database.
+START_SECONDS: Final = 1.0
 
 Change = dict[str, Any]
+#: Sends a text to everybody who listens on a channel, by the same database that changes are written to.
+Announce = Callable[[str, str], Awaitable[None]]
+
+
+class Deaf(Exception):
+    """The connection is there and does not hear, or something that was heard could not be read."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,7 @@ class Reader:
 
 
 class ChangeFeed:
-    def __init__(self, url: str, readers: tuple[Reader, ...]) -> None:
+    def __init__(self, url: str, readers: tuple[Reader, ...], announce: Announce) -> None:
         self._engine = create_async_engine(
             url,
             poolclass=NullPool,
@@ -59,8 +72,11 @@ class ChangeFeed:
                 "server_settings": {"application_name": "tradepost changes"},
             },
         )
-        self._readers = readers
+        self._readers, self._announce = readers, announce
         self._lease_ends = 0.0
+        self._missed = False
+        self._word, self._word_heard = "", asyncio.Event()
+        self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -69,8 +85,13 @@ class ChangeFeed:
         return time.monotonic() < self._lease_ends
 
     async def start(self) -> None:
-        """Begin to listen, in the background: a database that is down keeps nobody from starting."""
+        """Begin to listen, and wait for the first attempt, but not for long: a database that is down or
+        silent keeps nobody from starting.
+        """
         self._task = asyncio.create_task(self._run(), name="change feed")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_SECONDS):
+                await self._tried.wait()
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -92,8 +113,14 @@ class ChangeFeed:
                 ServiceError,
             ) as fault:
                 log.warning("changes.connection_lost", fault=type(fault).__name__)
+            except Deaf as fault:
+                log.error("changes.not_heard", fault=str(fault))  # noqa: TRY400 - there is no more to tell
+            except Exception:
+                # Whatever it is: without this task the feed would be lost until the process ends.
+                log.exception("changes.failed")
             finally:
                 self._lease_ends = 0.0
+                self._tried.set()
             pause = 0.05 if time.monotonic() - began > LONGEST_PAUSE_SECONDS else pause * 2
             pause = min(pause, LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnections
@@ -101,15 +128,20 @@ class ChangeFeed:
     async def _listen(self) -> None:
         connection = await self._engine.connect()
         raw = await _driver(connection)
+        self._missed = False
         try:
             await raw.add_listener(CHANNEL, self._heard)
+            await self._hear_oneself()
             for reader in self._readers:
                 await reader.load()
             log.info("changes.listening")
             while True:
                 asked = time.monotonic()
                 await raw.execute("SELECT 1")
+                if self._missed:
+                    raise Deaf("A notification could not be read: what is held is read anew.")
                 self._lease_ends = asked + LEASE_SECONDS
+                self._tried.set()
                 await asyncio.sleep(RENEW_SECONDS)
         finally:
             # A connection that has gone silent would never answer a polite goodbye.
@@ -118,10 +150,28 @@ class ChangeFeed:
                 await connection.invalidate()
                 await connection.close()
 
+    async def _hear_oneself(self) -> None:
+        self._word, self._word_heard = secrets.token_hex(8), asyncio.Event()
+        await self._announce(CHANNEL, json.dumps({"of": "feed", "word": self._word}))
+        try:
+            async with asyncio.timeout(LEASE_SECONDS):
+                await self._word_heard.wait()
+        except TimeoutError:
+            raise Deaf("DATABASE_DIRECT_URL must lead to the same database, past any pooler.") from None
+
     def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        change = json.loads(str(payload))
-        for reader in self._readers:
-            reader.changed(change)
+        try:
+            change = json.loads(str(payload))
+            if change["of"] == "feed":
+                if change["word"] == self._word:
+                    self._word_heard.set()
+                return
+            for reader in self._readers:
+                reader.changed(change)
+        except Exception:
+            # It may have been what somebody's access ends with: nothing is believed until all is read anew.
+            log.exception("changes.unreadable")
+            self._missed, self._lease_ends = True, 0.0
 
 
 async def _driver(connection: AsyncConnection) -> asyncpg.Connection:

@@ -3,7 +3,7 @@
 Everyone above this module speaks of `Session`; nobody but `transaction()` commits.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from alembic.script import ScriptDirectory
-from sqlalchemy import Row, text
+from sqlalchemy import Row, func, select, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -35,15 +35,18 @@ Record = Row[*tuple[Any, ...]]
 #: Waiting for a row lock longer than this is a fault of ours, not of the client.
 LOCK_TIMEOUT_MS = 3_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
+#: How much longer than a statement may take an answer may be under way.
+SILENCE_SECONDS = 2
 #: From "no typo" (1.0) down: 0.4 finds "Chocolade" for "choklade". Words of few letters find
 #: neighbours too, ranked below what really matches.
 WORD_SIMILARITY = "0.4"
 
 #: Classes and codes of SQLSTATE (PostgreSQL manual, appendix A) that pass by themselves:
-#: connection exceptions, serialisation failure, deadlock, insufficient resources, statement
-#: time-out, lock time-out, shutdown and start-up of the server.
-TRANSIENT = ("08", "40001", "40P01", "53", "57014", "55P03", "57P0")
+#: connection exceptions, a password or a database that is being changed, serialisation failure,
+#: deadlock, insufficient resources, statement time-out, lock time-out, shutdown and start-up.
+TRANSIENT = ("08", "28", "3D", "40001", "40P01", "53", "57014", "55P03", "57P0")
 OUT_OF_RANGE = "22003"
+_AFTER_COMMIT = "after_commit"
 
 
 class Database:
@@ -60,6 +63,8 @@ class Database:
             hide_parameters=True,
             connect_args={
                 "timeout": 5,
+                # For a database that has gone silent: it cannot time out its own statements.
+                "command_timeout": settings.database_statement_timeout + SILENCE_SECONDS,
                 "server_settings": {
                     "application_name": "tradepost",
                     "statement_timeout": str(int(settings.database_statement_timeout * 1000)),
@@ -114,11 +119,18 @@ class Database:
                     " Look whether it was made before you send it again."
                 ) from fault
             raise translated(fault) from fault
+        for act in session.info.pop(_AFTER_COMMIT, ()):
+            act()
 
     async def ping(self) -> None:
         """Raises Unavailable unless the database answers."""
         async with self.reading() as session:
             await session.execute(text("SELECT 1"))
+
+    async def notify(self, channel: str, payload: str) -> None:
+        """Tell whoever listens. Changes of rows are told by triggers."""
+        async with self.reading() as session:
+            await session.execute(select(func.pg_notify(channel, payload)))
 
     async def revision(self) -> str | None:
         """The schema's revision, or None before the first migration."""
@@ -131,6 +143,14 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def after_commit(session: Session, act: Callable[[], None]) -> None:
+    """Have this done when the session's transaction is committed, before the answer; never when it is not.
+
+    For what cannot be taken back, such as a mail. `act` must be quick, and must not raise.
+    """
+    session.info.setdefault(_AFTER_COMMIT, []).append(act)
 
 
 @cache

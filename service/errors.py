@@ -69,13 +69,31 @@ class InvalidToken(Unauthenticated):
 
     code, title = "invalid_token", "Invalid access token"
 
-    def __init__(self) -> None:
-        super().__init__("The access token is expired, malformed or no longer valid. Sign in again.")
+    def __init__(
+        self, detail: str = "The access token is expired, malformed or no longer valid. Sign in again."
+    ) -> None:
+        super().__init__(detail)
         self.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
 
 
 class Forbidden(ServiceError):
     status, code, title = 403, "forbidden", "Not allowed"
+
+
+class InsufficientScope(Forbidden):
+    """An API key was sent that may not do this (RFC 6750, section 3.1)."""
+
+    code, title = "insufficient_scope", "The API key may not do this"
+
+    def __init__(self, scope: str | None) -> None:
+        """`scope`: the one that is needed, or None where no key is admitted."""
+        challenge = 'Bearer error="insufficient_scope"'
+        if scope is None:
+            super().__init__("API keys are not admitted here: sign in as a person.")
+        else:
+            super().__init__(f"This needs an API key with the scope {scope}.")
+            challenge += f', scope="{scope}"'
+        self.headers["WWW-Authenticate"] = challenge
 
 
 class NotFound(ServiceError):
@@ -114,6 +132,10 @@ class LastAdministrator(Conflict):
     code, title = "last_administrator", "The last administrator cannot be lost"
 
 
+class ApiKeyRevoked(Conflict):
+    code, title = "api_key_revoked", "The API key is revoked"
+
+
 class TooManyUnpaid(Conflict):
     code, title = "too_many_unpaid", "Too many unpaid orders"
 
@@ -122,6 +144,15 @@ class Unprocessable(ServiceError):
     """Well-formed input that breaks a rule; `errors` names each field."""
 
     status, code, title = 422, "invalid_input", "Invalid input"
+
+
+class TooManyRequests(ServiceError):
+    """More than a rate limit admits; try again after `retry_after` seconds."""
+
+    status, code, title = 429, "too_many_requests", "Too many requests"
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
 class Unavailable(ServiceError):

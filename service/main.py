@@ -7,10 +7,10 @@ import structlog
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 
-from service import __version__, embedded
-from service.changes import ChangeFeed
+from service import __version__
 from service.config import Settings, load_settings
-from service.database import Database
+from service.dependencies import limits as rate_limits
+from service.dependencies.caller import get_caller
 from service.dependencies.contract import honour_contract
 from service.dependencies.parts import Parts
 from service.edge import docs, openapi, problems
@@ -19,8 +19,9 @@ from service.edge.cors import Cors
 from service.edge.faults import Faults
 from service.edge.limits import BodyLimit, Shedding
 from service.observability import logging, tracing
-from service.pagination import Cursors
 from service.routers import (
+    api_keys,
+    audit,
     auth,
     compute,
     dashboard,
@@ -29,13 +30,11 @@ from service.routers import (
     operations,
     orders,
     posts,
+    recovery,
     stock,
     users,
     weather,
 )
-from service.security import AccessTokens, Passwords, derive
-from service.services.access import Access
-from service.services.weather import WeatherService
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +42,9 @@ API_PREFIX = "/api/v1"
 ROUTERS: tuple[APIRouter, ...] = (
     users.router,
     users.admin,
+    recovery.router,
+    api_keys.router,
+    audit.router,
     items.router,
     stock.router,
     orders.router,
@@ -51,28 +53,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     notifications.router,
     dashboard.router,
     compute.router,
-)
-CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-CORS_ACCEPTED = (
-    "Authorization",
-    "Content-Type",
-    "Idempotency-Key",
-    "If-Match",
-    "If-None-Match",
-    "Last-Event-ID",
-    "X-Request-ID",
-    "traceparent",
-)
-CORS_EXPOSED = (
-    "ETag",
-    "Idempotent-Replayed",
-    "Link",
-    "Location",
-    "RateLimit",
-    "RateLimit-Policy",
-    "Retry-After",
-    "WWW-Authenticate",
-    "X-Request-ID",
 )
 
 
@@ -90,11 +70,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         middleware=_middleware(settings),
     )
     problems.install(app)
-    app.state.parts = _parts(settings, openapi.install(app))
+    app.state.parts = Parts.of(settings, openapi.install(app))
     app.include_router(operations.router)
-    app.include_router(auth.router, prefix=API_PREFIX, dependencies=[Depends(honour_contract)])
+    limited = [Depends(rate_limits.default), Depends(honour_contract)]
+    app.include_router(auth.router, prefix=API_PREFIX, dependencies=limited)
+    # A bad token is refused anywhere, also where nobody asks who is calling.
+    everywhere = [*limited, Depends(get_caller)]
     for router in ROUTERS:
-        app.include_router(router, prefix=API_PREFIX, dependencies=[Depends(honour_contract)])
+        app.include_router(router, prefix=API_PREFIX, dependencies=everywhere)
     if settings.docs_enabled:
         docs.install(app)
     if settings.traces_endpoint:
@@ -107,53 +90,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _parts(settings: Settings, contract: openapi.Contract) -> Parts:
-    secret = settings.secret_key.get_secret_value()
-    url = _database_url(settings)
-    database = Database(url, settings)
-    access = Access(database)
-    return Parts(
-        settings=settings,
-        database=database,
-        feed=ChangeFeed(_direct_url(settings) or url, (access.reader,)),
-        access=access,
-        tokens=AccessTokens(
-            secret,
-            tuple(key.get_secret_value() for key in settings.secret_keys_accepted),
-            issuer=settings.token_issuer,
-            audience=settings.token_audience,
-        ),
-        passwords=Passwords(),
-        cursors=Cursors(derive(secret, "cursors")),
-        contract=contract,
-        weather=WeatherService(settings.weather_geocoding_url, settings.weather_url),
-    )
-
-
-def _database_url(settings: Settings) -> str:
-    """In development without DATABASE_URL, the embedded PostgreSQL: started here, or joined."""
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
-    return embedded.start(settings.data_dir).url.replace("postgresql://", "postgresql+asyncpg://")
-
-
-def _direct_url(settings: Settings) -> str | None:
-    """Past a pooler, which would not keep a connection for LISTEN."""
-    return settings.database_direct_url.get_secret_value() if settings.database_direct_url else None
-
-
 def _middleware(settings: Settings) -> list[Middleware]:
     """From the outside in. CORS stands outside of what refuses, so that a browser may read refusals."""
     return [
-        Middleware(RequestContext),
-        Middleware(
-            Cors,
-            allow_origins=settings.cors_origins,
-            allow_credentials=settings.cors_credentials,
-            allow_methods=CORS_METHODS,
-            allow_headers=CORS_ACCEPTED,
-            expose_headers=CORS_EXPOSED,
-        ),
+        Middleware(RequestContext, trusted_proxies=settings.trusted_proxies),
+        Middleware(Cors, origins=settings.cors_origins, credentials=settings.cors_credentials),
         Middleware(Faults),
         Middleware(Shedding, connections=settings.database_pool_size + settings.database_max_overflow),
         Middleware(BodyLimit, limit=settings.max_body_bytes),
@@ -164,12 +105,9 @@ def _middleware(settings: Settings) -> list[Middleware]:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     log.info("service.started", version=__version__, environment=parts.settings.environment)
-    await parts.feed.start()
+    await parts.start()
     yield
-    await parts.feed.stop()
-    await parts.weather.aclose()
-    parts.passwords.close()
-    await parts.database.close()
+    await parts.stop()
     log.info("service.stopped")
     if hasattr(app.state, "tracing"):
         # Last of all, so that the spans of the shutdown itself are sent too.

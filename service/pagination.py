@@ -50,15 +50,15 @@ class Page:
 
 
 class Cursors:
-    """Encodes and decodes cursors under a key of the installation's own."""
+    """Encodes cursors under a key of the installation's own; decodes those of accepted keys as well."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, key: bytes, *accepted: bytes) -> None:
+        self._key, self._accepted = key, accepted
 
     def encode(self, scope: str, values: tuple[Any, ...]) -> str:
         """`scope` names the list and its filters: the cursor is good for nothing else."""
         payload = json.dumps([_plain(value) for value in values], separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(self._tag(scope, payload) + payload).rstrip(b"=").decode()
+        return base64.urlsafe_b64encode(_tag(self._key, scope, payload) + payload).rstrip(b"=").decode()
 
     def decode(self, scope: str, cursor: str) -> tuple[Any, ...]:
         """Raises Unprocessable for a cursor that was made up, changed, or belongs to another list."""
@@ -67,12 +67,13 @@ class Cursors:
         except (binascii.Error, ValueError) as fault:
             raise _refusal() from fault
         tag, payload = raw[:TAG_BYTES], raw[TAG_BYTES:]
-        if not same(tag, self._tag(scope, payload)):
+        if not any(same(tag, _tag(key, scope, payload)) for key in (self._key, *self._accepted)):
             raise _refusal()
         return tuple(_rich(value) for value in json.loads(payload))
 
-    def _tag(self, scope: str, payload: bytes) -> bytes:
-        return sign(self._key, scope.encode() + b"\0" + payload)
+
+def _tag(key: bytes, scope: str, payload: bytes) -> bytes:
+    return sign(key, scope.encode() + b"\0" + payload)
 
 
 def _refusal() -> Unprocessable:

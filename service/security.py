@@ -5,7 +5,9 @@ none of the derived keys tells anything of another (RFC 5869).
 """
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import hmac
 import secrets
 import time
@@ -13,8 +15,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.resources import files
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -31,9 +34,17 @@ T = TypeVar("T")
 
 ACCESS_TOKEN_SECONDS: Final = 600
 LEEWAY_SECONDS: Final = 30
+#: How long a refresh token that has been used still yields its successor: for a lost answer, or two tabs.
+REFRESH_GRACE: Final = timedelta(seconds=20)
+SESSION_IDLE: Final = timedelta(days=14)
+SESSION_LONGEST: Final = timedelta(days=90)
 #: The order of P-256's base point (SEC 2, section 2.4.2).
 P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 REMEMBERED_TOKENS: Final = 4_096
+
+
+#: What an API key may be for.
+Scope = Literal["catalogue:write", "orders:read", "orders:write", "users:read", "events:read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,27 @@ class Caller:
     user_id: int
     session_id: int
     is_admin: bool
+    key_id: ClassVar[None] = None
+
+    def may(self, _: Scope) -> bool:
+        """Whether what a key with this scope does for everybody is theirs to do."""
+        return self.is_admin
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCaller:
+    """What is calling: a machine, by an API key. It acts for nobody, and nothing is its own."""
+
+    key_id: int
+    scopes: frozenset[Scope]
+    user_id: ClassVar[None] = None
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes
+
+
+#: Who or what has shown that it may call; each route says which of them it admits.
+AnyCaller = Caller | KeyCaller
 
 
 def derive(secret: str, label: str, length: int = 32) -> bytes:
@@ -59,6 +91,11 @@ def sign(key: bytes, message: bytes) -> bytes:
 def same(a: bytes, b: bytes) -> bool:
     """Whether both are equal, in time that does not tell where they differ."""
     return hmac.compare_digest(a, b)
+
+
+def fingerprint(token: str) -> bytes:
+    """SHA-256, under which a token of 256 random bits is stored: there is nothing to guess or to salt."""
+    return hashlib.sha256(token.encode()).digest()
 
 
 class SigningKey:
@@ -146,6 +183,36 @@ class AccessTokens:
         return self._keys[token.headers()["kid"]].key
 
 
+class Pseudonyms:
+    """What stands for e-mail addresses where they must not: nobody without the key can try addresses."""
+
+    def __init__(self, secret: str) -> None:
+        self._key = derive(secret, "audit-person")
+
+    def of(self, email: str) -> str:
+        """The same in any case."""
+        return hmac.digest(self._key, email.lower().encode(), "sha256").hex()
+
+
+class RefreshTokens:
+    """Opaque tokens of 256 bits. Each has one successor, derived from it, so that it can be told again."""
+
+    def __init__(self, secret: str, accepted: tuple[str, ...]) -> None:
+        self._keys = tuple(derive(each, "refresh-token") for each in (secret, *accepted))
+
+    @staticmethod
+    def first() -> str:
+        return secrets.token_urlsafe(32)
+
+    def successors(self, token: str) -> tuple[str, ...]:
+        """By each key, the signing one's first.
+
+        During a rotation of keys another process may sign with another key, and may have handed out its own.
+        """
+        digests = (hmac.digest(key, token.encode(), "sha256") for key in self._keys)
+        return tuple(base64.urlsafe_b64encode(digest).rstrip(b"=").decode() for digest in digests)
+
+
 def common_passwords() -> frozenset[str]:
     """Those of the 10,000 most common passwords that the other rules would let through."""
     text = files("service").joinpath("common_passwords.txt").read_text(encoding="utf-8")
@@ -169,6 +236,11 @@ class Passwords:
         self._waiting = 0
         #: What a password is checked against when the account does not exist, so that it takes as long.
         self._nobody = self._hasher.hash(secrets.token_urlsafe())
+
+    @property
+    def unusable(self) -> str:
+        """The hash of no password that anybody knows; checking against it takes as long as any."""
+        return self._nobody
 
     async def hash(self, password: str) -> str:
         return await self._run(self._hasher.hash, password)

@@ -2,7 +2,8 @@
 
 The stock worker never hears of Gunicorn's graceful time-out (a request that outlives it is cut and
 the lifespan's shutdown never runs), closes connections that it has just accepted, and goes on
-serving when the master has been killed.
+serving when the master has been killed. It knows no drain flag: without one, clients with pooled
+connections find out that this process ends by sending a request into a closed connection.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -27,12 +29,14 @@ LINGER_SECONDS: Final = 0.5
 SHARE_TO_FINISH: Final = 0.8
 SHARE_TO_CANCEL: Final = 0.1
 POLL_SECONDS: Final = 0.05
+CLOSE: Final = (b"connection", b"close")
 
 
 class DrainingServer(Server):
-    def __init__(self, config: Config, *, master: int, patience: float) -> None:
+    def __init__(self, config: Config, *, master: int, patience: float, drain_file: Path | None) -> None:
         super().__init__(config)
-        self._master, self._patience, self._at_once = master, patience, False
+        self._master, self._patience, self._drain_file = master, patience, drain_file
+        self._at_once = False
         self._headers: list[tuple[bytes, bytes]] = []
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
@@ -47,17 +51,23 @@ class DrainingServer(Server):
             log.error("master.lost")
             self.should_exit = True
         ending = await super().on_tick(counter)
-        # Uvicorn makes a new list every second, and a request keeps the one that it began with: what is
-        # added at the end has to reach those that run by then.
-        self._headers[:] = self.server_state.default_headers
-        self.server_state.default_headers = self._headers
+        draining = self._drain_file is not None and os.path.exists(self._drain_file)  # noqa: ASYNC240, PTH110 - a stat of tmpfs does not block
+        self._headers_of_answers(closing=draining)
         return ending
+
+    def _headers_of_answers(self, *, closing: bool) -> None:
+        """Uvicorn makes a new list every second, and a request keeps the one that it began with; with
+        one list for good, what is added reaches those that are running too.
+        """
+        others = [header for header in self.server_state.default_headers if header != CLOSE]
+        self._headers[:] = [*others, CLOSE] if closing else others
+        self.server_state.default_headers = self._headers
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
         # Every answer from here on tells its client to connect anew, elsewhere.
-        self.server_state.default_headers.append((b"connection", b"close"))
+        self._headers_of_answers(closing=True)
         await asyncio.sleep(LINGER_SECONDS)
         for connection in list(self.server_state.connections):
             connection.shutdown()
@@ -90,7 +100,12 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
-        server = DrainingServer(self.config, master=self.ppid, patience=self.cfg.graceful_timeout)
+        server = DrainingServer(
+            self.config,
+            master=self.ppid,
+            patience=self.cfg.graceful_timeout,
+            drain_file=self.wsgi.state.parts.settings.drain_file,
+        )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGQUIT, server.handle_exit, signal.SIGQUIT, None)
         # The sockets themselves: Gunicorn's wrappers would close descriptors that uvloop has closed and

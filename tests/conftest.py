@@ -26,6 +26,8 @@ from tests.factories import Make
 
 URL_VARIABLE = "TRADEPOST_TEST_POSTGRESQL"
 TEMPLATE = "tradepost_template"
+#: Rate limits that no test reaches; with them failed sign-ins do not slow down either.
+PLENTY = "1000000/minute"
 
 
 def with_database(url: str, name: str) -> str:
@@ -78,6 +80,11 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
         data_dir=tmp_path_factory.mktemp("data"),
         database_pool_size=10,
         database_max_overflow=10,
+        rate_limit_default=PLENTY,
+        rate_limit_sign_in=PLENTY,
+        rate_limit_refresh=PLENTY,
+        rate_limit_register=PLENTY,
+        rate_limit_reset=PLENTY,
         weather_url="http://127.0.0.1:9/forecast",
         weather_geocoding_url="http://127.0.0.1:9/search",
     )
@@ -127,6 +134,8 @@ async def api(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[Api]:
     """An anonymous client of the application."""
     async with Api.of(app) as client:
         yield client
+    # What it has caused ends before the database is emptied.
+    await app.state.parts.mail.idle()
 
 
 @pytest.fixture

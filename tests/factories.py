@@ -3,15 +3,16 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 from service.database import Session
 from service.dependencies.parts import Parts
 from service.repositories import auth as sessions
 from service.repositories import notifications, posts, users
+from service.schemas.api_keys import ApiKeyCreate
 from service.schemas.items import Item, ItemCreate
-from service.security import Caller
-from service.services import items
+from service.security import Caller, Scope
+from service.services import api_keys, items
 from tests.client import Api
 
 PASSWORD = "correct-horse-1"
@@ -29,10 +30,22 @@ class Person:
     token: str = field(repr=False)
 
 
+@dataclass
+class Machine:
+    """An API key with a client that calls with it."""
+
+    id: int
+    api: Api
+    maker: Person
+    key: str = field(repr=False)
+
+
 class Make:
+    #: Of PASSWORD, made once for all tests of a process: hashing is slow on purpose.
+    _hash: ClassVar[str | None] = None
+
     def __init__(self, api: Api, parts: Parts) -> None:
         self.api, self.parts = api, parts
-        self._hash: str | None = None
 
     async def user(
         self,
@@ -43,7 +56,7 @@ class Make:
         is_active: bool = True,
         address: dict[str, Any] | None = None,
     ) -> Person:
-        """A user, signed in, with the password PASSWORD. Hashed once for all: hashing is slow on purpose."""
+        """A user, signed in, with the password PASSWORD."""
         email = email or f"person{next(_numbers)}@shop.example"
         async with self.parts.database.transaction() as session:
             user_id = await users.add(
@@ -64,6 +77,14 @@ class Make:
 
     async def admin(self, **options: Any) -> Person:
         return await self.user(is_admin=True, full_name="Ada Admin", **options)
+
+    async def key(self, *scopes: Scope, maker: Person | None = None) -> Machine:
+        """An API key; where no maker is given, of an administrator of its own."""
+        maker = maker or await self.admin()
+        new = ApiKeyCreate(name="Till in Berlin", scopes=list(scopes))
+        async with self.parts.database.transaction() as session:
+            made = await api_keys.create(session, self.parts.mail, maker.caller, new)
+        return Machine(made.id, self.api.signed_in(made.key), maker, made.key)
 
     async def post(
         self, author: Person, *, title: str = "News", body: str = "Chai is back.", published: bool = True
@@ -89,7 +110,7 @@ class Make:
     ) -> Item:
         new = ItemCreate(name=name, price=Decimal(price), stock=stock, reorder_level=reorder_level, **fields)
         async with self.parts.database.transaction() as session:
-            return await items.create(session, new, actor_id=None)
+            return await items.create(session, new, by=None)
 
     async def _sign_in(self, session: Session, user_id: int, email: str, *, is_admin: bool) -> Person:
         stored = await self._password_hash()
@@ -100,6 +121,6 @@ class Make:
         return Person(user_id, email, self.api.signed_in(token), caller, token)
 
     async def _password_hash(self) -> str:
-        if self._hash is None:
-            self._hash = await self.parts.passwords.hash(PASSWORD)
-        return self._hash
+        if Make._hash is None:
+            Make._hash = await self.parts.passwords.hash(PASSWORD)
+        return Make._hash

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from service.config.cgroup import default_workers
 from service.commands import check_config, generate_key
 from service.config import EXIT_CONFIG, Settings, describe, load_settings
+from service.config.cgroup import default_workers
 from service.errors import ConfigError
 
 KEY = "tQ4vJr1Z-mXo7Lw9_uBnE2yHs6KdPf3c"

@@ -237,6 +237,12 @@ class TestCursors:
                 cursors.decode(scope, cursor)
             assert [fault.pointer for fault in refusal.value.errors] == ["?cursor"]
 
+    def test_one_of_an_accepted_key_is_good_and_none_is_made_with_it(self) -> None:
+        new = Cursors(b"n" * 32, b"k" * 32, b"o" * 32)
+        for key in (b"n", b"k", b"o"):
+            assert new.decode("list?", Cursors(key * 32).encode("list?", (1,))) == (1,)
+        assert new.encode("list?", (1,)) == Cursors(b"n" * 32).encode("list?", (1,))
+
     def test_a_scope_cannot_run_over_into_the_values(self) -> None:
         assert self.cursors.encode("a", ("b",)) != self.cursors.encode("ab", ())
 

@@ -20,6 +20,8 @@ from service.security import (
     AccessTokens,
     Caller,
     Passwords,
+    Pseudonyms,
+    RefreshTokens,
     SigningKey,
     common_passwords,
     derive,
@@ -227,6 +229,17 @@ class TestAccessTokens:
         monkeypatch.setattr(time, "time", lambda: now + 601)
         assert tokens.verify(token) is None
 
+    @pytest.mark.parametrize("remembered", [True, False])
+    def test_clocks_may_differ_by_half_a_minute_and_no_more(
+        self, tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch, remembered: bool
+    ) -> None:
+        token, now = tokens.issue(Caller(1, 2, is_admin=False), client_id="tests"), time.time()
+        if remembered:
+            assert tokens.verify(token) is not None
+        for seconds, good in ((599, True), (628, True), (632, False), (599, True), (632, False)):
+            monkeypatch.setattr(time, "time", lambda later=now + seconds: later)
+            assert (tokens.verify(token) is not None) is good
+
     def test_only_so_many_are_remembered(self, tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch) -> None:
         claims = {"sub": "1", "sid": "2", "admin": False, "exp": time.time() + 600}
         monkeypatch.setattr(tokens, "_claims", lambda token: claims)
@@ -250,6 +263,40 @@ class TestAccessTokens:
         key = SigningKey(settings.secret_key.get_secret_value())
         assert (answer.status_code, answer.json()) == (200, {"keys": [key.public]})
         assert answer.headers["cache-control"] == "public, max-age=300"
+
+
+class TestRefreshTokens:
+    tokens = RefreshTokens(SECRET, ("o" * 64,))
+
+    def test_each_has_one_successor_a_key_for_ever(self) -> None:
+        token = self.tokens.first()
+        assert self.tokens.successors(token) == RefreshTokens(SECRET, ("o" * 64,)).successors(token)
+        signing, accepted = self.tokens.successors(token)
+        assert RefreshTokens("o" * 64, ()).successors(token) == (accepted,)
+        key = derive(SECRET, "refresh-token")
+        assert signing == encoded(hmac.digest(key, token.encode(), "sha256"))
+
+    def test_all_differ_and_have_256_bits(self) -> None:
+        firsts = [self.tokens.first() for _ in range(20)]
+        family = {token for first in firsts for token in (first, *self.tokens.successors(first))}
+        assert len(family) == 60
+        assert {len(base64.urlsafe_b64decode(token + "=")) for token in family} == {32}
+
+
+class TestPseudonyms:
+    def test_stand_for_an_address_in_any_case_under_this_key_alone(self) -> None:
+        name = Pseudonyms(SECRET).of("Maria@Shop.example")
+        assert name == Pseudonyms(SECRET).of("maria@shop.EXAMPLE")
+        assert (
+            len(
+                {
+                    name,
+                    Pseudonyms(SECRET).of("mario@shop.example"),
+                    Pseudonyms("o" * 64).of("maria@shop.example"),
+                }
+            )
+            == 3
+        )
 
 
 class TestSigningKey:

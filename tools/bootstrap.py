@@ -91,7 +91,9 @@ def sync():
     """What the lock lists and nothing else, then the project itself in place."""
     say(f"installing what {LOCK.name} lists")
     env = environment()
-    if not succeeds([str(UV), "pip", "sync", "-q", "--require-hashes", str(LOCK)], env=env):
+    # Compiled now rather than at the first start, or at every start where Python may not write.
+    install = [str(UV), "pip", "sync", "-q", "--require-hashes", "--compile-bytecode", str(LOCK)]
+    if not succeeds(install, env=env):
         say("uv could not; trying pip")
         pip("install", "--require-hashes", "--no-deps", "-r", str(LOCK))
     run([str(UV), "pip", "install", "-q", "--no-deps", "--no-build-isolation", "-e", str(ROOT)], env=env)

@@ -2,8 +2,8 @@
 
     python tools/fuzz.py [SECONDS]
 
-The requests carry an administrator's token, so that they get past the door. Routes that would end
-that token (sign-in, sessions, the own account) are left to the tests that are written by hand.
+The requests carry an administrator's token, so that they get past the door; schemathesis.toml says
+what counts as a fault.
 """
 
 import json
@@ -22,7 +22,9 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 EMAIL = "fuzz@tradepost.example"
-LEFT_OUT = r"/auth/|/users/profile|/stream"
+#: Asks a service on the internet; and what never ends.
+LEFT_OUT = r"/weather/|/stream$"
+ROOT = Path(__file__).parents[1]
 START_WITHIN = 180
 TOKEN_LASTS = 540
 PLENTY = "1000000/minute"
@@ -37,9 +39,10 @@ def main() -> int:
         service = subprocess.Popen([f"{BIN}/tradepost", "serve"], env=settings(base, folder, password))
         try:
             wait_for(base, service)
-            command = [f"{BIN}/schemathesis", "run", f"{base}/openapi.json", "--max-time", str(seconds)]
+            command = [f"{BIN}/schemathesis", "--config-file", f"{ROOT}/schemathesis.toml"]
+            command += ["run", f"{base}/openapi.json", "--max-time", str(seconds), "--continue-on-failure"]
             command += ["--header", f"Authorization: Bearer {token(base, password)}", "--workers", "2"]
-            command += ["--exclude-path-regex", LEFT_OUT, "--generation-database", "none"]
+            command += ["--exclude-path-regex", LEFT_OUT]
             return subprocess.run(command, check=False).returncode
         finally:
             service.send_signal(signal.SIGTERM)

@@ -127,7 +127,7 @@ async def _products(run: Import, records: list[Record]) -> None:
                     run.report.know("products")
                     continue
                 async with run.one(session, PRODUCTS, record):
-                    await items.create(session, row.item(), actor_id=None)
+                    await items.create(session, row.item(), by=None)
                     run.report.add("products")
 
 

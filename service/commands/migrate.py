@@ -1,4 +1,4 @@
-"""Bring the schema to this build's revision, and make the first administrator."""
+"""Bring the schema to this build's revision, make the first administrator and the audit log's partitions."""
 
 import asyncio
 from pathlib import Path
@@ -10,9 +10,9 @@ from alembic.config import Config
 import service
 from service.config import Settings
 from service.database import Database, translated
-from service.errors import ConfigError, EmailTaken
+from service.errors import ConfigError, EmailTaken, ServiceError
 from service.security import Passwords
-from service.services import users
+from service.services import audit, users
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +67,14 @@ async def _ensure(database: Database, email: str, password_hash: str) -> bool:
         )
 
 
+async def _keep_addresses(database: Database, settings: Settings) -> None:
+    """A table that is busy just now is no reason to fail: every process tries again within the day."""
+    try:
+        await audit.keep_addresses(database, settings.retention_audit)
+    except ServiceError as fault:
+        log.warning("audit.upkeep_postponed", fault=type(fault).__name__)
+
+
 def direct_url(settings: Settings) -> str:
     """Past any pooler: migrations hold a session's lock."""
     url = settings.database_direct_url or settings.database_url
@@ -79,13 +87,14 @@ def run(settings: Settings) -> int:
     url = direct_url(settings)
     upgrade(url)
 
-    async def administrator() -> None:
+    async def complete() -> None:
         database = Database(url, settings)
         try:
             await make_administrator(database, settings)
+            await _keep_addresses(database, settings)
         finally:
             await database.close()
 
-    asyncio.run(administrator())
+    asyncio.run(complete())
     log.info("schema.migrated")
     return 0

@@ -1,39 +1,76 @@
 """Who is calling, as far as a handler may ask: a signature says who may call it."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import Depends, Request
-from fastapi.security import OAuth2PasswordBearer
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 
-from service.dependencies.parts import PartsDep
-from service.errors import Forbidden, InvalidToken, Unauthenticated
-from service.security import Caller
+from service.dependencies.parts import Parts, PartsDep
+from service.errors import Forbidden, InsufficientScope, InvalidToken, Unauthenticated
+from service.schemas.api_keys import PREFIX
+from service.security import AnyCaller, Caller, KeyCaller, Scope
 from service.services import access
 
-#: Documents the scheme, so that Authorize works in the docs; reading the header is `get_caller`'s.
+#: Both document the schemes, so that Authorize works in the docs; reading the header is `get_caller`'s.
 password_flow = OAuth2PasswordBearer(
     tokenUrl="/api/v1/auth/token", scheme_name="OAuth2", auto_error=False, description="Sign in."
 )
+api_key = HTTPBearer(
+    bearerFormat=f"{PREFIX}...",
+    scheme_name="ApiKey",
+    auto_error=False,
+    description="A machine's key, which needs the scope that is named.",
+)
 
 
-async def get_caller(request: Request, parts: PartsDep) -> Caller | None:
-    """The caller, or None without credentials. Bad ones are refused anywhere, on public routes too."""
+async def identify(request: Request, parts: PartsDep) -> AnyCaller | Unauthenticated | None:
+    """The caller, or None without credentials; bad ones as a refusal: it is counted before it is raised."""
+    try:
+        return await _admitted(request, parts)
+    except Unauthenticated as refusal:
+        return refusal
+
+
+async def _admitted(request: Request, parts: Parts) -> AnyCaller | None:
     authorization = request.headers.get("Authorization")
     if authorization is None:
         return None
     scheme, _, token = authorization.partition(" ")
-    named = parts.tokens.verify(token.strip()) if scheme.lower() == "bearer" else None
+    token = token.strip()
+    if scheme.lower() != "bearer":
+        raise InvalidToken
+    if token.startswith(PREFIX):
+        return await parts.keys.admitted(parts.feed, token)
+    named = parts.tokens.verify(token)
     if named is None:
         raise InvalidToken
     return await access.admitted(parts.database, parts.feed, parts.access, named)
 
 
-async def get_signed_in(
-    caller: Annotated[Caller | None, Depends(get_caller)],
-    _: Annotated[str | None, Depends(password_flow)],
-) -> Caller:
+Presented = Annotated[AnyCaller | Unauthenticated | None, Depends(identify)]
+
+
+async def get_caller(presented: Presented) -> AnyCaller | None:
+    """The caller, or None without credentials. Bad ones are refused anywhere, on public routes too."""
+    if isinstance(presented, Unauthenticated):
+        raise presented
+    return presented
+
+
+Identified = Annotated[AnyCaller | None, Depends(get_caller)]
+
+
+async def get_anyone(caller: Identified) -> Caller | None:
+    """On a public route a key opens nothing: it gets what everybody gets."""
+    return caller if isinstance(caller, Caller) else None
+
+
+async def get_signed_in(caller: Identified, _: Annotated[str | None, Depends(password_flow)]) -> Caller:
     if caller is None:
         raise Unauthenticated
+    if isinstance(caller, KeyCaller):
+        raise InsufficientScope(None)
     return caller
 
 
@@ -43,6 +80,42 @@ async def get_administrator(caller: Annotated[Caller, Depends(get_signed_in)]) -
     return caller
 
 
-Anyone = Annotated[Caller | None, Depends(get_caller)]
+def _signed_in_or_key(scope: Scope) -> Callable[..., Awaitable[AnyCaller]]:
+    async def get_signed_in_or_key(
+        caller: Identified,
+        _: Annotated[str | None, Depends(password_flow)],
+        __: Annotated[object, Security(api_key, scopes=[scope])],
+    ) -> AnyCaller:
+        if caller is None:
+            raise Unauthenticated
+        if isinstance(caller, KeyCaller) and not caller.may(scope):
+            raise InsufficientScope(scope)
+        return caller
+
+    return get_signed_in_or_key
+
+
+def _administrator_or_key(scope: Scope) -> Callable[..., Awaitable[AnyCaller]]:
+    async def get_administrator_or_key(
+        caller: Annotated[AnyCaller, Depends(_signed_in_or_key(scope))],
+    ) -> AnyCaller:
+        if not caller.may(scope):
+            raise Forbidden("Only administrators may do this.")
+        return caller
+
+    return get_administrator_or_key
+
+
+Anyone = Annotated[Caller | None, Depends(get_anyone)]
 SignedIn = Annotated[Caller, Depends(get_signed_in)]
 Administrator = Annotated[Caller, Depends(get_administrator)]
+
+#: Anyone, where a key with catalogue:write sees what administrators see.
+CatalogueReader = Identified
+#: Administrators, and keys with the scope.
+CatalogueWriter = Annotated[AnyCaller, Depends(_administrator_or_key("catalogue:write"))]
+UsersReader = Annotated[AnyCaller, Depends(_administrator_or_key("users:read"))]
+#: Anybody signed in, for what is theirs, and keys with the scope, for everybody's.
+ProfileReader = Annotated[AnyCaller, Depends(_signed_in_or_key("users:read"))]
+OrdersReader = Annotated[AnyCaller, Depends(_signed_in_or_key("orders:read"))]
+OrdersWriter = Annotated[AnyCaller, Depends(_signed_in_or_key("orders:write"))]

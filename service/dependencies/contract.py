@@ -4,7 +4,7 @@ from fastapi import HTTPException, Request, Response
 
 from service.edge.context import route_template
 from service.edge.openapi import Operation, acceptable
-from service.edge.problems import OAUTH_PATHS
+from service.edge.problems import LONGEST_POINTER, OAUTH_PATHS
 from service.errors import FieldFault, ServiceError, Unprocessable
 
 
@@ -37,7 +37,8 @@ def _known_parameters(request: Request, operation: Operation) -> None:
     unknown = sorted(set(request.query_params) - operation.parameters)
     if unknown:
         detail = "This parameter is not known here."
-        faults = tuple(FieldFault(f"?{name}", detail, "unknown_parameter") for name in unknown[:20])
+        names = [name[:LONGEST_POINTER] for name in unknown[:20]]
+        faults = tuple(FieldFault(f"?{name}", detail, "unknown_parameter") for name in names)
         raise Unprocessable("There are parameters that are not known here.", errors=faults)
     repeated = sorted(name for name in request.query_params if len(request.query_params.getlist(name)) > 1)
     if repeated:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator
 
 from service.errors import FieldFault, Unprocessable
 from service.pagination import DEFAULT_LIMIT, MAX_LIMIT, MAX_SKIP, Cursors, Page
-from service.schemas.base import Out
+from service.schemas.base import DIGITS, Out
 
 T = TypeVar("T", bound=Out)
 PAGING = ("limit", "cursor", "skip")
@@ -24,7 +24,7 @@ def _not_too_deep(skip: int) -> int:
     return skip
 
 
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to answer with.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to answer with."), DIGITS]
 Cursor = Annotated[
     str | None,
     Query(max_length=2_000, description="Where to go on: from the `Link` header of the page before."),
@@ -37,6 +37,7 @@ Skip = Annotated[
         json_schema_extra={"maximum": MAX_SKIP},
     ),
     AfterValidator(_not_too_deep),
+    DIGITS,
 ]
 
 

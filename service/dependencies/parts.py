@@ -1,31 +1,111 @@
 """What a process is made of, put together once by main and handed to dependencies."""
 
-from dataclasses import dataclass
-from typing import Annotated
+import asyncio
+from dataclasses import dataclass, field
+from typing import Annotated, Self
 
 from fastapi import Depends, Request
 
+from service import embedded
 from service.changes import ChangeFeed
 from service.config import Settings
 from service.database import Database
 from service.edge.openapi import Contract
+from service.limits.policies import Limits
+from service.limits.slowdown import SlowDown, free_failures
+from service.limits.store import Store
+from service.mail import Mailer
 from service.pagination import Cursors
-from service.security import AccessTokens, Passwords
+from service.security import AccessTokens, Passwords, Pseudonyms, RefreshTokens, derive
 from service.services.access import Access
+from service.services.audit import keep_up
+from service.services.auth import Issuer
+from service.services.keys import Keys
 from service.services.weather import WeatherService
 
 
-@dataclass(frozen=True)
+@dataclass
 class Parts:
     settings: Settings
     database: Database
     feed: ChangeFeed
     access: Access
+    keys: Keys
     tokens: AccessTokens
     passwords: Passwords
+    issuer: Issuer
     cursors: Cursors
     contract: Contract
     weather: WeatherService
+    mail: Mailer
+    counts: Store
+    limits: Limits
+    _upkeep: asyncio.Task[None] | None = field(default=None, init=False)
+
+    @classmethod
+    def of(cls, settings: Settings, contract: Contract) -> Self:
+        """The parts for these settings. Nothing is connected yet; the embedded PostgreSQL is started."""
+        secret = settings.secret_key.get_secret_value()
+        accepted = tuple(key.get_secret_value() for key in settings.secret_keys_accepted)
+        url = _database_url(settings)
+        database = Database(url, settings)
+        access, keys, passwords = Access(database), Keys(database), Passwords()
+        tokens = AccessTokens(
+            secret, accepted, issuer=settings.token_issuer, audience=settings.token_audience
+        )
+        counts = Store(settings.redis_url.get_secret_value() if settings.redis_url else None)
+        free = free_failures(settings.rate_limit_sign_in)
+        slow_down = SlowDown(counts, derive(secret, "slow-down"), free=free)
+        refresh_tokens, pseudonyms = RefreshTokens(secret, accepted), Pseudonyms(secret)
+        return cls(
+            settings=settings,
+            database=database,
+            feed=ChangeFeed(_direct_url(settings) or url, (access.reader, keys.reader), database.notify),
+            access=access,
+            keys=keys,
+            tokens=tokens,
+            passwords=passwords,
+            issuer=Issuer(database, passwords, tokens, refresh_tokens, pseudonyms, slow_down),
+            cursors=Cursors(*(derive(key, "cursors") for key in (secret, *accepted))),
+            contract=contract,
+            weather=WeatherService(settings.weather_geocoding_url, settings.weather_url),
+            mail=Mailer(settings),
+            counts=counts,
+            limits=Limits(counts, settings),
+        )
+
+    async def start(self) -> None:
+        """Begin what runs beside the requests. None of it needs a database that answers."""
+        await self.feed.start()
+        await self.mail.start()
+        self._upkeep = asyncio.create_task(
+            keep_up(self.database, self.settings.retention_audit), name="audit upkeep"
+        )
+
+    async def stop(self) -> None:
+        """End it, and close every connection: the database last, for the others may still write."""
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            await asyncio.gather(self._upkeep, return_exceptions=True)
+        await self.mail.stop()
+        await self.feed.stop()
+        await self.keys.settle()
+        await self.weather.aclose()
+        await self.counts.aclose()
+        self.passwords.close()
+        await self.database.close()
+
+
+def _database_url(settings: Settings) -> str:
+    """In development without DATABASE_URL, the embedded PostgreSQL: started here, or joined."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return embedded.start(settings.data_dir).url.replace("postgresql://", "postgresql+asyncpg://")
+
+
+def _direct_url(settings: Settings) -> str | None:
+    """Past a pooler, which would not keep a connection for LISTEN."""
+    return settings.database_direct_url.get_secret_value() if settings.database_direct_url else None
 
 
 def get_parts(request: Request) -> Parts:

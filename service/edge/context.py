@@ -13,6 +13,8 @@ import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.config.types import Network
+from service.edge.client import client_address
 from service.edge.problems import REQUEST_ID
 from service.observability import metrics, request, tracing
 from service.observability.request import RequestFacts
@@ -23,6 +25,8 @@ WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9_-]{8,128}")
 #: Neither logged nor counted: probes would drown what people do.
 PROBES: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
 OWN_ID: Final = "own_request_id"
+#: Headers that stand on the answer whoever gives it, a refusal included.
+ANSWER_HEADERS: Final = "answer_headers"
 UNMATCHED: Final = "unmatched"
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 
@@ -35,8 +39,8 @@ def route_template(scope: Scope) -> str:
 
 
 class RequestContext:
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, trusted_proxies: tuple[Network, ...]) -> None:
+        self.app, self.trusted_proxies = app, trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,14 +50,17 @@ class RequestContext:
         request_id = inner["state"][REQUEST_ID]
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        request.begin(RequestFacts(request_id, inner["state"][OWN_ID], _client(scope)))
+        address = _client(scope, self.trusted_proxies)
+        request.begin(RequestFacts(request_id, inner["state"][OWN_ID], address))
         started, status = time.perf_counter(), 500
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _complete(MutableHeaders(scope=message), status, request_id)
+                headers = MutableHeaders(scope=message)
+                headers.update(inner["state"].get(ANSWER_HEADERS, {}))
+                _complete(headers, status, request_id)
                 if (template := route_template(inner)) != UNMATCHED:
                     tracing.routed(scope["method"], template)
             elif scope["method"] == "HEAD":
@@ -64,7 +71,7 @@ class RequestContext:
             await self.app(inner, receive, send_with_headers)
         finally:
             if inner["path"] not in PROBES:
-                _account(scope, route_template(inner), status, time.perf_counter() - started)
+                _account(scope, route_template(inner), status, time.perf_counter() - started, address)
 
 
 def _normalised(scope: Scope) -> Scope:
@@ -92,8 +99,11 @@ def _given_id(scope: Scope) -> str | None:
     return None
 
 
-def _client(scope: Scope) -> str | None:
-    return scope["client"][0] if scope.get("client") else None
+def _client(scope: Scope, trusted: tuple[Network, ...]) -> str | None:
+    """Scheme and host are never taken from headers: links go to PUBLIC_URL."""
+    peer = scope["client"][0] if scope.get("client") else None
+    forwarded = (value for name, value in scope["headers"] if name == b"x-forwarded-for") if trusted else ()
+    return client_address(peer, forwarded, trusted)
 
 
 def _complete(headers: MutableHeaders, status: int, request_id: str) -> None:
@@ -107,7 +117,7 @@ def _complete(headers: MutableHeaders, status: int, request_id: str) -> None:
     headers.setdefault("Cache-Control", "private, no-store")
 
 
-def _account(scope: Scope, template: str, status: int, seconds: float) -> None:
+def _account(scope: Scope, template: str, status: int, seconds: float, address: str | None) -> None:
     metrics.request_answered(scope["method"], template, status, seconds)
     log.info(
         "request.answered",
@@ -115,5 +125,5 @@ def _account(scope: Scope, template: str, status: int, seconds: float) -> None:
         route=template,
         status=status,
         duration_ms=round(seconds * 1000, 2),
-        client=_client(scope),
+        client=address,
     )

@@ -1,14 +1,50 @@
 """Browsers of other origins: those that CORS_ORIGINS names, and no others."""
 
+from collections.abc import Sequence
+from typing import Final
+
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.edge.problems import response
+
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+ACCEPTED: Final = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Last-Event-ID",
+    "X-Request-ID",
+    "traceparent",
+)
+EXPOSED: Final = (
+    "ETag",
+    "Idempotent-Replayed",
+    "Link",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-ID",
+)
 
 
 class Cors(CORSMiddleware):
     """Starlette's, but that a refused preflight is a problem like any other refusal."""
+
+    def __init__(self, app: ASGIApp, *, origins: Sequence[str], credentials: bool) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_credentials=credentials,
+            allow_methods=METHODS,
+            allow_headers=ACCEPTED,
+            expose_headers=EXPOSED,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "OPTIONS":

@@ -3,6 +3,7 @@
 The pages hold no inline script, so that their Content-Security-Policy need not allow any.
 """
 
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Final
 
@@ -81,7 +82,7 @@ def install(app: FastAPI) -> None:
         app.add_api_route(f"/docs/assets/{name}", _serve(name, assets), include_in_schema=False)
 
 
-def _serve(name: str, assets: dict[str, bytes]):  # type: ignore[no-untyped-def]
+def _serve(name: str, assets: dict[str, bytes]) -> Callable[[], Awaitable[Response]]:
     async def asset() -> Response:
         if name not in assets:
             assets[name] = _asset(name)

@@ -21,6 +21,7 @@ from service.edge.wording import (
     HEADERS_OF,
     OAUTH_ERROR_SCHEMA,
     PROBLEM_SCHEMA,
+    RATE_LIMIT_HEADERS,
     TAGS,
     WHAT,
 )
@@ -75,7 +76,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     schema = "OAuthError" if path in OAUTH_PATHS else "Problem"
     media_type = "application/json" if path in OAUTH_PATHS else MEDIA_TYPE
     for status, answer in responses.items():
-        _carries(answer, "X-Request-ID")
+        for header in ("X-Request-ID", *_rate_limited(path, int(status))):
+            _carries(answer, header)
         if int(status) >= 400:
             if int(status) in HEADERS_OF:
                 _carries(answer, HEADERS_OF[int(status)])
@@ -83,6 +85,11 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
             contents = answer.setdefault("content", {})
             contents.setdefault(media_type, {"schema": {"$ref": f"#/components/schemas/{schema}"}})
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _rate_limited(path: str, status: int) -> tuple[str, ...]:
+    """Other answers have them too, where the refusal came after the counting."""
+    return RATE_LIMIT_HEADERS if path.startswith("/api/") and (status < 400 or status == 429) else ()
 
 
 def _carries(answer: dict[str, Any], header: str) -> None:
@@ -131,10 +138,13 @@ def _common(path: str, operation: dict[str, Any]) -> set[int]:
     statuses = {500, 503}
     if not path.startswith("/api/"):
         return statuses
-    statuses |= {406}
+    statuses |= {406, 429}
     if path not in OAUTH_PATHS:
         # A bad token is refused everywhere, and so is an unknown parameter.
         statuses |= {401, 422}
+    if "security" in operation:
+        # An API key without the scope is refused, wherever it is taken for one.
+        statuses |= {403}
     if "requestBody" in operation:
         statuses |= {400, 413, 415}
     return statuses

@@ -8,9 +8,10 @@ Errors are problem details (RFC 9457) whose `code` is a stable word. Lists answe
 a `Link` header that leads to the next page (RFC 8288). Money is a string with two decimals."""
 
 TAGS: Final = [
-    {"name": "auth", "description": "Signing in (OAuth 2.0)."},
+    {"name": "auth", "description": "Signing in and out (OAuth 2.0)."},
     {"name": "users", "description": "Registration and one's own profile."},
     {"name": "admin", "description": "What only administrators may do with accounts."},
+    {"name": "api-keys", "description": "Keys by which machines call."},
     {"name": "items", "description": "The catalogue and its stock."},
     {"name": "orders", "description": "Placing orders and following them."},
     {"name": "posts", "description": "Shop news and customers' posts."},
@@ -23,13 +24,14 @@ TAGS: Final = [
 WHAT: Final = {
     400: "The request cannot be read.",
     401: "No access token, or one that is no longer good.",
-    403: "Signed in, but not allowed.",
+    403: "Known, but not allowed to do this.",
     404: "There is no such resource, or it is not yours.",
     406: "None of the accepted media types can be answered.",
     409: "The current state does not allow it; `code` says why.",
     413: "The body is too large.",
     415: "The body's media type is not accepted.",
     422: "The input is invalid; `errors` names each field.",
+    429: "More than the rate limit admits; try again after `Retry-After` seconds.",
     500: "An error inside the service.",
     503: "Overloaded, or something the service needs does not answer; try again.",
 }
@@ -84,7 +86,15 @@ HEADERS: Final = {
     "X-Request-ID": _header("The request's id."),
     "WWW-Authenticate": _header("RFC 6750, section 3."),
     "Retry-After": _header("Seconds to wait.", "integer"),
+    "RateLimit": _header(
+        "The limit that is used up first: what remains, and seconds until there is more "
+        "(draft-ietf-httpapi-ratelimit-headers).",
+        always=False,
+    ),
+    "RateLimit-Policy": _header("Every limit that holds here: quota and seconds.", always=False),
     "Location": _header("Where the new resource is."),
     "Link": _header("Leads to the next page (RFC 8288), if there is one.", always=False),
 }
-HEADERS_OF: Final = {401: "WWW-Authenticate", 503: "Retry-After"}
+HEADERS_OF: Final = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
+#: On every answer of the API that has been counted, unless the store of the counts has failed.
+RATE_LIMIT_HEADERS: Final = ("RateLimit", "RateLimit-Policy")

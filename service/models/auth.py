@@ -4,13 +4,16 @@ A token is never stored: its SHA-256 is, which finds it and cannot be turned bac
 hashed has 256 random bits.
 """
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, text
+from typing import get_args
+
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.models.base import Base, CreatedAt, Id, Instant, Ref, Str
+from service.security import Scope
 
 MAIL_PURPOSES = ("verify_email", "reset_password", "change_email")
-SCOPES = ("catalogue:write", "orders:read", "orders:write", "users:read", "events:read")
+SCOPES = get_args(Scope)
 
 
 class Session(Base):
@@ -50,6 +53,8 @@ class MailToken(Base):
     __tablename__ = "mail_tokens"
     __table_args__ = (
         CheckConstraint(f"purpose IN {MAIL_PURPOSES}", name="purpose_known"),
+        # How many a mailbox has had lately.
+        Index("ix_mail_tokens_mailbox", func.lower(text("email")), "created_at"),
         Index("ix_mail_tokens_user_id", "user_id"),
         Index("ix_mail_tokens_expires_at", "expires_at"),
     )
@@ -59,7 +64,7 @@ class MailToken(Base):
     purpose: Mapped[Str]
     #: Where it was sent; for a change of address, the new one.
     email: Mapped[Str]
-    #: The account's version when it was sent: any change of credentials voids it.
+    #: A digest of what must not change while the mail is under way (services/recovery.py).
     account_state: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[Instant]

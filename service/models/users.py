@@ -1,6 +1,6 @@
 """Accounts and their one address."""
 
-from sqlalchemy import Boolean, ForeignKey, Index, false, func, text, true
+from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, false, func, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.models.base import Base, CreatedAt, Id, Instant, Ref, Str, Version
@@ -17,6 +17,7 @@ class User(Base):
             "access_changed_at",
             postgresql_where=text("access_changed_at IS NOT NULL"),
         ),
+        CheckConstraint("erased_at IS NULL OR NOT (is_active OR is_admin)", name="erased_is_nobody"),
         Index("ix_users_administrators", "id", postgresql_where=text("is_admin AND is_active")),
     )
 
@@ -29,6 +30,8 @@ class User(Base):
     email_verified: Mapped[bool] = mapped_column(Boolean, server_default=false())
     #: When it was last activated, deactivated, granted or withdrawn. Tokens from before say otherwise.
     access_changed_at: Mapped[Instant | None]
+    #: When its owner had it deleted: what is left stands for nobody, and never again for somebody.
+    erased_at: Mapped[Instant | None]
     version: Mapped[Version]
     created_at: Mapped[CreatedAt]
 

@@ -34,4 +34,5 @@ def main(port: int, host: str, level: str, log_format: str) -> int:
 
 
 if __name__ == "__main__":
+    logging.tell_of_crashes()
     sys.exit(main(int(sys.argv[1]), *sys.argv[2:]))

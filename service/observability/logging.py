@@ -125,17 +125,8 @@ def log_config(level: str, log_format: str) -> dict[str, Any]:
     }
 
 
-def _crashed(kind: type[BaseException], fault: BaseException, traceback: TracebackType | None) -> None:
-    """What ends a process is a line like any other, and not a text over many lines."""
-    if issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, fault, traceback)
-    else:
-        structlog.get_logger(__name__).critical("process.crashed", exc_info=(kind, fault, traceback))
-
-
 def configure(level: str, log_format: str) -> None:
     """Set up logging for this process. Safe to call again."""
-    sys.excepthook = _crashed
     shared, _ = _processors(log_format)
     logging.config.dictConfig(log_config(level, log_format))
     logging.captureWarnings(True)
@@ -149,3 +140,15 @@ def configure(level: str, log_format: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def tell_of_crashes() -> None:
+    """What ends this process is a line like any other, and not a text over many lines."""
+    sys.excepthook = _crashed
+
+
+def _crashed(kind: type[BaseException], fault: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, fault, traceback)
+    else:
+        structlog.get_logger(__name__).critical("process.crashed", exc_info=(kind, fault, traceback))

@@ -5,6 +5,7 @@ A metric without labels would open its file when this module is imported, before
 
 import os
 from pathlib import Path
+from typing import Literal
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, multiprocess, start_http_server
@@ -19,6 +20,21 @@ DURATION = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 SPANS = Counter("trace_spans_total", "Spans handed to the collector, by whether it took them.", ["outcome"])
+MAILS = Counter("mails_total", "Mails, by what they are about and what became of them.", ["kind", "outcome"])
+SIGN_INS = Counter("sign_ins_total", "Sign-ins with a password.", ["outcome"])
+REFRESHES = Counter(
+    "token_refreshes_total", "Uses of refresh tokens; reused is theft, which ends the session.", ["outcome"]
+)
+RATE_LIMITS = Counter(
+    "rate_limit_decisions_total",
+    "Requests under a rate limit: allowed, refused, or let through because the store has failed.",
+    ["policy", "decision"],
+)
+SLOWED = Counter(
+    "sign_ins_slowed_total",
+    "Sign-ins that followed too many failures: those that waited, and those refused because too many wait.",
+    ["outcome"],
+)
 #: Methods are a client's words: unknown ones share a label value.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -31,6 +47,26 @@ def request_answered(method: str, route: str, status: int, seconds: float) -> No
 
 def spans_exported(count: int, *, sent: bool) -> None:
     SPANS.labels("sent" if sent else "lost").inc(count)
+
+
+def mail_ended(kind: str, outcome: str) -> None:
+    MAILS.labels(kind, outcome).inc()
+
+
+def signed_in(*, good: bool) -> None:
+    SIGN_INS.labels("succeeded" if good else "refused").inc()
+
+
+def refreshed(outcome: Literal["rotated", "refused", "reused"]) -> None:
+    REFRESHES.labels(outcome).inc()
+
+
+def rate_limit_decided(policy: str, decision: str) -> None:
+    RATE_LIMITS.labels(policy, decision).inc()
+
+
+def sign_in_slowed(outcome: str) -> None:
+    SLOWED.labels(outcome).inc()
 
 
 def wipe(folder: Path) -> None:

@@ -12,6 +12,7 @@ from opentelemetry import trace
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
+REDACTED: Final = "REDACTED"
 UNTRACED: Final = "livez,readyz,startupz,health"
 #: A collector that hangs must not hold up the end of the process for longer.
 FLUSH_SECONDS: Final = 3.0
@@ -23,6 +24,7 @@ def routed(method: str, template: str) -> None:
     if span.is_recording():
         span.update_name(f"{method} {template}")
         span.set_attribute("http.route", template)
+        span.set_attribute("url.path", template)
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,16 @@ def install(app: Any, *, endpoint: str, service_name: str, service_version: str)
         tracer_provider=provider,
         excluded_urls=UNTRACED,
         exclude_spans=["receive", "send"],
-        server_request_hook=_hide_query,
+        server_request_hook=_hide_address,
     )
     statements = AsyncPGInstrumentor()  # type: ignore[no-untyped-call]
     statements.instrument(tracer_provider=provider)
     return Tracing(provider, statements.uninstrument)
 
 
-def _hide_query(span: trace.Span, scope: dict[str, Any]) -> None:
-    """What people search for is nobody's business; the access log has no query either."""
-    if span.is_recording() and scope.get("query_string"):
-        span.set_attribute("url.query", "REDACTED")
+def _hide_address(span: trace.Span, scope: dict[str, Any]) -> None:
+    """What people ask for may be their own, or a secret in the wrong place; the access log has none of it."""
+    if span.is_recording():
+        span.set_attribute("url.path", REDACTED)
+        if scope.get("query_string"):
+            span.set_attribute("url.query", REDACTED)

@@ -95,9 +95,10 @@ async def find(
 
 
 async def change(session: Session, user_id: int, values: Mapping[str, Any]) -> bool:
-    """Whether there was such a user. `values` maps column names to new values."""
-    statement = update(User).where(User.id == user_id).values(**values, version=User.version + 1)
-    return (await session.execute(statement.returning(User.id))).first() is not None
+    """Whether there was such a user, not erased. `values` maps column names to new values."""
+    statement = update(User).where(User.id == user_id, User.erased_at.is_(None)).returning(User.id)
+    changed = statement.values(**values, version=User.version + 1)
+    return (await session.execute(changed)).first() is not None
 
 
 async def change_password(session: Session, user_id: int, *, old_hash: str, new_hash: str) -> bool:
@@ -120,6 +121,12 @@ async def lock_administrators(session: Session) -> Sequence[int]:
     locked = select(User.id).where(User.is_admin, User.is_active).order_by(User.id)
     statement = locked.with_for_update(key_share=True)
     return (await session.scalars(statement)).all()
+
+
+async def lock(session: Session, user_id: int) -> Record | None:
+    """`is_active` and `is_admin`, which stay as they are until the transaction ends; None if erased."""
+    statement = select(User.is_active, User.is_admin).where(User.id == user_id, User.erased_at.is_(None))
+    return (await session.execute(statement.with_for_update(key_share=True))).one_or_none()
 
 
 async def get_administrators(session: Session) -> Sequence[int]:

@@ -1,12 +1,18 @@
-"""Signing in."""
+"""Signing in, staying signed in, and ending that."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Path, Request, Response
 
+from service.dependencies import limits
+from service.dependencies.caller import SignedIn
+from service.dependencies.listing import ListingDep
 from service.dependencies.parts import PartsDep
+from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
-from service.schemas.auth import Token, TokenRequest
+from service.repositories import auth as repository
+from service.schemas.auth import RevocationRequest, Token, TokenRequest, UserSession
+from service.schemas.base import DIGITS, MAX_ID
 from service.services import auth
 
 router = APIRouter(prefix="/auth", tags=["auth"])
@@ -14,11 +20,41 @@ router = APIRouter(prefix="/auth", tags=["auth"])
 MAX_CLIENT = 200
 
 
-@router.post("/token", responses=problems(400))
+@router.post("/token", responses=problems(400), dependencies=[Depends(limits.grant)])
 async def issue_token(
     form: Annotated[TokenRequest, Form()], request: Request, response: Response, parts: PartsDep
 ) -> Token:
-    """Sign in with `grant_type=password` (RFC 6749)."""
+    """Sign in with `grant_type=password`, or stay signed in with `grant_type=refresh_token` (RFC 6749)."""
     response.headers["Cache-Control"] = "no-store"
     client = request.headers.get("User-Agent", "")[:MAX_CLIENT] or None
-    return await auth.grant(parts.database, parts.passwords, parts.tokens, form, client=client)
+    return await auth.grant(parts.issuer, form, client=client)
+
+
+@router.post("/revoke", response_class=Response, responses=problems(400))
+async def revoke_token(
+    form: Annotated[RevocationRequest, Form()], parts: PartsDep, session: SessionDep
+) -> Response:
+    """Sign out: end the session of this token (RFC 7009); 200 for any other text as well."""
+    await auth.revoke(session, parts.tokens, form.token.get_secret_value())
+    return Response()
+
+
+@router.get("/sessions")
+async def list_sessions(caller: SignedIn, listing: ListingDep, reader: ReaderDep) -> list[UserSession]:
+    """Where one is signed in, newest first."""
+    rows = await repository.find(reader, caller.user_id, listing.page, current=caller.session_id)
+    return listing.of(UserSession, rows)
+
+
+@router.delete("/sessions/{session_id}", status_code=204, responses=problems(404))
+async def end_session(
+    session_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS], caller: SignedIn, session: SessionDep
+) -> None:
+    """End one of one's sessions; its tokens are void within a second."""
+    await auth.end_session(session, caller, session_id)
+
+
+@router.delete("/sessions", status_code=204)
+async def end_all_sessions(caller: SignedIn, session: SessionDep) -> None:
+    """Sign out everywhere, here as well."""
+    await auth.end_sessions(session, caller)

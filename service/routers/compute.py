@@ -7,12 +7,15 @@ from fastapi import APIRouter, Depends, Query
 
 from service.dependencies.caller import Administrator
 from service.edge.openapi import problems
+from service.schemas.base import DIGITS
 from service.schemas.operations import ComputeResult
 
 router = APIRouter(tags=["operations"])
 
 AT_ONCE: Final = 2
-Count = Annotated[int, Query(ge=0, le=1_000_000, description="How many squares to add up.", examples=[1000])]
+Count = Annotated[
+    int, Query(ge=0, le=1_000_000, description="How many squares to add up.", examples=[1000]), DIGITS
+]
 
 
 async def hold_place(_: Administrator, n: Count) -> AsyncIterator[int]:

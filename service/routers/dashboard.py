@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path
 from service.dependencies.caller import SignedIn
 from service.dependencies.session import DatabaseDep
 from service.edge.openapi import problems
-from service.schemas.base import MAX_ID
+from service.schemas.base import DIGITS, MAX_ID
 from service.schemas.dashboard import Dashboard
 from service.services import dashboard
 
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/dashboard", tags=["dashboard"])
 
 @router.get("/{user_id}", responses=problems(404))
 async def get_dashboard(
-    user_id: Annotated[int, Path(ge=1, le=MAX_ID)], caller: SignedIn, database: DatabaseDep
+    user_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS], caller: SignedIn, database: DatabaseDep
 ) -> Dashboard:
     """Statistics, last orders and unread notifications: one's own, or any for an administrator."""
     return await dashboard.get(database, caller, user_id)

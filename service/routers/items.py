@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Path, Query
 
-from service.dependencies.caller import Administrator, Anyone
+from service.dependencies.caller import CatalogueReader, CatalogueWriter
 from service.dependencies.contract import for_any_cache
 from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
@@ -12,7 +12,7 @@ from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
 from service.repositories import items as repository
 from service.repositories.items import Filters
-from service.schemas.base import MAX_ID, Bound, ShortLine
+from service.schemas.base import DIGITS, MAX_ID, Bound, Moment, ShortLine
 from service.schemas.items import (
     CHAI,
     CHANG,
@@ -21,14 +21,13 @@ from service.schemas.items import (
     Item,
     ItemCreate,
     ItemPatch,
-    Moment,
     Sort,
 )
 from service.services import items
 
 router = APIRouter(prefix="/items", tags=["items"])
 
-ItemId = Annotated[int, Path(ge=1, le=MAX_ID)]
+ItemId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 Search = Annotated[
     ShortLine | None,
     Query(
@@ -63,7 +62,7 @@ async def get_filters(
 
 @router.get("", dependencies=[Depends(for_any_cache)])
 async def list_items(
-    caller: Anyone,
+    caller: CatalogueReader,
     listing: ListingDep,
     reader: ReaderDep,
     filters: Annotated[Filters, Depends(get_filters)],
@@ -85,7 +84,7 @@ async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
 
 
 @router.get("/{item_id}", responses=problems(404), dependencies=[Depends(for_any_cache)])
-async def get_item(item_id: ItemId, caller: Anyone, reader: ReaderDep) -> Item:
+async def get_item(item_id: ItemId, caller: CatalogueReader, reader: ReaderDep) -> Item:
     """An item; one that is withdrawn from sale only for administrators."""
     return await items.get(reader, caller, item_id)
 
@@ -93,12 +92,12 @@ async def get_item(item_id: ItemId, caller: Anyone, reader: ReaderDep) -> Item:
 @router.post("", status_code=201, responses=problems(403, 409))
 async def create_item(
     new: Annotated[ItemCreate, Body(examples=[CHAI, CHANG])],
-    admin: Administrator,
+    caller: CatalogueWriter,
     session: SessionDep,
     located: Located,
 ) -> Item:
     """Add an item to the catalogue, with the stock it starts with."""
-    item = await items.create(session, new, actor_id=admin.user_id)
+    item = await items.create(session, new, by=caller)
     located(item.id)
     return item
 
@@ -106,25 +105,25 @@ async def create_item(
 @router.post("/batch", status_code=201, responses=problems(403, 409))
 async def create_items(
     new: Annotated[list[ItemCreate], Body(min_length=1, max_length=MAX_BATCH, examples=[[CHAI, CHANG]])],
-    admin: Administrator,
+    caller: CatalogueWriter,
     session: SessionDep,
 ) -> list[Item]:
     """Add up to 1,000 items: all, or none and a fault for each that cannot be added."""
-    return await items.create_batch(session, new, actor_id=admin.user_id)
+    return await items.create_batch(session, new, by=caller)
 
 
 @router.patch("/{item_id}", responses=problems(403, 404, 409))
 async def update_item(
     item_id: ItemId,
     patch: Annotated[ItemPatch, Body(examples=[{"price": "19.50"}, {"reorder_level": 10}])],
-    _: Administrator,
+    caller: CatalogueWriter,
     session: SessionDep,
 ) -> Item:
     """Change an item: what is absent stays, `null` removes description and category (RFC 7396)."""
-    return await items.change(session, item_id, patch)
+    return await items.change(session, item_id, patch, by=caller)
 
 
 @router.delete("/{item_id}", status_code=204, responses=problems(403, 404))
-async def withdraw_item(item_id: ItemId, _: Administrator, session: SessionDep) -> None:
+async def withdraw_item(item_id: ItemId, caller: CatalogueWriter, session: SessionDep) -> None:
     """Withdraw an item from sale; past orders keep it."""
-    await items.withdraw(session, item_id)
+    await items.withdraw(session, item_id, by=caller)

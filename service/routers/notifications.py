@@ -9,13 +9,13 @@ from service.dependencies.listing import ListingDep
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
 from service.repositories import notifications as repository
-from service.schemas.base import MAX_ID
+from service.schemas.base import DIGITS, MAX_ID
 from service.schemas.notifications import Notification, ReadCount
 from service.services import notifications
 
 router = APIRouter(prefix="/notifications", tags=["notifications"])
 
-NotificationId = Annotated[int, Path(ge=1, le=MAX_ID)]
+NotificationId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
 @router.get("")

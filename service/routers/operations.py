@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from service import __version__
 from service.dependencies.parts import PartsDep, SettingsDep
+from service.schemas.auth import AuthorizationServer
 from service.schemas.operations import Alive, Health, Readiness, Startup, Welcome
-from service.services import operations
+from service.services import auth, operations
 
 router = APIRouter(tags=["operations"])
 
@@ -60,3 +61,12 @@ async def get_jwks(parts: PartsDep, response: Response) -> dict[str, list[dict[s
     """The public keys that verify access tokens (RFC 7517)."""
     response.headers["Cache-Control"] = "public, max-age=300"
     return parts.tokens.jwks
+
+
+@router.get("/.well-known/oauth-authorization-server", tags=["auth"])
+async def get_authorization_server(
+    settings: SettingsDep, request: Request, response: Response
+) -> AuthorizationServer:
+    """Where tokens are issued, revoked and verified (RFC 8414)."""
+    response.headers["Cache-Control"] = "public, max-age=300"
+    return auth.describe(settings, str(request.base_url))

@@ -4,13 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query
 
-from service.dependencies.caller import SignedIn
+from service.dependencies.caller import OrdersReader, OrdersWriter
 from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
 from service.dependencies.parts import SettingsDep
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
-from service.schemas.base import MAX_ID, Day
+from service.schemas.base import DIGITS, MAX_ID, Day
 from service.schemas.orders import Order, Status
 from service.schemas.placing import Cancellation, OrderCreate
 from service.schemas.users import HOME, AddressIn
@@ -18,12 +18,12 @@ from service.services import orders
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 
-OrderId = Annotated[int, Path(ge=1, le=MAX_ID)]
+OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
 @router.post("", status_code=201, responses=problems(403, 409))
 async def create_order(
-    new: OrderCreate, caller: SignedIn, session: SessionDep, settings: SettingsDep, located: Located
+    new: OrderCreate, caller: OrdersWriter, session: SessionDep, settings: SettingsDep, located: Located
 ) -> Order:
     """Place an order: stock of all lines is taken, or of none."""
     order = await orders.place(session, settings, caller, new)
@@ -33,16 +33,18 @@ async def create_order(
 
 @router.get("", responses=problems(403))
 async def list_orders(
-    caller: SignedIn,
+    caller: OrdersReader,
     listing: ListingDep,
     reader: ReaderDep,
     *,
-    user_id: Annotated[int | None, Query(ge=1, le=MAX_ID, description="For administrators.")] = None,
+    user_id: Annotated[
+        int | None, Query(ge=1, le=MAX_ID, description="For administrators and keys."), DIGITS
+    ] = None,
     status: Status | None = None,
     placed_from: Annotated[Day | None, Query(description="The first day, in UTC.")] = None,
     placed_until: Annotated[Day | None, Query(description="The last day, in UTC.")] = None,
 ) -> list[Order]:
-    """One's own orders, newest first; an administrator sees everybody's."""
+    """One's own orders, newest first; an administrator or a key sees everybody's."""
     rows = await orders.find(
         reader,
         caller,
@@ -56,14 +58,14 @@ async def list_orders(
 
 
 @router.get("/{order_id}", responses=problems(404))
-async def get_order(order_id: OrderId, caller: SignedIn, reader: ReaderDep) -> Order:
+async def get_order(order_id: OrderId, caller: OrdersReader, reader: ReaderDep) -> Order:
     """One order."""
     return await orders.get(reader, caller, order_id)
 
 
 @router.post("/{order_id}/cancel", responses=problems(404, 409))
 async def cancel_order(
-    order_id: OrderId, caller: SignedIn, session: SessionDep, cancellation: Cancellation | None = None
+    order_id: OrderId, caller: OrdersWriter, session: SessionDep, cancellation: Cancellation | None = None
 ) -> Order:
     """Cancel an order that has not shipped; what it took goes back into stock."""
     return await orders.cancel(session, caller, order_id, cancellation.reason if cancellation else None)
@@ -73,7 +75,7 @@ async def cancel_order(
 async def change_ship_to(
     order_id: OrderId,
     ship_to: Annotated[AddressIn, Body(examples=[HOME])],
-    caller: SignedIn,
+    caller: OrdersWriter,
     session: SessionDep,
 ) -> Order:
     """Change where an order goes, before it ships."""

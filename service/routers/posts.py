@@ -11,13 +11,13 @@ from service.dependencies.located import Located
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
 from service.repositories import posts as repository
-from service.schemas.base import MAX_ID
+from service.schemas.base import DIGITS, MAX_ID
 from service.schemas.posts import Order, Post, PostIn, PostPatch, Status
 from service.services import posts
 
 router = APIRouter(prefix="/posts", tags=["posts"])
 
-PostId = Annotated[int, Path(ge=1, le=MAX_ID)]
+PostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
 @router.get("", dependencies=[Depends(for_any_cache)])

@@ -4,20 +4,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path
 
-from service.dependencies.caller import Administrator
+from service.dependencies.caller import CatalogueWriter
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
-from service.schemas.base import MAX_ID
+from service.schemas.base import DIGITS, MAX_ID
 from service.schemas.items import Stock, StockChange
 from service.services import stock
 
 router = APIRouter(prefix="/items/{item_id}/stock", tags=["items"])
 
-ItemId = Annotated[int, Path(ge=1, le=MAX_ID)]
+ItemId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
 @router.get("", responses=problems(403, 404))
-async def get_stock(item_id: ItemId, _: Administrator, reader: ReaderDep) -> Stock:
+async def get_stock(item_id: ItemId, _: CatalogueWriter, reader: ReaderDep) -> Stock:
     """Exact stock, reorder level and the last 100 entries of the ledger."""
     return await stock.get(reader, item_id)
 
@@ -26,8 +26,8 @@ async def get_stock(item_id: ItemId, _: Administrator, reader: ReaderDep) -> Sto
 async def adjust_stock(
     item_id: ItemId,
     change: Annotated[StockChange, Body(examples=[{"delta": 24, "reason": "Delivery 2026-114"}])],
-    admin: Administrator,
+    caller: CatalogueWriter,
     session: SessionDep,
 ) -> Stock:
     """Add units or take them away, with a reason for the ledger; never below 0."""
-    return await stock.adjust(session, item_id, change, actor_id=admin.user_id)
+    return await stock.adjust(session, item_id, change, by=caller)

@@ -2,29 +2,34 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from service.dependencies.caller import Administrator, Anyone, SignedIn
+from service.dependencies import limits
+from service.dependencies.caller import Administrator, Anyone, ProfileReader, SignedIn, UsersReader
 from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
 from service.dependencies.parts import PartsDep
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
+from service.repositories import export
 from service.repositories import users as repository
-from service.schemas.base import MAX_ID, Line
+from service.schemas.base import DIGITS, MAX_ID, Line
+from service.schemas.erasure import AccountDeletion
+from service.schemas.export import Export
 from service.schemas.users import PasswordChange, ProfilePatch, User, UserCreate, UserPatch, UserWithAddress
-from service.services import users
+from service.services import erasure, recovery, users
 
 router = APIRouter(prefix="/users", tags=["users"])
 admin = APIRouter(prefix="/admin/users", tags=["admin"])
 
-UserId = Annotated[int, Path(ge=1, le=MAX_ID)]
+UserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-@router.post("", status_code=201, responses=problems(403, 409))
+@router.post("", status_code=201, responses=problems(403, 409), dependencies=[Depends(limits.registration)])
 async def create_user(new: UserCreate, caller: Anyone, parts: PartsDep, located: Located) -> User:
     """Register."""
     user = await users.register(parts.database, parts.passwords, caller, new)
+    recovery.ask_verification(parts.database, parts.mail, user.id)
     located(user.id)
     return user
 
@@ -35,27 +40,58 @@ async def get_profile(caller: SignedIn, reader: ReaderDep) -> User:
     return await users.get(reader, caller.user_id)
 
 
-@router.patch("/profile")
-async def update_profile(patch: ProfilePatch, caller: SignedIn, session: SessionDep) -> User:
-    """Change one's profile: what is absent stays, `null` removes (RFC 7396)."""
+async def get_patch(request: Request, patch: ProfilePatch, caller: SignedIn, parts: PartsDep) -> ProfilePatch:
+    """The body. A new address needs the password, which whoever has found a token might guess."""
+    if "email" in patch.model_fields_set:
+        await limits.own_password(request, caller, parts)
+    return patch
+
+
+@router.patch("/profile", responses=problems(409))
+async def update_profile(
+    patch: Annotated[ProfilePatch, Depends(get_patch)], caller: SignedIn, session: SessionDep, parts: PartsDep
+) -> User:
+    """Change one's profile: what is absent stays, `null` removes (RFC 7396).
+
+    A new e-mail address gets a mail, and holds once that is answered.
+    """
+    await recovery.ask_change(
+        parts.database, parts.passwords, parts.mail, session, caller=caller, patch=patch
+    )
     return await users.change_profile(session, caller, patch)
 
 
-@router.post("/profile/password", status_code=204)
+@router.delete(
+    "/profile", status_code=204, responses=problems(409), dependencies=[Depends(limits.own_password)]
+)
+async def delete_profile(deletion: AccountDeletion, caller: SignedIn, parts: PartsDep) -> None:
+    """Delete one's account: the personal data goes, the orders stay. There is no way back."""
+    await erasure.erase(parts.database, parts.passwords, caller, deletion)
+
+
+@router.get("/profile/export", response_model=Export)
+async def export_profile(caller: SignedIn, reader: ReaderDep) -> Response:
+    """Everything that is stored about oneself, as one document."""
+    document = await export.get(reader, caller.user_id)
+    as_file = {"Content-Disposition": 'attachment; filename="tradepost-export.json"'}
+    return Response(document, media_type="application/json", headers=as_file)
+
+
+@router.post("/profile/password", dependencies=[Depends(limits.own_password)], status_code=204)
 async def change_password(change: PasswordChange, caller: SignedIn, parts: PartsDep) -> None:
     """Change one's password; ends one's other sessions."""
-    await users.change_password(parts.database, parts.passwords, caller, change)
+    await users.change_password(parts.database, parts.passwords, parts.mail, caller, change)
 
 
 @router.get("/{user_id}", responses=problems(404))
-async def get_user(user_id: UserId, caller: SignedIn, reader: ReaderDep) -> UserWithAddress:
+async def get_user(user_id: UserId, caller: ProfileReader, reader: ReaderDep) -> UserWithAddress:
     """A user with address and last orders: one's own, or any for an administrator."""
     return await users.get_with_orders(reader, caller, user_id)
 
 
 @admin.get("", responses=problems(403))
 async def list_users(
-    _: Administrator,
+    _: UsersReader,
     listing: ListingDep,
     reader: ReaderDep,
     search: Annotated[Line | None, Query(description="Part of the name or the e-mail address.")] = None,
@@ -68,6 +104,8 @@ async def list_users(
 
 
 @admin.patch("/{user_id}", responses=problems(403, 404, 409))
-async def administer_user(user_id: UserId, patch: UserPatch, _: Administrator, session: SessionDep) -> User:
+async def administer_user(
+    user_id: UserId, patch: UserPatch, admin: Administrator, session: SessionDep
+) -> User:
     """Activate, deactivate, grant or withdraw administration."""
-    return await users.administer(session, user_id, patch)
+    return await users.administer(session, admin, user_id, patch)

@@ -8,11 +8,13 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
+    SecretStr,
     Strict,
     StringConstraints,
     WithJsonSchema,
@@ -36,6 +38,7 @@ NO_NUL: Final = r"^[^\x00]*$"
 PLAIN_AMOUNT: Final = r"^(0|[1-9]\d{0,9})(\.\d{1,2})?$"
 POSITIVE_AMOUNT: Final = r"^([1-9]\d{0,9}(\.\d{1,2})?|0\.(0[1-9]|[1-9]\d?))$"
 _AMOUNT: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)
+_DIGITS: Final = re.compile(r"-?\d+", re.ASCII)
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
@@ -59,11 +62,31 @@ def _a_number(value: Any) -> Any:
     return value
 
 
+def _in_digits(value: Any) -> Any:
+    if isinstance(value, str) and not _DIGITS.fullmatch(value):
+        raise ValueError("Input should be a valid integer")
+    return value
+
+
 def _a_day(value: Any) -> Any:
     """Otherwise a plain number would pass for the seconds since 1970."""
     if isinstance(value, date) or _DAY.fullmatch(str(value)):
         return value
     raise ValueError("Give a day such as 2026-11-22")
+
+
+def _rfc3339(text: Any) -> Any:
+    """Leaves out what else passes for a time: a plain number would be taken for seconds since 1970."""
+    if not re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", str(text), re.IGNORECASE | re.ASCII):
+        raise ValueError("Give a time with its offset from UTC, such as 2026-11-22T10:30:00Z")
+    return text
+
+
+def _within_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("The time is outside the years 1 to 9999 in UTC") from None
 
 
 def _at_most(length: int) -> BeforeValidator:
@@ -88,6 +111,15 @@ def _no_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("NUL characters are not allowed")
     return text
+
+
+def encodable(secret: SecretStr) -> SecretStr:
+    """JSON can escape half of a surrogate pair, which is no character and has no bytes to be hashed."""
+    try:
+        secret.get_secret_value().encode()
+    except UnicodeEncodeError:
+        raise ValueError("Input should be valid Unicode text") from None
+    return secret
 
 
 def _utc(moment: datetime) -> str:
@@ -142,9 +174,14 @@ Prose = Annotated[
 #: For whole numbers and for yes or no in a client's JSON: otherwise `true` would pass for 1, the text
 #: `1_0` for 10, and `on` for true.
 NUMERAL: Final = BeforeValidator(_a_number)
+#: For whole numbers in an address: `1_0` and `+10` are not other names of 10.
+DIGITS: Final = BeforeValidator(_in_digits)
 Flag = Annotated[bool, Strict()]
 #: A day in a query.
 Day = Annotated[date, BeforeValidator(_a_day)]
+
+#: A moment in a query, with its offset from UTC.
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_within_utc)]
 
 #: An amount in a client's body: at most two decimals, exact.
 Price = Annotated[

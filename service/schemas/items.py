@@ -1,10 +1,8 @@
 """The catalogue and its stock as clients send and see them."""
 
-import re
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import MISSING, AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
+from pydantic import MISSING, AfterValidator, Field, StringConstraints
 
 from service.schemas.base import (
     NUMERAL,
@@ -42,28 +40,11 @@ CHANG: Final = {
 }
 
 
-def _rfc3339(text: Any) -> Any:
-    """Leaves out what else passes for a time: a plain number would be taken for seconds since 1970."""
-    if not re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", str(text), re.IGNORECASE | re.ASCII):
-        raise ValueError("Give a time with its offset from UTC, such as 2026-11-22T10:30:00Z")
-    return text
-
-
-def _storable(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("The time is outside the years 1 to 9999 in UTC") from None
-
-
 def _not_zero(delta: int) -> int:
     if delta == 0:
         raise ValueError("Must not be 0")
     return delta
 
-
-#: A moment in a query, with its offset from UTC.
-Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_storable)]
 
 Sku = Annotated[ShortLine, Field(description="Unique. `TP-` and the id when not given.", examples=["NW-1"])]
 #: Like a ShortLine, but may be empty, which is to have none.

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import iso3166
 from pydantic import MISSING, AfterValidator, ConfigDict, EmailStr, Field, SecretStr, StringConstraints
 
-from service.schemas.base import Flag, Id, In, Instant, Line, Out, ShortLine
+from service.schemas.base import NO_NUL, Flag, Id, In, Instant, Line, Out, ShortLine, encodable
 from service.schemas.orders import Order
 from service.security import common_passwords
 
@@ -42,6 +42,14 @@ def good_password(password: SecretStr) -> SecretStr:
     return password
 
 
+def _possible_password(password: SecretStr) -> SecretStr:
+    """What good_password never lets in is refused before it is hashed."""
+    text = password.get_secret_value()
+    if len(text) > MAX_PASSWORD or "\0" in text:
+        raise ValueError("This is not the current password")
+    return password
+
+
 def _known_country(code: str) -> str:
     if code not in COUNTRIES:
         raise ValueError("Country must be an ISO 3166 alpha-2 code such as US")
@@ -56,6 +64,7 @@ def _storable_email(email: str) -> str:
 
 NewPassword = Annotated[
     SecretStr,
+    AfterValidator(encodable),
     AfterValidator(good_password),
     Field(
         description="8 to 128 characters, one digit, none of the most common.",
@@ -66,6 +75,12 @@ NewPassword = Annotated[
             "pattern": r"^[^\x00]*[0-9][^\x00]*$",
         },
     ),
+]
+CurrentPassword = Annotated[
+    SecretStr,
+    AfterValidator(encodable),
+    AfterValidator(_possible_password),
+    Field(json_schema_extra={"maxLength": MAX_PASSWORD, "pattern": NO_NUL}),
 ]
 Email = Annotated[EmailStr, AfterValidator(_storable_email), Field(examples=["maria@shop.example"])]
 Country = Annotated[
@@ -134,11 +149,22 @@ class UserCreate(In):
 
 class ProfilePatch(In):
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"full_name": "Maria Anders", "address": HOME}, {"address": None}]}
+        json_schema_extra={
+            "examples": [
+                {"full_name": "Maria Anders", "address": HOME},
+                {"address": None},
+                {"email": "anders@shop.example", "current_password": "Northwind1"},
+            ]
+        }
     )
 
     full_name: Line | MISSING = MISSING
     address: AddressPatch | None = None
+    email: Annotated[
+        Email | MISSING,
+        Field(description="Needs `current_password`, and holds once a mail to it is answered."),
+    ] = MISSING
+    current_password: CurrentPassword | MISSING = MISSING
 
 
 class PasswordChange(In):
@@ -146,7 +172,7 @@ class PasswordChange(In):
         json_schema_extra={"examples": [{"current_password": "Northwind1", "new_password": "Southwind2"}]}
     )
 
-    current_password: SecretStr
+    current_password: CurrentPassword
     new_password: NewPassword
 
 

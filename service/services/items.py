@@ -3,25 +3,28 @@
 from collections.abc import Sequence
 from typing import Any
 
-from service.database import Session
+from service.database import Record, Session
 from service.errors import FieldFault, NotFound, SkuTaken, Unprocessable
 from service.pagination import Page
-from service.repositories import items, stock
+from service.repositories import audit, items, stock
 from service.repositories.search import search as ranked
 from service.schemas.items import Item, ItemCreate, ItemPatch
-from service.security import Caller
+from service.security import AnyCaller
 
 #: What `null` removes; in the database it is then the empty text.
 REMOVABLE = ("description", "category")
+#: What the audit log says of a change; of a long text only that it is another.
+NOTED = ("sku", "name", "category", "is_active", "description")
+TOO_LONG = ("description",)
 
 
-def _sees_withdrawn(caller: Caller | None) -> bool:
-    return caller is not None and caller.is_admin
+def _sees_withdrawn(caller: AnyCaller | None) -> bool:
+    return caller is not None and caller.may("catalogue:write")
 
 
 async def find(
     session: Session,
-    caller: Caller | None,
+    caller: AnyCaller | None,
     page: Page,
     filters: items.Filters,
     *,
@@ -44,7 +47,7 @@ def _invalid(pointer: str, detail: str, code: str) -> Unprocessable:
     return Unprocessable(detail, errors=(FieldFault(pointer, detail, code),))
 
 
-async def get(session: Session, caller: Caller | None, item_id: int) -> Item:
+async def get(session: Session, caller: AnyCaller | None, item_id: int) -> Item:
     row = await items.get(session, item_id, withdrawn=_sees_withdrawn(caller))
     if row is None:
         raise _no_such_item()
@@ -55,21 +58,28 @@ def _no_such_item() -> NotFound:
     return NotFound("There is no such item.")
 
 
-async def create(session: Session, new: ItemCreate, *, actor_id: int | None) -> Item:
+async def create(session: Session, new: ItemCreate, *, by: AnyCaller | None) -> Item:
     """Raises SkuTaken. The stock it starts with is the first entry of its ledger."""
-    made = await items.add(session, [_values(new)], actor_id=actor_id)
-    if made[0] is None:
+    [made] = await _add(session, [new], by)
+    if made is None:
         raise _sku_taken("/sku")
-    return Item.of(made[0])
+    return Item.of(made)
 
 
-async def create_batch(session: Session, new: Sequence[ItemCreate], *, actor_id: int | None) -> list[Item]:
+async def create_batch(session: Session, new: Sequence[ItemCreate], *, by: AnyCaller | None) -> list[Item]:
     """All or none. Raises SkuTaken, which names each item whose sku the shop or the batch has already."""
-    made = await items.add(session, [_values(item) for item in new], actor_id=actor_id)
+    made = await _add(session, new, by)
     taken = [f"/{position}/sku" for position, row in enumerate(made) if row is None]
     if taken:
         raise _sku_taken(*taken)
     return Item.all_of(made)
+
+
+async def _add(session: Session, new: Sequence[ItemCreate], by: AnyCaller | None) -> Sequence[Record | None]:
+    made = await items.add(session, [_values(item) for item in new], actor_id=by.user_id if by else None)
+    targets = {row.id: {"sku": row.sku, "price": str(row.price)} for row in made if row}
+    await audit.add_each(session, "item.created", by=by, target_kind="item", targets=targets)
+    return made
 
 
 def _values(new: ItemCreate) -> items.New:
@@ -91,19 +101,45 @@ def _sku_taken(*pointers: str) -> SkuTaken:
     return SkuTaken(detail if len(pointers) == 1 else "Other items have these SKUs.", errors=faults)
 
 
-async def change(session: Session, item_id: int, patch: ItemPatch) -> Item:
+async def change(session: Session, item_id: int, patch: ItemPatch, *, by: AnyCaller) -> Item:
     """The reorder level stands with the stock; of the item it can change no more than the availability."""
     values = patch.model_dump(exclude_unset=True)
     values |= {name: values[name] or "" for name in REMOVABLE if name in values}
-    if not await stock.lock(session, [item_id]):
+    locked = await stock.lock(session, [item_id])
+    if not locked:
         raise _no_such_item()
+    level = locked[0].reorder_level
+    before = _noted(await items.get(session, item_id, withdrawn=True), level)
     if "reorder_level" in values:
-        await stock.set_reorder_level(session, item_id, values.pop("reorder_level"))
+        level = values.pop("reorder_level")
+        await stock.set_reorder_level(session, item_id, level)
     if not await items.change(session, item_id, values):
         raise _sku_taken("/sku")
-    return Item.of(await items.get(session, item_id, withdrawn=True))
+    row = await items.get(session, item_id, withdrawn=True)
+    await _note_change(session, by, item_id, before, _noted(row, level))
+    return Item.of(row)
 
 
-async def withdraw(session: Session, item_id: int) -> None:
+def _noted(row: Any, reorder_level: int) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in NOTED}
+    return {**values, "price": str(row.price), "reorder_level": reorder_level}
+
+
+async def _note_change(
+    session: Session, by: AnyCaller, item_id: int, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    changed = [name for name in after if before[name] != after[name]]
+    if not changed:
+        return
+    data = {
+        "before": {name: before[name] for name in changed if name not in TOO_LONG},
+        "after": {name: after[name] for name in changed if name not in TOO_LONG},
+        "changed": changed,
+    }
+    action = "item.withdrawn" if "is_active" in changed and not after["is_active"] else "item.changed"
+    await audit.add(session, action, by=by, target_kind="item", target_id=item_id, data=data)
+
+
+async def withdraw(session: Session, item_id: int, *, by: AnyCaller) -> None:
     """Take it from sale, again as often as one likes; past orders keep it."""
-    await change(session, item_id, ItemPatch(is_active=False))
+    await change(session, item_id, ItemPatch(is_active=False), by=by)

@@ -18,7 +18,7 @@ from service.errors import (
     Unprocessable,
 )
 from service.pagination import Page
-from service.repositories import notifications, orders, stock
+from service.repositories import audit, notifications, orders, stock
 from service.schemas.orders import Order
 from service.schemas.placing import OrderCreate, PastOrder
 from service.schemas.pricing import (
@@ -34,9 +34,11 @@ from service.schemas.pricing import (
     sum_up,
 )
 from service.schemas.users import AddressIn
-from service.security import Caller
+from service.security import AnyCaller, KeyCaller
 
 MOST_UNPAID: Final = 20
+#: What lets a key do for customers what administrators may: enter the prices that were agreed.
+AGREE: Final = "orders:write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ MOVES: Final[Mapping[str, Move]] = {
 BEFORE_SHIPPING: Final = ("placed", "paid")
 
 
-async def get(session: Session, caller: Caller, order_id: int) -> Order:
+async def get(session: Session, caller: AnyCaller, order_id: int) -> Order:
     row = await orders.get(session, order_id, viewer_id=_viewer(caller))
     if row is None:
         raise NotFound("There is no such order.")
@@ -68,7 +70,7 @@ async def get(session: Session, caller: Caller, order_id: int) -> Order:
 
 async def find(
     session: Session,
-    caller: Caller,
+    caller: AnyCaller,
     page: Page,
     *,
     user_id: int | None,
@@ -76,20 +78,21 @@ async def find(
     placed_from: date | None,
     placed_until: date | None,
 ) -> list[Any]:
-    """One's own orders, or for an administrator everybody's; both days are part of the time asked for."""
-    if user_id is not None and not caller.is_admin and user_id != caller.user_id:
+    """One's own orders, or for whom may everybody's; both days are part of the time asked for."""
+    viewer_id = _viewer(caller)
+    if user_id is not None and viewer_id is not None and user_id != viewer_id:
         raise Forbidden("Only administrators may list other people's orders.")
     return await orders.find(
         session,
         page,
-        user_id=user_id if caller.is_admin else caller.user_id,
+        user_id=user_id if viewer_id is None else viewer_id,
         status=status,
         placed_from=datetime.combine(placed_from, time.min, UTC) if placed_from else None,
         placed_until=datetime.combine(placed_until, time.max, UTC) if placed_until else None,
     )
 
 
-async def place(session: Session, settings: Settings, caller: Caller, new: OrderCreate) -> Order:
+async def place(session: Session, settings: Settings, caller: AnyCaller, new: OrderCreate) -> Order:
     """Sell all lines or none. Locks the customer, then the items, so that nothing changes meanwhile.
 
     What is wrong with the request is told first, then what is not allowed, then what the catalogue
@@ -98,12 +101,14 @@ async def place(session: Session, settings: Settings, caller: Caller, new: Order
     asked = asked_for(new)
     _refuse_privileges(caller, new, asked)
     customer_id = new.user_id or caller.user_id
+    if customer_id is None:
+        raise _no_customer("An API key acts for nobody: name the customer.", "missing")
     customer = await orders.get_customer(session, customer_id, lock=True)
     if customer is None or not customer.is_active:
         raise _no_customer()
     locked = {row.id: row for row in await stock.lock(session, {each.line.product_id for each in asked})}
     lines = agree(asked, {item_id: row for item_id, row in locked.items() if row.is_active})
-    if not caller.is_admin:
+    if not caller.may(AGREE):
         refuse_other_prices(lines, locked)
     sums = sum_up(new, lines, settings.shipping_rates.get(new.shipping, NOTHING))
     refuse_missing_stock(lines, locked)
@@ -116,9 +121,11 @@ async def place(session: Session, settings: Settings, caller: Caller, new: Order
     return await _sell(session, caller, values, lines)
 
 
-async def _sell(session: Session, caller: Caller, values: Mapping[str, Any], lines: Sequence[Line]) -> Order:
+async def _sell(
+    session: Session, caller: AnyCaller, values: Mapping[str, Any], lines: Sequence[Line]
+) -> Order:
     # Staff may exceed it: it is there so that no customer holds stock for nothing.
-    most_unpaid = None if caller.is_admin else MOST_UNPAID
+    most_unpaid = None if caller.may(AGREE) else MOST_UNPAID
     row = await orders.add(session, values, lines, most_unpaid=most_unpaid)
     if row is None:
         raise TooManyUnpaid(f"There are {MOST_UNPAID} unpaid orders already. Pay or cancel one first.")
@@ -131,12 +138,12 @@ async def _sell(session: Session, caller: Caller, values: Mapping[str, Any], lin
         order_id=row.id,
     )
     order = Order.of({**row._asdict(), "lines": lines})
-    await _tell(session, order, f"{order.total} {order.currency} in total.")
+    await _tell(session, caller, order, f"{order.total} {order.currency} in total.")
     await notifications.tell_low_stock(session, moved)
     return order
 
 
-async def cancel(session: Session, caller: Caller, order_id: int, reason: str | None) -> Order:
+async def cancel(session: Session, caller: AnyCaller, order_id: int, reason: str | None) -> Order:
     """Before it ships. Puts back what the ledger says it took: an imported order took nothing."""
     await _move(session, caller, order_id, "cancel", {"cancel_reason": reason})
     taken = await orders.get_taken(session, order_id)
@@ -151,11 +158,11 @@ async def cancel(session: Session, caller: Caller, order_id: int, reason: str | 
             order_id=order_id,
         )
     order = await get(session, caller, order_id)
-    await _tell(session, order, "What was paid will be given back." if order.refund_due else "")
+    await _tell(session, caller, order, "What was paid will be given back." if order.refund_due else "")
     return order
 
 
-async def redirect(session: Session, caller: Caller, order_id: int, ship_to: AddressIn) -> Order:
+async def redirect(session: Session, caller: AnyCaller, order_id: int, ship_to: AddressIn) -> Order:
     """Send it elsewhere, before it ships."""
     changed = await orders.change(
         session,
@@ -168,6 +175,7 @@ async def redirect(session: Session, caller: Caller, order_id: int, ship_to: Add
     order = await get(session, caller, order_id)
     if not changed:
         raise IllegalMove(f"The address of an order that is {order.status} cannot change any more.")
+    await _note(session, caller, order, "order.redirected")
     return order
 
 
@@ -215,13 +223,16 @@ async def record_history(
     return order_id
 
 
-def _viewer(caller: Caller) -> int | None:
-    """Whose orders the caller may see: None stands for everybody's."""
-    return None if caller.is_admin else caller.user_id
+def _viewer(caller: AnyCaller) -> int | None:
+    """Whose orders the caller may see: None stands for everybody's.
+
+    Those a key is for, whatever it may do with them: the route has asked which of its scopes it needs.
+    """
+    return None if isinstance(caller, KeyCaller) or caller.is_admin else caller.user_id
 
 
 async def _move(
-    session: Session, caller: Caller, order_id: int, name: str, values: Mapping[str, Any]
+    session: Session, caller: AnyCaller, order_id: int, name: str, values: Mapping[str, Any]
 ) -> None:
     move = MOVES[name]
     moved = await orders.transition(
@@ -238,15 +249,21 @@ async def _move(
         raise IllegalMove(f"An order that is {order.status} cannot be {move.target}.")
 
 
-async def _tell(session: Session, order: Order, body: str) -> None:
-    """The customer is told of the state that the order has come to."""
+async def _tell(session: Session, caller: AnyCaller, order: Order, body: str) -> None:
+    """The customer is told of the order's new state, and the audit log who brought it there."""
     kind, title = f"order.{order.status}", f"Order {order.id} is {order.status}"
     data = {"order_id": order.id, "status": order.status, "total": str(order.total)}
     await notifications.add(session, order.user_id, kind=kind, title=title, body=body, data=data)
+    await _note(session, caller, order, kind)
 
 
-def _refuse_privileges(caller: Caller, new: OrderCreate, asked: Sequence[Asked]) -> None:
-    if caller.is_admin:
+async def _note(session: Session, caller: AnyCaller, order: Order, action: str) -> None:
+    data = {"user_id": order.user_id, "total": str(order.total)}
+    await audit.add(session, action, by=caller, target_kind="order", target_id=order.id, data=data)
+
+
+def _refuse_privileges(caller: AnyCaller, new: OrderCreate, asked: Sequence[Asked]) -> None:
+    if caller.may(AGREE):
         return
     if new.user_id is not None:
         raise Forbidden("Only administrators may order for somebody else: leave out `user_id`.")
@@ -266,8 +283,8 @@ def _values(new: OrderCreate, sums: Sums, currency: str) -> dict[str, Any]:
     }
 
 
-def _no_customer() -> Unprocessable:
-    fault = FieldFault("/user_id", "There is no such customer.", "unknown_user")
+def _no_customer(detail: str = "There is no such customer.", code: str = "unknown_user") -> Unprocessable:
+    fault = FieldFault("/user_id", detail, code)
     return Unprocessable(fault.detail, errors=(fault,))
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from service.database import Record, Session
 from service.errors import Forbidden, NotFound
-from service.repositories import posts
+from service.repositories import audit, posts
 from service.schemas.posts import Post, PostIn, PostPatch
 from service.security import Caller
 
@@ -19,6 +19,8 @@ async def get(session: Session, caller: Caller | None, post_id: int) -> Post:
 async def create(session: Session, caller: Caller, new: PostIn) -> Post:
     """An administrator's post is public at once, a customer's waits for one."""
     post_id = await posts.add(session, caller.user_id, **new.model_dump(), published=caller.is_admin)
+    if caller.is_admin:
+        await _note(session, caller, "post.published", post_id, author_id=caller.user_id)
     return await get(session, caller, post_id)
 
 
@@ -36,12 +38,16 @@ async def change(session: Session, caller: Caller, post_id: int, new: PostIn | P
         await posts.withdraw(session, post_id, changes)
     elif changes:
         await posts.change(session, post_id, changes)
+    if changes and row.author_id != caller.user_id:
+        await _note(session, caller, "post.changed", post_id, author_id=row.author_id)
     return await get(session, caller, post_id)
 
 
 async def remove(session: Session, caller: Caller, post_id: int) -> None:
-    await _lock_own(session, caller, post_id)
+    row = await _lock_own(session, caller, post_id)
     await posts.remove(session, post_id)
+    if caller.is_admin:
+        await _note(session, caller, "post.deleted", post_id, author_id=row.author_id)
 
 
 async def publish(session: Session, caller: Caller, post_id: int) -> Post:
@@ -51,7 +57,14 @@ async def publish(session: Session, caller: Caller, post_id: int) -> Post:
         raise _unknown()
     if row.status == "pending":
         await posts.publish(session, post_id)
+        await _note(session, caller, "post.published", post_id, author_id=row.author_id)
     return await get(session, caller, post_id)
+
+
+async def _note(session: Session, caller: Caller, action: str, post_id: int, *, author_id: int) -> None:
+    """What an administrator does to posts; what authors do to their own is not an administrative act."""
+    data = {"author_id": author_id}
+    await audit.add(session, action, by=caller, target_kind="post", target_id=post_id, data=data)
 
 
 async def _lock_own(session: Session, caller: Caller, post_id: int) -> Record:

@@ -2,8 +2,9 @@
 
 from service.database import Session
 from service.errors import FieldFault, NotFound, OutOfStock, Unprocessable
-from service.repositories import notifications, stock
+from service.repositories import audit, notifications, stock
 from service.schemas.items import MAX_STOCK, Stock, StockChange
+from service.security import AnyCaller
 
 
 async def get(session: Session, item_id: int) -> Stock:
@@ -17,7 +18,7 @@ def _no_such_item() -> NotFound:
     return NotFound("There is no such item.")
 
 
-async def adjust(session: Session, item_id: int, change: StockChange, *, actor_id: int | None) -> Stock:
+async def adjust(session: Session, item_id: int, change: StockChange, *, by: AnyCaller) -> Stock:
     """Raises OutOfStock, which says what is left, when that is less than what is to be taken."""
     locked = await stock.lock(session, [item_id])
     if not locked:
@@ -31,7 +32,9 @@ async def adjust(session: Session, item_id: int, change: StockChange, *, actor_i
         large = FieldFault("/delta", f"Stock would be above {MAX_STOCK}.", "too_large")
         raise Unprocessable(large.detail, errors=(large,))
     moved = await stock.move(
-        session, {item_id: change.delta}, kind="adjustment", reason=change.reason, actor_id=actor_id
+        session, {item_id: change.delta}, kind="adjustment", reason=change.reason, actor_id=by.user_id
     )
+    data = {"before": {"stock": before}, "after": {"stock": after}}
+    await audit.add(session, "stock.adjusted", by=by, target_kind="item", target_id=item_id, data=data)
     await notifications.tell_low_stock(session, moved)
     return await get(session, item_id)

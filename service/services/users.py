@@ -6,8 +6,9 @@ from pydantic import ValidationError
 
 from service.database import Database, Session
 from service.errors import EmailTaken, FieldFault, Forbidden, LastAdministrator, NotFound, Unprocessable
+from service.mail import Mailer
+from service.repositories import audit, orders, users
 from service.repositories import auth as sessions
-from service.repositories import orders, users
 from service.schemas.orders import Order
 from service.schemas.users import (
     AddressIn,
@@ -19,9 +20,16 @@ from service.schemas.users import (
     UserPatch,
     UserWithAddress,
 )
-from service.security import Caller, Passwords
+from service.security import AnyCaller, Caller, Passwords
 
 LAST_ORDERS = 100
+#: What the audit log calls a change of what a user may do.
+CHANGES = {
+    ("is_active", True): "user.activated",
+    ("is_active", False): "user.deactivated",
+    ("is_admin", True): "user.granted",
+    ("is_admin", False): "user.withdrawn",
+}
 
 
 async def register(database: Database, passwords: Passwords, caller: Caller | None, new: UserCreate) -> User:
@@ -30,7 +38,9 @@ async def register(database: Database, passwords: Passwords, caller: Caller | No
         raise Forbidden("Only administrators may create an inactive account.")
     password_hash = await passwords.hash(new.password.get_secret_value())
     async with database.transaction() as session:
-        return await create(session, new, password_hash)
+        user = await create(session, new, password_hash)
+        await audit.add(session, "user.registered", by=caller, target_kind="user", target_id=user.id)
+    return user
 
 
 async def create(session: Session, new: UserCreate, password_hash: str, *, is_admin: bool = False) -> User:
@@ -46,6 +56,8 @@ async def create(session: Session, new: UserCreate, password_hash: str, *, is_ad
         raise EmailTaken("There is an account with this e-mail address. Sign in, or use another address.")
     if new.address is not None:
         await users.put_address(session, user_id, new.address.model_dump())
+    if is_admin:
+        await audit.add(session, "administrator.created", target_kind="user", target_id=user_id)
     return await get(session, user_id)
 
 
@@ -63,6 +75,7 @@ async def ensure_administrator(session: Session, *, email: str, full_name: str, 
         raise EmailTaken(
             "ADMIN_EMAIL belongs to an ordinary account, which is never promoted. Choose another."
         )
+    await audit.add(session, "administrator.created", target_kind="user", target_id=made)
     return True
 
 
@@ -73,9 +86,10 @@ async def get(session: Session, user_id: int) -> User:
     return User.of(row)
 
 
-async def get_with_orders(session: Session, caller: Caller, user_id: int) -> UserWithAddress:
-    """One's own account, or any for an administrator; another person's is NotFound."""
-    row = await users.get(session, user_id) if caller.is_admin or caller.user_id == user_id else None
+async def get_with_orders(session: Session, caller: AnyCaller, user_id: int) -> UserWithAddress:
+    """One's own account, or any for who may read all; another person's is NotFound."""
+    allowed = caller.may("users:read") or caller.user_id == user_id
+    row = await users.get(session, user_id) if allowed else None
     if row is None:
         raise NotFound("There is no such user.")
     latest = await orders.latest(session, user_id, LAST_ORDERS)
@@ -112,7 +126,7 @@ def _required(*pointers: str) -> Unprocessable:
 
 
 async def change_password(
-    database: Database, passwords: Passwords, caller: Caller, change: PasswordChange
+    database: Database, passwords: Passwords, mail: Mailer, caller: Caller, change: PasswordChange
 ) -> None:
     """Ends the other sessions. Hashing happens outside any transaction; the write compares and sets."""
     refusal = FieldFault("/current_password", "This is not the current password.", "wrong_password")
@@ -125,17 +139,34 @@ async def change_password(
         if not await users.change_password(session, caller.user_id, old_hash=stored, new_hash=fresh):
             raise Unprocessable(refusal.detail, errors=(refusal,))
         await sessions.end_sessions(session, caller.user_id, but=caller.session_id)
+        mail.tell(session, "password_changed", (await get(session, caller.user_id)).email)
+        await audit.add(session, "password.changed", by=caller, target_kind="user", target_id=caller.user_id)
 
 
-async def administer(session: Session, user_id: int, patch: UserPatch) -> User:
-    """Activate, deactivate, grant or withdraw. The last active administrator cannot be lost."""
+async def administer(session: Session, caller: Caller, user_id: int, patch: UserPatch) -> User:
+    """Activate, deactivate, grant or withdraw. The last active administrator cannot be lost.
+
+    Whether the caller administers is asked once more, under the lock: a token is believed for up to a
+    second after its role has been withdrawn, which must not be time enough to grant it to oneself again.
+    """
     administrators = await users.lock_administrators(session)
+    if caller.user_id not in administrators:
+        raise Forbidden("Only administrators may do this.")
     loses = patch.is_active is False or patch.is_admin is False
     if loses and list(administrators) == [user_id]:
         raise LastAdministrator("This is the last active administrator. Make another one first.")
-    values = patch.model_dump(exclude_unset=True)
-    if values and not await users.change(session, user_id, values):
+    before = await users.lock(session, user_id)
+    if before is None:
         raise NotFound("There is no such user.")
+    values: dict[str, bool] = patch.model_dump(exclude_unset=True)
+    if values:
+        await users.change(session, user_id, values)
     if patch.is_active is False:
         await sessions.end_sessions(session, user_id)
+    for name, value in values.items():
+        if value != (was := getattr(before, name)):
+            data = {"before": {name: was}, "after": {name: value}}
+            await audit.add(
+                session, CHANGES[name, value], by=caller, target_kind="user", target_id=user_id, data=data
+            )
     return await get(session, user_id)

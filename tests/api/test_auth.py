@@ -1,21 +1,16 @@
 import asyncio
 import time
-from dataclasses import replace
-from typing import Any
 
 import asyncpg
 import httpx2
 import pytest
-from fastapi import FastAPI
 from joserfc import jwt
 from joserfc.jwk import KeySet
-from pydantic import SecretStr
 
-from service.config import Settings, generate_key
 from service.dependencies.parts import Parts
-from service.main import create_app
 from tests.client import Api, assert_problem
 from tests.factories import PASSWORD, Make, Person
+from tests.identity import until_answered, until_void
 
 WRONG = {"error": "invalid_grant", "error_description": "The e-mail address or the password is wrong."}
 
@@ -46,8 +41,9 @@ class TestSignIn:
         answer = await api.token(maria.email, PASSWORD)
         token = answer.json()
         assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
-        access_token = token.pop("access_token")
+        access_token, refresh_token = token.pop("access_token"), token.pop("refresh_token")
         assert token == {"token_type": "Bearer", "expires_in": 600}
+        assert len(refresh_token) == 43
         profile = await api.signed_in(access_token).get("/users/profile")
         assert (profile.status_code, profile.json()["id"]) == (200, maria.id)
         assert PASSWORD not in answer.text + str(answer.headers)
@@ -195,63 +191,27 @@ class TestRefusedSignIn:
 
 
 class TestVoidTokens:
-    """A token is good for as long as its account and session are, which is asked each time."""
+    """A token is good for as long as its account and session are. How soon is proven in tests of the feed."""
 
     async def test_of_a_deactivated_user(self, make: Make, maria: Person) -> None:
         assert (await maria.api.get("/users/profile")).status_code == 200
         await (await make.admin()).api.patch(f"/admin/users/{maria.id}", json={"is_active": False})
-        assert_problem(await maria.api.get("/users/profile"), 401, "invalid_token")
+        await until_void(maria.api)
 
     async def test_of_an_ended_session(self, maria: Person, sql: asyncpg.Connection) -> None:
         await sql.execute("UPDATE sessions SET ended_at = now()")
-        assert_problem(await maria.api.get("/users/profile"), 401, "invalid_token")
+        await until_void(maria.api)
 
-    async def test_of_another_users_session(self, api: Api, make: Make, maria: Person, parts: Parts) -> None:
-        other = await make.user()
-        token = parts.tokens.issue(replace(maria.caller, session_id=other.caller.session_id), client_id="x")
-        assert_problem(await api.signed_in(token).get("/users/profile"), 401, "invalid_token")
-
-    async def test_a_withdrawn_role_is_gone_at_once(self, make: Make) -> None:
+    async def test_a_withdrawn_role_is_gone(self, make: Make) -> None:
         ada, grace = await make.admin(), await make.admin()
         assert (await grace.api.get("/admin/users")).status_code == 200
         await ada.api.patch(f"/admin/users/{grace.id}", json={"is_admin": False})
-        assert_problem(await grace.api.get("/admin/users"), 403, "forbidden")
+        assert_problem(await until_answered(grace.api, "/admin/users", 403), 403, "forbidden")
         assert (await grace.api.get("/users/profile")).status_code == 200
 
-    async def test_a_granted_role_is_there_at_once(self, make: Make, maria: Person) -> None:
+    async def test_a_granted_role_is_there(self, make: Make, maria: Person) -> None:
         await (await make.admin()).api.patch(f"/admin/users/{maria.id}", json={"is_admin": True})
-        assert (await maria.api.get("/admin/users")).status_code == 200
-
-
-class TestRotation:
-    """Accept the new key, switch to it, drop the old one: no request fails on the way."""
-
-    @staticmethod
-    def app(settings: Settings, key: SecretStr, *accepted: SecretStr) -> FastAPI:
-        update = {"secret_key": key, "secret_keys_accepted": accepted}
-        return create_app(settings.model_copy(update=update))
-
-    async def status(self, app: FastAPI, token: str) -> int:
-        async with app.router.lifespan_context(app), Api.of(app, token) as client:
-            return (await client.get("/users/profile")).status_code
-
-    async def test_tokens_of_an_accepted_key_are_good(self, maria: Person, settings: Settings) -> None:
-        old, new = settings.secret_key, SecretStr(generate_key())
-        assert await self.status(self.app(settings, new, old), maria.token) == 200
-        assert await self.status(self.app(settings, new), maria.token) == 401
-
-    async def test_new_tokens_are_signed_with_the_new_key(self, maria: Person, settings: Settings) -> None:
-        old, new = settings.secret_key, SecretStr(generate_key())
-        app = self.app(settings, new, old)
-        async with app.router.lifespan_context(app), Api.of(app) as client:
-            token = (await client.token(maria.email, PASSWORD)).json()["access_token"]
-            keys: list[dict[str, Any]] = (await client.root("/.well-known/jwks.json")).json()["keys"]
-        assert [key["kid"] for key in keys] == [
-            create_key.state.parts.tokens.jwks["keys"][0]["kid"]
-            for create_key in (self.app(settings, new), self.app(settings, old))
-        ]
-        assert await self.status(self.app(settings, new), token) == 200
-        assert await self.status(self.app(settings, old), token) == 401
+        await until_answered(maria.api, "/admin/users", 200)
 
 
 async def test_many_sign_ins_at_once_all_succeed(api: Api, maria: Person, sql: asyncpg.Connection) -> None:

@@ -109,7 +109,12 @@ class TestStartup:
         needed, _ = required_revision()
         assert (answer.status_code, answer.json()) == (
             200,
-            {"status": "started", "schema_revision": needed, "required_revision": needed},
+            {
+                "status": "started",
+                "schema_revision": needed,
+                "required_revision": needed,
+                "listening": True,
+            },
         )
 
     async def test_at_an_older_schema_it_waits(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +123,12 @@ class TestStartup:
         answer = await api.root("/startupz")
         assert (answer.status_code, answer.json()) == (
             503,
-            {"status": "starting", "schema_revision": now, "required_revision": "next"},
+            {
+                "status": "starting",
+                "schema_revision": now,
+                "required_revision": "next",
+                "listening": True,
+            },
         )
 
     async def test_a_newer_builds_schema_is_good_too(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +138,12 @@ class TestStartup:
         answer = await api.root("/startupz")
         assert (answer.status_code, answer.json()) == (
             200,
-            {"status": "started", "schema_revision": now, "required_revision": "before"},
+            {
+                "status": "started",
+                "schema_revision": now,
+                "required_revision": "before",
+                "listening": True,
+            },
         )
 
     async def test_before_the_first_migration_it_waits(
@@ -145,7 +160,29 @@ class TestStartup:
             await sql.execute(f"DROP DATABASE {name} WITH (FORCE)")
         assert (answer.status_code, answer.json()) == (
             503,
-            {"status": "starting", "schema_revision": None, "required_revision": required_revision()[0]},
+            {
+                "status": "starting",
+                "schema_revision": None,
+                "required_revision": required_revision()[0],
+                "listening": False,
+            },
+        )
+
+    async def test_without_the_change_feed_it_waits(self, settings: Settings, closed_port: int) -> None:
+        """It would serve, but would ask the database at every request who is calling."""
+        direct = at(closed_port)["database_url"]
+        async with running(settings, database_direct_url=direct) as api:
+            answer = await api.root("/startupz")
+        needed, _ = required_revision()
+        assert (answer.status_code, answer.headers["retry-after"], answer.json()) == (
+            503,
+            "1",
+            {
+                "status": "starting",
+                "schema_revision": needed,
+                "required_revision": needed,
+                "listening": False,
+            },
         )
 
     async def test_without_a_database_nothing_can_be_said(self, settings: Settings, closed_port: int) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from tests.client import Api, assert_problem
 from tests.factories import PASSWORD, Make, Person
+from tests.identity import until_void
 
 MARIA: dict[str, Any] = {"email": "Maria@Shop.example", "password": "Northwind1", "full_name": "Maria Anders"}
 HOME = {"street": "Obere Str. 57", "city": "Berlin", "country": "DE"}
@@ -223,7 +224,7 @@ class TestChangeProfile:
         [
             ({"full_name": None}, ["/full_name"]),
             ({"full_name": ""}, ["/full_name"]),
-            ({"email": "other@shop.example"}, ["/email"]),
+            ({"email": "other@shop.example"}, ["/current_password"]),
             ({"is_admin": True}, ["/is_admin"]),
             ({"password": "Northwind1"}, ["/password"]),
             ({"address": {"street": None, "city": None}}, ["/address/street", "/address/city"]),
@@ -258,7 +259,7 @@ class TestChangePassword:
         answer = await maria.api.post("/users/profile/password", json=CHANGE)
         assert (answer.status_code, answer.content) == (204, b"")
         assert (await maria.api.get("/users/profile")).status_code == 200
-        assert_problem(await elsewhere.get("/users/profile"), 401, "invalid_token")
+        await until_void(elsewhere)
         assert (await other.api.get("/users/profile")).status_code == 200
         assert (await api.token(maria.email, PASSWORD)).status_code == 400
         assert (await api.token(maria.email, "Southwind2")).status_code == 200

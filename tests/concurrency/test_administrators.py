@@ -5,6 +5,10 @@ import asyncio
 import asyncpg
 import pytest
 
+from service.dependencies.parts import Parts
+from service.errors import Forbidden
+from service.schemas.users import UserPatch
+from service.services import users
 from tests.concurrency.waiting import somebody_waits
 from tests.factories import Make
 
@@ -50,5 +54,20 @@ async def test_the_second_waits_for_the_first_and_sees_what_it_did(
         await somebody_waits(sql)
     answer = await second
     assert (answer.status_code, answer.json()["code"]) == (409, "last_administrator")
+    rows = await sql.fetch("SELECT id FROM users WHERE is_admin AND is_active")
+    assert [row["id"] for row in rows] == [ada.id]
+
+
+@pytest.mark.parametrize("lost", ["is_admin", "is_active"])
+async def test_a_role_that_is_withdrawn_cannot_be_granted_to_oneself_again(
+    make: Make, parts: Parts, sql: asyncpg.Connection, lost: str
+) -> None:
+    """In the moment in which the token is still believed, the database is not."""
+    ada, grace, maria = await make.admin(), await make.admin(), await make.user()
+    await sql.execute(f"UPDATE users SET {lost} = false WHERE id = $1", grace.id)
+    for user_id in (grace.id, maria.id):
+        with pytest.raises(Forbidden):
+            async with parts.database.transaction() as session:
+                await users.administer(session, grace.caller, user_id, UserPatch(is_admin=True))
     rows = await sql.fetch("SELECT id FROM users WHERE is_admin AND is_active")
     assert [row["id"] for row in rows] == [ada.id]

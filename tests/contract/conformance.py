@@ -38,7 +38,7 @@ class Document:
 
     def check(self, answer: httpx2.Response) -> None:
         """Raises Undocumented."""
-        method, path = answer.request.method, answer.request.url.path.rstrip("/") or "/"
+        method, path = answer.request.method, answer.request.url.path.removesuffix("/") or "/"
         template = self.template(path)
         operation = self.paths.get(template, {}).get("get" if method == "HEAD" else method.lower())
         where = f"{method} {template or path} {answer.status_code}"

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
+from service.edge.problems import OAUTH_PATHS
+from service.security import Scope
 from tests.client import V1
 from tests.factories import PASSWORD, Make, Person
+from tests.identity import sign_in
+from tests.mailbox import mailed_token
 
 CALLERS: Final = ("anonymous", "owner", "other", "administrator")
 _numbers = count(1)
@@ -18,7 +22,8 @@ Prepare = Callable[[Make, Person], Awaitable[int | None]]
 class Route:
     """`expects` has the statuses for CALLERS, in their order, each on a state of its own.
 
-    `on` makes what the request is about, for its owner, and answers with what stands in the path.
+    `on` makes what the request is about, for its owner, and answers with what stands in the path. `key`
+    is the scope with which an API key is admitted, and its status; without, it is refused, or a stranger.
     """
 
     method: str
@@ -29,21 +34,22 @@ class Route:
     form: dict[str, str] | None = None
     query: str = ""
     note: str = ""
+    key: tuple[Scope, int] | None = None
 
     def __str__(self) -> str:
         return f"{self.method} {self.template} {self.note}".strip()
 
     @property
-    def is_public(self) -> bool:
-        """Outside the API, where a token is not looked at, or where one is asked for."""
-        return not self.template.startswith(V1) or self.template == f"{V1}/auth/token"
+    def ignores_tokens(self) -> bool:
+        """Outside the API nobody is asked who they are, and where tokens are made nobody has one."""
+        return not self.template.startswith(V1) or self.template in OAUTH_PATHS
 
     async def request(self, make: Make, owner: Person) -> dict[str, Any]:
         """A valid request, as the client's `request` takes it."""
         key = await self.on(make, owner) if self.on else None
         head, brace, tail = self.template.partition("{")
         path = f"{head}{key}{tail.partition('}')[2]}" if brace else head
-        fill = {"number": next(_numbers), "item": key, "owner": owner.email}
+        fill = {"number": next(_numbers), "item": key, "owner": owner.email, "owner_id": owner.id}
         made: dict[str, Any] = {"method": self.method, "url": f"http://shop.test{path}{self.query}"}
         if self.json is not None:
             made["json"] = filled(self.json, fill)
@@ -98,6 +104,28 @@ async def a_notification(make: Make, owner: Person) -> int:
     return found
 
 
+async def a_refresh_token(make: Make, owner: Person) -> Any:
+    return (await sign_in(make.api, owner))["refresh_token"]
+
+
+async def a_session(make: Make, owner: Person) -> int:
+    return owner.caller.session_id
+
+
+async def a_reset_token(make: Make, owner: Person) -> Any:
+    await make.api.post("/auth/password-reset", json={"email": owner.email})
+    return await mailed_token(make.parts, owner.email)
+
+
+async def a_verification_token(make: Make, owner: Person) -> Any:
+    await owner.api.post("/auth/verify-email")
+    return await mailed_token(make.parts, owner.email)
+
+
+async def an_api_key(make: Make, owner: Person) -> int:
+    return (await make.key("orders:read")).id
+
+
 async def a_city(make: Make, owner: Person) -> Any:
     return "Berlin"
 
@@ -105,8 +133,12 @@ async def a_city(make: Make, owner: Person) -> Any:
 HOME: Final = {"street": "Obere Str. 57", "city": "Berlin", "country": "DE"}
 NEWS: Final = {"title": "Chai is back", "body": "The first boxes have arrived."}
 CHAI: Final = {"name": "Chai", "price": "18.00", "sku": "NW-<number>", "stock": 5}
+ONE: Final = {"product_id": "<item>", "quantity": 1}
+TILL: Final = {"name": "Till", "scopes": ["orders:read"]}
+REFRESH: Final = {"grant_type": "refresh_token", "refresh_token": "<item>"}
 SIGN_IN: Final = {"grant_type": "password", "username": "<owner>", "password": PASSWORD}
 MARIA: Final = {"email": "maria<number>@shop.example", "password": "Northwind1", "full_name": "Maria Anders"}
+RESET: Final = {"token": "<item>", "new_password": "battery-staple-2"}
 NEW_PASSWORD: Final = {"current_password": PASSWORD, "new_password": "battery-staple-2"}
 ASSETS: Final = (
     "favicon.png", "redoc.standalone.js", "start-redoc.js", "start-swagger.js", "swagger-ui-bundle.js",
@@ -114,43 +146,115 @@ ASSETS: Final = (
 )  # fmt: skip
 
 PUBLIC: Final = (200, 200, 200, 200)
+ALL_ACCEPTED: Final = (202, 202, 202, 202)
+ALL_DONE: Final = (204, 204, 204, 204)
 SIGNED_IN: Final = (401, 200, 200, 200)
 OWNED: Final = (401, 200, 404, 200)
 STAFF: Final = (401, 403, 403, 200)
 
 ROUTES: Final = (
-    *(
-        Route("GET", path, PUBLIC)
-        for path in ("/", "/health", "/livez", "/readyz", "/startupz", "/.well-known/jwks.json")
-    ),
+    *(Route("GET", path, PUBLIC) for path in ("/", "/health", "/livez", "/readyz", "/startupz")),
+    Route("GET", "/.well-known/jwks.json", PUBLIC),
+    Route("GET", "/.well-known/oauth-authorization-server", PUBLIC),
     *(Route("GET", path, PUBLIC) for path in ("/docs", "/redoc", "/openapi.json")),
     *(Route("GET", f"/docs/assets/{name}", PUBLIC) for name in ASSETS),
     Route("POST", f"{V1}/auth/token", PUBLIC, form=SIGN_IN),
+    Route("POST", f"{V1}/auth/token", PUBLIC, on=a_refresh_token, form=REFRESH, note="refresh"),
+    Route("POST", f"{V1}/auth/revoke", PUBLIC, on=a_refresh_token, form={"token": "<item>"}),
+    Route("GET", f"{V1}/auth/sessions", SIGNED_IN, query="?limit=1"),
+    Route("DELETE", f"{V1}/auth/sessions", (401, 204, 204, 204)),
+    Route("DELETE", f"{V1}/auth/sessions/{{session_id}}", (401, 204, 404, 404), on=a_session),
+    Route("POST", f"{V1}/auth/password-reset", ALL_ACCEPTED, json={"email": "<owner>"}),
+    Route("POST", f"{V1}/auth/password-reset/confirm", ALL_DONE, on=a_reset_token, json=RESET),
+    Route("POST", f"{V1}/auth/verify-email", (401, 202, 202, 202)),
+    Route(
+        "POST", f"{V1}/auth/verify-email/confirm", ALL_DONE, on=a_verification_token, json={"token": "<item>"}
+    ),
     Route("POST", f"{V1}/users", (201, 201, 201, 201), json=MARIA),
     Route("POST", f"{V1}/users", (403, 403, 403, 201), json={**MARIA, "is_active": False}, note="inactive"),
     Route("GET", f"{V1}/users/profile", SIGNED_IN),
     Route("PATCH", f"{V1}/users/profile", SIGNED_IN, json={"full_name": "Ana Trujillo", "address": HOME}),
     Route("POST", f"{V1}/users/profile/password", (401, 204, 204, 204), json=NEW_PASSWORD),
-    Route("GET", f"{V1}/users/{{user_id}}", OWNED, on=a_user),
-    Route("GET", f"{V1}/admin/users", STAFF, query="?search=maria&is_active=true&is_admin=false&limit=1"),
+    Route("DELETE", f"{V1}/users/profile", (401, 204, 204, 409), json={"current_password": PASSWORD}),
+    Route("GET", f"{V1}/users/profile/export", SIGNED_IN),
+    Route("GET", f"{V1}/users/{{user_id}}", OWNED, on=a_user, key=("users:read", 200)),
+    Route(
+        "GET",
+        f"{V1}/admin/users",
+        STAFF,
+        query="?search=maria&is_active=true&is_admin=false&limit=1",
+        key=("users:read", 200),
+    ),
     Route("PATCH", f"{V1}/admin/users/{{user_id}}", STAFF, on=a_user, json={"is_active": False}),
+    Route("POST", f"{V1}/api-keys", (401, 403, 403, 201), json=TILL),
+    Route("GET", f"{V1}/api-keys", STAFF, on=an_api_key),
+    Route("GET", f"{V1}/api-keys/{{key_id}}", STAFF, on=an_api_key),
+    Route("PATCH", f"{V1}/api-keys/{{key_id}}", STAFF, on=an_api_key, json={"name": "Till 2"}),
+    Route("DELETE", f"{V1}/api-keys/{{key_id}}", (401, 403, 403, 204), on=an_api_key),
+    Route("GET", f"{V1}/admin/audit", STAFF, query="?action=session.refused&since=2026-01-01T00:00:00Z"),
     Route("GET", f"{V1}/items", PUBLIC, query="?search=chai&category=Tea&in_stock=true&min_price=1"),
     Route("GET", f"{V1}/items/categories", PUBLIC, on=an_item),
     Route("GET", f"{V1}/items/{{item_id}}", PUBLIC, on=an_item),
-    Route("GET", f"{V1}/items/{{item_id}}", (404, 404, 404, 200), on=a_withdrawn_item, note="withdrawn"),
-    Route("POST", f"{V1}/items", (401, 403, 403, 201), json=CHAI),
-    Route("POST", f"{V1}/items/batch", (401, 403, 403, 201), json=[CHAI]),
-    Route("PATCH", f"{V1}/items/{{item_id}}", STAFF, on=an_item, json={"price": "19.00"}),
-    Route("DELETE", f"{V1}/items/{{item_id}}", (401, 403, 403, 204), on=an_item),
-    Route("GET", f"{V1}/items/{{item_id}}/stock", STAFF, on=an_item),
-    Route("POST", f"{V1}/items/{{item_id}}/stock", STAFF, on=an_item, json={"delta": 1, "reason": "Found"}),
     Route(
-        "POST", f"{V1}/orders", (401, 201, 201, 201), on=an_item, json={"product_id": "<item>", "quantity": 1}
+        "GET",
+        f"{V1}/items/{{item_id}}",
+        (404, 404, 404, 200),
+        on=a_withdrawn_item,
+        note="withdrawn",
+        key=("catalogue:write", 200),
     ),
-    Route("GET", f"{V1}/orders", SIGNED_IN, on=an_order, query="?status=placed&placed_from=2026-01-01"),
-    Route("GET", f"{V1}/orders/{{order_id}}", OWNED, on=an_order),
-    Route("POST", f"{V1}/orders/{{order_id}}/cancel", OWNED, on=an_order, json={"reason": "Ordered twice"}),
-    Route("PUT", f"{V1}/orders/{{order_id}}/ship-to", OWNED, on=an_order, json=HOME),
+    Route("POST", f"{V1}/items", (401, 403, 403, 201), json=CHAI, key=("catalogue:write", 201)),
+    Route("POST", f"{V1}/items/batch", (401, 403, 403, 201), json=[CHAI], key=("catalogue:write", 201)),
+    Route(
+        "PATCH",
+        f"{V1}/items/{{item_id}}",
+        STAFF,
+        on=an_item,
+        json={"price": "19.00"},
+        key=("catalogue:write", 200),
+    ),
+    Route(
+        "DELETE", f"{V1}/items/{{item_id}}", (401, 403, 403, 204), on=an_item, key=("catalogue:write", 204)
+    ),
+    Route("GET", f"{V1}/items/{{item_id}}/stock", STAFF, on=an_item, key=("catalogue:write", 200)),
+    Route(
+        "POST",
+        f"{V1}/items/{{item_id}}/stock",
+        STAFF,
+        on=an_item,
+        json={"delta": 1, "reason": "Found"},
+        key=("catalogue:write", 200),
+    ),
+    Route("POST", f"{V1}/orders", (401, 201, 201, 201), on=an_item, json=ONE, key=("orders:write", 422)),
+    Route(
+        "POST",
+        f"{V1}/orders",
+        (401, 403, 403, 201),
+        on=an_item,
+        json={**ONE, "user_id": "<owner_id>"},
+        note="for the owner",
+        key=("orders:write", 201),
+    ),
+    Route(
+        "GET",
+        f"{V1}/orders",
+        SIGNED_IN,
+        on=an_order,
+        query="?status=placed&placed_from=2026-01-01",
+        key=("orders:read", 200),
+    ),
+    Route("GET", f"{V1}/orders/{{order_id}}", OWNED, on=an_order, key=("orders:read", 200)),
+    Route(
+        "POST",
+        f"{V1}/orders/{{order_id}}/cancel",
+        OWNED,
+        on=an_order,
+        json={"reason": "Ordered twice"},
+        key=("orders:write", 200),
+    ),
+    Route(
+        "PUT", f"{V1}/orders/{{order_id}}/ship-to", OWNED, on=an_order, json=HOME, key=("orders:write", 200)
+    ),
     Route("GET", f"{V1}/weather/{{city}}", PUBLIC, on=a_city),
     Route("GET", f"{V1}/posts", PUBLIC, on=a_post, query="?order=asc"),
     Route("POST", f"{V1}/posts", (401, 201, 201, 201), json=NEWS),

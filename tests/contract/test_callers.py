@@ -1,6 +1,7 @@
 """Every route, asked by everybody: who may, by the table in `routes`; and what is the same for each."""
 
-from collections.abc import AsyncIterator, Iterator
+import re
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,8 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from service.dependencies.parts import Parts
+from service.edge.problems import OAUTH_PATHS
+from service.models.auth import SCOPES
 from service.services.weather import WeatherService
 from tests.client import Api, assert_problem
 from tests.contract.routes import CALLERS, ROUTES, Route
@@ -22,33 +25,31 @@ each_template = pytest.mark.parametrize("template", sorted({route.template for r
 readable = pytest.mark.parametrize("route", [route for route in ROUTES if route.method == "GET"], ids=str)
 
 
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[str]:
-    with weather_upstream() as url:
-        yield url
+@pytest.fixture(scope="module", autouse=True)
+async def weather(app: FastAPI, parts: Parts) -> AsyncIterator[None]:
+    """The route that asks another service has one to ask."""
+    with weather_upstream() as upstream:
+        service = WeatherService(f"{upstream}/search", f"{upstream}/forecast")
+        app.state.parts = replace(parts, weather=service)
+        yield
+        app.state.parts = parts
+        await service.aclose()
 
 
-@pytest.fixture(autouse=True)
-async def weather(
-    app: FastAPI, parts: Parts, upstream: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[None]:
-    service = WeatherService(f"{upstream}/search", f"{upstream}/forecast")
-    monkeypatch.setattr(app.state, "parts", replace(parts, weather=service))
-    yield
-    await service.aclose()
-
-
-async def ask(make: Make, route: Route, caller: str, **changes: Any) -> httpx2.Response:
-    """On a state of its own: another owner, another thing that is owned."""
+async def prepared(make: Make, route: Route, caller: str) -> tuple[Api, dict[str, Any]]:
+    """A client of the caller's and the request, on a state of its own: another owner, another thing."""
     owner = await make.user()
     request = await route.request(make, owner)
     if caller == "anonymous":
-        client = make.api
-    elif caller == "administrator":
-        client = (await make.admin()).api
-    else:
-        client = owner.api if caller == "owner" else (await make.user()).api
-    return await client.request(**{**request, **changes})
+        return make.api, request
+    if caller == "administrator":
+        return (await make.admin()).api, request
+    return owner.api if caller == "owner" else (await make.user()).api, request
+
+
+async def ask(make: Make, route: Route, caller: str) -> httpx2.Response:
+    client, request = await prepared(make, route, caller)
+    return await client.request(**request)
 
 
 def whoever_may(route: Route) -> str:
@@ -56,7 +57,10 @@ def whoever_may(route: Route) -> str:
 
 
 def comparable(answer: httpx2.Response) -> dict[str, str]:
-    return {name: value for name, value in answer.headers.items() if name != "x-request-id"}
+    """The headers that two requests for the same thing share."""
+    return {
+        name: value for name, value in answer.headers.items() if name not in ("x-request-id", "ratelimit")
+    }
 
 
 def test_the_table_has_every_route_and_no_other(app: FastAPI) -> None:
@@ -75,9 +79,31 @@ async def test_who_may(make: Make, route: Route) -> None:
 
 
 @each_route
+async def test_what_an_api_key_may(make: Make, route: Route) -> None:
+    """By its scope alone: with all others it is refused, or where anybody may it is just anybody."""
+    scope, status = route.key or (None, 0)
+    others = [each for each in SCOPES if each != scope]
+    stranger = 403 if route.expects[0] == 401 else route.expects[0]
+    documented = make.api.app.openapi()["paths"].get(route.template, {}).get(route.method.lower(), {})
+    if "security" in documented:
+        assert documented["security"] == [{"OAuth2": []}, *([{"ApiKey": [scope]}] if scope else [])]
+    for scopes, expected in ((others, stranger), ([scope], status)):
+        if scopes == [None]:
+            continue
+        _, request = await prepared(make, route, "anonymous")
+        answer = await (await make.key(*scopes)).api.request(**request)
+        assert answer.status_code == expected, answer.text
+        if expected == 403 and "security" in documented:
+            assert_problem(answer, 403, "insufficient_scope")
+            challenge = 'Bearer error="insufficient_scope"' + (f', scope="{scope}"' if scope else "")
+            assert answer.headers["www-authenticate"] == challenge
+
+
+@each_route
 async def test_a_bad_token_is_refused_wherever_one_is_looked_at(make: Make, route: Route) -> None:
-    answer = await ask(make, route, "anonymous", headers={"Authorization": "Bearer x.y.z"})
-    if route.is_public:
+    client, request = await prepared(make, route, "anonymous")
+    answer = await client.signed_in("x.y.z").request(**request)
+    if route.ignores_tokens:
         assert answer.status_code == 200
     else:
         assert_problem(answer, 401, "invalid_token")
@@ -85,22 +111,53 @@ async def test_a_bad_token_is_refused_wherever_one_is_looked_at(make: Make, rout
 
 
 @each_route
-async def test_a_token_is_asked_for_where_one_is_needed(make: Make, route: Route) -> None:
-    answer = await ask(make, route, "anonymous")
-    if route.expects[0] == 401:
+async def test_a_token_is_asked_for_where_the_documentation_says(make: Make, route: Route) -> None:
+    documented = make.api.app.openapi()["paths"].get(route.template, {}).get(route.method.lower(), {})
+    assert ("security" in documented) == (route.expects[0] == 401)
+    if "security" in documented:
+        answer = await ask(make, route, "anonymous")
         assert_problem(answer, 401, "unauthenticated")
         assert answer.headers["www-authenticate"] == "Bearer"
-    document = make.api.app.openapi()["paths"].get(route.template, {})
-    needed = "security" in document.get(route.method.lower(), {})
-    assert needed == (route.expects[0] == 401)
 
 
 @each_route
 async def test_a_trailing_slash_changes_nothing(make: Make, route: Route) -> None:
     caller = whoever_may(route)
-    owner = await make.user()
-    request = await route.request(make, owner)
+    client, request = await prepared(make, route, caller)
     path, mark, query = request["url"].partition("?")
-    slashed = await ask_as(make, route, caller, owner, request, path + "/" + mark + query)
-    assert slashed.status_code == route.expects[CALLERS.index(caller)]
-    assert "location" not in slashed.headers or not slashed.headers["location"].endswith("/")
+    answer = await client.request(**{**request, "url": f"{path.rstrip('/')}/{mark}{query}"})
+    assert answer.status_code == route.expects[CALLERS.index(caller)]
+    if route.method == "GET":
+        plain = await client.request(**request)
+        assert (answer.content, comparable(answer)) == (plain.content, comparable(plain))
+
+
+@readable
+async def test_head_is_get_without_the_body(make: Make, route: Route) -> None:
+    client, request = await prepared(make, route, whoever_may(route))
+    whole = await client.request(**request)
+    head = await client.request(**{**request, "method": "HEAD"})
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert comparable(head) == comparable(whole)
+    assert int(head.headers["content-length"]) == len(whole.content) > 0
+
+
+@each_template
+async def test_any_other_method_is_405_and_told_which_there_are(api: Api, template: str) -> None:
+    known = {route.method for route in ROUTES if route.template == template}
+    allowed = ", ".join(sorted(known | ({"HEAD"} if "GET" in known else set())))
+    path = re.sub(r"\{\w+\}", "1", template)
+    for method in [*METHODS, *([] if "GET" in known else ["HEAD"])]:
+        if method in known:
+            continue
+        answer = await api.root(path, method)
+        assert (method, answer.status_code, answer.headers["allow"]) == (method, 405, allowed)
+        assert answer.headers["content-type"].endswith("json")
+        if method != "HEAD" and template not in OAUTH_PATHS:
+            assert_problem(answer, 405, "method_not_allowed")
+
+
+async def test_a_method_nobody_knows_is_405_as_well(api: Api) -> None:
+    answer = await api.request("BREW", "/items")
+    assert_problem(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == "GET, HEAD, POST"

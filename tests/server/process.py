@@ -19,11 +19,12 @@ import asyncpg
 import httpx2
 import psutil
 
+from service.config import Settings
 from tests.client import V1
-from tests.conftest import TEMPLATE, URL_VARIABLE, with_database
+from tests.conftest import PLENTY, TEMPLATE, URL_VARIABLE, with_database
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 PASSWORD = "correct-horse-1"
 _numbers = count(1)
 
@@ -78,6 +79,7 @@ def environment(folder: Path, **settings: object) -> dict[str, str]:
     """Nothing of the machine's own settings comes through."""
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     base = {"PATH": os.environ["PATH"], "PYTHONPATH": path, "HOME": str(folder), "TZ": "UTC"}
+    base |= {name.upper(): PLENTY for name in Settings.model_fields if name.startswith("rate_limit_")}
     base |= {"ENVIRONMENT": "test", "HOST": "127.0.0.1", "DATA_DIR": str(folder / "data")}
     return base | {name: str(value) for name, value in settings.items() if value is not None}
 

@@ -160,6 +160,39 @@ class TestReloading:
             assert service.stop() == 0
 
 
+class TestDraining:
+    async def test_clients_leave_before_the_end(self, database: str, tmp_path: Path) -> None:
+        """Every pooled client is told by an answer, so that none meets a connection that has closed."""
+        flag = tmp_path / "drain"
+        with started(tmp_path, DATABASE_URL=database, DRAIN_FILE=flag) as service:
+            service.wait_until_up()
+            statuses: list[int] = []
+            loaded = asyncio.Event()
+
+            async def load() -> None:
+                async with httpx2.AsyncClient(timeout=30) as client:
+                    told = False
+                    while not told:
+                        answer = await client.get(f"{service.url}{V1}/posts")
+                        statuses.append(answer.status_code)
+                        told = answer.headers.get("connection") == "close"
+                        if len(statuses) > LOAD // 6:
+                            loaded.set()
+
+            async def drain() -> None:
+                await loaded.wait()
+                flag.touch()
+
+            await asyncio.gather(drain(), *(load() for _ in range(CLIENTS)))
+            assert set(statuses) == {200}
+            ready = httpx2.get(f"{service.url}/readyz")
+            assert (ready.status_code, ready.json()["draining"]) == (503, True)
+            assert httpx2.get(f"{service.url}/livez").status_code == 200
+            flag.unlink()
+            await asyncio.to_thread(eventually, lambda: service.answers("/readyz"))
+            assert service.stop() == 0
+
+
 class TestEmbeddedDatabase:
     def test_nothing_outlives_a_killed_master_and_the_data_stay(self, tmp_path: Path) -> None:
         with started(tmp_path, ENVIRONMENT="development") as service:

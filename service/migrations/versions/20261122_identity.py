@@ -41,7 +41,16 @@ def upgrade() -> None:
     )
     op.create_index("ix_audit_log_action_id", "audit_log", ["action", "id"], unique=False)
     op.create_index("ix_audit_log_actor_id_id", "audit_log", ["actor_id", "id"], unique=False)
-    op.create_index("ix_audit_log_target_id", "audit_log", ["target_kind", "target_id", "id"], unique=False)
+    op.create_index("ix_audit_log_at", "audit_log", ["at"], unique=False)
+    op.create_index(
+        "ix_audit_log_caller_request_id",
+        "audit_log",
+        ["caller_request_id"],
+        unique=False,
+        postgresql_where=sa.text("caller_request_id IS NOT NULL"),
+    )
+    op.create_index("ix_audit_log_request_id", "audit_log", ["request_id"], unique=False)
+    op.create_index("ix_audit_log_target", "audit_log", ["target_id", "target_kind", "id"], unique=False)
     op.create_table(
         "api_keys",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -83,6 +92,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hash", name=op.f("pk_mail_tokens")),
     )
     op.create_index("ix_mail_tokens_expires_at", "mail_tokens", ["expires_at"], unique=False)
+    op.create_index(
+        "ix_mail_tokens_mailbox",
+        "mail_tokens",
+        [sa.literal_column("lower(email)"), "created_at"],
+        unique=False,
+    )
     op.create_index("ix_mail_tokens_user_id", "mail_tokens", ["user_id"], unique=False)
     op.create_table(
         "refresh_tokens",
@@ -125,6 +140,10 @@ def upgrade() -> None:
             NEW.access_changed_at := now();
             PERFORM pg_notify('tradepost_changes', json_build_object(
                 'of', 'users', 'id', NEW.id, 'is_active', NEW.is_active, 'is_admin', NEW.is_admin)::text);
+            -- A key has its maker's power: it ends with it, and for good.
+            IF NOT (NEW.is_active AND NEW.is_admin) THEN
+                UPDATE api_keys SET revoked_at = now() WHERE created_by = NEW.id AND revoked_at IS NULL;
+            END IF;
             RETURN NEW;
         END $$
         """
@@ -152,11 +171,49 @@ def upgrade() -> None:
         EXECUTE FUNCTION announce_session_end()
         """
     )
+    # Who has had their account deleted has nothing written of them any more, however close the race:
+    # the deletion locks the account, so this waits for it and then sees it.
+    op.execute(
+        """
+        CREATE FUNCTION leave_erased_alone() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE gone timestamptz;
+        BEGIN
+            SELECT erased_at INTO gone FROM users WHERE id = NEW.user_id FOR KEY SHARE;
+            IF gone IS NOT NULL THEN
+                RETURN NULL;
+            END IF;
+            RETURN NEW;
+        END $$
+        """
+    )
+    for table in ("addresses", "sessions", "mail_tokens"):
+        op.execute(
+            f"CREATE TRIGGER {table}_leave_erased_alone BEFORE INSERT ON {table} FOR EACH ROW"
+            " EXECUTE FUNCTION leave_erased_alone()"
+        )
+    op.execute(
+        """
+        CREATE FUNCTION announce_key_change() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_notify('tradepost_changes', json_build_object('of', 'api_keys', 'id', NEW.id)::text);
+            RETURN NULL;
+        END $$
+        """
+    )
+    # Not of its use: that is noted every minute.
+    op.execute(
+        """
+        CREATE TRIGGER api_keys_changed AFTER UPDATE OF scopes, expires_at, revoked_at ON api_keys
+        FOR EACH ROW EXECUTE FUNCTION announce_key_change()
+        """
+    )
 
 
 def downgrade() -> None:
     op.execute("DROP TRIGGER sessions_ended ON sessions")
     op.execute("DROP TRIGGER users_access_changed ON users")
+    op.execute("DROP TRIGGER addresses_leave_erased_alone ON addresses")
+    op.execute("DROP TRIGGER sessions_leave_erased_alone ON sessions")
     for table in (
         "refresh_tokens",
         "mail_tokens",
@@ -165,4 +222,6 @@ def downgrade() -> None:
         "audit_addresses",
     ):
         op.drop_table(table)
-    op.execute("DROP FUNCTION refuse_change, note_access_change, announce_session_end")
+    op.execute(
+        "DROP FUNCTION refuse_change, note_access_change, announce_session_end, announce_key_change, leave_erased_alone"
+    )

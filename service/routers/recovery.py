@@ -1,0 +1,45 @@
+"""Password reset and the verification of addresses."""
+
+from fastapi import APIRouter, Depends, Response
+
+from service.dependencies import limits
+from service.dependencies.caller import Anyone, SignedIn
+from service.dependencies.parts import PartsDep
+from service.dependencies.session import SessionDep
+from service.edge.openapi import problems
+from service.schemas.recovery import Confirmation, Reset, ResetRequest
+from service.services import recovery
+
+router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(limits.reset)])
+
+
+@router.post("/password-reset", status_code=202, response_class=Response)
+async def request_password_reset(asked: ResetRequest, parts: PartsDep) -> Response:
+    """Have a mail sent for a forgotten password.
+
+    The answer is the same whether or not there is an account.
+    """
+    recovery.ask_reset(parts.database, parts.mail, asked.email)
+    return Response(status_code=202)
+
+
+@router.post("/password-reset/confirm", status_code=204)
+async def reset_password(reset: Reset, parts: PartsDep) -> None:
+    """Set a new password with the token of the mail; ends every session."""
+    await recovery.confirm_reset(parts.database, parts.passwords, parts.mail, reset)
+
+
+@router.post("/verify-email", status_code=202, response_class=Response)
+async def request_email_verification(caller: SignedIn, parts: PartsDep) -> Response:
+    """Have a mail sent to one's own address, to verify it; none is sent where it is verified."""
+    recovery.ask_verification(parts.database, parts.mail, caller.user_id)
+    return Response(status_code=202)
+
+
+@router.post("/verify-email/confirm", status_code=204, responses=problems(409))
+async def confirm_email(sent: Confirmation, caller: Anyone, session: SessionDep, parts: PartsDep) -> None:
+    """Verify an address with the token of the mail; a new address becomes the account's.
+
+    That ends the account's sessions, but for the one that asks.
+    """
+    await recovery.confirm_address(session, parts.mail, caller, sent)

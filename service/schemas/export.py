@@ -1,0 +1,100 @@
+"""Everything that is stored about a person. Written by the database: here is what its shape is."""
+
+from typing import Any
+
+from service.schemas.base import Id, Instant, Out
+from service.schemas.notifications import Notification
+from service.schemas.orders import Order
+from service.schemas.posts import Status as PostStatus
+from service.schemas.users import Address
+from service.security import Scope
+
+
+class Profile(Out):
+    id: Id
+    email: str
+    full_name: str
+    is_active: bool
+    is_admin: bool
+    email_verified: bool
+    created_at: Instant
+
+
+class OrderRecord(Order):
+    payment_reference: str | None
+    refund_reference: str | None
+
+
+class PostRecord(Out):
+    id: Id
+    title: str
+    body: str
+    status: PostStatus
+    created_at: Instant
+    updated_at: Instant
+    published_at: Instant | None
+
+
+class SessionRecord(Out):
+    id: Id
+    client: str | None
+    created_at: Instant
+    last_used_at: Instant
+    ended_at: Instant | None
+
+
+class MailRecord(Out):
+    """A mail with a link that was sent."""
+
+    purpose: str
+    email: str
+    created_at: Instant
+    expires_at: Instant
+    used_at: Instant | None
+
+
+class ApiKeyRecord(Out):
+    id: Id
+    name: str
+    hint: str
+    scopes: list[Scope]
+    created_at: Instant
+    expires_at: Instant | None
+    last_used_at: Instant | None
+    revoked_at: Instant | None
+
+
+class MovementRecord(Out):
+    """A correction of stock. What orders took stands with them."""
+
+    id: Id
+    item_id: Id
+    kind: str
+    delta: int
+    reason: str
+    created_at: Instant
+
+
+class AuditRecord(Out):
+    id: Id
+    at: Instant
+    action: str
+    target_kind: str | None
+    target_id: int | None
+    data: dict[str, Any]
+    request_id: str | None
+    caller_request_id: str | None
+    address: str | None
+
+
+class Export(Out):
+    profile: Profile
+    address: Address | None
+    orders: list[OrderRecord]
+    posts: list[PostRecord]
+    notifications: list[Notification]
+    sessions: list[SessionRecord]
+    mails: list[MailRecord]
+    api_keys: list[ApiKeyRecord]
+    stock_movements: list[MovementRecord]
+    audit_entries: list[AuditRecord]

@@ -1,0 +1,127 @@
+"""A key that has ended is not believed, whatever happens at the same time and whoever has not heard."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.changes import ChangeFeed
+from service.config import Settings
+from service.dependencies.parts import Parts
+from service.main import create_app
+from service.repositories import api_keys
+from service.security import fingerprint
+from service.services import keys
+from tests.client import Api, assert_problem
+from tests.concurrency.waiting import eventually, somebody_waits
+from tests.factories import Make
+
+TILL = {"name": "Till in Berlin", "scopes": ["orders:read"]}
+
+
+async def test_who_loses_the_role_meanwhile_makes_no_key(make: Make, sql: asyncpg.Connection) -> None:
+    ada = await make.admin()
+    async with sql.transaction():
+        await sql.execute("UPDATE users SET is_admin = false WHERE id = $1", ada.id)
+        making = asyncio.create_task(ada.api.post("/api-keys", json=TILL))
+        await somebody_waits(sql)
+    assert_problem(await making, 403, "forbidden")
+    assert await sql.fetchval("SELECT count(*) FROM api_keys") == 0
+
+
+async def test_a_key_that_is_just_being_made_goes_with_the_role(make: Make, sql: asyncpg.Connection) -> None:
+    ada, grace = await make.admin(), await make.admin()
+    async with sql.transaction():
+        await sql.execute("SELECT 1 FROM users WHERE id = $1 FOR SHARE", grace.id)
+        await sql.execute(
+            "INSERT INTO api_keys (name, hash, hint, scopes, created_by) VALUES ('x', 'x', 'x', '{}', $1)",
+            grace.id,
+        )
+        losing = asyncio.create_task(ada.api.patch(f"/admin/users/{grace.id}", json={"is_admin": False}))
+        await somebody_waits(sql)
+    assert (await losing).status_code == 200
+    assert await sql.fetchval("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL") == 0
+
+
+async def test_an_answer_from_before_a_change_is_not_remembered(
+    make: Make, parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await make.key("orders:read")
+    read = api_keys.get_good
+
+    async def get_good(*arguments: Any) -> Any:
+        """The key is revoked, and everybody has heard of it, after it was read and before it is told."""
+        row = await read(*arguments)
+        forgotten = parts.keys._forgotten
+        await sql.execute("UPDATE api_keys SET revoked_at = now()")
+        await eventually(lambda: parts.keys._forgotten != forgotten)
+        return row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(api_keys, "get_good", get_good)
+        assert (await parts.keys.admitted(parts.feed, machine.key)).key_id == machine.id
+    assert fingerprint(machine.key) not in parts.keys._known
+    assert_problem(await machine.api.get("/orders"), 401, "invalid_token")
+
+
+async def test_a_process_that_hears_nothing_asks_each_time(
+    make: Make, parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await make.key("orders:read")
+    assert (await machine.api.get("/orders")).status_code == 200
+    monkeypatch.setattr(parts.keys, "_forget", lambda: None)
+    monkeypatch.setattr(ChangeFeed, "current", property(lambda _: False))
+    assert (await machine.api.get("/orders")).status_code == 200
+    await sql.execute("UPDATE api_keys SET revoked_at = now()")
+    assert fingerprint(machine.key) in parts.keys._known
+    assert_problem(await machine.api.get("/orders"), 401, "invalid_token")
+    parts.keys._known.clear()
+
+
+async def test_a_key_that_is_remembered_is_asked_for_once(
+    make: Make, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await make.key("orders:read")
+    found = await parts.keys.admitted(parts.feed, machine.key)
+
+    async def ask(_: bytes) -> None:
+        pytest.fail("the database was asked")
+
+    monkeypatch.setattr(parts.keys, "_ask", ask)
+    assert await parts.keys.admitted(parts.feed, machine.key) is found
+
+
+async def test_what_was_remembered_is_forgotten_when_the_feed_begins_again(make: Make, parts: Parts) -> None:
+    """What has changed while nobody listened was never told."""
+    machine = await make.key("orders:read")
+    await parts.keys.admitted(parts.feed, machine.key)
+    assert parts.keys.reader.load == parts.keys.load
+    await parts.keys.load()
+    assert parts.keys._known == {}
+
+
+async def test_no_more_are_remembered_than_fit(
+    make: Make, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "REMEMBERED_KEYS", 2)
+    await parts.keys.load()
+    maker = await make.admin()
+    machines = [await make.key("orders:read", maker=maker) for _ in range(3)]
+    for machine in machines:
+        await parts.keys.admitted(parts.feed, machine.key)
+    assert list(parts.keys._known) == [fingerprint(machine.key) for machine in machines[1:]]
+
+
+async def test_every_process_hears_of_it(make: Make, settings: Settings) -> None:
+    """Two applications share nothing but the database: the second forgets what the first has revoked."""
+    machine = await make.key("orders:read")
+    app = create_app(settings)
+    async with app.router.lifespan_context(app), Api.of(app, machine.key) as elsewhere:
+        parts: Parts = app.state.parts
+        await eventually(lambda: parts.feed.current)
+        assert (await elsewhere.get("/orders")).status_code == 200
+        assert fingerprint(machine.key) in parts.keys._known
+        await machine.maker.api.delete(f"/api-keys/{machine.id}")
+        await eventually(lambda: fingerprint(machine.key) not in parts.keys._known)
+        assert_problem(await elsewhere.get("/orders"), 401, "invalid_token")

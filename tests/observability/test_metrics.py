@@ -1,0 +1,125 @@
+"""Metrics: bounded labels, and one process that serves the sum over all others."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx2
+import pytest
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.observability import exporter, metrics
+from tests.client import Api
+from tests.factories import Make
+
+
+def answered(**labels: str) -> float:
+    return REGISTRY.get_sample_value("http_requests_total", labels) or 0
+
+
+def routes() -> set[str]:
+    samples = [sample for metric in metrics.REQUESTS.collect() for sample in metric.samples]
+    return {sample.labels["route"] for sample in samples}
+
+
+class TestLabels:
+    async def test_a_request_is_counted_by_its_template(self, make: Make) -> None:
+        labels = {"method": "GET", "route": "/api/v1/users/{user_id}", "status": "200"}
+        maria, before = await make.user(), answered(**labels)
+        assert (await maria.api.get(f"/users/{maria.id}")).status_code == 200
+        assert answered(**labels) == before + 1
+
+    async def test_duration_is_observed_by_its_template(self, make: Make) -> None:
+        name = "http_request_duration_seconds_count"
+        labels = {"method": "GET", "route": "/api/v1/users/profile"}
+        before = REGISTRY.get_sample_value(name, labels) or 0
+        maria = await make.user()
+        await maria.api.get("/users/profile")
+        assert REGISTRY.get_sample_value(name, labels) == before + 1
+
+    async def test_unknown_addresses_share_a_label(self, api: Api) -> None:
+        labels = {"method": "GET", "route": "unmatched", "status": "404"}
+        before, path = answered(**labels), f"/{uuid4()}"
+        await api.root(path)
+        await api.root(f"{path}/more")
+        assert answered(**labels) == before + 2
+        assert not any(path in route for route in routes())
+
+    async def test_unknown_methods_share_a_label(self, api: Api) -> None:
+        labels = {"method": "OTHER", "route": "unmatched", "status": "404"}
+        before = answered(**labels)
+        for method in ("BREW", "PROPFIND"):
+            await api.root(f"/{uuid4()}", method)
+        assert answered(**labels) == before + 2
+
+    async def test_probes_are_not_counted(self, api: Api) -> None:
+        for probe in ("/livez", "/readyz", "/startupz", "/health"):
+            assert (await api.root(probe)).status_code == 200
+        assert routes().isdisjoint({"/livez", "/readyz", "/startupz", "/health"})
+
+
+class TestFolder:
+    def test_what_an_earlier_run_left_is_wiped(self, tmp_path: Path) -> None:
+        folder = tmp_path / "deep" / "metrics"
+        metrics.wipe(folder)
+        for name in ("counter_1.db", "gauge_livesum_2.db", "notes.txt"):
+            (folder / name).touch()
+        metrics.wipe(folder)
+        assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+    def test_a_worker_that_ended_leaves_its_counters(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(metrics.MULTIPROC_DIR, str(tmp_path))
+        for name in ("counter_7.db", "gauge_livesum_7.db", "gauge_livesum_8.db"):
+            (tmp_path / name).touch()
+        metrics.worker_ended(7)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["counter_7.db", "gauge_livesum_8.db"]
+
+
+class TestExporter:
+    """Its `main`, in this process: the loop ends as soon as the parent is another one."""
+
+    @pytest.fixture
+    def port(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+        monkeypatch.setenv(metrics.MULTIPROC_DIR, str(tmp_path))
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = int(probe.getsockname()[1])
+        yield port
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def test_serves_until_its_parent_is_gone(
+        self, port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        texts: list[str] = []
+        servers, expose = [], metrics.expose
+        monkeypatch.setattr(metrics, "expose", lambda *where: servers.append(expose(*where)))
+        parents = iter([os.getppid(), os.getppid(), 1])
+        monkeypatch.setattr(os, "getppid", lambda: next(parents))
+        monkeypatch.setattr(
+            time,
+            "sleep",
+            lambda _: texts.append(httpx2.get(f"http://127.0.0.1:{port}/metrics").text),
+        )
+        assert exporter.main(port, "127.0.0.1", "INFO", "json") == 0
+        assert len(texts) == 1
+        assert list(text_string_to_metric_families(texts[0])) == []
+        assert '"event": "metrics.served"' in capsys.readouterr().out
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        [server] = servers
+        server.shutdown()
+        server.server_close()
+
+    def test_says_why_it_cannot(self, port: int, capsys: pytest.CaptureFixture[str]) -> None:
+        with socket.create_server(("127.0.0.1", port)):
+            assert exporter.main(port, "127.0.0.1", "INFO", "json") == 1
+        line = capsys.readouterr().out
+        assert '"event": "metrics.not_served"' in line
+        assert '"reason": "Address already in use"' in line

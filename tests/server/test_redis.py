@@ -1,0 +1,183 @@
+"""Rate limits that several processes share, in a real Redis, and what becomes of them without it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.limits.policies import Rule
+from service.limits.store import Store
+from tests.client import V1
+from tests.server.process import PASSWORD, Service, cloned_database, eventually, free_port, started
+
+pytestmark = pytest.mark.slow
+
+#: A request that takes longer than that hangs.
+CLIENT_SECONDS = 5.0
+
+
+class Redis:
+    """A redis-server of the test's own, on a free port of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        options = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": self.folder}
+        command = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        with (self.folder / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen(["redis-server", *command], stdout=log, stderr=log)
+        eventually(lambda: b"PONG" in self.ask("PING"))
+
+    def ask(self, command: str) -> bytes:
+        try:
+            return subprocess.run(
+                ["redis-cli", "-p", str(self.port), command], capture_output=True, timeout=5, check=False
+            ).stdout
+        except subprocess.TimeoutExpired:
+            return b""
+
+    def send(self, signal_: signal.Signals) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, signal_)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    server = Redis(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with cloned_database() as url:
+        yield url
+
+
+@contextmanager
+def shop(database: str, redis: Redis, name: str, **settings: Any) -> Iterator[Service]:
+    with started(redis.folder / name, DATABASE_URL=database, REDIS_URL=redis.url, **settings) as service:
+        yield service.wait_until_up()
+
+
+def counted(service: Service, name: str, **labels: str) -> float:
+    """What METRICS_PORT says, over all workers."""
+    text = httpx2.get(f"http://127.0.0.1:{service.metrics_port}/metrics").text
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def decided(service: Service, policy: str, decision: str) -> float:
+    return counted(service, "rate_limit_decisions_total", policy=policy, decision=decision)
+
+
+async def statuses(services: list[Service], times: int) -> Counter[int]:
+    """Of so many requests, a few at once, to one service after the other."""
+    few = asyncio.Semaphore(4)
+
+    async def ask(client: httpx2.AsyncClient, service: Service) -> int:
+        async with few:
+            return (await client.get(f"{service.url}{V1}/items")).status_code
+
+    async with httpx2.AsyncClient(timeout=CLIENT_SECONDS) as client:
+        asked = [ask(client, services[number % len(services)]) for number in range(times)]
+        return Counter(await asyncio.gather(*asked))
+
+
+def test_two_services_share_one_limit_to_the_request(database: str, redis: Redis) -> None:
+    limit = {"RATE_LIMIT_DEFAULT": "40/hour", "WEB_CONCURRENCY": 2}
+    with shop(database, redis, "one", **limit) as one, shop(database, redis, "two", **limit) as two:
+        assert asyncio.run(statuses([one, two], 100)) == {200: 40, 429: 60}
+        assert sum(decided(each, "default", "allowed") for each in (one, two)) == 40
+        assert all(decided(each, "default", "refused") > 0 for each in (one, two))
+        assert sum(decided(each, "default", "store_failed") for each in (one, two)) == 0
+
+
+async def test_whoever_waits_as_told_gets_in(redis: Redis) -> None:
+    """The windows of the store are the same as those that a process keeps by itself."""
+    shared, rule = Store(redis.url), Rule("default", "3/second")
+    decisions = [await shared.shared(lambda counts: rule.hit(counts, "x")) for _ in range(4)]
+    assert [decision.allowed for decision in decisions] == [True, True, True, False]
+    standings = [decision.standing for decision in decisions if decision.standing]
+    assert [standing.remaining for standing in standings] == [2, 1, 0, 0]
+    assert [standing.seconds for standing in standings][:3] == [1, 1, 1]
+    await asyncio.sleep(standings[3].seconds)
+    assert (await shared.shared(lambda counts: rule.hit(counts, "x"))).allowed
+    await shared.aclose()
+
+
+def test_what_failed_at_one_service_slows_down_at_the_other(database: str, redis: Redis) -> None:
+    limit = {"RATE_LIMIT_SIGN_IN": "10/minute"}
+    with shop(database, redis, "one", **limit) as one, shop(database, redis, "two", **limit) as two:
+        answers = [each.sign_in("nobody@shop.example").status_code for each in [one] * 5 + [two]]
+        assert answers == [400] * 6
+        assert counted(one, "sign_ins_slowed_total") == 0
+        assert counted(two, "sign_ins_slowed_total", outcome="waited") == 1
+        assert b"nobody" not in redis.ask("KEYS *")
+
+
+def is_used(service: Service) -> bool:
+    """Whether requests are counted in the store."""
+    before = decided(service, "default", "allowed")
+    asyncio.run(statuses([service], 1))
+    return decided(service, "default", "allowed") > before
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
+def test_without_redis_the_service_goes_on(database: str, redis: Redis, fault: signal.Signals) -> None:
+    """And asks it again when it is back."""
+    limits = {"RATE_LIMIT_DEFAULT": "100000/minute", "RATE_LIMIT_SIGN_IN": "6/hour"}
+    with shop(database, redis, "one", WEB_CONCURRENCY=1, **limits) as service:
+        email = f"maria{fault}@shop.example"
+        service.register(email)
+        assert asyncio.run(statuses([service], 20)) == {200: 20}
+        assert decided(service, "default", "store_failed") == 0
+        allowed = decided(service, "default", "allowed")
+
+        redis.kill() if fault is signal.SIGKILL else redis.send(fault)
+        asked = 0
+        deadline = time.monotonic() + 3  # so long that it is tried again while it is away
+        while time.monotonic() < deadline:
+            assert asyncio.run(statuses([service], 20)) == {200: 20}
+            asked += 20
+        outcomes = {each: decided(service, "default", each) for each in ("allowed", "store_failed")}
+        assert outcomes == {"allowed": allowed, "store_failed": asked}
+        # This process goes on limiting by itself what must be limited.
+        answers = [service.sign_in(email, PASSWORD).status_code for _ in range(8)]
+        assert answers == [200] * 6 + [429] * 2
+        assert len(service.events("limits.store_failed")) == 1
+
+        if fault is signal.SIGKILL:
+            redis.start()
+        else:
+            redis.send(signal.SIGCONT)
+        eventually(lambda: is_used(service))
+        assert service.sign_in(email, PASSWORD).status_code == 200
+        assert len(service.events("limits.store_back")) == 1
+        assert service.events("request.failed") == []
