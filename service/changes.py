@@ -74,6 +74,7 @@ class ChangeFeed:
         )
         self._readers, self._announce = readers, announce
         self._lease_ends = 0.0
+        self.renew_seconds = RENEW_SECONDS
         self._missed = False
         self._word, self._word_heard = "", asyncio.Event()
         self._tried = asyncio.Event()
@@ -142,7 +143,7 @@ class ChangeFeed:
                     raise Deaf("A notification could not be read: what is held is read anew.")
                 self._lease_ends = asked + LEASE_SECONDS
                 self._tried.set()
-                await asyncio.sleep(RENEW_SECONDS)
+                await asyncio.sleep(self.renew_seconds)
         finally:
             # A connection that has gone silent would never answer a polite goodbye.
             raw.terminate()
