@@ -75,8 +75,6 @@ class Database:
                 },
             },
         )
-        #: How many requests can hold a connection at once; shedding is reckoned from it.
-        self.capacity = settings.database_pool_size + settings.database_max_overflow
         self._writing = async_sessionmaker(self.engine, expire_on_commit=False)
         self._reading = async_sessionmaker(self.engine.execution_options(isolation_level="AUTOCOMMIT"))
 
