@@ -25,7 +25,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run dev test test-slow lint format types imports deps sql lock lock-check check fuzz \
-	bench-timing openapi migration clean
+	bench-timing bench-invoices openapi migration clean
 
 help: ## this list
 	@$(PYTHON) tools/help.py $(MAKEFILE_LIST)
@@ -81,11 +81,14 @@ lock: $(SYNCED) ## choose versions and write both lock files; UPGRADE=1 takes ne
 lock-check: $(SYNCED) ## the lock files fit pyproject.toml and each other
 	@$(BIN)/python tools/check_lock.py
 
-fuzz: $(SYNCED) ## requests made up from the OpenAPI document, against a service started for it; SECONDS=300
-	@$(BIN)/python tools/fuzz.py $(SECONDS)
+fuzz: $(SYNCED) ## requests made up from the OpenAPI document, then shopping against a model; SECONDS=300 STEPS=10000
+	@$(BIN)/python tools/fuzz.py $(SECONDS) $(if $(STEPS),--steps $(STEPS))
 
 bench-timing: $(SYNCED) ## whether the time of an answer tells if an account exists; N=200
 	@$(BIN)/python bench/timing.py $(N)
+
+bench-invoices: $(SYNCED) ## what a storm of invoices does to the time of other answers; ROUNDS=10
+	@$(BIN)/python bench/invoices.py $(ROUNDS)
 
 openapi: $(SYNCED) ## write docs/openapi.json
 	@mkdir -p docs

@@ -19,12 +19,13 @@ MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 @dataclass(frozen=True)
 class Command:
-    """A module of service.commands. Its `run` takes the settings, and the parsed arguments if any."""
+    """A module of service.commands. Its `run` takes the settings, then arguments and flags if any."""
 
     module: str
     help: str
     configured: bool = True
     arguments: tuple[tuple[str, str], ...] = ()
+    flags: tuple[tuple[str, str], ...] = ()
 
 
 COMMANDS = {
@@ -42,6 +43,11 @@ COMMANDS = {
         arguments=(("folder", "the folder with the files"),),
     ),
     "sample": Command("sample", "load the sample business"),
+    "verify": Command(
+        "verify",
+        "check the whole database: totals, stock, timelines, orphans; exit status 1 on a fault",
+        flags=(("json", "print one JSON document"),),
+    ),
     "export-openapi": Command("export_openapi", "print the OpenAPI document", configured=False),
 }
 
@@ -54,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         subparser = commands.add_parser(name, help=command.help, description=command.help)
         for argument, explanation in command.arguments:
             subparser.add_argument(argument, help=explanation)
+        for flag, explanation in command.flags:
+            subparser.add_argument(f"--{flag}", help=explanation, action="store_true")
     return parser
 
 
@@ -62,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     command = COMMANDS[arguments.command]
     try:
-        return _run(command, [getattr(arguments, name) for name, _ in command.arguments])
+        given = [getattr(arguments, name) for name, _ in (*command.arguments, *command.flags)]
+        return _run(command, given)
     except ConfigError as error:
         print("The configuration is not usable:", *error.faults, sep="\n  ", file=sys.stderr)  # noqa: T201
         return EXIT_CONFIG
@@ -71,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _run(command: Command, arguments: list[str]) -> int:
+def _run(command: Command, arguments: list[str | bool]) -> int:
     given: list[object] = []
     if command.configured:
         settings = load_settings()

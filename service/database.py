@@ -11,13 +11,15 @@ from typing import Any
 
 import structlog
 from alembic.script import ScriptDirectory
-from sqlalchemy import Row, func, select, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy import Row, event, func, select, text
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from service.config import Settings
 from service.errors import (
+    Contention,
     FieldFault,
     OutcomeUnknown,
     Overloaded,
@@ -42,11 +44,24 @@ SILENCE_SECONDS = 2
 WORD_SIMILARITY = "0.4"
 
 #: Classes and codes of SQLSTATE (PostgreSQL manual, appendix A) that pass by themselves:
-#: connection exceptions, a password or a database that is being changed, serialisation failure,
-#: deadlock, insufficient resources, statement time-out, lock time-out, shutdown and start-up.
-TRANSIENT = ("08", "28", "3D", "40001", "40P01", "53", "57014", "55P03", "57P0")
+#: connection exceptions, a password or a database that is being changed, insufficient resources,
+#: statement time-out, lock time-out, shutdown and start-up.
+TRANSIENT = ("08", "28", "3D", "53", "57014", "55P03", "57P0")
+#: Serialisation failure and deadlock: the transaction was rolled back for the sake of another.
+CONTENTION = ("40001", "40P01")
 OUT_OF_RANGE = "22003"
 _AFTER_COMMIT = "after_commit"
+
+
+class _Session(AsyncSession):
+    async def close(self) -> None:
+        try:
+            await super().close()
+        except (SQLAlchemyError, OSError) as fault:
+            # Its transaction has gone with it. Whatever is being told at this moment is still true.
+            if not _lost(fault):
+                raise
+            log.warning("rollback.connection_lost")
 
 
 class Database:
@@ -75,8 +90,10 @@ class Database:
                 },
             },
         )
-        self._writing = async_sessionmaker(self.engine, expire_on_commit=False)
-        self._reading = async_sessionmaker(self.engine.execution_options(isolation_level="AUTOCOMMIT"))
+        event.listen(self.engine.sync_engine, "handle_error", _give_up_lost)
+        self._writing = async_sessionmaker(self.engine, class_=_Session, expire_on_commit=False)
+        reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._reading = async_sessionmaker(reading, class_=_Session)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
@@ -167,9 +184,17 @@ def sqlstate(fault: BaseException) -> str:
     return getattr(getattr(fault, "orig", None), "sqlstate", None) or ""
 
 
+def _give_up_lost(context: ExceptionContext) -> None:
+    """Take it out of the pool, though the driver may not know yet: it is told first, and closed later."""
+    if not context.is_disconnect and _lost(context.sqlalchemy_exception or context.original_exception):
+        context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
+
+
 def _lost(fault: BaseException) -> bool:
     return (
         isinstance(fault, OSError | InterfaceError)
+        # The driver's own: a connection that is being closed is still busy with what it was told.
+        or (isinstance(fault, InternalError) and not sqlstate(fault))
         or (isinstance(fault, DBAPIError) and fault.connection_invalidated)
         or sqlstate(fault).startswith(("08", "57P0"))
     )
@@ -183,6 +208,9 @@ def translated(fault: BaseException) -> BaseException:
     if state == OUT_OF_RANGE:
         too_large = FieldFault("", "An amount or a sum is larger than can be stored.", "too_large")
         return Unprocessable(too_large.detail, errors=(too_large,))
+    if state in CONTENTION:
+        log.warning("database.contention_met", sqlstate=state)
+        return Contention("Too much is changing at the same time. Try again shortly.")
     if _lost(fault) or state.startswith(TRANSIENT) or (isinstance(fault, OperationalError) and not state):
         log.warning("database.fault_met", sqlstate=state, fault=type(fault).__name__)
         return Unavailable("The database does not answer at the moment. Try again shortly.")

@@ -55,6 +55,14 @@ class BadRequest(ServiceError):
     status, code, title = 400, "bad_request", "Bad request"
 
 
+class KeyRequired(BadRequest):
+    code, title = "idempotency_key_required", "Idempotency-Key required"
+
+
+class KeyInvalid(BadRequest):
+    code, title = "idempotency_key_invalid", "Invalid Idempotency-Key"
+
+
 class Unauthenticated(ServiceError):
     """No token where one is needed, or a bad one (RFC 6750, section 3)."""
 
@@ -140,10 +148,41 @@ class TooManyUnpaid(Conflict):
     code, title = "too_many_unpaid", "Too many unpaid orders"
 
 
+class KeyInUse(Conflict):
+    """Another request with the same Idempotency-Key is running at this moment."""
+
+    code, title = "idempotency_key_in_use", "The request is still running"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A request with this Idempotency-Key is still running. Send it again to get its answer.",
+            headers={"Retry-After": "1"},
+        )
+
+
+class PreconditionFailed(ServiceError):
+    """If-Match names another state than that of now (RFC 9110, section 13.1.1)."""
+
+    status, code, title = 412, "precondition_failed", "Changed meanwhile"
+
+    def __init__(self) -> None:
+        super().__init__("It was changed since you read it. Read it again, and apply your change to that.")
+
+
+class PreconditionRequired(ServiceError):
+    """RFC 6585, section 3."""
+
+    status, code, title = 428, "precondition_required", "If-Match required"
+
+
 class Unprocessable(ServiceError):
     """Well-formed input that breaks a rule; `errors` names each field."""
 
     status, code, title = 422, "invalid_input", "Invalid input"
+
+
+class KeyReused(Unprocessable):
+    code, title = "idempotency_key_reused", "Idempotency-Key used for another request"
 
 
 class TooManyRequests(ServiceError):
@@ -162,6 +201,10 @@ class Unavailable(ServiceError):
 
     def __init__(self, detail: str, *, retry_after: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class Contention(Unavailable):
+    """A deadlock or a serialisation failure: nothing was done, and it may well work when it is run again."""
 
 
 class Overloaded(Unavailable):

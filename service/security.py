@@ -56,6 +56,16 @@ class Caller:
     is_admin: bool
     key_id: ClassVar[None] = None
 
+    @property
+    def sees_only(self) -> int | None:
+        """The one user whose orders this caller may see; None: everybody's."""
+        return None if self.is_admin else self.user_id
+
+    @property
+    def acts_as(self) -> Literal["customer", "staff"]:
+        """What is told of them where persons are not named."""
+        return "staff" if self.is_admin else "customer"
+
     def may(self, _: Scope) -> bool:
         """Whether what a key with this scope does for everybody is theirs to do."""
         return self.is_admin
@@ -68,6 +78,9 @@ class KeyCaller:
     key_id: int
     scopes: frozenset[Scope]
     user_id: ClassVar[None] = None
+    #: Whatever it may do with them: the route has asked which of its scopes it needs.
+    sees_only: ClassVar[None] = None
+    acts_as: ClassVar[Literal["api_key"]] = "api_key"
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes

@@ -1,8 +1,9 @@
 """A client of the API for tests: signed in or not, with assertions for problems."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
+from uuid import uuid4
 
 import httpx2
 from fastapi import FastAPI
@@ -25,6 +26,15 @@ class Api(httpx2.AsyncClient):
             yield client
 
     app: FastAPI
+    #: Whether it sends by itself what a request must have: a key with each order, If-Match with a patch.
+    courteous: bool = True
+
+    def build_request(self, method: str, url: httpx2.URL | str, **options: Any) -> httpx2.Request:
+        request = super().build_request(method, url, **options)
+        if self.courteous:
+            for name, value in _courtesies(request):
+                request.headers.setdefault(name, value)
+        return request
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
         """Every answer that any test sees is what the documentation says."""
@@ -50,6 +60,14 @@ class Api(httpx2.AsyncClient):
     async def token(self, email: str, password: str) -> httpx2.Response:
         form = {"grant_type": "password", "username": email, "password": password}
         return await self.post("/auth/token", data=form)
+
+
+def _courtesies(request: httpx2.Request) -> Iterator[tuple[str, str]]:
+    path = request.url.path.rstrip("/")
+    if request.method == "POST" and path == f"{V1}/orders":
+        yield "Idempotency-Key", str(uuid4())
+    if request.method == "PATCH" and path.startswith(f"{V1}/items/"):
+        yield "If-Match", "*"
 
 
 def assert_problem(answer: httpx2.Response, status: int, code: str, *pointers: str) -> dict[str, Any]:

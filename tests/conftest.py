@@ -94,6 +94,8 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
 async def app(settings: Settings) -> AsyncIterator[FastAPI]:
     """The application that ships, its lifespan running."""
     application = create_app(settings)
+    # Tests keep every CPU busy, and what renders invoices gives way to them.
+    application.state.parts.renderers.seconds = 120.0
     async with application.router.lifespan_context(application):
         yield application
 

@@ -84,6 +84,7 @@ class Make:
         new = ApiKeyCreate(name="Till in Berlin", scopes=list(scopes))
         async with self.parts.database.transaction() as session:
             made = await api_keys.create(session, self.parts.mail, maker.caller, new)
+        assert made.key is not None
         return Machine(made.id, self.api.signed_in(made.key), maker, made.key)
 
     async def post(

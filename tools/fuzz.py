@@ -1,11 +1,13 @@
-"""Start the service on a database of its own and let schemathesis make requests up.
+"""Two kinds of made-up requests, each against a service and a database of its own.
 
-    python tools/fuzz.py [SECONDS]
+    python tools/fuzz.py [SECONDS] [--steps STEPS]
 
-The requests carry an administrator's token, so that they get past the door; schemathesis.toml says
-what counts as a fault.
+For SECONDS schemathesis sends what the OpenAPI document admits and what it does not, with an
+administrator's token, so that it gets past the door; schemathesis.toml says what counts as a fault.
+Then STEPS steps of shopping are held against a model (tests/invariants).
 """
 
+import argparse
 import json
 import os
 import secrets
@@ -32,7 +34,23 @@ LIMITS = ("DEFAULT", "SIGN_IN", "REFRESH", "REGISTER", "RESET")
 
 
 def main() -> int:
-    seconds = min(int(sys.argv[1]) if len(sys.argv) > 1 else 300, TOKEN_LASTS)
+    parser = argparse.ArgumentParser(description="Made-up requests.")
+    parser.add_argument("seconds", nargs="?", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=10_000)
+    arguments = parser.parse_args()
+    faults = requests(min(arguments.seconds, TOKEN_LASTS)) if arguments.seconds else 0
+    return shopping(arguments.steps) or faults if arguments.steps else faults
+
+
+def shopping(steps: int) -> int:
+    """The exit status; each run chooses other steps, unless FUZZ_SEED says where to begin."""
+    command = [f"{BIN}/pytest", "-q", "-n", "0", "--show-capture=no", "tests/invariants"]
+    return subprocess.run(
+        command, check=False, cwd=ROOT, env=os.environ | {"FUZZ_STEPS": str(steps)}
+    ).returncode
+
+
+def requests(seconds: int) -> int:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # the database runs under another account where this is root
         base, password = f"http://127.0.0.1:{free_port()}", secrets.token_urlsafe(24) + "1"
@@ -43,7 +61,7 @@ def main() -> int:
             command += ["run", f"{base}/openapi.json", "--max-time", str(seconds), "--continue-on-failure"]
             command += ["--header", f"Authorization: Bearer {token(base, password)}", "--workers", "2"]
             command += ["--exclude-path-regex", LEFT_OUT]
-            return subprocess.run(command, check=False).returncode
+            return subprocess.run(command, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode
         finally:
             service.send_signal(signal.SIGTERM)
             service.wait(60)

@@ -39,7 +39,7 @@ from service.repositories import items as item_rows
 from service.repositories import orders as order_rows
 from service.repositories import users as user_rows
 from service.security import Passwords
-from service.services import items, orders, users
+from service.services import history, items, users
 
 #: Rows a transaction: few enough that an interrupted import loses little, many enough to be quick.
 CHUNK: Final = 100
@@ -193,7 +193,7 @@ async def _record(
             async with run.one(session, ORDERS, record):
                 given = [line.line(item_ids[sku_of(line.product_id)]) for line in lines[row.order_id]]
                 past = row.past(user_id, given)
-                await orders.record_history(session, past, products=products, currency=run.settings.currency)
+                await history.record(session, past, products=products, currency=run.settings.currency)
                 run.report.add("orders")
 
 

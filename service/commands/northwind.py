@@ -121,7 +121,7 @@ class OrderRow(_Row):
         return f"NW-{self.order_id}"
 
     def past(self, user_id: int, lines: list[dict[str, Any]]) -> dict[str, Any]:
-        """What orders.record_history takes. What has left was delivered long ago; the rest is paid."""
+        """What services.history records. What has left was delivered long ago; the rest is paid."""
         ship_to = {
             "name": self.ship_name,
             "street": self.ship_address,

@@ -119,3 +119,5 @@ UsersReader = Annotated[AnyCaller, Depends(_administrator_or_key("users:read"))]
 ProfileReader = Annotated[AnyCaller, Depends(_signed_in_or_key("users:read"))]
 OrdersReader = Annotated[AnyCaller, Depends(_signed_in_or_key("orders:read"))]
 OrdersWriter = Annotated[AnyCaller, Depends(_signed_in_or_key("orders:write"))]
+#: Administrators, and keys with the scope.
+OrdersKeeper = Annotated[AnyCaller, Depends(_administrator_or_key("orders:write"))]

@@ -51,7 +51,10 @@ def _content_type(request: Request, operation: Operation) -> None:
         return
     media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media not in operation.accepts:
-        raise UnsupportedMediaType(f"Send the body as {' or '.join(sorted(operation.accepts))}.")
+        accepted = sorted(operation.accepts)
+        # RFC 5789, section 2.2.
+        headers = {"Accept-Patch": ", ".join(accepted)} if request.method == "PATCH" else None
+        raise UnsupportedMediaType(f"Send the body as {' or '.join(accepted)}.", headers=headers)
 
 
 def _has_body(request: Request) -> bool:

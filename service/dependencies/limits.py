@@ -5,6 +5,7 @@ What a stranger might try often has a stricter one beside it, by client address 
 account is had for the asking.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 from fastapi import Request
@@ -55,17 +56,20 @@ def _address() -> str:
 
 
 async def _hit(request: Request, parts: Parts, policy: Policy, key: str) -> None:
-    decision = await parts.limits.hit(policy, key)
     state = request.scope["state"]
-    decisions = state[DECISIONS] = [*state.get(DECISIONS, ()), decision]
+    decisions = state.setdefault(DECISIONS, {})
+    if policy in decisions:
+        return  # The request is run again, after a deadlock: it is one request still.
+    decision = await parts.limits.hit(policy, key)
+    decisions[policy] = decision
     # Also of an answer that a later dependency or the handler refuses: the edge adds them to any.
-    state[ANSWER_HEADERS] = _headers(decisions)
+    state[ANSWER_HEADERS] = _headers(decisions.values())
     if not decision.allowed:
         wait = decision.standing.seconds if decision.standing else 1
         raise TooManyRequests(f"Too many requests. Try again in {wait} s.", retry_after=wait)
 
 
-def _headers(decisions: list[Decision]) -> dict[str, str]:
+def _headers(decisions: Collection[Decision]) -> dict[str, str]:
     """What draft-ietf-httpapi-ratelimit-headers wants: every policy, and what will be used up first."""
     standings = [decision.standing for decision in decisions if decision.standing]
     if not standings:

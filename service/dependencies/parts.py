@@ -11,6 +11,7 @@ from service.changes import ChangeFeed
 from service.config import Settings
 from service.database import Database
 from service.edge.openapi import Contract
+from service.invoices.pool import Renderers
 from service.limits.policies import Limits
 from service.limits.slowdown import SlowDown, free_failures
 from service.limits.store import Store
@@ -20,6 +21,7 @@ from service.security import AccessTokens, Passwords, Pseudonyms, RefreshTokens,
 from service.services.access import Access
 from service.services.audit import keep_up
 from service.services.auth import Issuer
+from service.services.idempotency import Retries
 from service.services.keys import Keys
 from service.services.weather import WeatherService
 
@@ -40,6 +42,8 @@ class Parts:
     mail: Mailer
     counts: Store
     limits: Limits
+    retries: Retries
+    renderers: Renderers
     _upkeep: asyncio.Task[None] | None = field(default=None, init=False)
 
     @classmethod
@@ -72,6 +76,10 @@ class Parts:
             mail=Mailer(settings),
             counts=counts,
             limits=Limits(counts, settings),
+            retries=Retries(
+                tuple(derive(key, "idempotency") for key in (secret, *accepted)), settings.retention_keys
+            ),
+            renderers=Renderers(),
         )
 
     async def start(self) -> None:
@@ -87,6 +95,7 @@ class Parts:
         if self._upkeep is not None:
             self._upkeep.cancel()
             await asyncio.gather(self._upkeep, return_exceptions=True)
+        await self.renderers.aclose()
         await self.mail.stop()
         await self.feed.stop()
         await self.keys.settle()

@@ -21,6 +21,7 @@ ACCEPTED: Final = (
     "traceparent",
 )
 EXPOSED: Final = (
+    "Accept-Patch",
     "ETag",
     "Idempotent-Replayed",
     "Link",

@@ -31,6 +31,16 @@ from service.schemas.base import MAX_ID
 REFUSED: Final = re.compile(r"q=0(\.0{0,3})?")
 
 
+MERGE_PATCH: Final = "application/merge-patch+json"
+IF_NONE_MATCH: Final[dict[str, Any]] = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "The `ETag` that was read: 304, without a body, if there is nothing newer.",
+    "schema": {"type": "string"},
+}
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer these errors, beside those that every route may."""
     return {status: {"description": WHAT[status]} for status in statuses}
@@ -58,7 +68,9 @@ def build(app: FastAPI) -> dict[str, Any]:
     document["components"]["headers"] = HEADERS
     paths = document["paths"]
     for path, operations in paths.items():
-        for operation in operations.values():
+        for method, operation in operations.items():
+            _complete_retries(operation)
+            _complete_conditions(method, operation)
             _complete(path, operation)
         _lead_on(operations, members=any(other.startswith(path + "/{") for other in paths))
     tidy: dict[str, Any] = _tidied(document)
@@ -85,6 +97,36 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
             contents = answer.setdefault("content", {})
             contents.setdefault(media_type, {"schema": {"$ref": f"#/components/schemas/{schema}"}})
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _header_parameters(operation: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in operation.get("parameters", ()) if each["in"] == "header"}
+
+
+def _complete_retries(operation: dict[str, Any]) -> None:
+    """What a POST that takes an Idempotency-Key may answer besides."""
+    taken = _header_parameters(operation).get("Idempotency-Key")
+    if taken is not None:
+        taken["required"] = operation.pop("x-idempotency-key", None) == "required"
+        for status, answer in operation["responses"].items():
+            if status.startswith("2"):
+                _carries(answer, "Idempotent-Replayed")
+        for status in ("400", "409"):
+            operation["responses"].setdefault(status, {"description": WHAT[int(status)]})
+
+
+def _complete_conditions(method: str, operation: dict[str, Any]) -> None:
+    responses, condition = operation["responses"], _header_parameters(operation).get("If-Match")
+    if condition is not None:
+        condition["required"] = "428" in responses
+        responses["412"] = {"description": WHAT[412]}
+    if "304" in responses:
+        operation.setdefault("parameters", []).append(IF_NONE_MATCH)
+    if method == "patch":
+        content = operation["requestBody"]["content"]
+        content[MERGE_PATCH] = content["application/json"]
+        responses["415"] = {"description": WHAT[415]}
+        _carries(responses["415"], "Accept-Patch")
 
 
 def _rate_limited(path: str, status: int) -> tuple[str, ...]:
@@ -120,7 +162,7 @@ def _tidied(part: Any, key: str = "") -> Any:
         return part
     if key == "schema" or part.get("title") == key.replace("_", " ").title():
         part = {name: value for name, value in part.items() if name != "title"}
-    if part.get("in") in ("query", "path"):
+    if part.get("in") in ("query", "path", "header"):
         part = {**part, "schema": _given(part["schema"])}
     return {name: _tidied(value, name) for name, value in part.items()}
 

@@ -28,9 +28,11 @@ WHAT: Final = {
     404: "There is no such resource, or it is not yours.",
     406: "None of the accepted media types can be answered.",
     409: "The current state does not allow it; `code` says why.",
+    412: "It was changed since the client read it.",
     413: "The body is too large.",
     415: "The body's media type is not accepted.",
     422: "The input is invalid; `errors` names each field.",
+    428: "Send what you have read in `If-Match`.",
     429: "More than the rate limit admits; try again after `Retry-After` seconds.",
     500: "An error inside the service.",
     503: "Overloaded, or something the service needs does not answer; try again.",
@@ -93,6 +95,11 @@ HEADERS: Final = {
     ),
     "RateLimit-Policy": _header("Every limit that holds here: quota and seconds.", always=False),
     "Location": _header("Where the new resource is."),
+    "ETag": _header("Names the state that is shown; for `If-None-Match` and `If-Match` (RFC 9110)."),
+    "Accept-Patch": _header("The media types of a change (RFC 5789)."),
+    "Idempotent-Replayed": _header(
+        "`true` where this is the answer that the request had before.", always=False
+    ),
     "Link": _header("Leads to the next page (RFC 8288), if there is one.", always=False),
 }
 HEADERS_OF: Final = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}

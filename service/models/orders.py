@@ -1,4 +1,8 @@
-"""Orders: what was agreed, copied at the time, so that nothing later changes it."""
+"""Orders: what was agreed, copied at the time, so that nothing later changes it.
+
+What a CHECK cannot say is held by triggers (revision 20261122_order_life): the amounts are the sums of
+the lines, lines and amounts never change, a state is left only by a legal move, and events only grow.
+"""
 
 from typing import Any
 
@@ -10,6 +14,9 @@ from service.models.base import Base, CreatedAt, Id, Instant, Money, Percent, Re
 
 STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "refunded")
 SHIPPINGS = ("standard", "express", "overnight")
+#: Whose act a move was. Who exactly stands in the audit log, for the timeline outlives the person.
+#: `unknown` are the moves of releases that kept no timeline.
+ACTORS = ("customer", "staff", "api_key", "system", "import", "unknown")
 
 
 class Order(Base):
@@ -22,7 +29,34 @@ class Order(Base):
             name="amounts_in_range",
         ),
         CheckConstraint("total = subtotal - discount + shipping_fee", name="total_adds_up"),
-        CheckConstraint("NOT refund_due OR status = 'cancelled'", name="refund_due_only_cancelled"),
+        # No line costs nothing before its discount: without lines there is no order.
+        CheckConstraint("subtotal > 0", name="has_lines"),
+        # Each state with the moments of those that lead to it, and with no others.
+        CheckConstraint("paid_at IS NULL OR status <> 'placed'", name="placed_is_unpaid"),
+        CheckConstraint("paid_at IS NOT NULL OR status IN ('placed', 'cancelled')", name="paid_at_once_paid"),
+        CheckConstraint(
+            "(shipped_at IS NOT NULL) = (status IN ('shipped', 'delivered'))", name="shipped_at_once_shipped"
+        ),
+        CheckConstraint(
+            "(delivered_at IS NOT NULL) = (status = 'delivered')", name="delivered_at_once_delivered"
+        ),
+        CheckConstraint(
+            "(cancelled_at IS NOT NULL) = (status IN ('cancelled', 'refunded'))",
+            name="cancelled_at_once_cancelled",
+        ),
+        CheckConstraint(
+            "(refunded_at IS NOT NULL) = (status = 'refunded')", name="refunded_at_once_refunded"
+        ),
+        CheckConstraint(
+            "refund_due = (status = 'cancelled' AND paid_at IS NOT NULL)", name="refund_due_if_paid"
+        ),
+        CheckConstraint(
+            "(events -> -1 ->> 'status') IS NOT DISTINCT FROM status", name="last_event_is_state"
+        ),
+        CheckConstraint(
+            f"((events -> -1 ->> 'at') IS NOT NULL AND (events -> -1 ->> 'by') IN {ACTORS}) IS TRUE",
+            name="last_event_complete",
+        ),
         Index("ix_orders_placed_at_id", "placed_at", "id"),
         Index("ix_orders_user_id_placed_at_id", "user_id", "placed_at", "id"),
         Index("ix_orders_status_placed_at_id", "status", "placed_at", "id"),
@@ -49,6 +83,8 @@ class Order(Base):
     payment_reference: Mapped[Str | None]
     refund_reference: Mapped[Str | None]
     tracking: Mapped[Str | None]
+    #: The timeline, oldest first: documents with status, at and by. Each move adds one, and none changes.
+    events: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     version: Mapped[Version]
     placed_at: Mapped[CreatedAt]
     paid_at: Mapped[Instant | None]

@@ -4,11 +4,12 @@ A metric without labels would open its file when this module is imported, before
 """
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, multiprocess, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, start_http_server
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -34,6 +35,24 @@ SLOWED = Counter(
     "sign_ins_slowed_total",
     "Sign-ins that followed too many failures: those that waited, and those refused because too many wait.",
     ["outcome"],
+)
+REPLAYS = Counter("idempotent_replays_total", "Requests sent again under their key.", ["route"])
+RETRIES = Counter(
+    "database_transactions_retried_total",
+    "Requests run again after a deadlock or a serialisation failure.",
+    ["route"],
+)
+INVOICES = Counter(
+    "invoices_total",
+    "Invoices by what became of them: rendered; refused or given up (waited) because too many wait; "
+    "lost with a process that died or was too slow (timed_out); failed by a fault of ours.",
+    ["outcome"],
+)
+INVOICES_UNDER_WAY = Gauge(
+    "invoices_under_way",
+    "Invoices that wait for a process, or are rendered by one.",
+    ["state"],
+    multiprocess_mode="livesum",
 )
 #: Methods are a client's words: unknown ones share a label value.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -67,6 +86,22 @@ def rate_limit_decided(policy: str, decision: str) -> None:
 
 def sign_in_slowed(outcome: str) -> None:
     SLOWED.labels(outcome).inc()
+
+
+def answer_replayed(route: str) -> None:
+    REPLAYS.labels(route).inc()
+
+
+def transaction_retried(route: str) -> None:
+    RETRIES.labels(route).inc()
+
+
+def invoice_ended(outcome: str) -> None:
+    INVOICES.labels(outcome).inc()
+
+
+def invoices_under_way(state: Literal["waiting", "rendering"]) -> AbstractContextManager[None]:
+    return INVOICES_UNDER_WAY.labels(state).track_inprogress()
 
 
 def wipe(folder: Path) -> None:

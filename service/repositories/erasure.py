@@ -16,12 +16,12 @@ from service.models.users import Address, User
 
 
 async def lock(session: Session, user_id: int) -> Record | None:
-    """The password's hash; None once the account is erased.
+    """The password's hash and the version; None once the account is erased.
 
     Locked against references too: whoever is about to write something of this person's waits, and then
     finds nobody (the trigger leave_erased_alone).
     """
-    statement = select(User.password_hash).where(User.id == user_id, User.erased_at.is_(None))
+    statement = select(User.password_hash, User.version).where(User.id == user_id, User.erased_at.is_(None))
     row: Record | None = (await session.execute(statement.with_for_update())).one_or_none()
     return row
 

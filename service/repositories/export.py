@@ -24,8 +24,8 @@ ADDRESS = ("name", "street", "city", "region", "postal_code", "country")
 ORDER = (
     "id", "user_id", "customer_name", "status", "shipping", "subtotal", "discount", "shipping_fee", "total",
     "currency", "ship_to", "reference", "refund_due", "cancel_reason", "payment_reference",
-    "refund_reference", "tracking", "placed_at", "paid_at", "shipped_at", "delivered_at", "cancelled_at",
-    "refunded_at",
+    "refund_reference", "tracking", "events", "placed_at", "paid_at", "shipped_at", "delivered_at",
+    "cancelled_at", "refunded_at",
 )  # fmt: skip
 LINE = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")
 POST = ("id", "title", "body", "status", "created_at", "updated_at", "published_at")

@@ -21,6 +21,16 @@ async def add(
     )
 
 
+async def tell_of_order(session: Session, order: Any, body: str) -> None:
+    """Tell the customer of the state that the order is in now.
+
+    `order` has id, user_id, status and total.
+    """
+    title = f"Order {order.id} is {order.status}"
+    data = {"order_id": order.id, "status": order.status, "total": str(order.total)}
+    await add(session, order.user_id, kind=f"order.{order.status}", title=title, body=body, data=data)
+
+
 async def tell_low_stock(session: Session, moved: Iterable[Record]) -> None:
     """Tell every administrator of each item that has just come to its reorder level.
 

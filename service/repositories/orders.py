@@ -7,14 +7,17 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     ColumnElement,
+    DateTime,
     Integer,
     Numeric,
+    ScalarSelect,
     Select,
     Text,
     bindparam,
     cast,
     func,
     insert,
+    literal,
     literal_column,
     or_,
     select,
@@ -22,11 +25,11 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, array
 
 from service.database import Record, Session
 from service.models.items import Item, StockMovement
-from service.models.orders import Order, OrderLine
+from service.models.orders import STATUSES, Order, OrderLine
 from service.models.users import Address, User
 from service.pagination import Page
 
@@ -49,19 +52,37 @@ GIVEN_COLUMNS = (
 )
 
 
+#: RFC 3339 in UTC, as everywhere else.
+INSTANT = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+#: The states that an order can be recorded in, and how it came there.
+STATES = ("placed", "paid", "shipped", "delivered")
+
+
 def _in_json(column: Any) -> Any:
     """A value inside a document. Amounts as text: a JSON number would become a float on its way."""
     return cast(column, Text) if isinstance(column.type, Numeric) else column
 
 
-def _whole() -> Select[Any]:
-    """An order with its lines as one document: the row has the shape of schemas.orders.Order."""
+def _lines() -> ScalarSelect[Any]:
+    """The lines of an order as one document."""
     pairs = [part for name in LINE_COLUMNS for part in (name, _in_json(getattr(OrderLine, name)))]
     line = func.json_build_object(*pairs)
     lines = select(func.json_agg(aggregate_order_by(line, OrderLine.position), type_=JSON)).where(
         OrderLine.order_id == Order.id
     )
-    return select(*Order.__table__.columns, lines.scalar_subquery().label("lines"))
+    return lines.correlate(Order).scalar_subquery()
+
+
+#: The shape of schemas.orders.Order. Built once, for it costs more than to ask the database.
+_SHAPE = (*Order.__table__.columns, _lines().label("lines"))
+_WHOLE = select(*_SHAPE)
+_CHANGED = update(Order).returning(*_SHAPE).execution_options(synchronize_session=False)
+
+
+def _event(status: Any, at: Any, by: str | ColumnElement[str]) -> ColumnElement[Any]:
+    """What stands in the timeline."""
+    moment = func.to_char(func.timezone("UTC", at), INSTANT)
+    return func.jsonb_build_object("status", cast(status, Text), "at", moment, "by", cast(by, Text))
 
 
 def visible_to(user_id: int | None) -> ColumnElement[bool]:
@@ -71,13 +92,13 @@ def visible_to(user_id: int | None) -> ColumnElement[bool]:
 
 async def latest(session: Session, user_id: int, count: int) -> list[Any]:
     """The user's last orders, newest first."""
-    statement = _whole().where(Order.user_id == user_id).order_by(Order.placed_at.desc(), Order.id.desc())
+    statement = _WHOLE.where(Order.user_id == user_id).order_by(Order.placed_at.desc(), Order.id.desc())
     return list((await session.execute(statement.limit(count))).all())
 
 
 async def get(session: Session, order_id: int, *, viewer_id: int | None) -> Record | None:
     """The order, if `viewer_id` may see it (None: anybody's)."""
-    statement = _whole().where(Order.id == order_id, visible_to(viewer_id))
+    statement = _WHOLE.where(Order.id == order_id, visible_to(viewer_id))
     row: Record | None = (await session.execute(statement)).one_or_none()
     return row
 
@@ -92,7 +113,7 @@ async def find(
     placed_until: datetime | None,
 ) -> list[Any]:
     """Orders, newest first; both ends of the time are part of it."""
-    statement = _whole().where(visible_to(user_id)).order_by(Order.placed_at.desc(), Order.id.desc())
+    statement = _WHOLE.where(visible_to(user_id)).order_by(Order.placed_at.desc(), Order.id.desc())
     if page.after is not None:
         statement = statement.where(tuple_(Order.placed_at, Order.id) < page.after)
     if status is not None:
@@ -140,13 +161,21 @@ def _adding() -> Select[Any]:
     table = Order.__table__.c
     values = [bindparam(name, type_=table[name].type) for name in GIVEN_COLUMNS]
     placed_at = func.coalesce(bindparam("placed_at", type_=table.placed_at.type), func.now())
+    moments = [placed_at, *(bindparam(f"{state}_at", type_=DateTime(timezone=True)) for state in STATES[1:])]
+    states: array[Any] = array([literal_column(f"'{state}'") for state in STATES])
+    known = func.unnest(states, array(moments)).table_valued(
+        "state", "at", with_ordinality="number", name="known"
+    )
+    known = known.render_derived()
+    event = aggregate_order_by(_event(known.c.state, known.c.at, bindparam("by", type_=Text)), known.c.number)
+    events = select(func.jsonb_agg(event, type_=JSONB)).where(known.c.at.is_not(None)).scalar_subquery()
     # A literal, not a parameter: otherwise the partial index of unpaid orders would not be used.
     unpaid = select(func.count()).where(
         table.user_id == bindparam("user_id"), table.status == literal_column("'placed'")
     )
     most = bindparam("most_unpaid", type_=Integer)
-    source = select(*values, placed_at).where(or_(most.is_(None), unpaid.scalar_subquery() < most))
-    order = insert(Order).from_select([*GIVEN_COLUMNS, "placed_at"], source)
+    source = select(*values, placed_at, events).where(or_(most.is_(None), unpaid.scalar_subquery() < most))
+    order = insert(Order).from_select([*GIVEN_COLUMNS, "placed_at", "events"], source)
     added = order.returning(*Order.__table__.columns).cte("added")
     columns = [OrderLine.__table__.c[name] for name in LINE_COLUMNS]
     arrays = [bindparam(f"line_{column.name}", type_=ARRAY(column.type)) for column in columns]
@@ -165,19 +194,24 @@ _ADD = _adding()
 
 
 async def add(
-    session: Session, values: Mapping[str, Any], lines: Sequence[Any], *, most_unpaid: int | None = None
+    session: Session,
+    values: Mapping[str, Any],
+    lines: Sequence[Any],
+    *,
+    by: str,
+    most_unpaid: int | None = None,
 ) -> Record | None:
     """The new order without its lines, or None when its customer has `most_unpaid` unpaid ones.
 
     `values` has each of GIVEN_COLUMNS that is not null, and `placed_at` where it is not now. `lines`
-    have the attributes of LINE_COLUMNS. The caller holds the customer's lock.
+    have the attributes of LINE_COLUMNS. The timeline has an event for each moment, by `by`, which is one
+    of models.orders.ACTORS. The caller holds the customer's lock.
     """
     parameters: dict[str, Any] = dict.fromkeys((*GIVEN_COLUMNS, "placed_at"))
     parameters |= values
     parameters |= {f"line_{name}": [getattr(line, name) for line in lines] for name in LINE_COLUMNS}
-    row: Record | None = (
-        await session.execute(_ADD, parameters | {"most_unpaid": most_unpaid})
-    ).one_or_none()
+    parameters |= {"by": by, "most_unpaid": most_unpaid}
+    row: Record | None = (await session.execute(_ADD, parameters)).one_or_none()
     return row
 
 
@@ -187,17 +221,31 @@ async def change(
     *,
     viewer_id: int | None,
     sources: Iterable[str],
-    refund_due: bool,
     values: Mapping[str, Any],
-) -> bool:
-    """Whether the order, if `viewer_id` may see it, was in one of these states and has changed.
+    guard: ColumnElement[bool] | None = None,
+    versions: Collection[int] | None = None,
+) -> Record | None:
+    """The order as changed, if `viewer_id` may see it, it is in one of these states, and `guard` holds.
 
-    The state is asked in the UPDATE itself: of two that change it at once, the second finds it changed.
+    And, where `versions` are given, if it is one of them. All of that is asked in the UPDATE itself: of two
+    that change the order at once, the second finds it changed.
     """
-    guards = (Order.status.in_(tuple(sources)), Order.refund_due.is_(refund_due), visible_to(viewer_id))
-    statement = update(Order).where(Order.id == order_id, *guards).returning(Order.id)
+    guards = (Order.status.in_(tuple(sources)), visible_to(viewer_id), true() if guard is None else guard)
+    statement = _CHANGED.where(Order.id == order_id, *guards)
+    if versions is not None:
+        statement = statement.where(Order.version.in_(versions))
     statement = statement.values(**values, version=Order.version + 1)
-    return (await session.execute(statement)).first() is not None
+    row: Record | None = (await session.execute(statement)).one_or_none()
+    return row
+
+
+#: Not before what has happened: whoever waited for the row began before the move it waited for.
+_MOMENT = func.greatest(func.now(), *(getattr(Order, f"{status}_at") for status in STATUSES))
+#: What a state needs besides the one before it.
+_NEEDS: Mapping[str, ColumnElement[bool]] = {
+    "shipped": Order.ship_to.is_not(None),
+    "refunded": Order.refund_due.is_(True),
+}
 
 
 async def transition(
@@ -206,15 +254,28 @@ async def transition(
     *,
     viewer_id: int | None,
     sources: Iterable[str],
-    refund_due: bool,
     target: str,
+    by: str,
     values: Mapping[str, Any],
-) -> bool:
-    """`change` into another state, at this time; who has paid and cancels is owed a refund."""
-    owed = Order.status == "paid" if target == "cancelled" else False
-    moved = {**values, "status": target, f"{target}_at": func.now(), "refund_due": owed}
+) -> Record | None:
+    """`change` into another state, at this time; who has paid and cancels is owed a refund.
+
+    What has no address does not ship, and what was not paid is not given back.
+    """
+    moved = {
+        **values,
+        "status": target,
+        f"{target}_at": _MOMENT,
+        "refund_due": Order.status == "paid" if target == "cancelled" else False,
+        "events": Order.events.concat(_event(literal(target), _MOMENT, by)),
+    }
     return await change(
-        session, order_id, viewer_id=viewer_id, sources=sources, refund_due=refund_due, values=moved
+        session,
+        order_id,
+        viewer_id=viewer_id,
+        sources=sources,
+        values=moved,
+        guard=_NEEDS.get(target),
     )
 
 

@@ -13,6 +13,7 @@ from service.database import Record, Session
 from service.models.items import AVAILABILITY, Item, Stock, StockMovement
 
 LAST_MOVEMENTS = 100
+LOCKED_COLUMNS = ("id", "sku", "name", "price", "is_active", "version")
 MOVEMENT_COLUMNS = ("id", "kind", "delta", "reason", "order_id", "actor_id", "created_at")
 
 #: One round trip: stock, ledger, and what the public sees of it, whose version counts only if it changed.
@@ -47,11 +48,11 @@ _MOVE = text(f"""
 async def lock(session: Session, item_ids: Iterable[int]) -> Sequence[Record]:
     """The items, locked in the order of their ids until the transaction ends.
 
-    Rows have id, sku, name, price, is_active, quantity and reorder_level, as of the lock. Unknown ids
+    Rows have LOCKED_COLUMNS, quantity and reorder_level, as of the lock. Unknown ids
     have no row. The item is locked too, so that neither its price nor its withdrawal changes meanwhile.
     """
     statement = (
-        select(Item.id, Item.sku, Item.name, Item.price, Item.is_active, Stock.quantity, Stock.reorder_level)
+        select(*(getattr(Item, name) for name in LOCKED_COLUMNS), Stock.quantity, Stock.reorder_level)
         .join(Stock, Stock.item_id == Item.id)
         .where(Item.id.in_(sorted(item_ids)))
         .order_by(Item.id)

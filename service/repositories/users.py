@@ -18,6 +18,7 @@ _address = func.json_build_object(
 )
 _columns = (
     User.id,
+    User.version,
     User.email,
     User.full_name,
     User.is_active,
@@ -124,8 +125,10 @@ async def lock_administrators(session: Session) -> Sequence[int]:
 
 
 async def lock(session: Session, user_id: int) -> Record | None:
-    """`is_active` and `is_admin`, which stay as they are until the transaction ends; None if erased."""
-    statement = select(User.is_active, User.is_admin).where(User.id == user_id, User.erased_at.is_(None))
+    """`is_active`, `is_admin` and `version`, which stay so until the transaction ends; None if erased."""
+    statement = select(User.is_active, User.is_admin, User.version).where(
+        User.id == user_id, User.erased_at.is_(None)
+    )
     return (await session.execute(statement.with_for_update(key_share=True))).one_or_none()
 
 

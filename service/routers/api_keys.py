@@ -8,6 +8,7 @@ from service.dependencies.caller import Administrator
 from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
 from service.dependencies.parts import PartsDep
+from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
 from service.repositories import api_keys as repository
@@ -15,7 +16,7 @@ from service.schemas.api_keys import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKe
 from service.schemas.base import DIGITS, MAX_ID
 from service.services import api_keys
 
-router = APIRouter(prefix="/api-keys", tags=["api-keys"])
+router = APIRouter(route_class=Route, prefix="/api-keys", tags=["api-keys"])
 
 KeyId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 

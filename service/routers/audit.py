@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Query
 
 from service.dependencies.caller import Administrator
 from service.dependencies.listing import ListingDep
+from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep
 from service.edge.openapi import problems
 from service.repositories import audit as repository
@@ -13,7 +14,7 @@ from service.repositories.audit import Filters
 from service.schemas.audit import AuditEntry
 from service.schemas.base import DIGITS, MAX_ID, Moment, ShortLine
 
-router = APIRouter(prefix="/admin/audit", tags=["admin"])
+router = APIRouter(route_class=Route, prefix="/admin/audit", tags=["admin"])
 
 AnId = Annotated[int | None, Query(ge=1, le=MAX_ID), DIGITS]
 

@@ -6,11 +6,12 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query
 
 from service.dependencies.caller import Administrator
+from service.dependencies.route import Route
 from service.edge.openapi import problems
 from service.schemas.base import DIGITS
 from service.schemas.operations import ComputeResult
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(route_class=Route, tags=["operations"])
 
 AT_ONCE: Final = 2
 Count = Annotated[

@@ -5,13 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from service.dependencies.caller import SignedIn
+from service.dependencies.route import Route
 from service.dependencies.session import DatabaseDep
 from service.edge.openapi import problems
 from service.schemas.base import DIGITS, MAX_ID
 from service.schemas.dashboard import Dashboard
 from service.services import dashboard
 
-router = APIRouter(prefix="/dashboard", tags=["dashboard"])
+router = APIRouter(route_class=Route, prefix="/dashboard", tags=["dashboard"])
 
 
 @router.get("/{user_id}", responses=problems(404))

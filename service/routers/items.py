@@ -5,9 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Path, Query
 
 from service.dependencies.caller import CatalogueReader, CatalogueWriter
+from service.dependencies.conditions import IfItem, IfItemRequired
 from service.dependencies.contract import for_any_cache
 from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
+from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
 from service.repositories import items as repository
@@ -25,7 +27,7 @@ from service.schemas.items import (
 )
 from service.services import items
 
-router = APIRouter(prefix="/items", tags=["items"])
+router = APIRouter(route_class=Route, prefix="/items", tags=["items"])
 
 ItemId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 Search = Annotated[
@@ -112,18 +114,21 @@ async def create_items(
     return await items.create_batch(session, new, by=caller)
 
 
-@router.patch("/{item_id}", responses=problems(403, 404, 409))
+@router.patch("/{item_id}", responses=problems(403, 404, 409, 428))
 async def update_item(
     item_id: ItemId,
     patch: Annotated[ItemPatch, Body(examples=[{"price": "19.50"}, {"reorder_level": 10}])],
     caller: CatalogueWriter,
+    expected: IfItemRequired,
     session: SessionDep,
 ) -> Item:
     """Change an item: what is absent stays, `null` removes description and category (RFC 7396)."""
-    return await items.change(session, item_id, patch, by=caller)
+    return await items.change(session, item_id, patch, by=caller, expected=expected)
 
 
 @router.delete("/{item_id}", status_code=204, responses=problems(403, 404))
-async def withdraw_item(item_id: ItemId, caller: CatalogueWriter, session: SessionDep) -> None:
+async def withdraw_item(
+    item_id: ItemId, caller: CatalogueWriter, expected: IfItem, session: SessionDep
+) -> None:
     """Withdraw an item from sale; past orders keep it."""
-    await items.withdraw(session, item_id, by=caller)
+    await items.withdraw(session, item_id, by=caller, expected=expected)

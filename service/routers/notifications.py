@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query
 
 from service.dependencies.caller import SignedIn
 from service.dependencies.listing import ListingDep
+from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
 from service.repositories import notifications as repository
@@ -13,7 +14,7 @@ from service.schemas.base import DIGITS, MAX_ID
 from service.schemas.notifications import Notification, ReadCount
 from service.services import notifications
 
-router = APIRouter(prefix="/notifications", tags=["notifications"])
+router = APIRouter(route_class=Route, prefix="/notifications", tags=["notifications"])
 
 NotificationId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 

@@ -4,24 +4,27 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query
 
-from service.dependencies.caller import OrdersReader, OrdersWriter
+from service.dependencies.caller import OrdersKeeper, OrdersReader, OrdersWriter
+from service.dependencies.conditions import IfOrder
 from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
 from service.dependencies.parts import SettingsDep
+from service.dependencies.replay import REQUIRED
+from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
 from service.schemas.base import DIGITS, MAX_ID, Day
 from service.schemas.orders import Order, Status
-from service.schemas.placing import Cancellation, OrderCreate
+from service.schemas.placing import Cancellation, Delivery, OrderCreate, Payment, Refund, Shipment
 from service.schemas.users import HOME, AddressIn
-from service.services import orders
+from service.services import moves, orders
 
-router = APIRouter(prefix="/orders", tags=["orders"])
+router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
 
 OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-@router.post("", status_code=201, responses=problems(403, 409))
+@router.post("", status_code=201, responses=problems(403, 409), openapi_extra=REQUIRED)
 async def create_order(
     new: OrderCreate, caller: OrdersWriter, session: SessionDep, settings: SettingsDep, located: Located
 ) -> Order:
@@ -68,7 +71,35 @@ async def cancel_order(
     order_id: OrderId, caller: OrdersWriter, session: SessionDep, cancellation: Cancellation | None = None
 ) -> Order:
     """Cancel an order that has not shipped; what it took goes back into stock."""
-    return await orders.cancel(session, caller, order_id, cancellation.reason if cancellation else None)
+    return await moves.cancel(session, caller, order_id, cancellation.reason if cancellation else None)
+
+
+@router.post("/{order_id}/pay", responses=problems(403, 404, 409))
+async def pay_order(order_id: OrderId, payment: Payment, caller: OrdersKeeper, session: SessionDep) -> Order:
+    """Note that a placed order is paid."""
+    return await moves.pay(session, caller, order_id, payment.reference)
+
+
+@router.post("/{order_id}/ship", responses=problems(403, 404, 409))
+async def ship_order(
+    order_id: OrderId, shipment: Shipment, caller: OrdersKeeper, session: SessionDep
+) -> Order:
+    """Note that a paid order is on its way; it needs an address."""
+    return await moves.ship(session, caller, order_id, shipment.tracking)
+
+
+@router.post("/{order_id}/deliver", responses=problems(403, 404, 409))
+async def deliver_order(
+    order_id: OrderId, caller: OrdersKeeper, session: SessionDep, _: Delivery | None = None
+) -> Order:
+    """Note that a shipped order has arrived."""
+    return await moves.deliver(session, caller, order_id)
+
+
+@router.post("/{order_id}/refund", responses=problems(403, 404, 409))
+async def refund_order(order_id: OrderId, refund: Refund, caller: OrdersKeeper, session: SessionDep) -> Order:
+    """Note that what was paid for a cancelled order has been given back."""
+    return await moves.refund(session, caller, order_id, refund.reference)
 
 
 @router.put("/{order_id}/ship-to", responses=problems(404, 409))
@@ -76,7 +107,8 @@ async def change_ship_to(
     order_id: OrderId,
     ship_to: Annotated[AddressIn, Body(examples=[HOME])],
     caller: OrdersWriter,
+    expected: IfOrder,
     session: SessionDep,
 ) -> Order:
     """Change where an order goes, before it ships."""
-    return await orders.redirect(session, caller, order_id, ship_to)
+    return await orders.redirect(session, caller, order_id, ship_to, expected=expected)

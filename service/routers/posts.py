@@ -5,9 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from service.dependencies.caller import Administrator, Anyone, SignedIn
+from service.dependencies.conditions import IfPost
 from service.dependencies.contract import for_any_cache
 from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
+from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
 from service.repositories import posts as repository
@@ -15,7 +17,7 @@ from service.schemas.base import DIGITS, MAX_ID
 from service.schemas.posts import Order, Post, PostIn, PostPatch, Status
 from service.services import posts
 
-router = APIRouter(prefix="/posts", tags=["posts"])
+router = APIRouter(route_class=Route, prefix="/posts", tags=["posts"])
 
 PostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
@@ -51,21 +53,25 @@ async def create_post(new: PostIn, caller: SignedIn, session: SessionDep, locate
 
 
 @router.put("/{post_id}", responses=problems(403, 404))
-async def replace_post(post_id: PostId, new: PostIn, caller: SignedIn, session: SessionDep) -> Post:
+async def replace_post(
+    post_id: PostId, new: PostIn, caller: SignedIn, expected: IfPost, session: SessionDep
+) -> Post:
     """Replace title and body; never creates. A customer's change of a published post makes it pending."""
-    return await posts.change(session, caller, post_id, new)
+    return await posts.change(session, caller, post_id, new, expected=expected)
 
 
 @router.patch("/{post_id}", responses=problems(403, 404))
-async def update_post(post_id: PostId, patch: PostPatch, caller: SignedIn, session: SessionDep) -> Post:
+async def update_post(
+    post_id: PostId, patch: PostPatch, caller: SignedIn, expected: IfPost, session: SessionDep
+) -> Post:
     """Change title or body. A customer's change of a published post makes it pending again."""
-    return await posts.change(session, caller, post_id, patch)
+    return await posts.change(session, caller, post_id, patch, expected=expected)
 
 
 @router.delete("/{post_id}", status_code=204, responses=problems(403, 404))
-async def delete_post(post_id: PostId, caller: SignedIn, session: SessionDep) -> None:
+async def delete_post(post_id: PostId, caller: SignedIn, expected: IfPost, session: SessionDep) -> None:
     """Remove a post for good."""
-    await posts.remove(session, caller, post_id)
+    await posts.remove(session, caller, post_id, expected=expected)
 
 
 @router.post("/{post_id}/publish", responses=problems(403, 404))

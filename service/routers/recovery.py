@@ -5,12 +5,13 @@ from fastapi import APIRouter, Depends, Response
 from service.dependencies import limits
 from service.dependencies.caller import Anyone, SignedIn
 from service.dependencies.parts import PartsDep
+from service.dependencies.route import Route
 from service.dependencies.session import SessionDep
 from service.edge.openapi import problems
 from service.schemas.recovery import Confirmation, Reset, ResetRequest
 from service.services import recovery
 
-router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(limits.reset)])
+router = APIRouter(route_class=Route, prefix="/auth", tags=["auth"], dependencies=[Depends(limits.reset)])
 
 
 @router.post("/password-reset", status_code=202, response_class=Response)

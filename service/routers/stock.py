@@ -5,13 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path
 
 from service.dependencies.caller import CatalogueWriter
+from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
 from service.schemas.base import DIGITS, MAX_ID
 from service.schemas.items import Stock, StockChange
 from service.services import stock
 
-router = APIRouter(prefix="/items/{item_id}/stock", tags=["items"])
+router = APIRouter(route_class=Route, prefix="/items/{item_id}/stock", tags=["items"])
 
 ItemId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 

@@ -6,9 +6,11 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from service.dependencies import limits
 from service.dependencies.caller import Administrator, Anyone, ProfileReader, SignedIn, UsersReader
+from service.dependencies.conditions import IfUser
 from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
 from service.dependencies.parts import PartsDep
+from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
 from service.repositories import export
@@ -19,8 +21,8 @@ from service.schemas.export import Export
 from service.schemas.users import PasswordChange, ProfilePatch, User, UserCreate, UserPatch, UserWithAddress
 from service.services import erasure, recovery, users
 
-router = APIRouter(prefix="/users", tags=["users"])
-admin = APIRouter(prefix="/admin/users", tags=["admin"])
+router = APIRouter(route_class=Route, prefix="/users", tags=["users"])
+admin = APIRouter(route_class=Route, prefix="/admin/users", tags=["admin"])
 
 UserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
@@ -49,7 +51,11 @@ async def get_patch(request: Request, patch: ProfilePatch, caller: SignedIn, par
 
 @router.patch("/profile", responses=problems(409))
 async def update_profile(
-    patch: Annotated[ProfilePatch, Depends(get_patch)], caller: SignedIn, session: SessionDep, parts: PartsDep
+    patch: Annotated[ProfilePatch, Depends(get_patch)],
+    caller: SignedIn,
+    expected: IfUser,
+    session: SessionDep,
+    parts: PartsDep,
 ) -> User:
     """Change one's profile: what is absent stays, `null` removes (RFC 7396).
 
@@ -58,15 +64,17 @@ async def update_profile(
     await recovery.ask_change(
         parts.database, parts.passwords, parts.mail, session, caller=caller, patch=patch
     )
-    return await users.change_profile(session, caller, patch)
+    return await users.change_profile(session, caller, patch, expected=expected)
 
 
 @router.delete(
     "/profile", status_code=204, responses=problems(409), dependencies=[Depends(limits.own_password)]
 )
-async def delete_profile(deletion: AccountDeletion, caller: SignedIn, parts: PartsDep) -> None:
+async def delete_profile(
+    deletion: AccountDeletion, caller: SignedIn, expected: IfUser, parts: PartsDep
+) -> None:
     """Delete one's account: the personal data goes, the orders stay. There is no way back."""
-    await erasure.erase(parts.database, parts.passwords, caller, deletion)
+    await erasure.erase(parts.database, parts.passwords, caller, deletion, expected=expected)
 
 
 @router.get("/profile/export", response_model=Export)
@@ -105,7 +113,7 @@ async def list_users(
 
 @admin.patch("/{user_id}", responses=problems(403, 404, 409))
 async def administer_user(
-    user_id: UserId, patch: UserPatch, admin: Administrator, session: SessionDep
+    user_id: UserId, patch: UserPatch, admin: Administrator, expected: IfUser, session: SessionDep
 ) -> User:
     """Activate, deactivate, grant or withdraw administration."""
-    return await users.administer(session, admin, user_id, patch)
+    return await users.administer(session, admin, user_id, patch, expected=expected)

@@ -6,10 +6,11 @@ from fastapi import APIRouter, Depends, Path
 
 from service.dependencies.contract import for_any_cache
 from service.dependencies.parts import PartsDep
+from service.dependencies.route import Route
 from service.edge.openapi import problems
 from service.schemas.weather import Weather
 
-router = APIRouter(prefix="/weather", tags=["weather"])
+router = APIRouter(route_class=Route, prefix="/weather", tags=["weather"])
 
 
 @router.get("/{city}", responses=problems(404), dependencies=[Depends(for_any_cache)])

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, get_args
 
 from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
-from service.schemas.base import Id, In, Instant, Line, Moment, Out
+from service.schemas.base import ONCE, Id, In, Instant, Line, Moment, Out
 from service.security import Scope
 
 PREFIX: Final = "tp_"
@@ -109,4 +109,8 @@ class ApiKey(Out):
 class NewApiKey(ApiKey):
     """A key just made. It is in no other answer: whoever loses it makes another one."""
 
-    key: Annotated[str, Field(pattern="^tp_[0-9A-Za-z]{49}$")]
+    key: Annotated[
+        str | None,
+        ONCE,
+        Field(pattern="^tp_[0-9A-Za-z]{49}$", description="`null` where the answer is told again."),
+    ]

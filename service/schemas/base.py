@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
 from typing import Annotated, Any, Final, Self
 
 from pydantic import (
@@ -145,6 +146,21 @@ class Out(BaseModel):
     @classmethod
     def all_of(cls, rows: Iterable[Any]) -> list[Self]:
         return [cls.model_validate(row) for row in rows]
+
+
+class _Once:
+    pass
+
+
+#: Marks a secret that stands in one answer only: null when that is told again.
+ONCE: Final = _Once()
+
+
+@cache
+def shown_once(model: Any) -> tuple[str, ...]:
+    """The names of a schema's fields that are marked so."""
+    fields = model.model_fields if isinstance(model, type) and issubclass(model, Out) else {}
+    return tuple(name for name, field in fields.items() if ONCE in field.metadata)
 
 
 #: One line of text that is not blank, of at most 200 characters.

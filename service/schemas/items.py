@@ -17,6 +17,7 @@ from service.schemas.base import (
     Prose,
     ShortLine,
 )
+from service.schemas.versions import Version, Versioned
 
 MAX_INITIAL_STOCK: Final = 1_000_000
 MAX_STOCK: Final = 2_000_000_000
@@ -83,7 +84,7 @@ class ItemPatch(In):
     reorder_level: ReorderLevel | MISSING = MISSING
 
 
-class Item(Out):
+class Item(Versioned):
     """What the public may know: of the stock only the availability."""
 
     id: Id
@@ -94,7 +95,7 @@ class Item(Out):
     price: Money
     availability: Availability
     is_active: bool
-    version: int
+    version: Version
     created_at: Instant
     updated_at: Instant
 

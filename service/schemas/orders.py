@@ -5,9 +5,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from service.schemas.base import Id, Instant, Money, Out
+from service.schemas.versions import HiddenVersion, Versioned
 
 Status = Literal["placed", "paid", "shipped", "delivered", "cancelled", "refunded"]
 Shipping = Literal["standard", "express", "overnight"]
+
+#: Whose act a move was; never a person's id.
+Actor = Literal["customer", "staff", "api_key", "system", "import", "unknown"]
 
 
 class ShipTo(Out):
@@ -28,8 +32,24 @@ class OrderLine(Out):
     line_total: Money
 
 
-class Order(Out):
+class OrderEvent(Out):
+    """The order came into this state."""
+
+    status: Status
+    at: Instant
+    by: Annotated[
+        Actor,
+        Field(
+            description="Who brought it there: the customer, staff (an administrator), a machine by its API"
+            " key, the system by itself, or the import of past orders; `unknown` for what was before"
+            " timelines were kept."
+        ),
+    ]
+
+
+class Order(Versioned):
     id: Id
+    version: HiddenVersion
     user_id: Id
     customer_name: str
     status: Status
@@ -45,6 +65,7 @@ class Order(Out):
     refund_due: bool
     cancel_reason: str | None
     tracking: str | None
+    events: Annotated[list[OrderEvent], Field(description="The timeline, oldest first.")]
     placed_at: Instant
     paid_at: Instant | None
     shipped_at: Instant | None

@@ -64,6 +64,30 @@ class Cancellation(In):
     reason: Line | None = None
 
 
+class Payment(In):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reference": "pi_3MtwBwLkdIwHu7ix"}]})
+
+    reference: Annotated[ShortLine, Field(description="The payment system's name for the payment.")]
+
+
+class Shipment(In):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"tracking": "00340434161094042557"}]})
+
+    tracking: Annotated[ShortLine, Field(description="Under which the carrier knows the parcel.")]
+
+
+class Delivery(In):
+    """Nothing needs to be said of it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
+
+
+class Refund(In):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reference": "re_1Nispe2eZvKYlo2C"}]})
+
+    reference: Annotated[ShortLine, Field(description="The payment system's name for the refund.")]
+
+
 def _in_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

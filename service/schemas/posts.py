@@ -5,7 +5,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
-from service.schemas.base import Id, In, Instant, Line, Out, Prose
+from service.schemas.base import Id, In, Instant, Line, Prose
+from service.schemas.versions import Version, Versioned
 
 Status = Literal["pending", "published"]
 Order = Literal["asc", "desc"]
@@ -54,13 +55,13 @@ class PostPatch(In):
     body: Body | MISSING = MISSING
 
 
-class Post(Out):
+class Post(Versioned):
     id: Id
     title: str
     body: Annotated[str, Field(description="Markdown, as its author wrote it.")]
     author_id: Id
     author_name: Annotated[str, Field(examples=["Maria Anders"])]
     status: Annotated[Status, Field(description="`pending` until an administrator publishes it.")]
-    version: Annotated[int, Field(description="Counts the changes.", examples=[1])]
+    version: Version
     created_at: Instant
     updated_at: Instant

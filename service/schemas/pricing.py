@@ -142,6 +142,19 @@ def sum_up(new: OrderCreate, lines: Sequence[Line], shipping_fee: Decimal) -> Su
     return sums
 
 
+def agreed(new: OrderCreate, sums: Sums, currency: str) -> dict[str, Any]:
+    """What is settled of an order once its sums are known, as it is stored."""
+    return {
+        "shipping": new.shipping,
+        "subtotal": sums.subtotal,
+        "discount": sums.discount,
+        "shipping_fee": sums.shipping_fee,
+        "total": sums.total,
+        "currency": currency,
+        "reference": new.reference,
+    }
+
+
 def refuse_other_prices(lines: Sequence[Line], products: Mapping[int, Any]) -> None:
     """Raises PriceChanged where a customer has seen another price than the catalogue's."""
     prices = [

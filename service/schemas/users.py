@@ -3,13 +3,14 @@
 import re
 from functools import cache
 from itertools import groupby
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import iso3166
 from pydantic import MISSING, AfterValidator, ConfigDict, EmailStr, Field, SecretStr, StringConstraints
 
 from service.schemas.base import NO_NUL, Flag, Id, In, Instant, Line, Out, ShortLine, encodable
 from service.schemas.orders import Order
+from service.schemas.versions import HiddenVersion, Versioned
 from service.security import common_passwords
 
 MIN_PASSWORD: Final = 8
@@ -185,8 +186,9 @@ class UserPatch(In):
     is_admin: Flag | MISSING = MISSING
 
 
-class User(Out):
+class User(Versioned):
     id: Id
+    version: HiddenVersion
     email: str
     full_name: str
     is_active: bool
@@ -199,4 +201,5 @@ class User(Out):
 class UserWithAddress(User):
     """A user with the last 100 orders, newest first."""
 
+    tagged: ClassVar[bool] = False
     orders: list[Order]

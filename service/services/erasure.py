@@ -4,8 +4,9 @@ from typing import Final
 
 from service.database import Database
 from service.errors import FieldFault, InvalidToken, LastAdministrator, Unprocessable
-from service.repositories import audit, erasure, users
+from service.repositories import audit, erasure, idempotency, users
 from service.schemas.erasure import AccountDeletion
+from service.schemas.versions import Versions, require
 from service.security import Caller, Passwords
 
 #: What stands where a name is shown, as beside a post.
@@ -14,7 +15,14 @@ NAME: Final = "Erased customer"
 DOMAIN: Final = "erased.invalid"
 
 
-async def erase(database: Database, passwords: Passwords, caller: Caller, deletion: AccountDeletion) -> None:
+async def erase(
+    database: Database,
+    passwords: Passwords,
+    caller: Caller,
+    deletion: AccountDeletion,
+    *,
+    expected: Versions | None = None,
+) -> None:
     """Hashing happens outside any transaction; under the lock the hash is compared once more.
 
     Unpaid orders are left alone: nobody will pay them.
@@ -35,6 +43,7 @@ async def erase(database: Database, passwords: Passwords, caller: Caller, deleti
             raise InvalidToken
         if account.password_hash != stored:
             raise _wrong_password()
+        require(expected, account)
         if list(administrators) == [caller.user_id]:
             raise LastAdministrator("This is the last active administrator. Make another one first.")
         # Before the rest, so that the address it comes from goes with the others.
@@ -46,6 +55,7 @@ async def erase(database: Database, passwords: Passwords, caller: Caller, deleti
             full_name=NAME,
             password_hash=passwords.unusable,
         )
+        await idempotency.forget(session, f"user:{caller.user_id}")
 
 
 def _wrong_password() -> Unprocessable:

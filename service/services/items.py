@@ -9,6 +9,7 @@ from service.pagination import Page
 from service.repositories import audit, items, stock
 from service.repositories.search import search as ranked
 from service.schemas.items import Item, ItemCreate, ItemPatch
+from service.schemas.versions import Versions, require
 from service.security import AnyCaller
 
 #: What `null` removes; in the database it is then the empty text.
@@ -101,13 +102,16 @@ def _sku_taken(*pointers: str) -> SkuTaken:
     return SkuTaken(detail if len(pointers) == 1 else "Other items have these SKUs.", errors=faults)
 
 
-async def change(session: Session, item_id: int, patch: ItemPatch, *, by: AnyCaller) -> Item:
+async def change(
+    session: Session, item_id: int, patch: ItemPatch, *, by: AnyCaller, expected: Versions | None = None
+) -> Item:
     """The reorder level stands with the stock; of the item it can change no more than the availability."""
     values = patch.model_dump(exclude_unset=True)
     values |= {name: values[name] or "" for name in REMOVABLE if name in values}
     locked = await stock.lock(session, [item_id])
     if not locked:
         raise _no_such_item()
+    require(expected, locked[0])
     level = locked[0].reorder_level
     before = _noted(await items.get(session, item_id, withdrawn=True), level)
     if "reorder_level" in values:
@@ -140,6 +144,8 @@ async def _note_change(
     await audit.add(session, action, by=by, target_kind="item", target_id=item_id, data=data)
 
 
-async def withdraw(session: Session, item_id: int, *, by: AnyCaller) -> None:
+async def withdraw(
+    session: Session, item_id: int, *, by: AnyCaller, expected: Versions | None = None
+) -> None:
     """Take it from sale, again as often as one likes; past orders keep it."""
-    await change(session, item_id, ItemPatch(is_active=False), by=by)
+    await change(session, item_id, ItemPatch(is_active=False), by=by, expected=expected)

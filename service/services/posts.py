@@ -6,6 +6,7 @@ from service.database import Record, Session
 from service.errors import Forbidden, NotFound
 from service.repositories import audit, posts
 from service.schemas.posts import Post, PostIn, PostPatch
+from service.schemas.versions import Versions, require
 from service.security import Caller
 
 
@@ -24,13 +25,21 @@ async def create(session: Session, caller: Caller, new: PostIn) -> Post:
     return await get(session, caller, post_id)
 
 
-async def change(session: Session, caller: Caller, post_id: int, new: PostIn | PostPatch) -> Post:
+async def change(
+    session: Session,
+    caller: Caller,
+    post_id: int,
+    new: PostIn | PostPatch,
+    *,
+    expected: Versions | None = None,
+) -> Post:
     """Replace or patch a post.
 
     A customer's change of a published post takes it back to `pending`: an administrator has let
     through what stood there, not whatever is written over it later.
     """
     row = await _lock_own(session, caller, post_id)
+    require(expected, row)
     changes: dict[str, Any] = {
         name: value for name, value in new.model_dump().items() if getattr(row, name) != value
     }
@@ -43,8 +52,9 @@ async def change(session: Session, caller: Caller, post_id: int, new: PostIn | P
     return await get(session, caller, post_id)
 
 
-async def remove(session: Session, caller: Caller, post_id: int) -> None:
+async def remove(session: Session, caller: Caller, post_id: int, *, expected: Versions | None = None) -> None:
     row = await _lock_own(session, caller, post_id)
+    require(expected, row)
     await posts.remove(session, post_id)
     if caller.is_admin:
         await _note(session, caller, "post.deleted", post_id, author_id=row.author_id)

@@ -20,6 +20,7 @@ from service.schemas.users import (
     UserPatch,
     UserWithAddress,
 )
+from service.schemas.versions import Versions, require
 from service.security import AnyCaller, Caller, Passwords
 
 LAST_ORDERS = 100
@@ -96,7 +97,10 @@ async def get_with_orders(session: Session, caller: AnyCaller, user_id: int) -> 
     return UserWithAddress(**dict(User.of(row)), orders=Order.all_of(latest))
 
 
-async def change_profile(session: Session, caller: Caller, patch: ProfilePatch) -> User:
+async def change_profile(
+    session: Session, caller: Caller, patch: ProfilePatch, *, expected: Versions | None = None
+) -> User:
+    require(expected, await users.lock(session, caller.user_id))
     given = patch.model_fields_set
     if "full_name" in given:
         await users.change(session, caller.user_id, {"full_name": patch.full_name})
@@ -143,7 +147,9 @@ async def change_password(
         await audit.add(session, "password.changed", by=caller, target_kind="user", target_id=caller.user_id)
 
 
-async def administer(session: Session, caller: Caller, user_id: int, patch: UserPatch) -> User:
+async def administer(
+    session: Session, caller: Caller, user_id: int, patch: UserPatch, *, expected: Versions | None = None
+) -> User:
     """Activate, deactivate, grant or withdraw. The last active administrator cannot be lost.
 
     Whether the caller administers is asked once more, under the lock: a token is believed for up to a
@@ -158,6 +164,7 @@ async def administer(session: Session, caller: Caller, user_id: int, patch: User
     before = await users.lock(session, user_id)
     if before is None:
         raise NotFound("There is no such user.")
+    require(expected, before)
     values: dict[str, bool] = patch.model_dump(exclude_unset=True)
     if values:
         await users.change(session, user_id, values)

@@ -1,4 +1,5 @@
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -9,6 +10,7 @@ from service.errors import Unavailable
 from service.repositories import dashboard, notifications, orders
 from tests.client import Api, assert_problem
 from tests.factories import Make, Person
+from tests.orders import recorded
 
 EMPTY = {
     "orders_count": 0,
@@ -42,24 +44,9 @@ def in_use(parts: Parts) -> int:
 async def order(
     sql: asyncpg.Connection, person: Person, *, status: str = "placed", total: int = 10, day: int = 1
 ) -> int:
-    """An order of history without lines, placed on this day of January 2026."""
-    order_id: int = await sql.fetchval(
-        "INSERT INTO orders (user_id, customer_name, status, shipping, subtotal, discount, shipping_fee,"
-        " total, currency, placed_at) VALUES ($1, 'Maria', $2, 'standard', $3, 0, 0, $3, 'USD',"
-        " make_timestamptz(2026, 1, $4, 12, 0, 0, 'UTC')) RETURNING id",
-        person.id,
-        status,
-        total,
-        day,
-    )
-    await sql.execute(
-        "WITH tea AS (INSERT INTO items (sku, name, price) VALUES ($2, 'Chai', 5) RETURNING id)"
-        " INSERT INTO order_lines (order_id, product_id, position, name, quantity, unit_price, line_total)"
-        " SELECT $1, id, 1, 'Chai', 2, 5, 10 FROM tea",
-        order_id,
-        f"T-{order_id}",
-    )
-    return order_id
+    """An order that was placed on this day of January 2026."""
+    noon = datetime(2026, 1, day, 12, tzinfo=UTC)
+    return await recorded(sql, person, status=status, total=total, placed_at=noon)
 
 
 class TestCallers:

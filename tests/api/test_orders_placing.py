@@ -15,8 +15,8 @@ from service.schemas.placing import OrderCreate
 from service.services import orders
 from tests.client import Api, assert_problem
 from tests.factories import Make, Person
+from tests.orders import HOME, recorded
 
-HOME = {"street": "Obere Str. 57", "city": "Berlin", "postal_code": "12209", "country": "DE"}
 #: As it goes out.
 BERLIN = {**HOME, "name": None, "region": None}
 LINE = {"product_id": 1, "quantity": 1}
@@ -40,12 +40,8 @@ async def unpaid(sql: asyncpg.Connection) -> Any:
     """Gives a person so many unpaid orders."""
 
     async def insert(person: Person, count: int) -> None:
-        await sql.execute(
-            "INSERT INTO orders (user_id, customer_name, shipping, subtotal, discount, shipping_fee, total,"
-            " currency) SELECT $1, 'Maria', 'standard', 0, 0, 0, 0, 'USD' FROM generate_series(1, $2::int)",
-            person.id,
-            count,
-        )
+        for _ in range(count):
+            await recorded(sql, person)
 
     return insert
 
@@ -58,7 +54,8 @@ class TestPlacing:
         assert answer.status_code == 201
         assert answer.headers["location"] == f"/api/v1/orders/{order['id']}"
         assert (await maria.api.get(answer.headers["location"].removeprefix("/api/v1"))).json() == order
-        assert order.pop("placed_at").endswith("Z")
+        moment = order.pop("placed_at")
+        assert moment.endswith("Z")
         assert order == {
             "id": order["id"],
             "user_id": maria.id,
@@ -85,6 +82,7 @@ class TestPlacing:
             "refund_due": False,
             "cancel_reason": None,
             "tracking": None,
+            "events": [{"status": "placed", "at": moment, "by": "customer"}],
             "paid_at": None,
             "shipped_at": None,
             "delivered_at": None,

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -6,6 +7,7 @@ import pytest
 from tests.client import Api, assert_problem
 from tests.factories import PASSWORD, Make, Person
 from tests.identity import until_void
+from tests.orders import recorded
 
 MARIA: dict[str, Any] = {"email": "Maria@Shop.example", "password": "Northwind1", "full_name": "Maria Anders"}
 HOME = {"street": "Obere Str. 57", "city": "Berlin", "country": "DE"}
@@ -316,17 +318,9 @@ class TestGetUser:
         assert profile["address"] == WHOLE_HOME
 
     async def test_the_last_hundred_orders_newest_first(self, maria: Person, sql: asyncpg.Connection) -> None:
-        await sql.execute(
-            "INSERT INTO orders (user_id, customer_name, shipping, subtotal, discount, shipping_fee, total,"
-            " currency, reference, placed_at) SELECT $1, 'Maria', 'standard', 1, 0, 0, 1, 'USD', n::text,"
-            " now() - n * interval '1 hour' FROM generate_series(1, 101) AS n",
-            maria.id,
-        )
-        await sql.execute("INSERT INTO items (sku, name, price) VALUES ('T', 'Chai', 1)")
-        await sql.execute(
-            "INSERT INTO order_lines (order_id, product_id, position, name, quantity, unit_price, line_total)"
-            " SELECT orders.id, items.id, 1, 'Chai', 1, 1, 1 FROM orders, items"
-        )
+        now = datetime.now(UTC)
+        for n in range(1, 102):
+            await recorded(sql, maria, reference=str(n), placed_at=now - timedelta(hours=n))
         orders = (await maria.api.get(f"/users/{maria.id}")).json()["orders"]
         assert [order["reference"] for order in orders] == [str(n) for n in range(1, 101)]
 

@@ -1,11 +1,14 @@
 """Races made certain: go on when the other one really waits."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import asyncpg
 import pytest
 
+#: Nothing is asserted about how soon; on a busy machine it may take its time.
+PATIENCE_SECONDS = 60.0
 WAITING = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
@@ -13,7 +16,8 @@ WAITING = (
 
 async def somebody_waits(sql: asyncpg.Connection, so_many: int = 1) -> None:
     """Returns once so many other sessions of this database wait for a lock."""
-    for _ in range(1_000):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
         if await sql.fetchval(WAITING) >= so_many:
             return
         await asyncio.sleep(0.005)
@@ -22,7 +26,8 @@ async def somebody_waits(sql: asyncpg.Connection, so_many: int = 1) -> None:
 
 async def eventually(condition: Callable[[], bool]) -> None:
     """Returns once it is so, as what the change feed tells makes it."""
-    for _ in range(1_000):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
         if condition():
             return
         await asyncio.sleep(0.005)

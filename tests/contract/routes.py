@@ -90,6 +90,25 @@ async def an_order(make: Make, owner: Person) -> int:
     return order
 
 
+async def a_paid_order(make: Make, owner: Person) -> int:
+    body = {"product_id": await an_item(make, owner), "quantity": 2, "ship_to": HOME}
+    order: int = (await owner.api.post("/orders", json=body)).json()["id"]
+    await (await make.admin()).api.post(f"/orders/{order}/pay", json={"reference": "pi_3MtwBw"})
+    return order
+
+
+async def a_shipped_order(make: Make, owner: Person) -> int:
+    order = await a_paid_order(make, owner)
+    await (await make.admin()).api.post(f"/orders/{order}/ship", json={"tracking": "00340434161094"})
+    return order
+
+
+async def a_refund_due(make: Make, owner: Person) -> int:
+    order = await a_paid_order(make, owner)
+    await owner.api.post(f"/orders/{order}/cancel")
+    return order
+
+
 async def a_post(make: Make, owner: Person) -> int:
     return await make.post(owner)
 
@@ -244,6 +263,7 @@ ROUTES: Final = (
         key=("orders:read", 200),
     ),
     Route("GET", f"{V1}/orders/{{order_id}}", OWNED, on=an_order, key=("orders:read", 200)),
+    Route("GET", f"{V1}/orders/{{order_id}}/invoice.pdf", OWNED, on=an_order, key=("orders:read", 200)),
     Route(
         "POST",
         f"{V1}/orders/{{order_id}}/cancel",
@@ -251,6 +271,15 @@ ROUTES: Final = (
         on=an_order,
         json={"reason": "Ordered twice"},
         key=("orders:write", 200),
+    ),
+    *(
+        Route("POST", f"{V1}/orders/{{order_id}}/{move}", STAFF, on=on, json=body, key=("orders:write", 200))
+        for move, on, body in (
+            ("pay", an_order, {"reference": "pi_3MtwBw"}),
+            ("ship", a_paid_order, {"tracking": "00340434161094"}),
+            ("deliver", a_shipped_order, {}),
+            ("refund", a_refund_due, {"reference": "re_1Nispe"}),
+        )
     ),
     Route(
         "PUT", f"{V1}/orders/{{order_id}}/ship-to", OWNED, on=an_order, json=HOME, key=("orders:write", 200)

@@ -112,7 +112,9 @@ def operation(route: Route) -> dict[str, Any]:
 
 
 def body_schema(route: Route) -> dict[str, Any]:
-    (content,) = operation(route)["requestBody"]["content"].values()
+    # A patch has two media types, and one schema.
+    (content, *same) = operation(route)["requestBody"]["content"].values()
+    assert all(each == content for each in same)
     schema: dict[str, Any] = content["schema"]
     return schema
 

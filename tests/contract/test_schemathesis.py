@@ -5,6 +5,7 @@ edges of every schema takes thousands of requests: that phase is slow, and test_
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,7 +51,8 @@ def token(service: Service) -> str:
         assert admin.post("/posts", json={"title": "Chai", "body": "It is back."}).status_code == 201
         for number in range(3):
             order = {"product_id": 1 + number, "quantity": 1, "user_id": 2}
-            assert admin.post("/orders", json=order).status_code == 201
+            headers = {"Idempotency-Key": f"order-{number}"}
+            assert admin.post("/orders", json=order, headers=headers).status_code == 201
         assert customer.post("/posts", json={"title": "Thanks", "body": "For the tea."}).status_code == 201
     return token
 
@@ -68,6 +70,7 @@ def test_no_request_finds_a_fault(service: Service, token: str, tmp_path: Path, 
             *("--continue-on-failure", "--no-color"),
         ],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

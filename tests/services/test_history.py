@@ -9,10 +9,13 @@ from service.dependencies.parts import Parts
 from service.errors import Unprocessable
 from service.repositories import orders as repository
 from service.schemas.base import MAX_ID
-from service.services import orders
+from service.services import history
 from tests.factories import Make, Person
 
 REIMS = {"name": "Vins et alcools", "street": "59 rue de l'Abbaye", "city": "Reims", "country": "FR"}
+
+#: What a paid one has else than a delivered one.
+PAID = {"status": "paid", "shipped_at": None, "delivered_at": None}
 
 
 def past(person: Person, *lines: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -40,7 +43,7 @@ async def record(parts: Parts, order: dict[str, Any]) -> int:
     async with parts.database.transaction() as session:
         ids = [each["product_id"] for each in order.get("lines", ())]
         products = await repository.get_products(session, ids)
-        return await orders.record_history(session, order, products=products, currency="USD")
+        return await history.record(session, order, products=products, currency="USD")
 
 
 async def refused(parts: Parts, order: dict[str, Any]) -> list[tuple[str, str]]:
@@ -49,7 +52,7 @@ async def refused(parts: Parts, order: dict[str, Any]) -> list[tuple[str, str]]:
     return [(fault.pointer, fault.code) for fault in refusal.value.errors]
 
 
-class TestRecordHistory:
+class TestRecord:
     async def test_keeps_prices_freight_address_and_dates(self, make: Make, parts: Parts) -> None:
         maria = await make.user(is_active=False)
         admin, queso = await make.admin(), await make.item(name="Queso", price="21.00", is_active=False)
@@ -75,6 +78,10 @@ class TestRecordHistory:
             "NW-10248",
             "Maria Anders",
         )
+        assert order["events"] == [
+            {"status": state, "at": order[f"{state}_at"], "by": "import"}
+            for state in ("placed", "paid", "shipped", "delivered")
+        ]
         assert [order[f"{state}_at"] for state in ("placed", "paid", "shipped", "delivered")] == [
             "1996-07-04T00:00:00Z",
             "1996-07-04T00:00:00Z",
@@ -86,7 +93,7 @@ class TestRecordHistory:
         self, make: Make, parts: Parts, sql: asyncpg.Connection
     ) -> None:
         maria, chai = await make.user(), await make.item(stock=39, reorder_level=38)
-        order_id = await record(parts, past(maria, line(chai.id), status="paid"))
+        order_id = await record(parts, past(maria, line(chai.id), **PAID))
         assert await sql.fetchval("SELECT quantity FROM stock") == 39
         assert await sql.fetchval("SELECT count(*) FROM notifications") == 0
         cancelled = (await maria.api.post(f"/orders/{order_id}/cancel")).json()
@@ -135,18 +142,15 @@ class TestRecordHistory:
         assert await refused(parts, past(maria, little, shipping="overnight")) == [
             ("/shipping", "overnight_minimum")
         ]
+        undated = {"paid_at": None, "shipped_at": None}
+        assert await refused(parts, past(maria, line(chai.id), **undated)) == [
+            ("/paid_at", "missing"),
+            ("/shipped_at", "missing"),
+        ]
+        assert await refused(parts, past(maria, line(chai.id), status="paid")) == [
+            ("/shipped_at", "contradiction"),
+            ("/delivered_at", "contradiction"),
+        ]
         twice = line(chai.id), line(chai.id, unit_price="14.01")
         assert await refused(parts, past(maria, *twice)) == [("/lines/1/unit_price", "contradiction")]
         assert await sql.fetchval("SELECT count(*) FROM orders") == 0
-
-
-class TestMoves:
-    def test_are_those_of_the_contract(self) -> None:
-        table = {name: (move.sources, move.target, move.refund_due) for name, move in orders.MOVES.items()}
-        assert table == {
-            "pay": (("placed",), "paid", False),
-            "ship": (("paid",), "shipped", False),
-            "deliver": (("shipped",), "delivered", False),
-            "cancel": (("placed", "paid"), "cancelled", False),
-            "refund": (("cancelled",), "refunded", True),
-        }

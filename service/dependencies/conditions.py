@@ -1,0 +1,77 @@
+"""Conditional requests (RFC 9110, section 13): nothing is sent twice, and nothing unread is overwritten."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final
+
+from fastapi import Depends, Header, Request, Response
+
+from service.errors import PreconditionRequired
+from service.schemas.items import Item
+from service.schemas.orders import Order
+from service.schemas.posts import Post
+from service.schemas.users import User
+from service.schemas.versions import Versioned, Versions, tags_in, versions_in
+
+IF_MATCH: Final = "If-Match"
+#: What a 304 repeats of the answer that it stands for (RFC 9110, section 15.4.5).
+KEPT: Final = ("Cache-Control", "Content-Location", "ETag", "Expires", "Vary")
+
+Condition = Callable[..., Awaitable[Versions | None]]
+
+
+def if_match(model: type[Versioned]) -> Condition:
+    """The versions that the client wants to change, or None for whatever is there."""
+
+    async def get_versions(
+        header: Annotated[
+            str | None,
+            Header(alias=IF_MATCH, description="The `ETag` that was read: 412 if it is another by now."),
+        ] = None,
+    ) -> Versions | None:
+        return None if header is None else versions_in(header, model)
+
+    return get_versions
+
+
+def required_if_match(model: type[Versioned]) -> Condition:
+    """The same, where nobody may change what they have not read."""
+    condition = if_match(model)
+
+    async def get_required_versions(
+        request: Request, versions: Annotated[Versions | None, Depends(condition)]
+    ) -> Versions | None:
+        if IF_MATCH not in request.headers:
+            raise PreconditionRequired(
+                "Send the ETag that you have read in If-Match, or * to change whatever is there."
+            )
+        return versions
+
+    return get_required_versions
+
+
+IfItem = Annotated[Versions | None, Depends(if_match(Item))]
+IfItemRequired = Annotated[Versions | None, Depends(required_if_match(Item))]
+IfOrder = Annotated[Versions | None, Depends(if_match(Order))]
+IfPost = Annotated[Versions | None, Depends(if_match(Post))]
+IfUser = Annotated[Versions | None, Depends(if_match(User))]
+
+
+def answered(request: Request, response: Response) -> Response:
+    """The answer to a GET, or 304 without it for who has it already."""
+    if response.status_code != 200:
+        return response
+    headers = response.headers
+    if "ETag" not in headers and headers.get("Cache-Control") == "no-cache":
+        # What any cache may keep must have one: a list's is made of the rows that are shown.
+        headers["ETag"] = _digest(bytes(response.body), headers.get("Link", ""))
+    wanted = request.headers.get("If-None-Match")
+    if wanted is None or "ETag" not in headers:
+        return response
+    if wanted.strip() != "*" and headers["ETag"] not in tags_in(wanted):
+        return response
+    return Response(status_code=304, headers={name: headers[name] for name in KEPT if name in headers})
+
+
+def _digest(body: bytes, link: str) -> str:
+    return f'"{hashlib.sha256(link.encode() + b" " + body).hexdigest()[:32]}"'

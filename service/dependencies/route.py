@@ -1,0 +1,103 @@
+"""The class of every route of the API: what handlers need not do themselves.
+
+A dependency cannot: it is closed before the answer, or never sees it. Here the final bytes are at hand
+while the transaction is still open, and a request can be run again from its start.
+"""
+
+import asyncio
+import inspect
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from functools import wraps
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from service.dependencies import conditions, replay
+from service.dependencies.contract import for_any_cache
+from service.edge.context import route_template
+from service.errors import Contention
+from service.observability import metrics
+from service.schemas.versions import Versioned, tag_of
+
+#: Where the framework looks for what closes function-scoped dependencies: the transaction among them.
+STACK: Final = "fastapi_function_astack"
+#: The most to wait before each further run, in seconds; a part of it, so that rivals do not meet again.
+PAUSES: Final = (0.02, 0.06, 0.2)
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Route(APIRoute):
+    """Entity tags and 304, idempotency keys, and a second run after a deadlock."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        shown = inspect.signature(endpoint).return_annotation
+        versioned = isinstance(shown, type) and issubclass(shown, Versioned) and shown.tagged
+        methods, responses = set(options["methods"]), dict(options.get("responses") or {})
+        if versioned:
+            endpoint = _tagged(endpoint)
+            _carries_tag(responses, options.get("status_code") or 200)
+        if methods == {"GET"}:
+            cached = any(each.dependency is for_any_cache for each in options.get("dependencies") or ())
+            if versioned or cached:
+                responses[304] = {"description": "What `If-None-Match` names is still what there is."}
+                for status in (200, 304):
+                    _carries_tag(responses, status)
+        elif methods == {"POST"} and replay.takes_keys(path, endpoint):
+            endpoint = replay.keyed(endpoint)
+        options["responses"] = responses
+        super().__init__(path, endpoint, **options)
+
+    def get_route_handler(self) -> Handler:
+        run = super().get_route_handler()
+        return _reading(run) if self.methods == {"GET"} else _writing(run, self.response_model)
+
+
+def _carries_tag(responses: dict[int | str, dict[str, Any]], status: int) -> None:
+    tag = {"headers": {"ETag": {"$ref": "#/components/headers/ETag"}}}
+    responses[status] = {**responses.get(status, {}), **tag}
+
+
+def _tagged(endpoint: Callable[..., Awaitable[Versioned]]) -> Callable[..., Awaitable[Versioned]]:
+    @wraps(endpoint)
+    async def run(*, tagged: Response, **values: Any) -> Versioned:
+        resource = await endpoint(**values)
+        tagged.headers["ETag"] = tag_of(resource)
+        return resource
+
+    signature = inspect.signature(endpoint)
+    asked = inspect.Parameter("tagged", inspect.Parameter.KEYWORD_ONLY, annotation=Response)
+    given = signature.parameters.values()
+    run.__signature__ = signature.replace(parameters=[*given, asked])  # type: ignore[attr-defined]
+    return run
+
+
+def _reading(run: Handler) -> Handler:
+    async def handle(request: Request) -> Response:
+        return conditions.answered(request, await run(request))
+
+    return handle
+
+
+def _writing(run: Handler, model: Any) -> Handler:
+    async def once(request: Request) -> Response:
+        async with AsyncExitStack() as stack:
+            request.scope[STACK] = stack
+            response = await run(request)
+            await replay.keep(request, response, model)
+        return response
+
+    async def handle(request: Request) -> Response:
+        for longest in PAUSES:
+            try:
+                return await once(request)
+            except Contention:
+                # Nothing was done: one request is one transaction, and that was rolled back.
+                metrics.transaction_retried(route_template(request.scope))
+                await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - spreads rivals
+        return await once(request)
+
+    return handle

@@ -1,0 +1,51 @@
+"""Invoices of orders."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Request, Response
+
+from service.dependencies.caller import OrdersReader
+from service.dependencies.conditions import answered
+from service.dependencies.parts import PartsDep
+from service.edge.openapi import problems
+from service.schemas.base import DIGITS, MAX_ID
+from service.services import invoices
+
+router = APIRouter(prefix="/orders", tags=["orders"])
+
+TAG: Final = {"ETag": {"$ref": "#/components/headers/ETag"}}
+#: A person's name and address are in it: no cache keeps it, but who has kept it may ask whether it changed.
+UNKEPT: Final = "private, no-store"
+DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The file.",
+        "headers": TAG,
+        "content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    304: {"description": "What `If-None-Match` names is still what there is.", "headers": TAG},
+}
+
+
+class Pdf(Response):
+    media_type = "application/pdf"
+
+
+@router.get("/{order_id}/invoice.pdf", response_class=Pdf, responses={**DOCUMENTED, **problems(404)})
+async def get_invoice(
+    order_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS],
+    caller: OrdersReader,
+    parts: PartsDep,
+    request: Request,
+) -> Response:
+    """The invoice of an order, as a PDF file. While too many are being made the answer is 503."""
+    if "If-None-Match" not in request.headers:
+        # Refusals are to cost nothing, or a storm of them would do what the queue is there to prevent.
+        parts.renderers.require_room()
+    edition = parts.renderers.edition
+    invoice = await invoices.get(parts.database, parts.settings, caller, order_id, edition=edition)
+    disposition = f'inline; filename="invoice-{order_id}.pdf"'
+    headers = {"ETag": invoice.tag, "Cache-Control": UNKEPT, "Content-Disposition": disposition}
+    unchanged = answered(request, Response(headers=headers))
+    if unchanged.status_code == 304:
+        return unchanged
+    return Pdf(await parts.renderers.render(invoice.document), headers=headers)

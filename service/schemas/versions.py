@@ -1,0 +1,67 @@
+"""Versions of resources, and the entity tags that are made of them (RFC 9110, section 8.8.3)."""
+
+import hashlib
+import json
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
+
+from pydantic import Field, TypeAdapter
+
+from service.errors import PreconditionFailed
+from service.schemas.base import Out
+
+#: Compressing proxies weaken tags. A weak one is taken for the strong one it was: what it compresses is
+#: the same representation, and nobody could change anything through such a proxy otherwise.
+_TAG: Final = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+
+#: The versions that a client may have read; an empty set is none that there has ever been.
+Versions = frozenset[int]
+
+
+Version = Annotated[int, Field(description="Counts the changes.", examples=[1])]
+#: A version that is shown in the tag alone.
+HiddenVersion = Annotated[int, Field(exclude=True)]
+
+
+class Versioned(Out):
+    """A resource whose row counts every change of what is shown; `version` is the count, and its tag."""
+
+    if TYPE_CHECKING:  # each declares it where it is to stand among its fields
+        version: int
+    #: Not where more is shown than the row counts.
+    tagged: ClassVar[bool] = True
+
+
+@cache
+def _schema(model: type[Versioned]) -> str:
+    """Of what a build shows: after an upgrade that shows more, old tags are not good any more."""
+    schema = TypeAdapter(model).json_schema(mode="serialization")
+    return hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def tag_of(resource: Versioned) -> str:
+    return f'"{resource.version}-{_schema(type(resource))}"'
+
+
+def tags_in(header: str) -> frozenset[str]:
+    """The tags that If-Match or If-None-Match lists, each in quotes, and strong."""
+    return frozenset(f'"{tag}"' for tag in _TAG.findall(header))
+
+
+def versions_in(header: str, model: type[Versioned]) -> Versions | None:
+    """The versions that If-Match admits: None for any, where it is `*`."""
+    if header.strip() == "*":
+        return None
+    suffix = f'-{_schema(model)}"'
+    numbers = (tag.removesuffix(suffix)[1:] for tag in tags_in(header) if tag.endswith(suffix))
+    return frozenset(int(number) for number in numbers if re.fullmatch(r"[1-9]\d{0,18}", number, re.ASCII))
+
+
+def require(expected: Versions | None, row: Any) -> None:
+    """Refuse to change a row that is not as the client has read it. The caller holds the row's lock.
+
+    Raises PreconditionFailed.
+    """
+    if expected is not None and row.version not in expected:
+        raise PreconditionFailed

@@ -1,0 +1,83 @@
+"""A connection that is killed while somebody works on it: nothing was done, and no other one suffers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from service.config import Settings
+from service.database import Database, Session
+from service.errors import NotFound, OutcomeUnknown, Unavailable
+
+KILL = "SELECT pg_terminate_backend($1, 5000)"
+PID = text("SELECT pg_backend_pid()")
+
+
+@pytest.fixture
+async def database(settings: Settings, sql: asyncpg.Connection) -> AsyncIterator[Database]:
+    assert settings.database_url is not None
+    one = Database(settings.database_url.get_secret_value(), settings)
+    yield one
+    assert one.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    async with one.transaction() as session:
+        assert await session.scalar(text("SELECT 1")) == 1
+    await one.close()
+
+
+async def kill(session: Session, sql: asyncpg.Connection) -> None:
+    assert await sql.fetchval(KILL, await session.scalar(PID))
+
+
+async def test_a_refusal_stands(database: Database, sql: asyncpg.Connection) -> None:
+    """It rolls back, which cannot be done any more and need not be."""
+
+    async def refuse() -> None:
+        async with database.transaction() as session:
+            await kill(session, sql)
+            raise NotFound("There is no such order.")
+
+    with pytest.raises(NotFound):
+        await refuse()
+
+
+async def test_the_next_statement_is_told(database: Database, sql: asyncpg.Connection) -> None:
+    async def work() -> None:
+        async with database.transaction() as session:
+            await kill(session, sql)
+            await session.execute(text("SELECT 1"))
+
+    with pytest.raises(Unavailable) as refusal:
+        await work()
+    assert type(refusal.value) is Unavailable
+
+
+async def test_the_statement_that_runs_is_told(database: Database, sql: asyncpg.Connection) -> None:
+    async def work(known: "asyncio.Future[int]") -> None:
+        async with database.transaction() as session:
+            known.set_result(await session.scalar(PID))
+            await session.execute(text("SELECT pg_sleep(60)"))
+
+    known: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    working = asyncio.create_task(work(known))
+    assert await sql.fetchval(KILL, await known)
+    with pytest.raises(Unavailable) as refusal:
+        await working
+    assert type(refusal.value) is Unavailable
+
+
+async def test_a_commit_is_told_to_be_unknown(database: Database, sql: asyncpg.Connection) -> None:
+    with pytest.raises(OutcomeUnknown):
+        async with database.transaction() as session:
+            await kill(session, sql)
+
+
+async def test_a_plain_read_is_told(database: Database, sql: asyncpg.Connection) -> None:
+    async def read() -> None:
+        async with database.reading() as session:
+            await kill(session, sql)
+            await session.execute(text("SELECT 1"))
+
+    with pytest.raises(Unavailable):
+        await read()

@@ -1,0 +1,127 @@
+"""The processes that render, under Gunicorn: they come with an invoice and go with their worker."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.invoices.examples import pages_of
+from tests.server.process import Service, alive, cloned_database, eventually, started, statement
+
+pytestmark = pytest.mark.slow
+
+EMAIL = "maria@shop.example"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with (
+        cloned_database() as url,
+        started(tmp_path, DATABASE_URL=url, WEB_CONCURRENCY=1) as service,
+    ):
+        service.wait_until_up()
+        statement(url, "INSERT INTO items (id, sku, name, price) VALUES (1, 'NW-1', '緑茶', 18)")
+        statement(url, "INSERT INTO stock (item_id, quantity, reorder_level) VALUES (1, 9, 0)")
+        yield service
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[httpx2.Client]:
+    with service.client(service.register(EMAIL)) as client:
+        yield client
+
+
+@pytest.fixture
+def path(client: httpx2.Client) -> str:
+    """Of the invoice of what the client has ordered."""
+    key = {"Idempotency-Key": "one-box-of-tea"}
+    answer = client.post("/orders", json={"product_id": 1, "quantity": 1}, headers=key)
+    assert answer.status_code == 201, answer.text
+    return f"/orders/{answer.json()['id']}/invoice.pdf"
+
+
+def drawn(client: httpx2.Client, path: str) -> httpx2.Response:
+    """The answer, once the machine has had the time for it: until then it is 503."""
+    answers: list[httpx2.Response] = []
+
+    def comes() -> bool:
+        answers.append(client.get(path))
+        return answers[-1].status_code != 503
+
+    eventually(comes)
+    assert answers[-1].status_code == 200, answers[-1].text
+    return answers[-1]
+
+
+def renderers(service: Service) -> list[psutil.Process]:
+    return [child for child in service.descendants() if "service.invoices.process" in child.cmdline()]
+
+
+def test_an_invoice_comes_from_a_process_that_can_reach_nothing(
+    service: Service, client: httpx2.Client, path: str
+) -> None:
+    assert renderers(service) == []
+    (page,) = pages_of(drawn(client, path).content)
+    assert "緑茶 1 18.00 0.00 18.00" in page.splitlines()
+    (renderer,) = renderers(service)
+    assert {renderer.ppid()} == service.workers()
+    assert "DATABASE_URL" not in renderer.environ()
+    assert renderer.net_connections() == []
+    assert {file.path for file in renderer.open_files() if file.mode != "r"} <= {
+        str(service.folder / "stderr")
+    }
+
+
+def test_a_process_that_is_killed_is_replaced(service: Service, client: httpx2.Client, path: str) -> None:
+    drawn(client, path)
+    (renderer,) = renderers(service)
+    renderer.kill()
+    drawn(client, path)
+    (other,) = renderers(service)
+    assert other.pid != renderer.pid
+
+
+def test_it_dies_with_a_worker_that_is_killed_and_the_next_worker_has_its_own(
+    service: Service, client: httpx2.Client, path: str
+) -> None:
+    drawn(client, path)
+    (renderer,), (worker,) = renderers(service), service.workers()
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: not alive(renderer.pid))
+    service.wait_until_up()
+    with service.client(client.headers["authorization"].partition(" ")[2]) as again:
+        drawn(again, path)
+    (other,) = renderers(service)
+    assert {other.ppid()} == service.workers() != {worker}
+
+
+def test_a_service_that_stops_takes_it_along(service: Service, client: httpx2.Client, path: str) -> None:
+    drawn(client, path)
+    (renderer,) = renderers(service)
+    client.close()
+    assert service.stop() == 0
+    assert not alive(renderer.pid)
+
+
+def test_invoices_are_counted_over_all_workers(service: Service, client: httpx2.Client, path: str) -> None:
+    for _ in range(2):
+        drawn(client, path)
+    text = httpx2.get(f"http://127.0.0.1:{service.metrics_port}/metrics", timeout=30).text
+    samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
+    found = {
+        (each.name, json.dumps(each.labels)): each.value
+        for each in samples
+        if each.name.startswith("invoices")
+    }
+    expected = {
+        ("invoices_total", '{"outcome": "rendered"}'): 2,
+        ("invoices_under_way", '{"state": "waiting"}'): 0,
+        ("invoices_under_way", '{"state": "rendering"}'): 0,
+    }
+    assert {name: found.get(name) for name in expected} == expected
