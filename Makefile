@@ -24,8 +24,8 @@ set --; case "$${T-}" in \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev test test-slow lint format types imports deps sql lock lock-check check fuzz \
-	bench-timing bench-invoices openapi migration clean
+.PHONY: help setup run dev test test-slow prove lint format types imports deps sql lock lock-check check fuzz \
+	bench-timing bench-streams bench-deliveries bench-invoices openapi migration clean
 
 help: ## this list
 	@$(PYTHON) tools/help.py $(MAKEFILE_LIST)
@@ -46,10 +46,13 @@ dev: $(SYNCED) ## the same in one process that reloads when the code changes
 
 test: $(SYNCED) ## every everyday test with coverage; T=orders or T=tests/api runs only some, without
 	@$(SELECT); [ $$# -gt 0 ] || set -- --cov; \
-	exec $(BIN)/pytest -m "not slow" -n auto --maxprocesses 4 "$$@"
+	exec $(BIN)/pytest -m "not slow and not proof" -n auto --maxprocesses 4 "$$@"
 
 test-slow: $(SYNCED) ## the tests that take longer (load, real processes, a browser); T= as above
 	@$(SELECT); exec $(BIN)/pytest -m slow "$$@"
+
+prove: $(SYNCED) ## the proofs that take many minutes: thousands of orders, and of events whose workers are killed
+	@$(SELECT); exec $(BIN)/pytest -m proof "$$@"
 
 check: lint types imports deps lock-check sql test ## everything a change must pass
 
@@ -86,6 +89,12 @@ fuzz: $(SYNCED) ## requests made up from the OpenAPI document, then shopping aga
 
 bench-timing: $(SYNCED) ## whether the time of an answer tells if an account exists; N=200
 	@$(BIN)/python bench/timing.py $(N)
+
+bench-streams: $(SYNCED) ## a thousand streams in one worker: memory, time to arrive, CPU; N=1000 SECONDS=20
+	@$(BIN)/python bench/streams.py $(or $(N),1000) $(or $(SECONDS),20)
+
+bench-deliveries: $(SYNCED) ## from COMMIT to a webhook's receiver; RATE=200 SECONDS=15 WORKERS=2
+	@$(BIN)/python bench/deliveries.py $(or $(RATE),200) $(or $(SECONDS),15) $(or $(WORKERS),2)
 
 bench-invoices: $(SYNCED) ## what a storm of invoices does to the time of other answers; ROUNDS=10
 	@$(BIN)/python bench/invoices.py $(ROUNDS)

@@ -28,7 +28,7 @@ KNOWN, PASSWORD = "maria@shop.example", "correct-horse-1"
 START_WITHIN = 180
 WARM_UP = 20
 #: What follows an answer (a mail, say) must be over before the next question.
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.05
 GOAL_PERCENT = 5.0
 LIMITS = ("DEFAULT", "SIGN_IN", "REFRESH", "REGISTER", "RESET")
 #: What must not differ from the first. The second is the first once more: so much differs by chance.

@@ -31,6 +31,7 @@ class Command:
 COMMANDS = {
     "serve": Command("serve", "run the service under Gunicorn"),
     "dev": Command("dev", "run it in one process that restarts when the code changes"),
+    "worker": Command("worker", "run a worker: mails, webhooks and what the clock sets off"),
     "migrate": Command("migrate", "bring the database's schema to this build's revision"),
     "check-config": Command("check_config", "list every setting and every fault in them", configured=False),
     "generate-key": Command("generate_key", "print a new SECRET_KEY", configured=False),

@@ -3,7 +3,7 @@
 Everyone above this module speaks of `Session`; nobody but `transaction()` commits.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -50,7 +50,7 @@ TRANSIENT = ("08", "28", "3D", "53", "57014", "55P03", "57P0")
 #: Serialisation failure and deadlock: the transaction was rolled back for the sake of another.
 CONTENTION = ("40001", "40P01")
 OUT_OF_RANGE = "22003"
-_AFTER_COMMIT = "after_commit"
+_BEFORE_COMMIT, _AFTER_COMMIT = "before_commit", "after_commit"
 
 
 class _Session(AsyncSession):
@@ -125,6 +125,11 @@ class Database:
     @staticmethod
     async def _commit(session: Session) -> None:
         try:
+            for write in session.info.pop(_BEFORE_COMMIT, ()):
+                await write()
+        except (SQLAlchemyError, OSError) as fault:
+            raise translated(fault) from fault
+        try:
             await session.commit()
         except (SQLAlchemyError, OSError) as fault:
             if _lost(fault):
@@ -160,10 +165,19 @@ class Database:
         await self.engine.dispose()
 
 
+def before_commit(session: Session, write: Callable[[], Awaitable[None]]) -> None:
+    """Have this written last of all in the session's transaction; never when that is rolled back.
+
+    For what takes locks that many others want: they are held for one statement and the COMMIT, and
+    whoever holds them waits for nothing else any more.
+    """
+    session.info.setdefault(_BEFORE_COMMIT, []).append(write)
+
+
 def after_commit(session: Session, act: Callable[[], None]) -> None:
     """Have this done when the session's transaction is committed, before the answer; never when it is not.
 
-    For what cannot be taken back, such as a mail. `act` must be quick, and must not raise.
+    For what cannot be taken back, such as a count. `act` must be quick, and must not raise.
     """
     session.info.setdefault(_AFTER_COMMIT, []).append(act)
 

@@ -144,6 +144,14 @@ class ApiKeyRevoked(Conflict):
     code, title = "api_key_revoked", "The API key is revoked"
 
 
+class TooManyWebhooks(Conflict):
+    code, title = "too_many_webhooks", "Too many webhooks"
+
+
+class WebhookInactive(Conflict):
+    code, title = "webhook_inactive", "The webhook is not active"
+
+
 class TooManyUnpaid(Conflict):
     code, title = "too_many_unpaid", "Too many unpaid orders"
 

@@ -33,8 +33,10 @@ from service.routers import (
     posts,
     recovery,
     stock,
+    streams,
     users,
     weather,
+    webhooks,
 )
 
 log = structlog.get_logger(__name__)
@@ -53,6 +55,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     weather.router,
     posts.router,
     notifications.router,
+    streams.router,
+    webhooks.router,
     dashboard.router,
     compute.router,
 )

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.resources import files
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from argon2 import PasswordHasher
@@ -111,6 +110,16 @@ def fingerprint(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+def account_state(account: Any, purpose: str) -> bytes:
+    """What must not have changed while a mail was under way: its token is void once it has.
+
+    Each depends on what using the token changes, so that using one voids the others of its kind. A change
+    of the password does not void the verification of an address, which it does not touch.
+    """
+    moving = str(account.email_verified) if purpose == "verify_email" else account.password_hash
+    return hashlib.sha256(f"{purpose}\0{account.id}\0{account.email}\0{moving}".encode()).digest()
+
+
 class SigningKey:
     """The ES256 key pair that a secret yields.
 
@@ -166,17 +175,26 @@ class AccessTokens:
 
     def verify(self, token: str) -> Caller | None:
         """The caller that the token names, or None for a token that is bad in any way."""
+        good = self._good(token)
+        return good[1] if good else None
+
+    def seconds_left(self, token: str) -> float:
+        """How long the token still lasts, without the leeway; 0 for a bad one."""
+        good = self._good(token)
+        return max(0.0, good[0] - time.time()) if good else 0.0
+
+    def _good(self, token: str) -> tuple[float, Caller] | None:
         remembered = self._verified.get(token)
         if remembered is not None and remembered[0] > time.time():
-            return remembered[1]
+            return remembered
         self._verified.pop(token, None)
         with contextlib.suppress(JoseError, ValueError, KeyError, TypeError):
             claims = self._claims(token)
             caller = Caller(int(claims["sub"]), int(claims["sid"]), claims["admin"] is True)
-            self._verified[token] = (float(claims["exp"]), caller)
+            good = self._verified[token] = (float(claims["exp"]), caller)
             if len(self._verified) > REMEMBERED_TOKENS:
                 self._verified.popitem(last=False)
-            return caller
+            return good
         return None
 
     def _claims(self, token: str) -> dict[str, Any]:
@@ -224,12 +242,6 @@ class RefreshTokens:
         """
         digests = (hmac.digest(key, token.encode(), "sha256") for key in self._keys)
         return tuple(base64.urlsafe_b64encode(digest).rstrip(b"=").decode() for digest in digests)
-
-
-def common_passwords() -> frozenset[str]:
-    """Those of the 10,000 most common passwords that the other rules would let through."""
-    text = files("service").joinpath("common_passwords.txt").read_text(encoding="utf-8")
-    return frozenset(line for line in text.splitlines() if not line.startswith("#"))
 
 
 class Passwords:

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -18,7 +19,10 @@ from typing import Any, Final
 import structlog
 from gunicorn.arbiter import Arbiter
 from uvicorn import Config, Server
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
+
+from service.edge.event_stream import ABORT
 
 log = structlog.get_logger(__name__)
 
@@ -32,10 +36,29 @@ POLL_SECONDS: Final = 0.05
 CLOSE: Final = (b"connection", b"close")
 
 
+class Protocol(HttpToolsProtocol):
+    """Lets an answer be broken off. Uvicorn can only close, which waits for the client to read the rest."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
+
+
 class DrainingServer(Server):
-    def __init__(self, config: Config, *, master: int, patience: float, drain_file: Path | None) -> None:
+    """`end_streams` is called when the end begins: whoever is streamed to is told at once."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        master: int,
+        patience: float,
+        drain_file: Path | None,
+        end_streams: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._master, self._patience, self._drain_file = master, patience, drain_file
+        self._end_streams = end_streams
         self._at_once = False
         self._headers: list[tuple[bytes, bytes]] = []
 
@@ -66,6 +89,7 @@ class DrainingServer(Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        self._end_streams()
         # Every answer from here on tells its client to connect anew, elsewhere.
         self._headers_of_answers(closing=True)
         await asyncio.sleep(LINGER_SECONDS)
@@ -97,14 +121,17 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
         # Whom to believe about a client's address is decided in the edge, by TRUSTED_PROXIES.
         self.config.proxy_headers = False
         self.config.server_header = False
+        self.config.http = Protocol
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
+        parts = self.wsgi.state.parts
         server = DrainingServer(
             self.config,
             master=self.ppid,
             patience=self.cfg.graceful_timeout,
-            drain_file=self.wsgi.state.parts.settings.drain_file,
+            drain_file=parts.settings.drain_file,
+            end_streams=parts.streams.end_all,
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGQUIT, server.handle_exit, signal.SIGQUIT, None)

@@ -136,8 +136,6 @@ async def api(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[Api]:
     """An anonymous client of the application."""
     async with Api.of(app) as client:
         yield client
-    # What it has caused ends before the database is emptied.
-    await app.state.parts.mail.idle()
 
 
 @pytest.fixture

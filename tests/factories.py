@@ -78,12 +78,18 @@ class Make:
     async def admin(self, **options: Any) -> Person:
         return await self.user(is_admin=True, full_name="Ada Admin", **options)
 
+    async def signed_in_again(self, person: Person) -> Person:
+        """The same person by another session."""
+        async with self.parts.database.transaction() as session:
+            is_admin = person.caller.is_admin
+            return await self._sign_in(session, person.id, person.email, is_admin=is_admin)
+
     async def key(self, *scopes: Scope, maker: Person | None = None) -> Machine:
         """An API key; where no maker is given, of an administrator of its own."""
         maker = maker or await self.admin()
         new = ApiKeyCreate(name="Till in Berlin", scopes=list(scopes))
         async with self.parts.database.transaction() as session:
-            made = await api_keys.create(session, self.parts.mail, maker.caller, new)
+            made = await api_keys.create(session, maker.caller, new)
         assert made.key is not None
         return Machine(made.id, self.api.signed_in(made.key), maker, made.key)
 

@@ -82,7 +82,7 @@ async def until_void(client: Api) -> None:
 
 async def until_answered(client: Api, path: str, status: int) -> httpx2.Response:
     """The first answer with this status."""
-    for _ in range(1_000):
+    for _ in range(12_000):
         answer = await client.get(path)
         if answer.status_code == status:
             return answer

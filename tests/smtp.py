@@ -24,9 +24,12 @@ Tls = Literal["none", "starttls", "implicit"]
 
 @dataclass
 class Inbox:
-    """What the server has taken. `answers` are given to RCPT TO one after the other, then it says 250."""
+    """What the server has taken. `answers` are given to RCPT TO one after the other, then it says 250;
+    `data_answers` to DATA, whose content is kept only where that is the 250.
+    """
 
     answers: list[str] = field(default_factory=list)
+    data_answers: list[str] = field(default_factory=list)
     mails: list[EmailMessage] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
     encrypted: list[bool] = field(default_factory=list)
@@ -44,6 +47,8 @@ class Inbox:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         assert isinstance(envelope.content, bytes)
+        if self.data_answers:
+            return self.data_answers.pop(0)
         self.mails.append(BytesParser(policy=default).parsebytes(envelope.content))
         self.recipients.append(envelope.rcpt_tos)
         transport = server.transport

@@ -15,6 +15,7 @@ from joserfc import jwt
 
 from service.config import Settings, generate_key
 from service.errors import Overloaded
+from service.schemas.users import common_passwords
 from service.security import (
     REMEMBERED_TOKENS,
     AccessTokens,
@@ -23,7 +24,6 @@ from service.security import (
     Pseudonyms,
     RefreshTokens,
     SigningKey,
-    common_passwords,
     derive,
     same,
     sign,

@@ -6,7 +6,7 @@ from pathlib import Path
 import uvicorn
 
 import service
-from service.commands import development, local_database
+from service.commands import companion, development, local_database
 from service.config import Settings
 
 
@@ -17,17 +17,20 @@ def run(settings: Settings) -> int:
             # The process that serves reads its settings by itself, and again after each change.
             os.environ["DATABASE_URL"] = complete.database_url.get_secret_value()
         development.announce(complete)
-        uvicorn.run(
-            "service.main:create_app",
-            factory=True,
-            host=settings.host,
-            port=settings.port,
-            reload=True,
-            reload_dirs=[str(Path(service.__file__).parent)],
-            log_config=None,
-            # As in service.server: our own access log, and who the client is, are the edge's business.
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-        )
+        with companion.started(complete, reload=True):
+            uvicorn.run(
+                "service.main:create_app",
+                factory=True,
+                host=settings.host,
+                port=settings.port,
+                reload=True,
+                reload_dirs=[str(Path(service.__file__).parent)],
+                log_config=None,
+                # As in service.server: our own access log, and who the client is, are the edge's business.
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                # Or a restart would wait for whoever listens to a stream.
+                timeout_graceful_shutdown=2,
+            )
     return 0

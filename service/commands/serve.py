@@ -7,7 +7,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from service import gunicorn_conf
-from service.commands import development, local_database
+from service.commands import companion, development, local_database
 from service.config import Settings
 from service.errors import ConfigError
 from service.main import create_app
@@ -38,7 +38,8 @@ def run(settings: Settings) -> int:
     with local_database.database(settings) as complete:
         development.prepare(complete)
         development.announce(complete)
-        Application(complete).run()
+        with companion.started(complete):
+            Application(complete).run()
     return 0
 
 

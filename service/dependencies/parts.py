@@ -1,7 +1,6 @@
 """What a process is made of, put together once by main and handed to dependencies."""
 
-import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Self
 
 from fastapi import Depends, Request
@@ -15,14 +14,16 @@ from service.invoices.pool import Renderers
 from service.limits.policies import Limits
 from service.limits.slowdown import SlowDown, free_failures
 from service.limits.store import Store
-from service.mail import Mailer
+from service.mail import ADDRESSES
+from service.outgoing.secrets import Vault
+from service.outgoing.targets import Targets
 from service.pagination import Cursors
 from service.security import AccessTokens, Passwords, Pseudonyms, RefreshTokens, derive
 from service.services.access import Access
-from service.services.audit import keep_up
 from service.services.auth import Issuer
 from service.services.idempotency import Retries
 from service.services.keys import Keys
+from service.services.streams import Streams
 from service.services.weather import WeatherService
 
 
@@ -33,18 +34,21 @@ class Parts:
     feed: ChangeFeed
     access: Access
     keys: Keys
+    streams: Streams
     tokens: AccessTokens
     passwords: Passwords
     issuer: Issuer
     cursors: Cursors
     contract: Contract
     weather: WeatherService
-    mail: Mailer
+    targets: Targets
+    vault: Vault
+    #: Seals the addresses that mails go to.
+    addresses: Vault
     counts: Store
     limits: Limits
     retries: Retries
     renderers: Renderers
-    _upkeep: asyncio.Task[None] | None = field(default=None, init=False)
 
     @classmethod
     def of(cls, settings: Settings, contract: Contract) -> Self:
@@ -54,6 +58,8 @@ class Parts:
         url = _database_url(settings)
         database = Database(url, settings)
         access, keys, passwords = Access(database), Keys(database), Passwords()
+        streams = Streams(database)
+        readers = (access.reader, keys.reader, streams.reader)
         tokens = AccessTokens(
             secret, accepted, issuer=settings.token_issuer, audience=settings.token_audience
         )
@@ -64,16 +70,19 @@ class Parts:
         return cls(
             settings=settings,
             database=database,
-            feed=ChangeFeed(_direct_url(settings) or url, (access.reader, keys.reader), database.notify),
+            feed=ChangeFeed(_direct_url(settings) or url, readers, database.notify),
             access=access,
             keys=keys,
+            streams=streams,
             tokens=tokens,
             passwords=passwords,
             issuer=Issuer(database, passwords, tokens, refresh_tokens, pseudonyms, slow_down),
             cursors=Cursors(*(derive(key, "cursors") for key in (secret, *accepted))),
             contract=contract,
             weather=WeatherService(settings.weather_geocoding_url, settings.weather_url),
-            mail=Mailer(settings),
+            targets=Targets(allow_private=settings.webhook_allow_private),
+            vault=Vault(secret, accepted),
+            addresses=Vault(secret, accepted, label=ADDRESSES),
             counts=counts,
             limits=Limits(counts, settings),
             retries=Retries(
@@ -85,22 +94,17 @@ class Parts:
     async def start(self) -> None:
         """Begin what runs beside the requests. None of it needs a database that answers."""
         await self.feed.start()
-        await self.mail.start()
-        self._upkeep = asyncio.create_task(
-            keep_up(self.database, self.settings.retention_audit), name="audit upkeep"
-        )
+        await self.streams.start(self.feed)
 
     async def stop(self) -> None:
         """End it, and close every connection: the database last, for the others may still write."""
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-            await asyncio.gather(self._upkeep, return_exceptions=True)
+        await self.streams.stop()
         await self.renderers.aclose()
-        await self.mail.stop()
         await self.feed.stop()
         await self.keys.settle()
         await self.weather.aclose()
         await self.counts.aclose()
+        self.targets.close()
         self.passwords.close()
         await self.database.close()
 

@@ -27,6 +27,12 @@ PROBES: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
 OWN_ID: Final = "own_request_id"
 #: Headers that stand on the answer whoever gives it, a refusal included.
 ANSWER_HEADERS: Final = "answer_headers"
+#: Of a request that asks for the headers alone.
+HEAD: Final = "head"
+#: Set once the answer has become a stream.
+STREAMED: Final = "streamed"
+#: What a stream calls, which takes no place among the requests that are being worked on.
+LEAVE: Final = "leave"
 UNMATCHED: Final = "unmatched"
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 
@@ -71,7 +77,7 @@ class RequestContext:
             await self.app(inner, receive, send_with_headers)
         finally:
             if inner["path"] not in PROBES:
-                _account(scope, route_template(inner), status, time.perf_counter() - started, address)
+                _account(inner, scope["method"], status, time.perf_counter() - started, address)
 
 
 def _normalised(scope: Scope) -> Scope:
@@ -81,8 +87,8 @@ def _normalised(scope: Scope) -> Scope:
     left out on the way back (RFC 9110, section 9.3.2).
     """
     own_id = uuid.uuid4().hex
-    ids = {REQUEST_ID: _given_id(scope) or own_id, OWN_ID: own_id}
-    inner = {**scope, "state": {**scope.get("state", {}), **ids}}
+    own = {REQUEST_ID: _given_id(scope) or own_id, OWN_ID: own_id, HEAD: scope["method"] == "HEAD"}
+    inner = {**scope, "state": {**scope.get("state", {}), **own}}
     path = scope["path"]
     if len(path) > 1 and path.endswith("/"):
         inner["path"] = path[:-1]
@@ -117,11 +123,13 @@ def _complete(headers: MutableHeaders, status: int, request_id: str) -> None:
     headers.setdefault("Cache-Control", "private, no-store")
 
 
-def _account(scope: Scope, template: str, status: int, seconds: float, address: str | None) -> None:
-    metrics.request_answered(scope["method"], template, status, seconds)
+def _account(inner: Scope, method: str, status: int, seconds: float, address: str | None) -> None:
+    template = route_template(inner)
+    streamed = inner["state"].get(STREAMED, False)
+    metrics.request_answered(method, template, status, seconds, streamed=streamed)
     log.info(
         "request.answered",
-        method=scope["method"],
+        method=method,
         route=template,
         status=status,
         duration_ms=round(seconds * 1000, 2),

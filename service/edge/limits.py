@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.edge.context import PROBES
+from service.edge.context import LEAVE, PROBES
 from service.edge.problems import response
 
 #: Requests in flight for each database connection. A request that waits behind sixteen others for
@@ -45,7 +45,10 @@ class BodyLimit:
 
 
 class Shedding:
-    """503 at once for what comes over the capacity: a queue that only grows serves nobody."""
+    """503 at once for what comes over the capacity: a queue that only grows serves nobody.
+
+    A stream waits without holding anything, and leaves as soon as it is open.
+    """
 
     def __init__(self, app: ASGIApp, connections: int) -> None:
         self.app, self.capacity, self.running = app, connections * REQUESTS_PER_CONNECTION, 0
@@ -60,7 +63,15 @@ class Shedding:
             await refusal(scope, receive, send)
             return
         self.running += 1
+        inside = True
+
+        def leave() -> None:
+            nonlocal inside
+            self.running -= inside
+            inside = False
+
+        scope.setdefault("state", {})[LEAVE] = leave
         try:
             await self.app(scope, receive, send)
         finally:
-            self.running -= 1
+            leave()

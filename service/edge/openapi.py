@@ -14,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from service import __version__
+from service.edge import messages
 from service.edge.problems import MEDIA_TYPE, OAUTH_PATHS
 from service.edge.wording import (
     DESCRIPTION,
@@ -65,6 +66,8 @@ def build(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas |= {"Problem": PROBLEM_SCHEMA, "OAuthError": OAUTH_ERROR_SCHEMA}
+    document["components"]["schemas"] = {**messages.schemas(), **schemas}
+    document["webhooks"] = messages.section()
     document["components"]["headers"] = HEADERS
     paths = document["paths"]
     for path, operations in paths.items():

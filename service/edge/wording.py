@@ -16,6 +16,7 @@ TAGS: Final = [
     {"name": "orders", "description": "Placing orders and following them."},
     {"name": "posts", "description": "Shop news and customers' posts."},
     {"name": "notifications", "description": "What a person has been told."},
+    {"name": "webhooks", "description": "Events for other systems, and what became of each."},
     {"name": "dashboard", "description": "Everything about one customer at a glance."},
     {"name": "weather", "description": "Delivery weather at a destination."},
     {"name": "operations", "description": "What machines and operators ask."},

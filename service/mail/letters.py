@@ -1,14 +1,18 @@
-"""What the mails say. Each is written twice from one text: plain, and as HTML with every value escaped.
+"""Letters: the templates of this folder, each as text and as HTML, filled in.
 
-No mail carries a person's name or other words of a customer's, for anybody may register anybody's
-address: such a mail would be a stranger's advertisement under the shop's name.
+A value is one line, whatever it was, and in HTML it is escaped: what somebody has called an item or
+themself is neither markup nor a header nor another paragraph. To an address that nobody has proven to be
+theirs no letter carries the account's own words, or anybody could have the shop send theirs to anybody;
+that is held where the values come from (services/mails).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
-from string import Template
-from typing import Final, Literal
+from string import Template as Line
+from typing import Any, Final, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from service.config import Settings
 
@@ -22,6 +26,9 @@ Kind = Literal[
     "password_reset",
     "email_changed",
     "api_key_created",
+    "order_placed",
+    "order_shipped",
+    "order_cancelled",
 ]
 
 
@@ -32,131 +39,97 @@ class Letter:
     subject: str
     text: str
     html: str
+    #: What stands before the @ of the Message-ID.
+    message_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """Paragraphs with `$names` to be filled in. A paragraph `$action` is what its token is for.
+class Action:
+    """What a token is for: a page of the storefront; where there is none, the call that it would make."""
 
-    `page` is the storefront's page for the token; `call` is the API's route, and `body` what it takes.
-    """
-
-    subject: str
-    paragraphs: tuple[str, ...]
-    page: str = ""
-    call: str = ""
+    page: str
+    call: str
     body: str = '{"token": "$token"}'
 
 
-_GOOD_ONCE: Final = f"This is good once, for {TOKEN_MINUTES} minutes."
-_NOT_YOU: Final = (
-    "If this was not you, reset your password now and tell us: somebody else may have got into your account."
-)
-DRAFTS: Final[Mapping[Kind, Draft]] = {
-    "verify_email": Draft(
-        "Confirm your e-mail address",
-        (
-            "Please confirm that this is the e-mail address of your account at $shop.",
-            "$action",
-            _GOOD_ONCE,
-            "If you have no account at $shop, somebody has mistyped an address: you need not do anything.",
-        ),
-        page="/verify-email",
-        call="/api/v1/auth/verify-email/confirm",
-    ),
-    "reset_password": Draft(
-        "Reset your password",
-        (
-            "Somebody, probably you, asked to reset the password of your account at $shop.",
-            "$action",
-            f"{_GOOD_ONCE} A new password signs you out everywhere.",
-            "If this was not you, you need not do anything: your password stays as it is.",
-        ),
-        page="/reset-password",
-        call="/api/v1/auth/password-reset/confirm",
-        body='{"token": "$token", "new_password": "..."}',
-    ),
-    "change_email": Draft(
-        "Confirm your new e-mail address",
-        (
-            "Somebody, probably you, wants this to be the e-mail address of an account at $shop.",
-            "$action",
-            f"{_GOOD_ONCE} Until then the account keeps its old address.",
-            "If this was not you, you need not do anything.",
-        ),
-        page="/verify-email",
-        call="/api/v1/auth/verify-email/confirm",
-    ),
-    "password_changed": Draft(
-        "Your password has been changed",
-        (
-            "The password of your account at $shop has been changed. Other devices have been signed out.",
-            _NOT_YOU,
-        ),
-    ),
-    "password_reset": Draft(
-        "Your password has been reset",
-        (
-            "The password of your account at $shop has been reset. All devices have been signed out.",
-            _NOT_YOU,
-        ),
-    ),
-    "email_changed": Draft(
-        "The e-mail address of your account has been changed",
-        (
-            "The account at $shop that had this e-mail address has another one now.",
-            "If this was not you, tell us at once: mails of the account no longer come here.",
-        ),
-    ),
-    "api_key_created": Draft(
-        "A new API key",
-        (
-            'A new API key for $shop, "$name" ($hint...), has been made with your account.',
-            "If this was not you, revoke it, change your password and tell the other administrators.",
-        ),
+SUBJECTS: Final[Mapping[Kind, str]] = {
+    "verify_email": "Confirm your e-mail address",
+    "reset_password": "Reset your password",
+    "change_email": "Confirm your new e-mail address",
+    "password_changed": "Your password has been changed",
+    "password_reset": "Your password has been reset",
+    "email_changed": "The e-mail address of your account has been changed",
+    "api_key_created": "A new API key",
+    "order_placed": "We have your order $order_id",
+    "order_shipped": "Your order $order_id is on its way",
+    "order_cancelled": "Your order $order_id has been cancelled",
+}
+_VERIFYING: Final = Action("/verify-email", "/api/v1/auth/verify-email/confirm")
+ACTIONS: Final[Mapping[Kind, Action]] = {
+    "verify_email": _VERIFYING,
+    "change_email": _VERIFYING,
+    "reset_password": Action(
+        "/reset-password",
+        "/api/v1/auth/password-reset/confirm",
+        '{"token": "$token", "new_password": "..."}',
     ),
 }
+#: What parts that a letter does not have leave between those that it has.
+_GAPS: Final = re.compile(r"\n{3,}")
 
 
 class Letters:
     """Writes the mails of one installation."""
 
     def __init__(self, settings: Settings) -> None:
-        self._shop = _line(settings.seller.strip().partition("\n")[0]) or "the shop"
+        self._shop = one_line(settings.seller.strip().partition("\n")[0]) or "the shop"
         self._public_url = settings.public_url
+        self._environment = Environment(
+            loader=PackageLoader("service.mail"),
+            autoescape=select_autoescape(["html"]),
+            # A value that is missing is a fault, not a gap in somebody's letter.
+            undefined=StrictUndefined,
+            finalize=_finalized,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
 
-    def write(self, kind: Kind, to: str, **values: str) -> Letter:
-        """The letter of this kind. `values` are what its draft names, beside `shop`."""
-        draft = DRAFTS[kind]
-        facts = {"shop": self._shop, **{name: _line(value) for name, value in values.items()}}
-        escaped = {name: escape(value) for name, value in facts.items()}
-        text, html = [], []
-        for paragraph in draft.paragraphs:
-            if paragraph == "$action":
-                as_text, as_html = self._action(draft, facts["token"])
-                text.append(as_text)
-                html.append(as_html)
-            else:
-                text.append(Template(paragraph).substitute(facts))
-                html.append(f"<p>{Template(escape(paragraph, quote=False)).substitute(escaped)}</p>")
-        return Letter(kind, to, draft.subject, "\n\n".join(text) + "\n", _page(draft.subject, html))
+    def write(self, kind: Kind, to: str, message_id: str, **values: Any) -> Letter:
+        """The letter of this kind. `values` are what its templates name, beside the shop."""
+        subject = Line(SUBJECTS[kind]).substitute(
+            {name: one_line(str(each)) for name, each in values.items()}
+        )
+        known = {**values, "subject": subject, "shop": self._shop, "site": self._public_url}
+        known |= self._action(kind, values)
+        text, html = (
+            self._environment.get_template(f"{kind}.{form}").render(known, minutes=TOKEN_MINUTES)
+            for form in ("txt", "html")
+        )
+        return Letter(kind, to, subject, _GAPS.sub("\n\n", text.strip()) + "\n", html, message_id)
 
-    def _action(self, draft: Draft, token: str) -> tuple[str, str]:
-        """The storefront's page; where no PUBLIC_URL says where that is, the call to make."""
-        if self._public_url is not None:
-            link = f"{self._public_url}{draft.page}?token={token}"
-            shown = escape(link)
-            return link, f'<p><a href="{shown}">{shown}</a></p>'
-        call = f"POST {draft.call}\n{Template(draft.body).substitute(token=token)}"
-        return call, f"<pre>{escape(call, quote=False)}</pre>"
+    def page(self, path: str) -> str | None:
+        """That of the storefront's, where PUBLIC_URL says where that is."""
+        return f"{self._public_url}{path}" if self._public_url else None
+
+    def _action(self, kind: Kind, values: Mapping[str, Any]) -> dict[str, str | None]:
+        action = ACTIONS.get(kind)
+        if action is None:
+            return {}
+        token = values["token"]
+        link = self.page(f"{action.page}?token={token}")
+        return {
+            "link": link,
+            "call": f"POST {action.call}",
+            "body": Line(action.body).substitute(token=token),
+        }
 
 
-def _line(value: str) -> str:
-    """In one line, whatever it was."""
+def one_line(value: str) -> str:
+    """Without line breaks, control characters, and those that turn around what follows them."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in value).split())
 
 
-def _page(title: str, paragraphs: list[str]) -> str:
-    head = f'<head><meta charset="utf-8"><title>{escape(title)}</title></head>'
-    body = "\n".join(paragraphs)
-    return f'<!DOCTYPE html>\n<html lang="en">{head}\n<body>\n{body}\n</body></html>\n'
+def _finalized(value: object) -> object:
+    # What the templates have put together themselves is markup already.
+    return value if hasattr(value, "__html__") else one_line(str(value))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.policy import default as plain
-from email.utils import format_datetime, formataddr, make_msgid, parseaddr
+from email.utils import format_datetime, formataddr, parseaddr
 from pathlib import Path
 from typing import Final, Literal, Protocol
 from urllib.parse import unquote, urlsplit
@@ -28,12 +28,21 @@ log = structlog.get_logger(__name__)
 
 #: Seconds for one answer of the server, and for a whole delivery.
 ANSWER_SECONDS: Final = 10.0
-DELIVERY_SECONDS: Final = 30.0
+DELIVERY_SECONDS: Final = 20.0
 #: Of submission (RFC 6409), and of submission over TLS (RFC 8314).
 SUBMISSION: Final = 587
 SUBMISSIONS: Final = 465
+#: Without its end (RFC 5322, section 2.1.1).
+LONGEST_LINE: Final = 998
 #: Of files, where MAIL_FROM is not set.
 NO_SENDER: Final = "Tradepost <tradepost@development.example>"
+
+#: Answers to the mail. Others are answers to whoever brings it: to the connection, or to the password.
+ABOUT_THE_MAIL: Final = (
+    aiosmtplib.SMTPSenderRefused,
+    aiosmtplib.SMTPRecipientRefused,
+    aiosmtplib.SMTPDataError,
+)
 
 Outcome = Literal["sent", "written", "not_configured"]
 
@@ -152,7 +161,8 @@ def compose(letter: Letter, sender: str) -> EmailMessage:
     message["To"] = _on_the_wire(letter.to)
     message["Subject"] = letter.subject
     message["Date"] = format_datetime(datetime.now(UTC))
-    message["Message-ID"] = make_msgid(domain=_on_the_wire(mailbox).rpartition("@")[2])
+    # The same for every try: who receives a mail twice can know it by this.
+    message["Message-ID"] = f"<{letter.message_id}@{_on_the_wire(mailbox).rpartition('@')[2]}>"
     # Keeps out-of-office programs from answering (RFC 3834).
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(letter.text, cte=_encoding(letter.text))
@@ -161,8 +171,12 @@ def compose(letter: Letter, sender: str) -> EmailMessage:
 
 
 def _encoding(text: str) -> str:
-    """Left to itself, the library folds long lines: a link in a file could not be copied from it."""
-    return "7bit" if text.isascii() else "quoted-printable"
+    """Left to itself, the library folds long lines: a link in a file could not be copied from it.
+
+    Of lines longer than LONGEST_LINE servers take no mail.
+    """
+    plain_enough = text.isascii() and max(map(len, text.splitlines())) <= LONGEST_LINE
+    return "7bit" if plain_enough else "quoted-printable"
 
 
 def _on_the_wire(address: str) -> str:
@@ -175,12 +189,14 @@ def _on_the_wire(address: str) -> str:
 
 
 def _undelivered(fault: aiosmtplib.SMTPException | OSError) -> Undelivered:
+    """What is wrong with the mail itself stays wrong; what is wrong with the server, or with our settings
+    for it, somebody will put right, and the mail waits for that.
+    """
     if isinstance(fault, aiosmtplib.SMTPRecipientsRefused):
         fault = fault.recipients[0]
     kind = type(fault).__name__
     if isinstance(fault, aiosmtplib.SMTPResponseException):
         # RFC 5321, section 4.2.1: 4yz is transient, 5yz permanent.
-        return Undelivered(f"{kind} {fault.code}", passing=not 500 <= fault.code < 600)
-    # The plain class is the library's word for a server without STARTTLS or AUTH.
-    lacking = isinstance(fault, aiosmtplib.SMTPNotSupported) or type(fault) is aiosmtplib.SMTPException
-    return Undelivered(kind, passing=not lacking)
+        permanent = isinstance(fault, ABOUT_THE_MAIL) and 500 <= fault.code < 600
+        return Undelivered(f"{kind} {fault.code}", passing=not permanent)
+    return Undelivered(kind, passing=True)

@@ -17,8 +17,8 @@ TIMEOUTS = "SET lock_timeout = '3s'; SET statement_timeout = '300s'"
 
 
 def _ours(name: str | None, kind: str, _: object) -> bool:
-    """Partitions come and go by the calendar: no revision knows them."""
-    return kind != "table" or name is None or not name.startswith("audit_addresses_")
+    """Partitions come and go by the calendar, and the queue's tables are pgqueuer's: no model knows them."""
+    return kind != "table" or name is None or not name.startswith(("audit_addresses_", "pgqueuer"))
 
 
 def _run(connection: Connection | None) -> None:

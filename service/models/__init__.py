@@ -1,6 +1,33 @@
 """Tables, constraints and indexes, one file a domain. Importing the package registers them all."""
 
-from service.models import audit, auth, idempotency, items, notifications, orders, posts, users
+from service.models import (
+    audit,
+    auth,
+    events,
+    idempotency,
+    items,
+    mails,
+    notifications,
+    orders,
+    posts,
+    streams,
+    users,
+    webhooks,
+)
 from service.models.base import Base
 
-__all__ = ["Base", "audit", "auth", "idempotency", "items", "notifications", "orders", "posts", "users"]
+__all__ = [
+    "Base",
+    "audit",
+    "auth",
+    "events",
+    "idempotency",
+    "items",
+    "mails",
+    "notifications",
+    "orders",
+    "posts",
+    "streams",
+    "users",
+    "webhooks",
+]

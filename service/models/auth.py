@@ -66,6 +66,9 @@ class MailToken(Base):
     email: Mapped[Str]
     #: A digest of what must not change while the mail is under way (services/recovery.py).
     account_state: Mapped[bytes] = mapped_column(LargeBinary)
+    #: The mail that it is in. One that is tried again has a token for each try; no foreign key, for a
+    #: token is kept shorter.
+    mail_id: Mapped[Ref | None]
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[Instant]
     used_at: Mapped[Instant | None]

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Literal
 from wsgiref.simple_server import WSGIServer
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, start_http_server
+
+log = structlog.get_logger(__name__)
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -36,6 +39,27 @@ SLOWED = Counter(
     "Sign-ins that followed too many failures: those that waited, and those refused because too many wait.",
     ["outcome"],
 )
+STREAMS = Gauge(
+    "notification_streams",
+    "Streams of notifications that are open, by what has opened them: a token or a ticket.",
+    ["opened_by"],
+    multiprocess_mode="livesum",
+)
+STREAMS_ENDED = Counter(
+    "notification_streams_ended_total", "Streams of notifications that have ended, by why.", ["reason"]
+)
+WEBHOOK_TRIES = Counter(
+    "webhook_deliveries_total",
+    "Tries of webhook deliveries: succeeded, to be retried, or failed for good.",
+    ["outcome"],
+)
+WEBHOOK_DURATION = Histogram(
+    "webhook_delivery_duration_seconds",
+    "From looking the receiver up to the end of its answer, in seconds.",
+    ["outcome"],
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+WEBHOOKS_DISABLED = Counter("webhooks_disabled_total", "Webhooks that were given up, and why.", ["reason"])
 REPLAYS = Counter("idempotent_replays_total", "Requests sent again under their key.", ["route"])
 RETRIES = Counter(
     "database_transactions_retried_total",
@@ -58,10 +82,12 @@ INVOICES_UNDER_WAY = Gauge(
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def request_answered(method: str, route: str, status: int, seconds: float) -> None:
+def request_answered(method: str, route: str, status: int, seconds: float, *, streamed: bool) -> None:
+    """A stream lasts as long as its client likes, which says nothing of how quick the service is."""
     method = method if method in METHODS else "OTHER"
     REQUESTS.labels(method, route, str(status)).inc()
-    DURATION.labels(method, route).observe(seconds)
+    if not streamed:
+        DURATION.labels(method, route).observe(seconds)
 
 
 def spans_exported(count: int, *, sent: bool) -> None:
@@ -86,6 +112,24 @@ def rate_limit_decided(policy: str, decision: str) -> None:
 
 def sign_in_slowed(outcome: str) -> None:
     SLOWED.labels(outcome).inc()
+
+
+def stream_opened(opened_by: str) -> None:
+    STREAMS.labels(opened_by).inc()
+
+
+def stream_ended(opened_by: str, reason: str) -> None:
+    STREAMS.labels(opened_by).dec()
+    STREAMS_ENDED.labels(reason).inc()
+
+
+def webhook_tried(outcome: Literal["succeeded", "retried", "failed"], seconds: float) -> None:
+    WEBHOOK_TRIES.labels(outcome).inc()
+    WEBHOOK_DURATION.labels(outcome).observe(seconds)
+
+
+def webhook_disabled(reason: Literal["gone", "failing"]) -> None:
+    WEBHOOKS_DISABLED.labels(reason).inc()
 
 
 def answer_replayed(route: str) -> None:
@@ -122,3 +166,13 @@ def expose(port: int, host: str = "0.0.0.0") -> WSGIServer:  # noqa: S104 - scra
     multiprocess.MultiProcessCollector(registry, path=os.environ[MULTIPROC_DIR])  # type: ignore[no-untyped-call]
     server, _ = start_http_server(port, addr=host, registry=registry)
     return server
+
+
+def expose_own(port: int, host: str) -> None:
+    """Serve those of this process alone, in a thread. A port that is taken is told, and ends nothing."""
+    try:
+        start_http_server(port, addr=host)
+    except OSError as fault:
+        log.error("metrics.not_served", port=port, reason=fault.strerror)  # noqa: TRY400 - the reason says it all
+    else:
+        log.info("metrics.served", port=port)

@@ -9,10 +9,17 @@ from service.database import Record, Session
 from service.models.audit import AuditAddress, AuditEntry
 from service.models.auth import MailToken, RefreshToken
 from service.models.auth import Session as SessionRow
+from service.models.events import Event
+from service.models.mails import Mail
 from service.models.notifications import Notification
 from service.models.orders import Order
 from service.models.posts import Post
 from service.models.users import Address, User
+from service.models.webhooks import WebhookDelivery
+
+#: Webhooks are still told of orders, which stay; what was told is forgotten.
+_told = WebhookDelivery.status != "pending"
+_of_no_order = WebhookDelivery.event_type.not_like("order.%")
 
 
 async def lock(session: Session, user_id: int) -> Record | None:
@@ -36,6 +43,9 @@ async def erase(session: Session, user_id: int, *, email: str, full_name: str, p
         delete(AuditAddress).where(AuditAddress.audit_id.in_(_entries(user_id))),
         delete(Address).where(Address.user_id == user_id),
         delete(MailToken).where(MailToken.user_id == user_id),
+        delete(Mail).where(Mail.user_id == user_id),
+        delete(Event).where(Event.user_id == user_id),
+        delete(WebhookDelivery).where(WebhookDelivery.user_id == user_id, or_(_told, _of_no_order)),
         delete(Notification).where(Notification.user_id == user_id),
         delete(Post).where(Post.author_id == user_id, Post.status == "pending"),
         delete(RefreshToken).where(RefreshToken.session_id.in_(sessions)),

@@ -14,6 +14,7 @@ from service.models.audit import AuditAddress, AuditEntry
 from service.models.auth import ApiKey, MailToken
 from service.models.auth import Session as SessionRow
 from service.models.items import StockMovement
+from service.models.mails import Mail
 from service.models.notifications import Notification
 from service.models.orders import Order, OrderLine
 from service.models.posts import Post
@@ -31,7 +32,8 @@ LINE = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_to
 POST = ("id", "title", "body", "status", "created_at", "updated_at", "published_at")
 NOTIFICATION = ("id", "kind", "title", "body", "data", "read_at", "created_at")
 SESSION = ("id", "client", "created_at", "last_used_at", "ended_at")
-MAIL = ("purpose", "email", "created_at", "expires_at", "used_at")
+MAIL = ("id", "kind", "status", "reason", "created_at", "ended_at")
+MAIL_TOKEN = ("purpose", "email", "created_at", "expires_at", "used_at")
 API_KEY = ("id", "name", "hint", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at")
 MOVEMENT = ("id", "item_id", "kind", "delta", "reason", "created_at")
 AUDIT = ("id", "at", "action", "target_kind", "target_id", "data", "request_id", "caller_request_id")
@@ -60,7 +62,8 @@ def _whole(user_id: int) -> Select[Any]:
         "posts": _rows(Post, POST, Post.author_id == User.id),
         "notifications": _rows(Notification, NOTIFICATION, Notification.user_id == User.id),
         "sessions": _rows(SessionRow, SESSION, SessionRow.user_id == User.id),
-        "mails": _rows(MailToken, MAIL, MailToken.user_id == User.id, order=MailToken.created_at),
+        "mails": _rows(Mail, MAIL, Mail.user_id == User.id),
+        "mail_tokens": _rows(MailToken, MAIL_TOKEN, MailToken.user_id == User.id, order=MailToken.created_at),
         "api_keys": _rows(ApiKey, API_KEY, ApiKey.created_by == User.id),
         "stock_movements": _rows(StockMovement, MOVEMENT, corrected),
         "audit_entries": _rows(

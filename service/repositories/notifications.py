@@ -1,24 +1,47 @@
-"""Every statement on notifications."""
+"""Every statement on notifications.
 
-from collections.abc import Iterable
-from typing import Any
+They are written last of all in their transaction, by one statement and in the order of the people who
+are told: one person's ids are committed in their order, for which a trigger takes a lock for each person
+(migrations/versions/20261122_stream.py).
+"""
 
-from sqlalchemy import func, insert, literal, select, update
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import ARRAY, BigInteger, Text, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 
-from service.database import Record, Session
+from service.database import Record, Session, before_commit
 from service.models.notifications import Notification
-from service.models.users import User
 from service.pagination import Page
+
+_WAITING: Final = "notifications"
+_COLUMNS: Final = {"user_ids": BigInteger, "kinds": Text, "titles": Text, "bodies": Text, "data": JSONB}
+#: Each to the person named, or to every administrator where nobody is; by person, then as they were told.
+_ADD: Final = text("""
+    INSERT INTO notifications (user_id, kind, title, body, data)
+    SELECT coalesce(told.user_id, users.id), told.kind, told.title, told.body, told.data
+    FROM unnest(:user_ids, :kinds, :titles, :bodies, :data)
+         WITH ORDINALITY AS told (user_id, kind, title, body, data, place)
+    LEFT JOIN users ON told.user_id IS NULL AND users.is_admin AND users.is_active
+    WHERE told.user_id IS NOT NULL OR users.id IS NOT NULL
+    ORDER BY 1, told.place
+""").bindparams(*(bindparam(name, type_=ARRAY(kind)) for name, kind in _COLUMNS.items()))
 
 
 async def add(
     session: Session, user_id: int, *, kind: str, title: str, body: str, data: dict[str, Any]
 ) -> None:
     """Tell one person, in the transaction of what is told."""
-    await session.execute(
-        insert(Notification).values(user_id=user_id, kind=kind, title=title, body=body, data=data)
-    )
+    await _tell(session, (user_id, kind, title, body, data))
+
+
+async def tell_administrators(
+    session: Session, *, kind: str, title: str, body: str, data: dict[str, Any]
+) -> None:
+    """Tell every active administrator, in the transaction of what is told."""
+    await _tell(session, (None, kind, title, body, data))
 
 
 async def tell_of_order(session: Session, order: Any, body: str) -> None:
@@ -42,11 +65,27 @@ async def tell_low_stock(session: Session, moved: Iterable[Record]) -> None:
         title = f"{row.name} is running low"
         body = f"{row.quantity} left, reorder level {row.reorder_level}."
         data = {"item_id": row.item_id, "sku": row.sku, "quantity": row.quantity}
-        to_all = select(
-            User.id, literal("item.low_stock"), literal(title), literal(body), literal(data, JSONB)
-        ).where(User.is_admin, User.is_active)
-        columns = ["user_id", "kind", "title", "body", "data"]
-        await session.execute(insert(Notification).from_select(columns, to_all))
+        await tell_administrators(session, kind="item.low_stock", title=title, body=body, data=data)
+
+
+async def _tell(session: Session, told: tuple[Any, ...]) -> None:
+    """Before the COMMIT; inside a savepoint at once, for that may be rolled back alone."""
+    if session.in_nested_transaction():
+        await session.execute(_ADD, _parameters([told]))
+        return
+    waiting = session.info.get(_WAITING)
+    if waiting is None:
+        waiting = session.info[_WAITING] = []
+        before_commit(session, partial(_write, session))
+    waiting.append(told)
+
+
+async def _write(session: Session) -> None:
+    await session.execute(_ADD, _parameters(session.info.pop(_WAITING)))
+
+
+def _parameters(told: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    return {name: list(values) for name, values in zip(_COLUMNS, zip(*told, strict=True), strict=True)}
 
 
 async def find(session: Session, user_id: int, page: Page, *, unread: bool = False) -> list[Any]:
@@ -58,6 +97,14 @@ async def find(session: Session, user_id: int, page: Page, *, unread: bool = Fal
         statement = statement.where(Notification.id < page.after[0])
     statement = statement.order_by(Notification.id.desc()).limit(page.fetch).offset(page.skip)
     return page.cut((await session.execute(statement)).all(), "id")
+
+
+async def find_after(session: Session, user_id: int, last: int, count: int) -> Sequence[Record]:
+    """The user's notifications after that one, oldest first."""
+    statement = select(*Notification.__table__.columns).where(
+        Notification.user_id == user_id, Notification.id > last
+    )
+    return (await session.execute(statement.order_by(Notification.id).limit(count))).all()
 
 
 async def mark_read(session: Session, user_id: int, notification_id: int) -> Record | None:

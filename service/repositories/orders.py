@@ -285,3 +285,9 @@ async def get_taken(session: Session, order_id: int) -> dict[int, int]:
         StockMovement.order_id == order_id, StockMovement.kind == "sale"
     )
     return {row.item_id: -row.delta for row in (await session.execute(statement)).all()}
+
+
+async def get_unpaid(session: Session, before: datetime, *, after: int, count: int) -> Sequence[int]:
+    """The ids of orders placed before this moment that nobody has paid, in order, beginning after `after`."""
+    unpaid = (Order.status == literal_column("'placed'"), Order.placed_at < before, Order.id > after)
+    return (await session.scalars(select(Order.id).where(*unpaid).order_by(Order.id).limit(count))).all()

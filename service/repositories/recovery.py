@@ -11,7 +11,14 @@ from service.database import Record, Session
 from service.models.auth import MailToken
 from service.models.users import User
 
-_account = select(User.id, User.email, User.password_hash, User.email_verified, User.is_active)
+_account = select(
+    User.id,
+    User.email,
+    User.password_hash,
+    User.email_verified,
+    User.is_active,
+    User.erased_at.is_not(None).label("erased"),
+)
 
 
 async def get_account(session: Session, user_id: int, *, lock: bool = False) -> Record | None:
@@ -38,24 +45,28 @@ async def add_token(
     purpose: str,
     email: str,
     account_state: bytes,
+    mail_id: int,
     lifetime: timedelta,
     window: timedelta,
     most: int,
 ) -> bool:
-    """Whether it was added: a mailbox gets at most so many of one purpose within the window.
+    """Whether it was added: a mailbox gets at most so many mails of one purpose within the window.
 
-    Who writes to the same mailbox at the same time waits here, or both would find room for one more.
+    Who writes to the same mailbox at the same time waits here, or both would find room for one more. A
+    mail that is tried again gets another token and counts once; those of its earlier tries stay good, for
+    one of them may have arrived.
     """
     mailbox = func.lower(email)
     await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(mailbox, 0))))
-    sent = select(func.count()).where(
+    sent = select(func.count(func.distinct(MailToken.mail_id))).where(
         func.lower(MailToken.email) == mailbox,
         MailToken.purpose == purpose,
         MailToken.created_at > func.now() - window,
+        MailToken.mail_id != mail_id,
     )
     if (await session.scalar(sent) or 0) >= most:
         return False
-    values: dict[str, Any] = {"user_id": user_id, "purpose": purpose, "email": email}
+    values: dict[str, Any] = {"user_id": user_id, "purpose": purpose, "email": email, "mail_id": mail_id}
     values |= {"hash": hash, "account_state": account_state, "expires_at": func.now() + lifetime}
     await session.execute(insert(MailToken).values(**values))
     # Nothing asks for those any more.
@@ -95,3 +106,13 @@ async def change_email(session: Session, user_id: int, email: str) -> bool:
     except IntegrityError:
         return False
     return True
+
+
+async def purge(session: Session, *, kept: timedelta, most: int) -> int:
+    """Delete at most so many tokens that were made so long ago; how many that were.
+
+    `kept` must be longer than a token is valid, and than the time for which a mailbox's mails are counted.
+    """
+    old = select(MailToken.hash).where(MailToken.expires_at < func.now() - kept).limit(most)
+    gone = delete(MailToken).where(MailToken.hash.in_(old)).returning(MailToken.hash)
+    return len((await session.scalars(gone)).all())

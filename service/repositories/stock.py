@@ -31,11 +31,13 @@ _MOVE = text(f"""
     ), shown AS (
         UPDATE items SET availability = moved.availability, version = items.version + 1, updated_at = now()
         FROM moved WHERE items.id = moved.item_id AND items.availability <> moved.availability
+        RETURNING items.id, items.version
     )
-    SELECT moved.item_id, items.name, items.sku, moved.quantity, moved.reorder_level,
+    SELECT moved.item_id, items.name, items.sku, COALESCE(shown.version, items.version) AS version,
+           moved.availability, moved.quantity, moved.reorder_level,
            moved.quantity <= moved.reorder_level
            AND moved.quantity - moved.delta > moved.reorder_level AS fell
-    FROM moved JOIN items ON items.id = moved.item_id
+    FROM moved JOIN items ON items.id = moved.item_id LEFT JOIN shown ON shown.id = moved.item_id
     ORDER BY moved.item_id
 """).bindparams(
     bindparam("item_ids", type_=ARRAY(BigInteger)),
@@ -73,7 +75,8 @@ async def move(
     """Change stock and note it in the ledger; deltas by item id, none of them 0.
 
     The caller holds the rows' locks and has made sure that none falls below 0. Rows have item_id,
-    name, sku, quantity, reorder_level, and `fell`: whether it has just come to its reorder level.
+    name, sku, version, availability, quantity, reorder_level, and `fell`: whether it has just come to its
+    reorder level.
     """
     values = {
         "item_ids": list(deltas),

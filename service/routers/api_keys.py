@@ -7,7 +7,6 @@ from fastapi import APIRouter, Path
 from service.dependencies.caller import Administrator
 from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
-from service.dependencies.parts import PartsDep
 from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
@@ -23,10 +22,10 @@ KeyId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 @router.post("", status_code=201, responses=problems(403))
 async def create_api_key(
-    new: ApiKeyCreate, caller: Administrator, session: SessionDep, parts: PartsDep, located: Located
+    new: ApiKeyCreate, caller: Administrator, session: SessionDep, located: Located
 ) -> NewApiKey:
     """Make a key. It is in this answer and in no other."""
-    made = await api_keys.create(session, parts.mail, caller, new)
+    made = await api_keys.create(session, caller, new)
     located(made.id)
     return made
 

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Path, Request, Response
 from service.dependencies.caller import OrdersReader
 from service.dependencies.conditions import answered
 from service.dependencies.parts import PartsDep
+from service.dependencies.route import Route
 from service.edge.openapi import problems
 from service.schemas.base import DIGITS, MAX_ID
 from service.services import invoices
 
-router = APIRouter(prefix="/orders", tags=["orders"])
+router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
 
 TAG: Final = {"ETag": {"$ref": "#/components/headers/ETag"}}
 #: A person's name and address are in it: no cache keeps it, but who has kept it may ask whether it changed.

@@ -45,7 +45,7 @@ async def get_readiness(parts: PartsDep, response: Response) -> Readiness:
 @router.get("/startupz", responses={503: {"model": Startup, "description": "Still starting."}})
 async def get_startup(parts: PartsDep, response: Response) -> Startup:
     """Whether the database's schema is the one that this build needs, or a newer one."""
-    startup = await operations.startup(parts.database, parts.feed)
+    startup = await operations.startup(parts.database, listening=parts.feed.current)
     if startup.status != "started":
         _try_again(response)
     return startup

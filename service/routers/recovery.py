@@ -15,25 +15,25 @@ router = APIRouter(route_class=Route, prefix="/auth", tags=["auth"], dependencie
 
 
 @router.post("/password-reset", status_code=202, response_class=Response)
-async def request_password_reset(asked: ResetRequest, parts: PartsDep) -> Response:
+async def request_password_reset(asked: ResetRequest, session: SessionDep, parts: PartsDep) -> Response:
     """Have a mail sent for a forgotten password.
 
     The answer is the same whether or not there is an account.
     """
-    recovery.ask_reset(parts.database, parts.mail, asked.email)
+    await recovery.ask_reset(session, parts.addresses, asked.email)
     return Response(status_code=202)
 
 
 @router.post("/password-reset/confirm", status_code=204)
 async def reset_password(reset: Reset, parts: PartsDep) -> None:
     """Set a new password with the token of the mail; ends every session."""
-    await recovery.confirm_reset(parts.database, parts.passwords, parts.mail, reset)
+    await recovery.confirm_reset(parts.database, parts.passwords, reset)
 
 
 @router.post("/verify-email", status_code=202, response_class=Response)
-async def request_email_verification(caller: SignedIn, parts: PartsDep) -> Response:
+async def request_email_verification(caller: SignedIn, session: SessionDep) -> Response:
     """Have a mail sent to one's own address, to verify it; none is sent where it is verified."""
-    recovery.ask_verification(parts.database, parts.mail, caller.user_id)
+    await recovery.ask_verification(session, caller.user_id)
     return Response(status_code=202)
 
 
@@ -43,4 +43,4 @@ async def confirm_email(sent: Confirmation, caller: Anyone, session: SessionDep,
 
     That ends the account's sessions, but for the one that asks.
     """
-    await recovery.confirm_address(session, parts.mail, caller, sent)
+    await recovery.confirm_address(session, parts.addresses, caller, sent)

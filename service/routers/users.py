@@ -31,7 +31,6 @@ UserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 async def create_user(new: UserCreate, caller: Anyone, parts: PartsDep, located: Located) -> User:
     """Register."""
     user = await users.register(parts.database, parts.passwords, caller, new)
-    recovery.ask_verification(parts.database, parts.mail, user.id)
     located(user.id)
     return user
 
@@ -62,7 +61,7 @@ async def update_profile(
     A new e-mail address gets a mail, and holds once that is answered.
     """
     await recovery.ask_change(
-        parts.database, parts.passwords, parts.mail, session, caller=caller, patch=patch
+        parts.database, parts.passwords, parts.addresses, session, caller=caller, patch=patch
     )
     return await users.change_profile(session, caller, patch, expected=expected)
 
@@ -88,7 +87,7 @@ async def export_profile(caller: SignedIn, reader: ReaderDep) -> Response:
 @router.post("/profile/password", dependencies=[Depends(limits.own_password)], status_code=204)
 async def change_password(change: PasswordChange, caller: SignedIn, parts: PartsDep) -> None:
     """Change one's password; ends one's other sessions."""
-    await users.change_password(parts.database, parts.passwords, parts.mail, caller, change)
+    await users.change_password(parts.database, parts.passwords, caller, change)
 
 
 @router.get("/{user_id}", responses=problems(404))

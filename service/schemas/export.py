@@ -44,7 +44,18 @@ class SessionRecord(Out):
 
 
 class MailRecord(Out):
-    """A mail with a link that was sent."""
+    """A mail that was asked for, and what became of it. What it said is not kept."""
+
+    id: Id
+    kind: str
+    status: str
+    reason: str | None
+    created_at: Instant
+    ended_at: Instant | None
+
+
+class MailTokenRecord(Out):
+    """What a mailed link proves."""
 
     purpose: str
     email: str
@@ -95,6 +106,7 @@ class Export(Out):
     notifications: list[Notification]
     sessions: list[SessionRecord]
     mails: list[MailRecord]
+    mail_tokens: list[MailTokenRecord]
     api_keys: list[ApiKeyRecord]
     stock_movements: list[MovementRecord]
     audit_entries: list[AuditRecord]

@@ -25,3 +25,15 @@ class Notification(Out):
 
 class ReadCount(Out):
     read: Annotated[int, Field(description="How many were unread until now.", examples=[3])]
+
+
+class StreamTicket(Out):
+    ticket: Annotated[
+        str,
+        Field(
+            description="Opens one stream, in the place of a token.",
+            pattern=r"^[A-Za-z0-9_-]{43}$",
+            examples=["dVnwk5dYX8uN4zDRXqJZ9sSBLUpZkWqHhLkZ2fO6xUc"],
+        ),
+    ]
+    expires_in: Annotated[int, Field(description="Seconds.", examples=[30])]

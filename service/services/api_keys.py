@@ -4,8 +4,7 @@ from typing import Any
 
 from service.database import Record, Session
 from service.errors import ApiKeyRevoked, Forbidden, NotFound
-from service.mail import Mailer
-from service.repositories import api_keys, audit, users
+from service.repositories import api_keys, audit, mails
 from service.schemas.api_keys import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKey, new_key
 from service.security import Caller, fingerprint
 
@@ -13,7 +12,7 @@ from service.security import Caller, fingerprint
 HINT = 8
 
 
-async def create(session: Session, mail: Mailer, caller: Caller, new: ApiKeyCreate) -> NewApiKey:
+async def create(session: Session, caller: Caller, new: ApiKeyCreate) -> NewApiKey:
     """The answer is the only place where the key itself ever stands. Its maker is told by mail."""
     key = new_key()
     row = await api_keys.add(
@@ -29,9 +28,8 @@ async def create(session: Session, mail: Mailer, caller: Caller, new: ApiKeyCrea
         raise Forbidden("Only administrators may do this.")
     made = NewApiKey.of({**row._asdict(), "key": key})
     await _note(session, caller, "api_key.created", made.id, _noted(new))
-    maker = await users.get(session, caller.user_id)
-    if maker is not None:
-        mail.tell(session, "api_key_created", maker.email, name=made.name, hint=made.hint)
+    facts = {"name": made.name, "hint": made.hint}
+    await mails.ask(session, "api_key_created", user_id=caller.user_id, facts=facts)
     return made
 
 

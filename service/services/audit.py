@@ -1,9 +1,6 @@
 """The upkeep of the audit log: client addresses are personal data, and are kept for a time only."""
 
-import asyncio
-import random
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
 
 import structlog
 
@@ -11,11 +8,6 @@ from service.database import Database
 from service.repositories import audit
 
 log = structlog.get_logger(__name__)
-
-#: Soon, but not at once: at the start of a process there are other things to do.
-FIRST_SECONDS: Final = 120.0
-DAY_SECONDS: Final = 86_400.0
-AGAIN_SECONDS: Final = 3_600.0
 
 
 async def keep_addresses(database: Database, retention: timedelta, *, now: datetime | None = None) -> None:
@@ -48,20 +40,3 @@ async def _add(database: Database, month: date) -> None:
 
 def _following(month: date) -> date:
     return (month + timedelta(days=31)).replace(day=1)
-
-
-async def keep_up(database: Database, retention: timedelta) -> None:
-    """Once a day, for as long as the process runs; after a failure again in an hour.
-
-    Nothing depends on its success: without a month's partition there is the default one.
-    """
-    pause = FIRST_SECONDS
-    while True:
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the processes
-        try:
-            await keep_addresses(database, retention)
-        except Exception:
-            log.exception("audit.upkeep_failed")
-            pause = AGAIN_SECONDS
-        else:
-            pause = DAY_SECONDS

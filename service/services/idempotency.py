@@ -38,9 +38,7 @@ def read_key(header: str) -> str:
     if quoted:
         return re.sub(r"\\(.)", r"\1", quoted[1])
     if '"' in header or not _BARE.fullmatch(header):
-        raise KeyInvalid(
-            "Give an Idempotency-Key of 1 to 255 visible ASCII characters, such as a UUID."
-        )
+        raise KeyInvalid("Give an Idempotency-Key of 1 to 255 visible ASCII characters, such as a UUID.")
     return header
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from service.database import Record, Session
 from service.errors import FieldFault, NotFound, SkuTaken, Unprocessable
 from service.pagination import Page
-from service.repositories import audit, items, stock
+from service.repositories import audit, events, items, stock
+from service.repositories.events import NewEvent
 from service.repositories.search import search as ranked
 from service.schemas.items import Item, ItemCreate, ItemPatch
 from service.schemas.versions import Versions, require
@@ -60,11 +61,16 @@ def _no_such_item() -> NotFound:
 
 
 async def create(session: Session, new: ItemCreate, *, by: AnyCaller | None) -> Item:
-    """Raises SkuTaken. The stock it starts with is the first entry of its ledger."""
+    """Raises SkuTaken. The stock it starts with is the first entry of its ledger.
+
+    `by` is None where items are imported: those have been there before, and are no event.
+    """
     [made] = await _add(session, [new], by)
     if made is None:
         raise _sku_taken("/sku")
-    return Item.of(made)
+    item = Item.of(made)
+    await _tell_created(session, [item], by)
+    return item
 
 
 async def create_batch(session: Session, new: Sequence[ItemCreate], *, by: AnyCaller | None) -> list[Item]:
@@ -73,7 +79,15 @@ async def create_batch(session: Session, new: Sequence[ItemCreate], *, by: AnyCa
     taken = [f"/{position}/sku" for position, row in enumerate(made) if row is None]
     if taken:
         raise _sku_taken(*taken)
-    return Item.all_of(made)
+    created = Item.all_of(made)
+    await _tell_created(session, created, by)
+    return created
+
+
+async def _tell_created(session: Session, created: Sequence[Item], by: AnyCaller | None) -> None:
+    if by is not None:
+        told = [NewEvent(item.id, item.model_dump(mode="json")) for item in created]
+        await events.add_each(session, "item.created", told)
 
 
 async def _add(session: Session, new: Sequence[ItemCreate], by: AnyCaller | None) -> Sequence[Record | None]:
@@ -113,7 +127,8 @@ async def change(
         raise _no_such_item()
     require(expected, locked[0])
     level = locked[0].reorder_level
-    before = _noted(await items.get(session, item_id, withdrawn=True), level)
+    old = await items.get(session, item_id, withdrawn=True)
+    before = _noted(old, level)
     if "reorder_level" in values:
         level = values.pop("reorder_level")
         await stock.set_reorder_level(session, item_id, level)
@@ -121,7 +136,10 @@ async def change(
         raise _sku_taken("/sku")
     row = await items.get(session, item_id, withdrawn=True)
     await _note_change(session, by, item_id, before, _noted(row, level))
-    return Item.of(row)
+    item = Item.of(row)
+    if old is not None and old.version != item.version:
+        await events.add(session, "item.updated", object_id=item_id, data=item.model_dump(mode="json"))
+    return item
 
 
 def _noted(row: Any, reorder_level: int) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from service.database import Record, Session
 from service.errors import AddressRequired, IllegalMove, NotFound
-from service.repositories import audit, notifications, orders, stock
+from service.models.events import EventType
+from service.repositories import audit, events, notifications, orders, stock
 from service.schemas.orders import Order
 from service.security import AnyCaller
 
@@ -25,6 +26,15 @@ MOVES: Final[Mapping[str, Move]] = {
     "cancel": Move(("placed", "paid"), "cancelled"),
     "expire": Move(("placed",), "cancelled"),
     "refund": Move(("cancelled",), "refunded"),
+}
+
+
+#: What others are told of. Money given back is between the shop and its customer.
+TOLD: Final[Mapping[str, EventType]] = {
+    "paid": "order.paid",
+    "shipped": "order.shipped",
+    "delivered": "order.delivered",
+    "cancelled": "order.cancelled",
 }
 
 
@@ -120,4 +130,6 @@ async def _told(session: Session, caller: AnyCaller | None, row: Record, body: s
         target_id=order.id,
         data=data,
     )
+    if order.status in TOLD:
+        await events.add_order(session, TOLD[order.status], order.model_dump(mode="json"), row)
     return order

@@ -15,7 +15,7 @@ from service.errors import (
     Unprocessable,
 )
 from service.pagination import Page
-from service.repositories import audit, notifications, orders, stock
+from service.repositories import audit, events, notifications, orders, stock
 from service.schemas.orders import Order
 from service.schemas.placing import OrderCreate
 from service.schemas.pricing import (
@@ -121,7 +121,9 @@ async def _sell(
     order = Order.of({**row._asdict(), "lines": lines})
     await notifications.tell_of_order(session, order, f"{order.total} {order.currency} in total.")
     await _note(session, caller, order, "order.placed")
+    await events.add_order(session, "order.placed", order.model_dump(mode="json"), row)
     await notifications.tell_low_stock(session, moved)
+    await events.add_low_stock(session, moved)
     return order
 
 

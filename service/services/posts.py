@@ -4,7 +4,7 @@ from typing import Any
 
 from service.database import Record, Session
 from service.errors import Forbidden, NotFound
-from service.repositories import audit, posts
+from service.repositories import audit, events, posts
 from service.schemas.posts import Post, PostIn, PostPatch
 from service.schemas.versions import Versions, require
 from service.security import Caller
@@ -21,7 +21,7 @@ async def create(session: Session, caller: Caller, new: PostIn) -> Post:
     """An administrator's post is public at once, a customer's waits for one."""
     post_id = await posts.add(session, caller.user_id, **new.model_dump(), published=caller.is_admin)
     if caller.is_admin:
-        await _note(session, caller, "post.published", post_id, author_id=caller.user_id)
+        return await _published(session, caller, post_id, caller.user_id)
     return await get(session, caller, post_id)
 
 
@@ -67,8 +67,16 @@ async def publish(session: Session, caller: Caller, post_id: int) -> Post:
         raise _unknown()
     if row.status == "pending":
         await posts.publish(session, post_id)
-        await _note(session, caller, "post.published", post_id, author_id=row.author_id)
+        return await _published(session, caller, post_id, row.author_id)
     return await get(session, caller, post_id)
+
+
+async def _published(session: Session, caller: Caller, post_id: int, author_id: int) -> Post:
+    await _note(session, caller, "post.published", post_id, author_id=author_id)
+    post = await get(session, caller, post_id)
+    data = post.model_dump(mode="json")
+    await events.add(session, "post.published", object_id=post_id, user_id=author_id, data=data)
+    return post
 
 
 async def _note(session: Session, caller: Caller, action: str, post_id: int, *, author_id: int) -> None:

@@ -1,67 +1,38 @@
 """What a person proves by reading a mail: that an address is theirs, or that an account is.
 
-Whether there is an account, and whether it may be written to, is found out in the outbox: the request
-is answered before, so that its answer and its time cannot tell.
+Whether there is an account, and whether it may be written to, is found out by a worker: the request is
+answered before, so that its answer and its time cannot tell (services/mails).
 """
 
-import hashlib
-import secrets
-from datetime import timedelta
-from typing import Final, Literal
+from typing import Final
 
-import structlog
 from pydantic import MISSING
 
 from service.database import Database, Record, Session
 from service.errors import EmailTaken, FieldFault, Unprocessable
-from service.mail import Mailer
-from service.mail.letters import TOKEN_MINUTES, Letter
-from service.repositories import audit, users
+from service.outgoing.secrets import Vault
+from service.repositories import audit, mails, users
 from service.repositories import auth as sessions
 from service.repositories import recovery as tokens
 from service.schemas.recovery import Confirmation, Reset
 from service.schemas.users import ProfilePatch
-from service.security import Caller, Passwords, fingerprint, same
-
-log = structlog.get_logger(__name__)
-
-LIFETIME: Final = timedelta(minutes=TOKEN_MINUTES)
-#: Mails of one purpose to one mailbox.
-WINDOW: Final = timedelta(hours=1)
-MOST: Final = 3
+from service.security import Caller, Passwords, account_state, fingerprint, same
 
 _TAKEN: Final = "There is another account with this e-mail address."
 
-Purpose = Literal["verify_email", "reset_password", "change_email"]
+
+async def ask_reset(session: Session, addresses: Vault, email: str) -> None:
+    await mails.ask(session, "reset_password", address=addresses.seal(email.encode()))
 
 
-def ask_reset(database: Database, mail: Mailer, email: str) -> None:
-    async def write() -> Letter | None:
-        async with database.transaction() as session:
-            account = await tokens.get_account_by_email(session, email, lock=True)
-            if account is None or not account.is_active:
-                return None
-            # To the address as it is stored: another spelling may be another person's mailbox.
-            return await _write(session, mail, account, "reset_password", account.email)
-
-    mail.queue("reset_password", write)
-
-
-def ask_verification(database: Database, mail: Mailer, user_id: int) -> None:
-    async def write() -> Letter | None:
-        async with database.transaction() as session:
-            account = await tokens.get_account(session, user_id, lock=True)
-            if account is None or not account.is_active or account.email_verified:
-                return None
-            return await _write(session, mail, account, "verify_email", account.email)
-
-    mail.queue("verify_email", write)
+async def ask_verification(session: Session, user_id: int) -> None:
+    await mails.ask(session, "verify_email", user_id=user_id)
 
 
 async def ask_change(
     database: Database,
     passwords: Passwords,
-    mail: Mailer,
+    addresses: Vault,
     session: Session,
     *,
     caller: Caller,
@@ -69,7 +40,8 @@ async def ask_change(
 ) -> None:
     """Write to the patch's new address once `session` is committed. Nothing changes until it is confirmed.
 
-    Asks and hashes outside of `session`, which must not have begun.
+    Asks and hashes outside of `session`, which must not have begun. If password or address have changed
+    when the mail is to be written, there is none.
 
     Raises:
         Unprocessable: the current password is missing or wrong.
@@ -89,18 +61,12 @@ async def ask_change(
         raise _refused("/current_password", "This is not the current password.", "wrong_password")
     if other is not None and other.id != account.id:
         raise EmailTaken(_TAKEN)
-
-    async def write() -> Letter | None:
-        async with database.transaction() as later:
-            now = await tokens.get_account(later, account.id, lock=True)
-            if now is None or not now.is_active or now.password_hash != account.password_hash:
-                return None
-            return await _write(later, mail, now, "change_email", email)
-
-    mail.follow(session, "change_email", write)
+    facts = {"account_state": account_state(account, "change_email").hex()}
+    address = addresses.seal(email.encode())
+    await mails.ask(session, "change_email", user_id=account.id, address=address, facts=facts)
 
 
-async def confirm_reset(database: Database, passwords: Passwords, mail: Mailer, reset: Reset) -> None:
+async def confirm_reset(database: Database, passwords: Passwords, reset: Reset) -> None:
     """Set the new password and end every session. Hashes in no transaction, and for good tokens only."""
     digest = fingerprint(reset.token.get_secret_value())
     async with database.reading() as reader:
@@ -114,10 +80,12 @@ async def confirm_reset(database: Database, passwords: Passwords, mail: Mailer, 
         await _note(session, "password.reset", account.id)
         if not account.email_verified:
             await _note(session, "email.verified", account.id)
-        mail.tell(session, "password_reset", account.email)
+        await mails.ask(session, "password_reset", user_id=account.id)
 
 
-async def confirm_address(session: Session, mail: Mailer, caller: Caller | None, sent: Confirmation) -> None:
+async def confirm_address(
+    session: Session, addresses: Vault, caller: Caller | None, sent: Confirmation
+) -> None:
     """Verify the address that the token was sent to; where it is a new one, it becomes the account's."""
     digest = fingerprint(sent.token.get_secret_value())
     token, account = await _use(session, digest, "verify_email", "change_email")
@@ -130,31 +98,11 @@ async def confirm_address(session: Session, mail: Mailer, caller: Caller | None,
     own = caller is not None and caller.user_id == account.id
     await sessions.end_sessions(session, account.id, but=caller.session_id if caller and own else None)
     await _note(session, "email.changed", account.id)
-    mail.tell(session, "email_changed", account.email)
+    was = addresses.seal(account.email.encode())
+    await mails.ask(session, "email_changed", user_id=account.id, address=was)
 
 
-async def _write(
-    session: Session, mail: Mailer, account: Record, purpose: Purpose, email: str
-) -> Letter | None:
-    token = secrets.token_urlsafe(32)
-    added = await tokens.add_token(
-        session,
-        hash=fingerprint(token),
-        user_id=account.id,
-        purpose=purpose,
-        email=email,
-        account_state=_state(account, purpose),
-        lifetime=LIFETIME,
-        window=WINDOW,
-        most=MOST,
-    )
-    if not added:
-        log.warning("mail.withheld", kind=purpose, user_id=account.id, reason="too many within an hour")
-        return None
-    return mail.letters.write(purpose, email, token=token)
-
-
-async def _use(session: Session, digest: bytes, *purposes: Purpose) -> tuple[Record, Record]:
+async def _use(session: Session, digest: bytes, *purposes: str) -> tuple[Record, Record]:
     """The token, used up, and its account, locked. Raises Unprocessable for a bad one, whatever is bad."""
     owner = await tokens.get_owner(session, digest, purposes)
     # The account first, as everybody does: erasing it deletes its tokens under its lock.
@@ -162,19 +110,9 @@ async def _use(session: Session, digest: bytes, *purposes: Purpose) -> tuple[Rec
     token = await tokens.use_token(session, digest, purposes)
     if token is None or account is None or not account.is_active:
         raise _bad_token()
-    if not same(token.account_state, _state(account, token.purpose)):
+    if not same(token.account_state, account_state(account, token.purpose)):
         raise _bad_token()
     return token, account
-
-
-def _state(account: Record, purpose: Purpose) -> bytes:
-    """What must not have changed while the mail was under way: a token is void once it has.
-
-    Each depends on what using it changes, so that using one voids the others of its kind. A change of
-    the password does not void the verification of an address, which it does not touch.
-    """
-    moving = str(account.email_verified) if purpose == "verify_email" else account.password_hash
-    return hashlib.sha256(f"{purpose}\0{account.id}\0{account.email}\0{moving}".encode()).digest()
 
 
 async def _note(session: Session, action: str, user_id: int) -> None:

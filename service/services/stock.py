@@ -2,7 +2,7 @@
 
 from service.database import Session
 from service.errors import FieldFault, NotFound, OutOfStock, Unprocessable
-from service.repositories import audit, notifications, stock
+from service.repositories import audit, events, notifications, stock
 from service.schemas.items import MAX_STOCK, Stock, StockChange
 from service.security import AnyCaller
 
@@ -37,4 +37,5 @@ async def adjust(session: Session, item_id: int, change: StockChange, *, by: Any
     data = {"before": {"stock": before}, "after": {"stock": after}}
     await audit.add(session, "stock.adjusted", by=by, target_kind="item", target_id=item_id, data=data)
     await notifications.tell_low_stock(session, moved)
+    await events.add_low_stock(session, moved)
     return await get(session, item_id)

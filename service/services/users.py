@@ -6,8 +6,7 @@ from pydantic import ValidationError
 
 from service.database import Database, Session
 from service.errors import EmailTaken, FieldFault, Forbidden, LastAdministrator, NotFound, Unprocessable
-from service.mail import Mailer
-from service.repositories import audit, orders, users
+from service.repositories import audit, events, mails, orders, users
 from service.repositories import auth as sessions
 from service.schemas.orders import Order
 from service.schemas.users import (
@@ -41,6 +40,9 @@ async def register(database: Database, passwords: Passwords, caller: Caller | No
     async with database.transaction() as session:
         user = await create(session, new, password_hash)
         await audit.add(session, "user.registered", by=caller, target_kind="user", target_id=user.id)
+        data = {**user.model_dump(mode="json"), "version": 1}
+        await events.add(session, "user.registered", object_id=user.id, user_id=user.id, data=data)
+        await mails.ask(session, "verify_email", user_id=user.id)
     return user
 
 
@@ -130,7 +132,7 @@ def _required(*pointers: str) -> Unprocessable:
 
 
 async def change_password(
-    database: Database, passwords: Passwords, mail: Mailer, caller: Caller, change: PasswordChange
+    database: Database, passwords: Passwords, caller: Caller, change: PasswordChange
 ) -> None:
     """Ends the other sessions. Hashing happens outside any transaction; the write compares and sets."""
     refusal = FieldFault("/current_password", "This is not the current password.", "wrong_password")
@@ -143,7 +145,7 @@ async def change_password(
         if not await users.change_password(session, caller.user_id, old_hash=stored, new_hash=fresh):
             raise Unprocessable(refusal.detail, errors=(refusal,))
         await sessions.end_sessions(session, caller.user_id, but=caller.session_id)
-        mail.tell(session, "password_changed", (await get(session, caller.user_id)).email)
+        await mails.ask(session, "password_changed", user_id=caller.user_id)
         await audit.add(session, "password.changed", by=caller, target_kind="user", target_id=caller.user_id)
 
 

@@ -10,7 +10,7 @@ from service.errors import Unavailable
 from service.repositories import recovery as tokens
 from tests.client import Api, assert_problem
 from tests.factories import PASSWORD, Make, Person
-from tests.mailbox import mails_to, text_of
+from tests.mailbox import mails_to, send_mails, text_of
 from tests.recovering import NEW_PASSWORD, ask_change, assert_bad_token, audited, confirm, row
 
 NEW = "maria.new@shop.example"
@@ -24,7 +24,6 @@ async def maria(make: Make) -> Person:
 @pytest.fixture(autouse=True)
 async def no_mails_yet(parts: Parts) -> None:
     """The address of all these tests is the same."""
-    await parts.mail.idle()
     for file in (parts.settings.data_dir / "mail").glob("*.eml"):
         file.unlink()
 
@@ -135,7 +134,7 @@ class TestAskForTheChange:
         for person, email in ((maria, NEW), (other, NEW), (maria, NEW.title()), (other, NEW), (maria, NEW)):
             body = {"email": email, "current_password": PASSWORD}
             assert (await person.api.patch("/users/profile", json=body)).status_code == 200
-        await parts.mail.idle()
+        await send_mails(parts)
         files = list((parts.settings.data_dir / "mail").glob("*.eml"))
         assert len(files) == 3
 

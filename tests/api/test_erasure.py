@@ -118,7 +118,7 @@ class TestErasure:
             "version": was["version"] + 2,  # without the address, and as nobody
             "created_at": was["created_at"],
         }
-        for table in ("addresses", "notifications", "mail_tokens", "refresh_tokens"):
+        for table in ("addresses", "notifications", "mails", "mail_tokens", "refresh_tokens"):
             assert await everything(sql, table) == [], table
 
     async def test_orders_and_published_posts_stay(self, make: Make, sql: asyncpg.Connection) -> None:
@@ -273,6 +273,7 @@ async def test_every_table_that_knows_persons_has_been_thought_of(sql: asyncpg.C
     )
     known = {f"{row['of']}.{re.findall(r'[(](.*?)[)]', row['definition'])[0]}" for row in rows}
     assert known == {
-        "addresses.user_id", "api_keys.created_by", "mail_tokens.user_id", "notifications.user_id",
-        "orders.user_id", "posts.author_id", "sessions.user_id", "stock_movements.actor_id",
+        "addresses.user_id", "api_keys.created_by", "mail_tokens.user_id", "mails.user_id",
+        "notifications.user_id", "orders.user_id", "posts.author_id", "sessions.user_id",
+        "stock_movements.actor_id",
     }  # fmt: skip

@@ -34,6 +34,10 @@ KEYED = {
     "POST /api/v1/orders/{order_id}/ship",
     "POST /api/v1/posts",
     "POST /api/v1/posts/{post_id}/publish",
+    "POST /api/v1/webhooks",
+    "POST /api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver",
+    "POST /api/v1/webhooks/{webhook_id}/ping",
+    "POST /api/v1/webhooks/{webhook_id}/rotate-secret",
 }
 
 

@@ -170,7 +170,7 @@ class TestPlacing:
         assert [(each["user_id"], json.loads(each["data"])["quantity"]) for each in told] == [(admin.id, 3)]
         assert (await maria.api.get(f"/items/{chai.id}")).json()["availability"] == "low_stock"
 
-    async def test_takes_six_statements(self, make: Make, parts: Parts) -> None:
+    async def test_takes_seven_statements(self, make: Make, parts: Parts) -> None:
         """And BEGIN and COMMIT: a customer waits for each of them."""
         maria = await make.user(address=HOME)
         items = [await make.item(stock=5) for _ in range(4)]
@@ -178,7 +178,7 @@ class TestPlacing:
         with statements(parts) as seen:
             async with parts.database.transaction() as session:
                 await orders.place(session, parts.settings, maria.caller, new)
-        assert len(seen) == 6, seen
+        assert len(seen) == 7, seen
 
 
 @contextmanager

@@ -91,6 +91,9 @@ class TestTheSampleBusiness:
         ]
         await self.check_amounts(sql)
         await self.check_states(sql)
+        # It is history: nobody is told of it.
+        for table in ("events", "pgqueuer", "mails", "notifications"):
+            assert await sql.fetchval(f"SELECT count(*) FROM {table}") == 0, table
         assert (await api.token("alfki@northwind.example", PASSWORD)).status_code == 200
 
         again = await load(FOLDER, PASSWORD)

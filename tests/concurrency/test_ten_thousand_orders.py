@@ -130,7 +130,7 @@ async def stock_of(url: str) -> dict[int, int]:
         await connection.close()
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_ten_thousand_orders_leave_nothing_to_find(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with (
         cloned_database() as url,

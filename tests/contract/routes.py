@@ -15,7 +15,7 @@ from tests.mailbox import mailed_token
 CALLERS: Final = ("anonymous", "owner", "other", "administrator")
 _numbers = count(1)
 
-Prepare = Callable[[Make, Person], Awaitable[int | None]]
+Prepare = Callable[[Make, Person], Awaitable[int | str | None]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Route:
         """A valid request, as the client's `request` takes it."""
         key = await self.on(make, owner) if self.on else None
         head, brace, tail = self.template.partition("{")
-        path = f"{head}{key}{tail.partition('}')[2]}" if brace else head
+        path = f"{head}{key}{tail.rpartition('}')[2]}" if brace else head
         fill = {"number": next(_numbers), "item": key, "owner": owner.email, "owner_id": owner.id}
         made: dict[str, Any] = {"method": self.method, "url": f"http://shop.test{path}{self.query}"}
         if self.json is not None:
@@ -145,6 +145,19 @@ async def an_api_key(make: Make, owner: Person) -> int:
     return (await make.key("orders:read")).id
 
 
+async def a_webhook(make: Make, owner: Person) -> int:
+    made: int = (await (await make.admin()).api.post("/webhooks", json=ERP)).json()["id"]
+    return made
+
+
+async def a_delivery(make: Make, owner: Person) -> str:
+    """Of a webhook: `3/deliveries/5`, for both stand in the path."""
+    admin = await make.admin()
+    webhook_id = (await admin.api.post("/webhooks", json=ERP)).json()["id"]
+    delivery_id = (await admin.api.post(f"/webhooks/{webhook_id}/ping")).json()["id"]
+    return f"{webhook_id}/deliveries/{delivery_id}"
+
+
 async def a_city(make: Make, owner: Person) -> Any:
     return "Berlin"
 
@@ -154,6 +167,8 @@ NEWS: Final = {"title": "Chai is back", "body": "The first boxes have arrived."}
 CHAI: Final = {"name": "Chai", "price": "18.00", "sku": "NW-<number>", "stock": 5}
 ONE: Final = {"product_id": "<item>", "quantity": 1}
 TILL: Final = {"name": "Till", "scopes": ["orders:read"]}
+#: A public address: nobody has to look it up, and nobody is called.
+ERP: Final = {"url": "https://93.184.216.34/hooks", "events": ["order.placed"]}
 REFRESH: Final = {"grant_type": "refresh_token", "refresh_token": "<item>"}
 SIGN_IN: Final = {"grant_type": "password", "username": "<owner>", "password": PASSWORD}
 MARIA: Final = {"email": "maria<number>@shop.example", "password": "Northwind1", "full_name": "Maria Anders"}
@@ -210,6 +225,20 @@ ROUTES: Final = (
     Route("GET", f"{V1}/api-keys/{{key_id}}", STAFF, on=an_api_key),
     Route("PATCH", f"{V1}/api-keys/{{key_id}}", STAFF, on=an_api_key, json={"name": "Till 2"}),
     Route("DELETE", f"{V1}/api-keys/{{key_id}}", (401, 403, 403, 204), on=an_api_key),
+    Route("POST", f"{V1}/webhooks", (401, 403, 403, 201), json=ERP),
+    Route("GET", f"{V1}/webhooks", STAFF, on=a_webhook),
+    Route("GET", f"{V1}/webhooks/{{webhook_id}}", STAFF, on=a_webhook),
+    Route("PATCH", f"{V1}/webhooks/{{webhook_id}}", STAFF, on=a_webhook, json={"is_active": False}),
+    Route("DELETE", f"{V1}/webhooks/{{webhook_id}}", (401, 403, 403, 204), on=a_webhook),
+    Route("POST", f"{V1}/webhooks/{{webhook_id}}/rotate-secret", STAFF, on=a_webhook),
+    Route("POST", f"{V1}/webhooks/{{webhook_id}}/ping", (401, 403, 403, 202), on=a_webhook),
+    Route("GET", f"{V1}/webhooks/{{webhook_id}}/deliveries", STAFF, on=a_webhook, query="?status=pending"),
+    Route(
+        "POST",
+        f"{V1}/webhooks/{{webhook_id}}/deliveries/{{delivery_id}}/redeliver",
+        (401, 403, 403, 202),
+        on=a_delivery,
+    ),
     Route("GET", f"{V1}/admin/audit", STAFF, query="?action=session.refused&since=2026-01-01T00:00:00Z"),
     Route("GET", f"{V1}/items", PUBLIC, query="?search=chai&category=Tea&in_stock=true&min_price=1"),
     Route("GET", f"{V1}/items/categories", PUBLIC, on=an_item),
@@ -296,6 +325,8 @@ ROUTES: Final = (
     Route("POST", f"{V1}/posts/{{post_id}}/publish", STAFF, on=a_pending_post),
     Route("GET", f"{V1}/notifications", SIGNED_IN, on=a_notification, query="?unread=true"),
     Route("POST", f"{V1}/notifications/read", SIGNED_IN, on=a_notification),
+    Route("GET", f"{V1}/notifications/stream", SIGNED_IN, on=a_notification, query="?last_event_id=0"),
+    Route("POST", f"{V1}/notifications/stream-ticket", SIGNED_IN),
     Route("POST", f"{V1}/notifications/{{notification_id}}/read", (401, 200, 404, 404), on=a_notification),
     Route("GET", f"{V1}/dashboard/{{user_id}}", OWNED, on=a_user),
     Route("GET", f"{V1}/compute", STAFF, query="?n=10"),

@@ -19,6 +19,8 @@ from tests.contract.routes import CALLERS, ROUTES, Route
 from tests.contract.upstream import weather_upstream
 from tests.factories import Make
 
+pytestmark = pytest.mark.usefixtures("short_streams")
+
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 each_route = pytest.mark.parametrize("route", ROUTES, ids=str)
 each_template = pytest.mark.parametrize("template", sorted({route.template for route in ROUTES}))
@@ -139,7 +141,10 @@ async def test_head_is_get_without_the_body(make: Make, route: Route) -> None:
     head = await client.request(**{**request, "method": "HEAD"})
     assert (head.status_code, head.content) == (whole.status_code, b"")
     assert comparable(head) == comparable(whole)
-    assert int(head.headers["content-length"]) == len(whole.content) > 0
+    assert whole.content
+    # A stream has no length.
+    length = None if route.template.endswith("/stream") else str(len(whole.content))
+    assert head.headers.get("content-length") == length
 
 
 @each_template

@@ -24,6 +24,8 @@ VIOLATIONS = [
     ("Migrations are run", "services/planted.py", "from alembic import command"),
     ("Telemetry's packages", "routers/planted.py", "from prometheus_client import Counter"),
     ("Telemetry's packages", "services/planted.py", "from opentelemetry.sdk import trace"),
+    ("The queue's package", "services/planted.py", "import pgqueuer"),
+    ("The queue's package", "jobs/planted.py", "from pgqueuer.queries import Queries"),
     ("The PDF library", "routers/planted.py", "import reportlab"),
     ("The PDF library", "services/planted.py", "from service.invoices import drawing"),
 ]

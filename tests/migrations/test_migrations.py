@@ -23,6 +23,7 @@ from service.commands import migrate
 from service.database import sqlstate, translated
 from service.errors import Unavailable
 from service.models import Base
+from service.repositories import jobs
 from tests.conftest import for_sqlalchemy
 from tests.server.process import PATIENCE_SECONDS, cloned_database, environment, eventually, statement
 
@@ -43,6 +44,16 @@ UNION ALL SELECT name, 'column', concat_ws(' ', attname, format_type(atttypid, a
     FROM ours JOIN pg_attribute ON attrelid = ours.oid AND attnum > 0 AND NOT attisdropped
     LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 ORDER BY 1, 2, 3
+"""
+#: The rest of what the queue is made of.
+OF_THE_QUEUE = """
+SELECT 'function' AS kind, proname::text AS name, prosrc AS definition FROM pg_proc
+    WHERE proname LIKE '%pgqueuer%'
+UNION ALL SELECT 'trigger', tgname::text, pg_get_triggerdef(pg_trigger.oid) FROM pg_trigger
+    WHERE tgname LIKE '%pgqueuer%'
+UNION ALL SELECT 'type', typname::text, string_agg(enumlabel, ' ' ORDER BY enumsortorder)
+    FROM pg_type JOIN pg_enum ON enumtypid = pg_type.oid GROUP BY typname
+ORDER BY 1, 2
 """
 #: A later revision that needs a table for itself.
 LATER = """
@@ -91,7 +102,9 @@ def revision(url: str) -> list[tuple[Any, ...]]:
 
 
 def by_models(url: str) -> None:
-    """Make the tables from the models, as if there had never been a migration."""
+    """Make the tables from the models, as if there had never been a migration; the queue's are those that
+    the installed pgqueuer would make.
+    """
 
     async def create() -> None:
         engine = create_async_engine(for_sqlalchemy(url))
@@ -101,6 +114,7 @@ def by_models(url: str) -> None:
         await engine.dispose()
 
     asyncio.run(create())
+    statement(url, jobs.ENVIRONMENT.build_install_query(create_schema=False))
 
 
 class TestModels:
@@ -113,6 +127,14 @@ class TestModels:
         by_models(empty)
         with cloned_database() as migrated:
             assert rows(empty, CATALOGUE) == rows(migrated, CATALOGUE)
+
+    def test_the_queue_is_what_the_installed_release_makes(self, empty: str) -> None:
+        """One that wants other tables, functions or types needs a revision that changes them."""
+        by_models(empty)
+        with cloned_database() as migrated:
+            made = rows(migrated, OF_THE_QUEUE)
+            assert [kind for kind, *_ in made] == ["function", "trigger", "type"]
+            assert made == rows(empty, OF_THE_QUEUE)
 
 
 class TestUpgrade:

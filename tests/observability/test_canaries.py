@@ -30,7 +30,7 @@ from service.observability.logging import configure
 from tests.client import V1, Api
 from tests.collector import Collector
 from tests.conftest import for_sqlalchemy
-from tests.mailbox import mailed_token, mails_to
+from tests.mailbox import mailed_token, mails_to, send_mails
 from tests.server.process import cloned_database
 
 EMAIL, OTHER_EMAIL = "canary-4711@shop.example", "canary-4712@shop.example"
@@ -239,7 +239,7 @@ async def failing(ask: Client, walk: Walk, known: dict[str, Any], sql: asyncpg.C
     await mine("DELETE", "/users/profile", 500, json={"current_password": PASSWORD})
     await mine("DELETE", "/auth/sessions", 500)
     await ask("POST", "/auth/password-reset", 202, json={"email": EMAIL})
-    await walk.parts.mail.idle()
+    await send_mails(walk.parts)
     await admin("PATCH", f"/admin/users/{maria}", 500, json={"is_admin": True})
     await admin("POST", "/api-keys", 500, json={"name": TEXT, "scopes": ["users:read"]})
     await admin("PATCH", f"/api-keys/{known['key']}", 500, json={"name": TEXT})

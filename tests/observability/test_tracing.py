@@ -10,19 +10,21 @@ from typing import Any
 import asyncpg
 import pytest
 from fastapi import FastAPI
-from opentelemetry.proto.trace.v1.trace_pb2 import Status
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from prometheus_client import REGISTRY
 from sqlalchemy.exc import IntegrityError
 
 from service import __version__
 from service.config import Settings
 from service.dependencies.parts import Parts
+from service.jobs.kinds import KINDS
 from service.main import create_app
 from service.observability import tracing
 from service.repositories import users
 from tests.client import Api
 from tests.collector import Collector
 from tests.factories import Make, Person
+from tests.jobs.working import emptied, working
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
@@ -166,6 +168,24 @@ class TestLog:
         assert (line["trace_id"], line["span_id"]) == (TRACE, span.span_id.hex())
 
 
+class TestStreams:
+    async def test_leave_no_span_and_their_tickets_no_trace(
+        self, settings: Settings, make: Make, collector: Collector
+    ) -> None:
+        maria = await make.user()
+        async with traced(settings, collector) as application, Api.of(application) as api:
+            application.state.parts.streams.longest_seconds = 0
+            ticket = (await api.signed_in(maria.token).post("/notifications/stream-ticket")).json()["ticket"]
+            for path in ("/notifications/stream", "/notifications/stream/"):
+                answer = await api.signed_in(maria.token).get(path, params={"last_event_id": 0})
+                assert answer.status_code == 200
+            answer = await api.get("/notifications/stream", params={"ticket": ticket})
+            assert answer.status_code == 200
+        [span] = collector.served
+        assert span.name == "POST /api/v1/notifications/stream-ticket"
+        assert ticket not in str(collector.requests)
+
+
 class TestTroubleWithTheCollector:
     async def test_refused_spans_cost_a_counter(self, settings: Settings, make: Make) -> None:
         before = REGISTRY.get_sample_value("trace_spans_total", {"outcome": "lost"}) or 0
@@ -208,3 +228,30 @@ class TestSwitchedOff:
         )
         answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert answer.stdout == "[]\n"
+
+
+class TestJobs:
+    async def test_go_on_with_the_trace_of_their_request(
+        self,
+        settings: Settings,
+        make: Make,
+        collector: Collector,
+        sql: asyncpg.Connection,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        admin, chai = await make.admin(), await make.item()
+        options: dict[str, Any] = {"method": "PATCH", "json": {"price": "19.00"}, "headers": TRACEPARENT}
+        assert await ask(settings, collector, admin, f"/items/{chai.id}", **options) == [200]
+        [asked] = collector.served
+        stored = await sql.fetchval("SELECT traceparent FROM events")
+        assert stored == f"00-{TRACE}-{asked.span_id.hex()}-01"
+        monkeypatch.setattr(tracing, "_tracer", None)
+        endpoint = f"{collector.url}/v1/traces"
+        traces = tracing.install_worker(endpoint=endpoint, service_name="tradepost", service_version="1")
+        async with working(settings, {"event": KINDS["event"]}):
+            await emptied(sql)
+        traces.shutdown()
+        [job] = collector.spans(Span.SPAN_KIND_CONSUMER)
+        assert (job.name, job.trace_id.hex()) == ("job event", TRACE)
+        assert job.parent_span_id == asked.span_id
+        assert job.span_id in {span.parent_span_id for span in collector.statements}

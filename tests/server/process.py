@@ -133,6 +133,10 @@ class Service:
         eventually(lambda: len(self.events(event)) >= times)
         return self.events(event)
 
+    def metrics(self) -> str:
+        """What the metrics' port says."""
+        return httpx2.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
+
     def descendants(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
             return psutil.Process(self.process.pid).children(recursive=True)

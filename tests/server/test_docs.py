@@ -83,9 +83,10 @@ async def watched(browser: Browser, service: Service) -> AsyncIterator[Watched]:
 
 
 def operations(service: Service) -> dict[str, str]:
-    """The summary of each documented operation, by its id."""
+    """The summary of each documented operation and webhook, by its id."""
     document = httpx2.get(f"{service.url}/openapi.json").json()
-    described = [operation for path in document["paths"].values() for operation in path.values()]
+    places = [*document["paths"].values(), *document["webhooks"].values()]
+    described = [operation for path in places for operation in path.values()]
     return {operation["operationId"]: operation["summary"] for operation in described}
 
 

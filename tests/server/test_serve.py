@@ -37,7 +37,8 @@ def service(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Three workers, shared by tests that leave it as it was."""
     folder = tmp_path_factory.mktemp("serve")
     with started(folder, DATABASE_URL=database, WEB_CONCURRENCY=3) as service:
-        yield service.wait_until_up()
+        service.wait_until_up().wait_for("metrics.served")
+        yield service
 
 
 def counted(service: Service, route: str) -> float:

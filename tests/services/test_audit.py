@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import asyncpg
 import pytest
@@ -166,45 +165,3 @@ class TestAtOnce:
             assert not upkeep.done()
         await upkeep
         assert await kept(look) == {0: "203112"}
-
-
-class TestKeepingUp:
-    @pytest.fixture
-    def pauses(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-        """The pauses that would have been made; the third one ends it."""
-        pauses: list[float] = []
-
-        async def sleep(seconds: float) -> None:
-            pauses.append(seconds)
-            if len(pauses) == 3:
-                raise asyncio.CancelledError
-
-        monkeypatch.setattr(asyncio, "sleep", sleep)
-        return pauses
-
-    async def run(self, monkeypatch: pytest.MonkeyPatch, faults: list[Exception | None]) -> list[Any]:
-        calls = []
-
-        async def keep_addresses(*arguments: Any) -> None:
-            calls.append(arguments)
-            fault = faults.pop(0)
-            if fault:
-                raise fault
-
-        monkeypatch.setattr(audit, "keep_addresses", keep_addresses)
-        with pytest.raises(asyncio.CancelledError):
-            await audit.keep_up("database", RETENTION)  # type: ignore[arg-type]
-        return calls
-
-    async def test_soon_then_once_a_day(self, monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
-        assert await self.run(monkeypatch, [None, None]) == [("database", RETENTION)] * 2
-        assert 60 <= pauses[0] <= 120
-        assert 86_400 * 0.5 <= pauses[1] <= 86_400
-
-    async def test_a_failure_is_told_and_tried_again_sooner(
-        self, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
-    ) -> None:
-        with capture_logs() as lines:
-            await self.run(monkeypatch, [RuntimeError("no such right"), None])
-        assert [(line["event"], line["log_level"]) for line in lines] == [("audit.upkeep_failed", "error")]
-        assert pauses[1] <= 3_600

@@ -1,33 +1,54 @@
+"""What mails say, and the ways they take."""
+
 import asyncio
 import email
 import html
 import re
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 from email.policy import default
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from prometheus_client import REGISTRY
+from jinja2 import UndefinedError
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from service.config import Settings
-from service.database import Database
-from service.dependencies.parts import Parts
-from service.errors import NotFound, Unavailable
-from service.mail import Mailer
-from service.mail.letters import DRAFTS, Kind, Letter, Letters
-from service.mail.transports import Files, Nowhere, Outcome, Smtp, Undelivered, compose, transport_for
+from service.mail.letters import ACTIONS, Kind, Letter, Letters
+from service.mail.transports import (
+    Files,
+    Nowhere,
+    Outcome,
+    Smtp,
+    Transport,
+    Undelivered,
+    compose,
+    transport_for,
+)
 from tests.mailbox import text_of
 from tests.smtp import Certificate, Inbox, certificate, serving
 
 SHOP = "The Shop <shop@shop.example>"
 MARIA = "maria@shop.example"
 TOKEN = "kG2l9q0Vd3mYt7Wc5xR8sB1nZ4pJ6hF0aEuTiLoXyQw"
+ID = "reset_password.0123456789abcdef"
+ORDER: dict[str, Any] = {
+    "id": 17, "placed_on": "22 November 2026", "shipping": "express", "subtotal": "54.00",
+    "discount": "27.00", "shipping_fee": "12.50", "total": "39.50", "currency": "USD",
+    "tracking": "1Z 999", "refund": "will be", "customer_name": "Maria Anders", "reference": "PO 4711",
+    "cancel_reason": "Ordered twice", "link": None, "ship_to": ["Maria Anders", "Obere Str. 57", "DE"],
+    "lines": [
+        {"quantity": 3, "name": "Chai", "unit_price": "18.00", "discount_pct": "50.00", "line_total": "27.00"}
+    ],
+}  # fmt: skip
+VALUES: dict[str, Any] = {
+    "token": TOKEN, "name": "Till", "hint": "tp_1234", "order_id": 17, "order": ORDER,
+}  # fmt: skip
 Logs = list[Any]
+HEADERS = {
+    "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -37,7 +58,7 @@ def letters(settings: Settings) -> Letters:
 
 @pytest.fixture
 def letter(letters: Letters) -> Letter:
-    return letters.write("reset_password", MARIA, token=TOKEN)
+    return letters.write("reset_password", MARIA, ID, token=TOKEN)
 
 
 @pytest.fixture(scope="session")
@@ -51,59 +72,84 @@ def trusted(secured: Certificate, monkeypatch: pytest.MonkeyPatch) -> Certificat
     return secured
 
 
-def counted(kind: Kind, outcome: str) -> float:
-    return REGISTRY.get_sample_value("mails_total", {"kind": kind, "outcome": outcome}) or 0.0
-
-
-class Recorder:
-    """A transport that keeps what it is given, after it has done what the test wants."""
-
-    def __init__(self, before: Callable[[], Awaitable[object]] | None = None) -> None:
-        self.letters: list[Letter] = []
-        self._before = before
-
-    async def deliver(self, letter: Letter) -> Outcome:
-        if self._before is not None:
-            await self._before()
-        self.letters.append(letter)
-        return "sent"
-
-
-@asynccontextmanager
-async def running(settings: Settings, transport: Any, **options: Any) -> AsyncIterator[Mailer]:
-    mailer = Mailer(settings, transport, **{"first_pause": 0.001, **options})
-    await mailer.start()
-    yield mailer
-    await mailer.stop()
-
-
-def always(letter: Letter | None) -> Callable[[], Awaitable[Letter | None]]:
-    async def errand() -> Letter | None:
-        return letter
-
-    return errand
-
-
-async def sent(settings: Settings, transport: Any, letter: Letter) -> Logs:
-    """What the log says about one mail."""
-    async with running(settings, transport) as mailer:
-        with capture_logs() as logs:
-            mailer.queue(letter.kind, always(letter))
-            await mailer.idle()
-    for line in logs:
+async def sent(transport: Transport, letter: Letter) -> tuple[Outcome | tuple[str, bool], Logs]:
+    """What became of it, or why it was not delivered and whether that passes; and what the log says."""
+    outcome: Outcome | tuple[str, bool]
+    with capture_logs() as logs:
+        try:
+            outcome = await transport.deliver(letter)
+        except Undelivered as fault:
+            outcome = str(fault), fault.passing
+    for line in (*logs, outcome):
         assert MARIA not in repr(line)
         assert TOKEN not in repr(line)
-    return logs
+    return outcome, logs
+
+
+def words(markup: str) -> str:
+    """Those that a reader of the HTML sees, with one space between them."""
+    body = markup.partition("<body>")[2]
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
 
 
 class TestLetters:
     @pytest.mark.parametrize("kind", get_args(Kind))
-    def test_each_kind_is_complete(self, letters: Letters, kind: Kind) -> None:
-        values = {name: "value" for text in DRAFTS[kind].paragraphs for name in re.findall(r"\$(\w+)", text)}
-        letter = letters.write(kind, MARIA, **{**values, "token": TOKEN})
-        assert (letter.kind, letter.to) == (kind, MARIA)
+    @pytest.mark.parametrize("url", ["https://shop.example", None])
+    def test_each_kind_is_complete_and_says_the_same_in_both_forms(
+        self, settings: Settings, kind: Kind, url: str | None
+    ) -> None:
+        letters = Letters(settings.model_copy(update={"public_url": url}))
+        letter = letters.write(kind, MARIA, ID, **VALUES)
+        assert (letter.kind, letter.to, letter.message_id) == (kind, MARIA, ID)
         assert "$" not in letter.subject + letter.text + letter.html
-        assert (TOKEN in letter.text) == (TOKEN in letter.html) == bool(DRAFTS[kind].call)
+        assert "{" not in re.sub(r'\{"token".*\}', "", letter.subject + letter.text)
+        assert (TOKEN in letter.text) == (TOKEN in letter.html) == (kind in ACTIONS)
+        seen = words(letter.html)
+        for paragraph in letter.text.split("\n\n"):
+            for line in paragraph.splitlines():
+                told = line.rpartition(": ")[0] if "each" in line else line
+                assert " ".join(told.replace(":", " ").split()) in seen.replace(":", " ").replace("  ", " ")
+
+    @pytest.mark.parametrize("kind", get_args(Kind))
+    def test_it_loads_nothing_and_can_be_read_aloud(self, settings: Settings, kind: Kind) -> None:
+        """No picture tells the sender when it is read; headings, cells and the language have names."""
+        letters = Letters(settings.model_copy(update={"public_url": "https://shop.example"}))
+        letter = letters.write(kind, MARIA, ID, **VALUES)
+        for word in ("<img", "<link", "<script", "src=", "url(", "@import"):
+            assert word not in letter.html
+        assert '<html lang="en">' in letter.html
+        assert f"<title>{letter.subject}</title>" in letter.html
+        assert f"<h1>{letter.subject}</h1>" in letter.html
+        assert letter.html.count("<th") == letter.html.count("<th scope=") + letter.html.count("<thead>")
+        assert all(
+            link.startswith("https://shop.example") for link in re.findall('href="(.*?)"', letter.html)
+        )
+
+    def test_an_order_is_told_to_the_cent(self, letters: Letters) -> None:
+        text = letters.write("order_placed", MARIA, ID, **VALUES).text
+        assert text == (
+            "Dear Maria Anders,\n\n"
+            "Thank you for your order. We write again when it is on its way.\n\n"
+            "Your order 17, placed on 22 November 2026\n\n"
+            "3 x Chai\n18.00 each, less 50.00 %: 27.00 USD\n\n"
+            "Goods: 54.00 USD\nDiscount: -27.00 USD\nShipping (express): 12.50 USD\nTotal: 39.50 USD\n\n"
+            "Your reference: PO 4711\n\n"
+            "It goes to:\nMaria Anders\nObere Str. 57\nDE\n\n"
+            "Tradepost\n"
+        )
+
+    def test_what_is_not_known_leaves_no_gap(self, letters: Letters) -> None:
+        bare = ORDER | dict.fromkeys(("discount", "customer_name", "reference", "ship_to", "tracking"))
+        text = letters.write("order_shipped", MARIA, ID, **VALUES | {"order": bare}).text
+        assert text.startswith("Your order has left us.\n\nYour order 17, placed on 22 November 2026\n\n3 x")
+        assert text.endswith(
+            "Goods: 54.00 USD\nShipping (express): 12.50 USD\nTotal: 39.50 USD\n\nTradepost\n"
+        )
+        assert "None" not in text
+
+    def test_a_value_that_is_missing_is_a_fault(self, letters: Letters) -> None:
+        with pytest.raises(UndefinedError):
+            letters.write("api_key_created", MARIA, ID, name="Till")
 
     def test_without_an_address_of_the_shop_it_has_the_call(self, letter: Letter) -> None:
         body = f'{{"token": "{TOKEN}", "new_password": "..."}}'
@@ -122,7 +168,7 @@ class TestLetters:
         self, settings: Settings, kind: Kind, page: str
     ) -> None:
         there = settings.model_copy(update={"public_url": "https://shop.example/at"})
-        letter = Letters(there).write(kind, MARIA, token=TOKEN)
+        letter = Letters(there).write(kind, MARIA, ID, token=TOKEN)
         link = f"https://shop.example/at{page}?token={TOKEN}"
         assert f"\n\n{link}\n\n" in letter.text
         assert f'<a href="{link}">{link}</a>' in letter.html
@@ -130,16 +176,34 @@ class TestLetters:
 
     def test_what_is_filled_in_cannot_be_markup(self, settings: Settings) -> None:
         shop = settings.model_copy(update={"seller": "Tea & Sons\nLondon"})
-        name = "<img src=x onerror='alert(1)'>\r\n\r\n$shop"
-        letter = Letters(shop).write("api_key_created", MARIA, name=name, hint="tp_1234")
-        assert "\"<img src=x onerror='alert(1)'> $shop\" (tp_1234...)" in letter.text
+        name = "<img src=x onerror='alert(1)'>\r\n\r\n{{ shop }}$shop"
+        letter = Letters(shop).write("api_key_created", MARIA, ID, name=name, hint="tp_1234")
+        assert "\"<img src=x onerror='alert(1)'> {{ shop }}$shop\" (tp_1234...)" in letter.text
         assert "for Tea & Sons," in letter.text
         assert "<img" not in letter.html
         assert "Tea &amp; Sons" in letter.html
         assert html.unescape(letter.html).count(name.split("\r", maxsplit=1)[0]) == 1
 
+    @pytest.mark.parametrize("field", ["customer_name", "reference", "cancel_reason", "tracking", "currency"])
+    def test_nothing_of_an_order_can(self, letters: Letters, field: str) -> None:
+        """Neither markup, nor another line that looks like the shop's, nor letters from right to left."""
+        bad = "</p><a href='https://evil.example'>Pay</a>\r\nBcc: eve@shop.example\u202e\u2028x"
+        for kind in ("order_placed", "order_shipped", "order_cancelled"):
+            letter = letters.write(kind, MARIA, ID, **VALUES | {"order": ORDER | {field: bad}})
+            assert "<a " not in letter.html
+            assert not {"\u202e", "\u2028", "\r"} & set(letter.html + letter.text + letter.subject)
+            assert "\nBcc" not in letter.text
+            assert set(compose(letter, SHOP).keys()) == HEADERS
+
+    def test_names_of_items_and_addresses_cannot_either(self, letters: Letters) -> None:
+        bad = "<b>\nTotal: 0.00 USD"
+        order = ORDER | {"ship_to": [bad], "lines": [{**ORDER["lines"][0], "name": bad}]}
+        letter = letters.write("order_placed", MARIA, ID, **VALUES | {"order": order})
+        assert "<b>" not in letter.html
+        assert [line for line in letter.text.splitlines() if line.startswith("Total")] == ["Total: 39.50 USD"]
+
     def test_a_seller_without_a_name_is_the_shop(self, settings: Settings) -> None:
-        letter = Letters(settings.model_copy(update={"seller": " "})).write("password_changed", MARIA)
+        letter = Letters(settings.model_copy(update={"seller": " "})).write("password_changed", MARIA, ID)
         assert "your account at the shop has" in letter.text
 
 
@@ -152,14 +216,22 @@ class TestMessages:
             "Subject": "Reset your password",
             "Auto-Submitted": "auto-generated",
         }
-        assert re.fullmatch(r"<[^<>@\s]+@shop\.example>", message["Message-ID"])
+        assert message["Message-ID"] == f"<{ID}@shop.example>"
         assert message["Date"].datetime.utcoffset().total_seconds() == 0
         assert message.get_content_type() == "multipart/alternative"
         assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
         assert text_of(message).replace("\r\n", "\n") == letter.text
 
-    def test_every_message_has_an_id_of_its_own(self, letter: Letter) -> None:
-        assert compose(letter, SHOP)["Message-ID"] != compose(letter, SHOP)["Message-ID"]
+    def test_lines_that_no_server_takes_are_folded_on_the_way(self, letters: Letters) -> None:
+        name = '"' * 200
+        order = ORDER | {"customer_name": name, "ship_to": [name]}
+        letter = letters.write("order_placed", MARIA, ID, **VALUES | {"order": order})
+        assert max(map(len, letter.html.splitlines())) > 998
+        content = compose(letter, SHOP).as_bytes()
+        assert max(map(len, content.splitlines())) <= 998
+        read = email.message_from_bytes(content, policy=default).get_body(("html",))
+        assert read is not None
+        assert read.get_content().replace("\r\n", "\n") == letter.html
 
     @pytest.mark.parametrize(
         "to",
@@ -175,16 +247,18 @@ class TestMessages:
     )
     def test_an_address_can_be_nothing_else(self, letters: Letters, to: str) -> None:
         with pytest.raises(Undelivered) as refusal:
-            compose(letters.write("password_changed", to), SHOP)
+            compose(letters.write("password_changed", to, ID), SHOP)
         assert (str(refusal.value), refusal.value.passing) == ("not an address", False)
 
     def test_a_domain_of_another_script_is_sent_to_in_ascii(self, letters: Letters) -> None:
-        letter = letters.write("password_changed", "maria@bücher.example")
+        letter = letters.write("password_changed", "maria@bücher.example", ID)
         assert compose(letter, SHOP)["To"] == "maria@xn--bcher-kva.example"
 
     def test_other_scripts_arrive(self, settings: Settings) -> None:
         letters = Letters(settings.model_copy(update={"seller": "Żółw & Süd"}))
-        message = compose(letters.write("password_changed", MARIA), "=?utf-8?q?=C5=BB?= <shop@shop.example>")
+        message = compose(
+            letters.write("password_changed", MARIA, ID), "=?utf-8?q?=C5=BB?= <shop@shop.example>"
+        )
         message = email.message_from_bytes(message.as_bytes(), policy=default)
         assert message["From"].addresses[0].display_name == "Ż"
         assert "your account at Żółw & Süd has" in text_of(message)
@@ -195,111 +269,109 @@ class TestSmtp:
     def smtp(port: int, credentials: str = "", scheme: str = "smtp", **options: float) -> Smtp:
         return Smtp(f"{scheme}://{credentials}127.0.0.1:{port}", SHOP, **options)
 
-    async def test_a_mail_arrives(self, settings: Settings, letter: Letter) -> None:
-        inbox, before = Inbox(), counted("reset_password", "sent")
+    async def test_a_mail_arrives(self, letter: Letter) -> None:
+        inbox = Inbox()
         async with serving(inbox) as port:
-            assert await sent(settings, self.smtp(port), letter) == []
+            assert await sent(self.smtp(port), letter) == ("sent", [])
         [mail] = inbox.mails
         assert (inbox.recipients, inbox.encrypted, inbox.logins) == ([[MARIA]], [False], [])
         assert (mail["To"], mail["Subject"]) == (MARIA, "Reset your password")
+        assert mail["Message-ID"] == f"<{ID}@shop.example>"
         assert TOKEN in text_of(mail)
-        assert counted("reset_password", "sent") == before + 1
 
-    async def test_it_is_encrypted_where_the_server_can(
-        self, settings: Settings, letter: Letter, trusted: Certificate
-    ) -> None:
+    async def test_it_is_encrypted_where_the_server_can(self, letter: Letter, trusted: Certificate) -> None:
         inbox = Inbox()
         async with serving(inbox, "starttls", trusted.context) as port:
-            assert await sent(settings, self.smtp(port), letter) == []
+            assert await sent(self.smtp(port), letter) == ("sent", [])
         assert inbox.encrypted == [True]
 
     @pytest.mark.parametrize(("tls", "scheme"), [("starttls", "smtp"), ("implicit", "smtps")])
     async def test_it_signs_in_over_tls(
-        self, settings: Settings, letter: Letter, trusted: Certificate, tls: Any, scheme: str
+        self, letter: Letter, trusted: Certificate, tls: Any, scheme: str
     ) -> None:
         inbox = Inbox()
         async with serving(inbox, tls, trusted.context, asks_who=True) as port:
             smtp = self.smtp(port, "us%40er:pass%20word@", scheme)
-            assert await sent(settings, smtp, letter) == []
+            assert await sent(smtp, letter) == ("sent", [])
         assert (inbox.encrypted, inbox.logins) == ([True], [("us@er", "pass word")])
 
-    async def test_a_password_is_never_sent_in_the_clear(self, settings: Settings, letter: Letter) -> None:
-        inbox, before = Inbox(), counted("reset_password", "failed")
+    async def test_a_password_is_never_sent_in_the_clear(self, letter: Letter) -> None:
+        inbox = Inbox()
         async with serving(inbox, asks_who=True) as port:
-            [line] = await sent(settings, self.smtp(port, "user:pass%20word@"), letter)
+            outcome, _ = await sent(self.smtp(port, "user:pass%20word@"), letter)
         assert (inbox.mails, inbox.logins) == ([], [])
-        assert (line["event"], line["reason"]) == ("mail.failed", "SMTPException")
-        assert counted("reset_password", "failed") == before + 1
+        assert outcome == ("SMTPException", True)
 
     @pytest.mark.parametrize(("tls", "scheme"), [("starttls", "smtp"), ("implicit", "smtps")])
     async def test_a_stranger_s_certificate_is_refused(
-        self, settings: Settings, letter: Letter, secured: Certificate, tls: Any, scheme: str
+        self, letter: Letter, secured: Certificate, tls: Any, scheme: str
     ) -> None:
         inbox = Inbox()
         async with serving(inbox, tls, secured.context) as port:
-            logs = await sent(settings, self.smtp(port, scheme=scheme), letter)
+            outcome, _ = await sent(self.smtp(port, scheme=scheme), letter)
         assert inbox.mails == []
-        assert logs[-1]["event"] == "mail.failed"
+        assert outcome in {("SMTPConnectError", True), ("SSLCertVerificationError", True)}
 
-    async def test_a_wrong_password_is_not_tried_again(
-        self, settings: Settings, letter: Letter, trusted: Certificate
+    async def test_a_wrong_password_is_no_fault_of_the_mail_s(
+        self, letter: Letter, trusted: Certificate
     ) -> None:
+        """It waits until somebody has put that right."""
         inbox = Inbox()
         async with serving(inbox, "implicit", trusted.context, asks_who=True) as port:
-            [line] = await sent(settings, self.smtp(port, "user:wrong@", "smtps"), letter)
+            outcome, _ = await sent(self.smtp(port, "user:wrong@", "smtps"), letter)
         assert (inbox.mails, {password for _, password in inbox.logins}) == ([], {"wrong"})
-        assert (line["event"], line["reason"]) == ("mail.failed", "SMTPAuthenticationError 535")
+        assert outcome == ("SMTPAuthenticationError 535", True)
 
-    async def test_a_transient_refusal_is_tried_again(self, settings: Settings, letter: Letter) -> None:
-        inbox = Inbox(answers=["451 4.7.1 <maria@shop.example> is greylisted", "421 4.3.2 later"])
+    @pytest.mark.parametrize(
+        ("inbox", "reason", "passing"),
+        [
+            (
+                Inbox(answers=["451 4.7.1 <maria@shop.example> is greylisted"]),
+                "SMTPRecipientRefused 451",
+                True,
+            ),
+            (Inbox(answers=["421 4.3.2 later"]), "SMTPRecipientRefused 421", True),
+            (Inbox(answers=["550 5.1.1 <maria@shop.example> is not"]), "SMTPRecipientRefused 550", False),
+            (Inbox(data_answers=["452 4.3.1 no room"]), "SMTPDataError 452", True),
+            (Inbox(data_answers=["554 5.6.0 <maria@shop.example>: spam"]), "SMTPDataError 554", False),
+        ],
+    )
+    async def test_a_refusal_is_for_now_or_for_good(
+        self, letter: Letter, inbox: Inbox, reason: str, passing: bool
+    ) -> None:
         async with serving(inbox) as port:
-            logs = await sent(settings, self.smtp(port), letter)
-        assert (inbox.asked, len(inbox.mails)) == (3, 1)
-        assert [line["event"] for line in logs] == ["stamina.retry_scheduled"] * 2
-
-    async def test_a_permanent_refusal_is_not(self, settings: Settings, letter: Letter) -> None:
-        inbox = Inbox(answers=["550 5.1.1 <maria@shop.example> does not live here"])
-        async with serving(inbox) as port:
-            [line] = await sent(settings, self.smtp(port), letter)
+            assert await sent(self.smtp(port), letter) == ((reason, passing), [])
         assert (inbox.asked, inbox.mails) == (1, [])
-        assert line == {
-            "event": "mail.failed",
-            "log_level": "error",
-            "kind": "reset_password",
-            "reason": "SMTPRecipientRefused 550",
-        }
 
-    async def test_it_gives_up_after_four_tries(self, settings: Settings, letter: Letter) -> None:
-        inbox = Inbox(answers=["451 4.7.1 later"] * 9)
-        async with serving(inbox) as port:
-            logs = await sent(settings, self.smtp(port), letter)
-        assert (inbox.asked, inbox.mails) == (4, [])
-        assert logs[-1]["reason"] == "SMTPRecipientRefused 451"
+    async def test_a_server_that_wants_no_mail_at_all_may_want_it_later(self, letter: Letter) -> None:
+        async def closed(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"554 5.3.2 No SMTP service here\r\n")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(closed, "127.0.0.1", 0)
+        async with server:
+            outcome, _ = await sent(self.smtp(server.sockets[0].getsockname()[1]), letter)
+        assert outcome == ("SMTPConnectResponseError 554", True)
 
     @pytest.mark.parametrize("patience", [(0.02, 9.0), (9.0, 0.02)])
     async def test_a_silent_server_is_not_waited_for(
-        self, settings: Settings, letter: Letter, patience: tuple[float, float]
+        self, letter: Letter, patience: tuple[float, float]
     ) -> None:
-        callers = 0
-
         async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            nonlocal callers
-            callers += 1
             await reader.read()
             writer.close()
 
         server = await asyncio.start_server(silence, "127.0.0.1", 0)
         async with server:
             port = server.sockets[0].getsockname()[1]
-            logs = await sent(settings, self.smtp(port, answer=patience[0], delivery=patience[1]), letter)
-        assert callers == 4
-        assert logs[-1]["event"] == "mail.failed"
-        assert logs[-1]["reason"].endswith(("TimeoutError", "Timeout"))
+            outcome, _ = await sent(self.smtp(port, answer=patience[0], delivery=patience[1]), letter)
+        assert outcome in {
+            (kind, True) for kind in ("TimeoutError", "SMTPReadTimeoutError", "SMTPConnectTimeoutError")
+        }
 
-    async def test_no_server_at_all(self, settings: Settings, letter: Letter) -> None:
-        logs = await sent(settings, self.smtp(9), letter)
-        assert [line["event"] for line in logs] == ["stamina.retry_scheduled"] * 3 + ["mail.failed"]
-        assert logs[-1]["reason"] == "SMTPConnectError"
+    async def test_no_server_at_all(self, letter: Letter) -> None:
+        assert await sent(self.smtp(9), letter) == (("SMTPConnectError", True), [])
 
     def test_the_ports_of_submission_are_the_defaults(self) -> None:
         assert Smtp("smtp://mail.shop.example", SHOP)._port == 587
@@ -307,14 +379,12 @@ class TestSmtp:
 
 
 class TestFiles:
-    async def test_each_mail_is_a_file_for_its_owner_alone(
-        self, settings: Settings, letter: Letter, tmp_path: Path
-    ) -> None:
-        before = counted("reset_password", "written")
-        [line] = await sent(settings, Files(tmp_path / "mail", SHOP), letter)
+    async def test_each_mail_is_a_file_for_its_owner_alone(self, letter: Letter, tmp_path: Path) -> None:
+        outcome, [line] = await sent(Files(tmp_path / "mail", SHOP), letter)
         [file] = (tmp_path / "mail").iterdir()
         assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{16}\.eml", file.name)
         assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
+        assert outcome == "written"
         assert line == {
             "event": "mail.written",
             "log_level": "info",
@@ -323,14 +393,10 @@ class TestFiles:
         }
         # It can be copied from there: no line is folded.
         assert f'{{"token": "{TOKEN}", "new_password": "..."}}' in file.read_text().splitlines()
-        assert counted("reset_password", "written") == before + 1
 
-    async def test_a_folder_that_cannot_be_written_breaks_nothing(
-        self, settings: Settings, letter: Letter, tmp_path: Path
-    ) -> None:
+    async def test_a_folder_that_cannot_be_written(self, letter: Letter, tmp_path: Path) -> None:
         (tmp_path / "mail").write_text("not a folder")
-        [line] = await sent(settings, Files(tmp_path / "mail", SHOP), letter)
-        assert (line["event"], line["reason"]) == ("mail.failed", "FileExistsError")
+        assert await sent(Files(tmp_path / "mail", SHOP), letter) == (("FileExistsError", False), [])
 
 
 class TestTransport:
@@ -347,138 +413,7 @@ class TestTransport:
     ) -> None:
         transport = transport_for(settings.model_copy(update={"environment": "production"}))
         assert isinstance(transport, Nowhere)
-        before = counted("reset_password", "not_configured")
-        [line] = await sent(settings, transport, letter)
+        outcome, [line] = await sent(transport, letter)
+        assert outcome == "not_configured"
         assert (line["event"], line["log_level"]) == ("mail.not_configured", "error")
         assert (line["kind"], line["missing"]) == ("reset_password", "SMTP_URL")
-        assert counted("reset_password", "not_configured") == before + 1
-
-
-class TestOutbox:
-    async def test_a_mail_of_a_transaction_leaves_after_its_commit(
-        self, parts: Parts, settings: Settings
-    ) -> None:
-        transport = Recorder()
-        async with running(settings, transport) as mailer:
-            async with parts.database.transaction() as session:
-                mailer.tell(session, "password_changed", MARIA)
-                await mailer.idle()
-                assert transport.letters == []
-            await mailer.idle()
-        assert [(letter.kind, letter.to) for letter in transport.letters] == [("password_changed", MARIA)]
-
-    async def test_and_not_at_all_where_that_fails(
-        self, parts: Parts, settings: Settings, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        async def lost(session: object) -> None:
-            raise Unavailable("lost")
-
-        transport = Recorder()
-        async with running(settings, transport) as mailer:
-            with suppress(NotFound):
-                async with parts.database.transaction() as session:
-                    mailer.tell(session, "password_changed", MARIA)
-                    raise NotFound("There is none.")
-            monkeypatch.setattr(Database, "_commit", staticmethod(lost))
-            with pytest.raises(Unavailable):
-                async with parts.database.transaction() as session:
-                    mailer.tell(session, "password_changed", MARIA)
-            await mailer.idle()
-        assert transport.letters == []
-
-    async def test_nothing_to_write_is_nothing_sent(self, settings: Settings) -> None:
-        transport = Recorder()
-        async with running(settings, transport) as mailer:
-            with capture_logs() as logs:
-                mailer.queue("reset_password", always(None))
-                await mailer.idle()
-        assert (transport.letters, logs) == ([], [])
-
-    async def test_a_database_that_is_away_for_a_moment_is_asked_again(
-        self, settings: Settings, letter: Letter
-    ) -> None:
-        transport, asked = Recorder(), 0
-
-        async def errand() -> Letter:
-            nonlocal asked
-            asked += 1
-            if asked == 1:
-                raise Unavailable("Not now.")
-            return letter
-
-        async with running(settings, transport) as mailer:
-            mailer.queue(letter.kind, errand)
-            await mailer.idle()
-        assert (asked, transport.letters) == (2, [letter])
-
-    @pytest.mark.parametrize("fault", [NotFound("There is none."), RuntimeError("a mistake")])
-    async def test_whatever_goes_wrong_the_next_mail_is_sent(
-        self, settings: Settings, letter: Letter, fault: Exception
-    ) -> None:
-        async def errand() -> Letter:
-            raise fault
-
-        transport, before = Recorder(), counted("reset_password", "failed")
-        async with running(settings, transport) as mailer:
-            with capture_logs() as logs:
-                for _ in range(10):
-                    mailer.queue(letter.kind, errand)
-                mailer.queue(letter.kind, always(letter))
-                await mailer.idle()
-        assert transport.letters == [letter]
-        assert [(line["event"], line["reason"]) for line in logs] == [
-            ("mail.failed", type(fault).__name__)
-        ] * 10
-        assert counted("reset_password", "failed") == before + 10
-
-    async def test_a_full_outbox_drops_what_comes(self, settings: Settings, letter: Letter) -> None:
-        gate, before = asyncio.Event(), counted("reset_password", "dropped")
-        transport = Recorder(gate.wait)
-        async with running(settings, transport, capacity=1) as mailer:
-            with capture_logs() as logs:
-                mailer.queue(letter.kind, always(letter))
-                mailer.queue(letter.kind, always(letter))
-            gate.set()
-            await mailer.idle()
-        assert [line["event"] for line in logs] == ["mail.dropped"]
-        assert len(transport.letters) == 1
-        assert counted("reset_password", "dropped") == before + 1
-
-    async def test_a_slow_mail_does_not_hold_the_others(self, settings: Settings, letters: Letters) -> None:
-        gate = asyncio.Event()
-        slow, quick = (letters.write("password_changed", f"{name}@shop.example") for name in ("a", "b"))
-
-        class Slow(Recorder):
-            async def deliver(self, letter: Letter) -> Outcome:
-                if letter is slow:
-                    await gate.wait()
-                else:
-                    gate.set()
-                return await super().deliver(letter)
-
-        transport = Slow()
-        async with running(settings, transport) as mailer:
-            mailer.queue("password_changed", always(slow))
-            mailer.queue("password_changed", always(quick))
-            await mailer.idle()
-        assert transport.letters == [quick, slow]
-
-    async def test_what_waits_is_sent_before_the_process_ends(
-        self, settings: Settings, letter: Letter
-    ) -> None:
-        transport = Recorder()
-        async with running(settings, transport) as mailer:
-            for _ in range(20):
-                mailer.queue(letter.kind, always(letter))
-        assert transport.letters == [letter] * 20
-
-    async def test_but_not_for_ever(self, settings: Settings, letter: Letter) -> None:
-        transport, before = Recorder(asyncio.Event().wait), counted("reset_password", "lost")
-        with capture_logs() as logs:
-            async with running(settings, transport, drain=0.01) as mailer:
-                for _ in range(6):
-                    mailer.queue(letter.kind, always(letter))
-        assert [line["event"] for line in logs] == ["mail.lost"] * 6
-        assert transport.letters == []
-        assert counted("reset_password", "lost") == before + 6
-        await mailer.idle()

@@ -1,0 +1,97 @@
+"""Who may listen, by a token or by a ticket, from where on, and for how long."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Query, Request
+
+from service.dependencies.caller import Identified, SignedIn, get_signed_in, password_flow
+from service.dependencies.parts import Parts, PartsDep
+from service.errors import InvalidToken
+from service.schemas.base import DIGITS, MAX_ID
+from service.security import Caller
+from service.services import access, streams
+from service.services.streams import Opener, Stream
+
+Ticket = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[A-Za-z0-9_-]{43}$",
+        description="From `POST /notifications/stream-ticket`, instead of an access token.",
+        examples=["dVnwk5dYX8uN4zDRXqJZ9sSBLUpZkWqHhLkZ2fO6xUc"],
+    ),
+]
+LastEventId = Annotated[
+    int | None,
+    Header(
+        alias="Last-Event-ID",
+        ge=0,
+        le=MAX_ID,
+        description="The id of the last notification that was received: the stream goes on after it.",
+    ),
+    DIGITS,
+]
+SameInQuery = Annotated[
+    int | None,
+    Query(
+        alias="last_event_id",
+        ge=0,
+        le=MAX_ID,
+        description="The same for a browser that comes with a new ticket; the header wins.",
+    ),
+    DIGITS,
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    caller: Caller
+    opener: Opener
+    #: How long what has admitted it lasts.
+    seconds: float
+    last: int | None
+
+
+async def get_token_seconds(request: Request, parts: PartsDep, _: SignedIn) -> float:
+    """How long the access token that was sent still lasts. In its leeway it opens nothing any more."""
+    token = request.headers["Authorization"].partition(" ")[2].strip()
+    seconds = parts.tokens.seconds_left(token)
+    if not seconds:
+        raise InvalidToken
+    return seconds
+
+
+TokenSeconds = Annotated[float, Depends(get_token_seconds)]
+
+
+async def get_listener(
+    *,
+    request: Request,
+    parts: PartsDep,
+    identified: Identified,
+    documented: Annotated[str | None, Depends(password_flow)],
+    ticket: Ticket = None,
+    last_event_id: LastEventId = None,
+    same_in_query: SameInQuery = None,
+) -> Listener:
+    last = same_in_query if last_event_id is None else last_event_id
+    if ticket is not None:
+        caller, seconds = await streams.use_ticket(parts.database, ticket)
+        return Listener(caller, "ticket", seconds, last)
+    caller = await get_signed_in(identified, documented)
+    return Listener(caller, "token", await get_token_seconds(request, parts, caller), last)
+
+
+ListenerDep = Annotated[Listener, Depends(get_listener)]
+
+
+async def opened(parts: Parts, listener: Listener) -> Stream:
+    """What may have ended the access between the question and the opening is asked once more."""
+    stream = parts.streams.open(listener.caller, listener.opener, listener.seconds)
+    try:
+        await access.admitted(parts.database, parts.feed, parts.access, listener.caller)
+        await stream.begin(listener.last)
+    except BaseException:
+        stream.close()
+        raise
+    return stream

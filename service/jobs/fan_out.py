@@ -1,0 +1,30 @@
+"""What an event sets off: each of its consumers hears of it, in one transaction for all."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import structlog
+
+from service.database import Record, Session
+from service.jobs.parts import Attempt, WorkerParts
+from service.observability import job_metrics
+from service.repositories import events
+from service.services import deliveries, mails
+
+log = structlog.get_logger(__name__)
+
+Consumer = Callable[[Session, Record], Awaitable[object]]
+#: An event may be told twice: whoever writes does so once for each, by its id.
+CONSUMERS: Final[tuple[Consumer, ...]] = (mails.fan_out, deliveries.fan_out)
+
+
+async def hand_on(parts: WorkerParts, payload: Mapping[str, Any], _: Attempt) -> None:
+    async with parts.database.transaction() as session:
+        event = await events.get(session, payload["event_id"])
+        if event is None:
+            # Purged before its job could run: it is older than anybody wants to hear of.
+            log.warning("event.gone", event_id=payload["event_id"])
+            return
+        for consumer in CONSUMERS:
+            await consumer(session, event)
+    job_metrics.event_handed_on(event.type)

@@ -1,0 +1,15 @@
+"""What never ends is given an end, so that a client in memory gets to see it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from service.dependencies.parts import Parts
+from service.security import ACCESS_TOKEN_SECONDS
+
+
+@pytest.fixture(scope="module")
+def short_streams(parts: Parts) -> Iterator[None]:
+    parts.streams.longest_seconds = 0
+    yield
+    parts.streams.longest_seconds = ACCESS_TOKEN_SECONDS
