@@ -225,6 +225,9 @@ class Change:
         return Outcome(200, None, shop.with_item(about, after), {**shows, "is_active": after.active})
 
 
+Wanted = Place | Move | Redirect | Restock | Change
+
+
 def _chosen(shop: Shop, position: int) -> int:
     ids = sorted(shop.orders, reverse=True)
     return UNKNOWN if position == MISSING or not ids else ids[position % len(ids)]
