@@ -24,18 +24,20 @@ set --; case "$${T-}" in \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev test test-slow prove lint format types imports deps sql lock lock-check check fuzz \
-	bench-timing bench-streams bench-deliveries bench-invoices openapi migration clean
+.PHONY: help setup run dev test test-slow prove test-image lint format types imports deps sql lock lock-check \
+	check checkov newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-telemetry dashboard dashboard-picture \
+	chart chart-golden chart-readme image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
 
 help: ## this list
 	@$(PYTHON) tools/help.py $(MAKEFILE_LIST)
 
 setup: $(SYNCED) ## install everything into .venv; the other targets do it too
 
-$(SYNCED): requirements-dev.lock pyproject.toml tools/bootstrap.py
+$(SYNCED): requirements-dev.lock pyproject.toml tools/bootstrap.py tools/helm.py
 	@command -v $(PYTHON) >/dev/null || { echo "setup: there is no $(PYTHON); Python 3.11 or newer is needed." >&2; \
 		echo "setup: on Debian and Ubuntu: apt-get install python3 python3-venv" >&2; exit 1; }
 	@$(PYTHON) tools/bootstrap.py
+	@$(BIN)/python tools/helm.py
 	@touch $@
 
 run: $(SYNCED) ## start PostgreSQL, migrate, load the sample business and serve; PORT=8000 SAMPLE=1
@@ -46,7 +48,7 @@ dev: $(SYNCED) ## the same in one process that reloads when the code changes
 
 test: $(SYNCED) ## every everyday test with coverage; T=orders or T=tests/api runs only some, without
 	@$(SELECT); [ $$# -gt 0 ] || set -- --cov; \
-	exec $(BIN)/pytest -m "not slow and not proof" -n auto --maxprocesses 4 "$$@"
+	exec $(BIN)/pytest -m "not slow and not proof and not image" -n auto --maxprocesses 4 "$$@"
 
 test-slow: $(SYNCED) ## the tests that take longer (load, real processes, a browser); T= as above
 	@$(SELECT); exec $(BIN)/pytest -m slow "$$@"
@@ -54,12 +56,18 @@ test-slow: $(SYNCED) ## the tests that take longer (load, real processes, a brow
 prove: $(SYNCED) ## the proofs that take many minutes: thousands of orders, and of events whose workers are killed
 	@$(SELECT); exec $(BIN)/pytest -m proof "$$@"
 
+test-image: $(SYNCED) ## builds the image, runs it as a pod would; STAND_IN=1 where no base image can be pulled
+	@exec $(BIN)/pytest -m image -n 0 -s tests/image
+
 check: lint types imports deps lock-check sql test ## everything a change must pass
 
-lint: $(SYNCED) ## style and likely mistakes, in Python and YAML
+lint: $(SYNCED) ## style and likely mistakes, in Python, YAML, workflows and the Dockerfile
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/yamllint --strict .
+	@$(BIN)/actionlint .github/workflows/*.yml
+	@$(BIN)/zizmor --offline --pedantic --quiet --no-progress .github
+	@$(BIN)/hadolint Dockerfile
 
 format: $(SYNCED) ## rewrite what a program can put right
 	@$(BIN)/ruff check --fix-only .
@@ -80,9 +88,17 @@ sql: $(SYNCED) ## migrations that would lock or break a running database
 lock: $(SYNCED) ## choose versions and write both lock files; UPGRADE=1 takes newer ones
 	@$(COMPILE) -o requirements.lock
 	@$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
+	@echo checkov | $(subst pyproject.toml,-,$(COMPILE)) -o tools/checkov.lock
 
 lock-check: $(SYNCED) ## the lock files fit pyproject.toml and each other
 	@$(BIN)/python tools/check_lock.py
+
+checkov: $(SYNCED) ## policies over the rendered chart, the Dockerfile and the workflows; waivers have reasons
+	@$(BIN)/python tools/checkov.py
+
+newest: $(SYNCED) ## the checks on the newest versions of all dependencies, whose locks are written on the way
+	@$(MAKE) lock UPGRADE=1
+	@$(MAKE) check
 
 fuzz: $(SYNCED) ## requests made up from the OpenAPI document, then shopping against a model; SECONDS=300 STEPS=10000
 	@$(BIN)/python tools/fuzz.py $(SECONDS) $(if $(STEPS),--steps $(STEPS))
@@ -98,6 +114,51 @@ bench-deliveries: $(SYNCED) ## from COMMIT to a webhook's receiver; RATE=200 SEC
 
 bench-invoices: $(SYNCED) ## what a storm of invoices does to the time of other answers; ROUNDS=10
 	@$(BIN)/python bench/invoices.py $(ROUNDS)
+
+bench-telemetry: $(SYNCED) ## what logs, metrics and traces cost a request, in CPU time; N=200
+	@$(BIN)/python bench/telemetry.py $(N)
+
+dashboard: $(SYNCED) ## write charts/tradepost/files/dashboard.json
+	@$(BIN)/python tools/dashboard
+
+dashboard-picture: $(SYNCED) ## draw docs/dashboard.png from a run of the service under load; SECONDS=240
+	@DASHBOARD_DATA=$(CURDIR)/build/dashboard.json DASHBOARD_SECONDS=$(or $(SECONDS),240) \
+		$(BIN)/pytest -q -m slow tests/observability/test_prometheus.py -k dashboard_returns
+	@$(BIN)/python tools/bootstrap.py uv pip install -q --python $(BIN)/python --group picture
+	@$(BIN)/python tools/draw_dashboard.py build/dashboard.json docs/dashboard.png
+
+chart: $(SYNCED) ## render, check and compare the Helm chart, its README and k8s/
+	@exec $(BIN)/pytest -q tests/chart
+
+chart-golden: $(SYNCED) ## write tests/chart/golden anew, which shows reviewers what a change of the chart does
+	@$(BIN)/python -m tests.chart.golden
+
+chart-readme: $(SYNCED) ## write charts/tradepost/README.md from values.yaml
+	@$(BIN)/python tools/chart_readme.py
+
+image: $(SYNCED) ## build the container image, kept in build/images; STAND_IN=1 TARGET=dev
+	@$(BIN)/python tools/build_image.py $(if $(STAND_IN),--stand-in) $(if $(TARGET),--target $(TARGET))
+
+image-scan: ## known vulnerabilities in the image, which docker builds; needs trivy
+	@command -v trivy >/dev/null || { echo "image-scan: there is no trivy: its releases are on GitHub, aquasecurity/trivy" >&2; exit 1; }
+	@docker build --provenance=false --tag tradepost:scan .
+	@trivy image --scanners vuln,secret --severity HIGH,CRITICAL --ignore-unfixed --exit-code 1 tradepost:scan
+
+end-to-end: $(SYNCED) ## the chart on a cluster of kind, rolled out under load; HELM=3 SHOW=1; needs docker, kind, kubectl
+	@$(BIN)/python tools/end_to_end.py --helm $(or $(HELM),4) $(if $(SHOW),--show)
+
+release-check: $(SYNCED) ## TAG is the version that service, chart and changelog have; TAG=v0.1.0
+	@$(BIN)/python tools/release.py check "$(TAG)"
+
+release-image: $(SYNCED) ## build for two architectures, push and sign; REGISTRY=ghcr.io/OWNER SHOW=1
+	@$(BIN)/python tools/release.py image "$(REGISTRY)" $(if $(SHOW),--show)
+
+release-chart: $(SYNCED) ## push and sign the chart, which names that image by digest; REGISTRY=ghcr.io/OWNER SHOW=1
+	@$(BIN)/python tools/release.py chart "$(REGISTRY)" $(if $(SHOW),--show)
+
+scaling: $(SYNCED) ## write the tables of docs/scaling.md from bench/scaling.toml; MEASURE=1 measures anew
+	@$(if $(MEASURE),$(BIN)/python bench/costs.py)
+	@$(BIN)/python tools/scaling.py
 
 openapi: $(SYNCED) ## write docs/openapi.json
 	@mkdir -p docs

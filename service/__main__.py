@@ -8,24 +8,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service import __version__
-from service.config import EXIT_CONFIG, load_settings
+from service.config import EXIT_CONFIG, Settings, load_settings
 from service.embedded import EmbeddedError
 from service.errors import ConfigError, ServiceError
 from service.observability import logging
 
 #: prometheus_client reads it when it is imported, so it has to be set before any command is.
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
+#: Set for a worker whose metrics are the service's (service/commands/companion.py).
+COMPANION_OF = "TRADEPOST_COMPANION_OF"
 
 
 @dataclass(frozen=True)
 class Command:
-    """A module of service.commands. Its `run` takes the settings, then arguments and flags if any."""
+    """A module of service.commands. `run` takes the settings, then arguments, flags and options, if any."""
 
     module: str
     help: str
     configured: bool = True
     arguments: tuple[tuple[str, str], ...] = ()
     flags: tuple[tuple[str, str], ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
 
 
 COMMANDS = {
@@ -49,8 +52,16 @@ COMMANDS = {
         "check the whole database: totals, stock, timelines, orphans; exit status 1 on a fault",
         flags=(("json", "print one JSON document"),),
     ),
+    "smoke": Command(
+        "smoke",
+        "go through a running service as its customers do; exit status 1 on a fault",
+        configured=False,
+        options=(("url", "where it is; http://127.0.0.1:PORT if not given"),),
+    ),
     "export-openapi": Command("export_openapi", "print the OpenAPI document", configured=False),
 }
+#: Whose output machines read.
+SERVICES = frozenset({"serve", "worker", "migrate"})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
             subparser.add_argument(argument, help=explanation)
         for flag, explanation in command.flags:
             subparser.add_argument(f"--{flag}", help=explanation, action="store_true")
+        for option, explanation in command.options:
+            subparser.add_argument(f"--{option}", help=explanation, default="")
     return parser
 
 
@@ -71,9 +84,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     command = COMMANDS[arguments.command]
     try:
-        given = [getattr(arguments, name) for name, _ in (*command.arguments, *command.flags)]
+        named = (*command.arguments, *command.flags, *command.options)
+        given = [getattr(arguments, name) for name, _ in named]
         return _run(command, given)
     except ConfigError as error:
+        if arguments.command in SERVICES:
+            logging.refused(error.faults)
         print("The configuration is not usable:", *error.faults, sep="\n  ", file=sys.stderr)  # noqa: T201
         return EXIT_CONFIG
     except (EmbeddedError, ServiceError) as error:
@@ -88,13 +104,21 @@ def _run(command: Command, arguments: list[str | bool]) -> int:
         given.append(settings)
         logging.configure(settings.log_level, settings.log_format)
         logging.tell_of_crashes()
-        if command.module == "serve":
-            # A folder for each port: a second service beside this one must not wipe its counts.
-            folder = settings.data_dir / "metrics" / str(settings.metrics_port)
-            os.environ.setdefault(MULTIPROC_DIR, str(folder))
+        _keep_metrics(command, settings)
     module = importlib.import_module(f"service.commands.{command.module}")
     status: int = module.run(*given, *arguments)
     return status
+
+
+def _keep_metrics(command: Command, settings: Settings) -> None:
+    """In the files in which the service adds up those of its processes; nobody else may add to them."""
+    if command.module == "serve":
+        # A folder for each port: a second service beside this one must not wipe its counts.
+        folder = settings.data_dir / "metrics" / str(settings.metrics_port)
+        os.environ.setdefault(MULTIPROC_DIR, str(folder))
+    elif COMPANION_OF not in os.environ:
+        # A pod may set it for whatever runs in it, a command that somebody runs by hand included.
+        os.environ.pop(MULTIPROC_DIR, None)
 
 
 if __name__ == "__main__":

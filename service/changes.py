@@ -6,6 +6,10 @@ same connection, and since PostgreSQL delivers notifications in the order of com
 answer to a later query, everything committed before the query was asked has been heard when it is
 answered. When the connection is closed or silent the lease lapses, and the database has to be asked.
 
+Between a COMMIT and the word of it there is a moment. What the processes of one master have committed
+themselves, all of them have heard before they believe what they hold (`catch_up`): who has got an answer
+here and asks again gets nothing older. What others commit is heard as soon as PostgreSQL tells it.
+
 That holds for a connection that really hears. Behind a pooler that hands connections around, queries are
 answered and notifications lost: so the first lease is only given for a word of one's own that has come
 back, sent on the way that changes take.
@@ -13,7 +17,10 @@ back, sent on the way that changes take.
 
 import asyncio
 import contextlib
+import itertools
 import json
+import mmap
+import os
 import random
 import secrets
 import time
@@ -41,9 +48,22 @@ LONGEST_PAUSE_SECONDS: Final = 2.0
 #: How long a process waits with its first request for what would spare that a question to the database.
 START_SECONDS: Final = 1.0
 
+#: A byte for each that listens: 1 when something was committed since it last asked. It is inherited
+#: by what is forked after the import, so that the workers of one master share it. Whoever has committed
+#: sets all of them; each clears its own before it asks: so none is missed, whatever comes in between.
+PROCESSES: Final = 4096
+_behind: Final = mmap.mmap(-1, PROCESSES)
+_ALL_BEHIND: Final = b"\1" * PROCESSES
+_feeds: Final = itertools.count()
+
 Change = dict[str, Any]
 #: Sends a text to everybody who listens on a channel, by the same database that changes are written to.
 Announce = Callable[[str, str], Awaitable[None]]
+
+
+def committed() -> None:
+    """Say that a transaction has been committed, or may have been."""
+    _behind[:] = _ALL_BEHIND
 
 
 class Deaf(Exception):
@@ -77,6 +97,9 @@ class ChangeFeed:
         self.renew_seconds = RENEW_SECONDS
         self._missed = False
         self._word, self._word_heard = "", asyncio.Event()
+        #: Asking now, for what was committed before; wanted before its time; and the end of each round.
+        self._asking, self._wanted, self._asked = False, asyncio.Event(), asyncio.Event()
+        self._place = (os.getpid() + next(_feeds)) % PROCESSES
         self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -84,6 +107,22 @@ class ChangeFeed:
     def current(self) -> bool:
         """Whether what the readers hold is less than LEASE_SECONDS behind the database."""
         return time.monotonic() < self._lease_ends
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether it is current, and nothing was committed here that may not have been heard yet."""
+        return not self._asking and not _behind[self._place] and self.current
+
+    async def catch_up(self) -> bool:
+        """Hear all that was committed here before this call. False when it cannot be had."""
+        for _ in range(2):  # a round that is under way may have begun too early
+            if self.caught_up or not self.current:
+                break
+            self._wanted.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEASE_SECONDS):
+                    await self._asked.wait()
+        return self.current
 
     async def start(self) -> None:
         """Begin to listen, and wait for the first attempt, but not for long: a database that is down or
@@ -122,6 +161,7 @@ class ChangeFeed:
             finally:
                 self._lease_ends = 0.0
                 self._tried.set()
+                self._answer()
             pause = 0.05 if time.monotonic() - began > LONGEST_PAUSE_SECONDS else pause * 2
             pause = min(pause, LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnections
@@ -135,21 +175,34 @@ class ChangeFeed:
             await self._hear_oneself()
             for reader in self._readers:
                 await reader.load()
-            log.info("changes.listening")
+            log.info("changes.subscribed")
             while True:
-                asked = time.monotonic()
-                await raw.execute("SELECT 1")
-                if self._missed:
-                    raise Deaf("A notification could not be read: what is held is read anew.")
-                self._lease_ends = asked + LEASE_SECONDS
-                self._tried.set()
-                await asyncio.sleep(self.renew_seconds)
+                await self._renew(raw)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.renew_seconds):
+                        await self._wanted.wait()
+                self._wanted.clear()
         finally:
             # A connection that has gone silent would never answer a polite goodbye.
             raw.terminate()
             with contextlib.suppress(SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 await connection.invalidate()
                 await connection.close()
+
+    async def _renew(self, raw: asyncpg.Connection) -> None:
+        began, self._asking = time.monotonic(), bool(_behind[self._place])
+        _behind[self._place] = 0
+        await raw.execute("SELECT 1")
+        if self._missed:
+            raise Deaf("A notification could not be read: what is held is read anew.")
+        self._lease_ends = began + LEASE_SECONDS
+        self._tried.set()
+        self._answer()
+
+    def _answer(self) -> None:
+        self._asking = False
+        self._asked.set()
+        self._asked = asyncio.Event()
 
     async def _hear_oneself(self) -> None:
         self._word, self._word_heard = secrets.token_hex(8), asyncio.Event()
@@ -171,7 +224,7 @@ class ChangeFeed:
                 reader.changed(change)
         except Exception:
             # It may have been what somebody's access ends with: nothing is believed until all is read anew.
-            log.exception("changes.unreadable")
+            log.exception("changes.misread")
             self._missed, self._lease_ends = True, 0.0
 
 

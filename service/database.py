@@ -3,6 +3,7 @@
 Everyone above this module speaks of `Session`; nobody but `transaction()` commits.
 """
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
@@ -15,8 +16,10 @@ from sqlalchemy import Row, event, func, select, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
+from service import changes
 from service.config import Settings
 from service.errors import (
     Contention,
@@ -27,6 +30,8 @@ from service.errors import (
     Unavailable,
     Unprocessable,
 )
+from service.observability import database_metrics
+from service.observability.database_metrics import Outcome
 
 log = structlog.get_logger(__name__)
 
@@ -64,12 +69,42 @@ class _Session(AsyncSession):
             log.warning("rollback.connection_lost")
 
 
+class Pool(AsyncAdaptedQueuePool):
+    """Tells how long each waits for a connection; SQLAlchemy has events for having got one only."""
+
+    def _do_get(self) -> Any:
+        began = time.perf_counter()
+        try:
+            return super()._do_get()
+        finally:
+            database_metrics.WAIT.observe(time.perf_counter() - began)
+
+
+def _measure(engine: AsyncEngine) -> None:
+    """How long statements take, those that fail too. Their text goes nowhere."""
+
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def begun(_conn: Any, _cursor: Any, statement: str, _values: Any, context: Any, _many: bool) -> None:
+        context.begun, context.operation = time.perf_counter(), database_metrics.operation(statement)
+
+    @event.listens_for(engine.sync_engine, "after_cursor_execute")
+    def done(_conn: Any, _cursor: Any, _statement: str, _values: Any, context: Any, _many: bool) -> None:
+        database_metrics.QUERIES.observe(time.perf_counter() - context.begun, context.operation)
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def failed(fault: Any) -> None:
+        context = fault.execution_context
+        if context is not None and hasattr(context, "begun"):
+            database_metrics.QUERIES.observe(time.perf_counter() - context.begun, context.operation)
+
+
 class Database:
     """One pool for a process, and the two ways to use it: `transaction()` and `reading()`."""
 
     def __init__(self, url: str, settings: Settings) -> None:
         self.engine = create_async_engine(
             url,
+            poolclass=Pool,
             pool_size=settings.database_pool_size,
             max_overflow=settings.database_max_overflow,
             pool_timeout=settings.database_pool_timeout,
@@ -91,6 +126,8 @@ class Database:
             },
         )
         event.listen(self.engine.sync_engine, "handle_error", _give_up_lost)
+        self._connections = settings.database_pool_size + settings.database_max_overflow
+        _measure(self.engine)
         self._writing = async_sessionmaker(self.engine, class_=_Session, expire_on_commit=False)
         reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._reading = async_sessionmaker(reading, class_=_Session)
@@ -103,15 +140,24 @@ class Database:
         OutcomeUnknown when the connection is lost during COMMIT.
         """
         async with self._writing() as session:
+            outcome: Outcome = "rolled_back"
             try:
-                yield session
-            except ServiceError as refusal:
-                if refusal.commit:
-                    await self._commit(session)
+                try:
+                    yield session
+                except ServiceError as refusal:
+                    if refusal.commit:
+                        await self._commit(session)
+                        outcome = "committed"
+                    raise
+                except (SQLAlchemyError, OSError) as fault:
+                    raise translated(fault) from fault
+                await self._commit(session)
+                outcome = "committed"
+            except OutcomeUnknown:
+                outcome = "unknown"
                 raise
-            except (SQLAlchemyError, OSError) as fault:
-                raise translated(fault) from fault
-            await self._commit(session)
+            finally:
+                database_metrics.TRANSACTIONS.add(outcome)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Session]:
@@ -139,8 +185,16 @@ class Database:
                     " Look whether it was made before you send it again."
                 ) from fault
             raise translated(fault) from fault
+        finally:
+            changes.committed()
         for act in session.info.pop(_AFTER_COMMIT, ()):
             act()
+
+    @property
+    def use(self) -> tuple[int, int]:
+        """How many connections are lent out, and how many there may be."""
+        pool = self.engine.pool
+        return (pool.checkedout() if isinstance(pool, QueuePool) else 0), self._connections
 
     async def ping(self) -> None:
         """Raises Unavailable unless the database answers."""

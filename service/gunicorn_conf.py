@@ -1,17 +1,19 @@
-"""Gunicorn's settings, from ours: workers, time-outs, logging, and the metrics' child process."""
+"""Gunicorn's settings, from ours: workers, time-outs, logging; and its master, which keeps the metrics."""
 
 import os
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from service.config import Settings
-from service.observability import logging, metrics
+from service.observability import files, logging, runtime
 
 #: Above the 60 s that ingresses keep idle connections, so that it is never us who close first.
 KEEPALIVE_SECONDS: Final = 75
@@ -21,26 +23,73 @@ HEARTBEAT_SECONDS: Final = 60
 LAST_SECONDS: Final = 1.0
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the kernel's, not a guess at a name
 
-_exporters: dict[int, subprocess.Popen[bytes]] = {}
+#: Before the metrics' process is started again.
+AGAIN_SECONDS: Final = 10.0
+#: Look at a child that has ended, without taking its end from whoever waits for it.
+PEEK: Final = os.WEXITED | os.WNOHANG | os.WNOWAIT
+
+
+class Master(Arbiter):
+    """Gunicorn's, which also counts how its workers end, and sees to it that metrics are served."""
+
+    def __init__(self, app: BaseApplication, settings: Settings) -> None:
+        # A process of its own: a thread in a process that forks may hold a lock when it forks.
+        self._command = [sys.executable, "-m", "service.observability.exporter"]
+        self._command += [str(settings.metrics_port), settings.host, settings.log_level, settings.log_format]
+        self._exporter: subprocess.Popen[bytes] | None = None
+        self._not_before = 0.0
+        super().__init__(app)
+
+    def manage_workers(self) -> None:
+        super().manage_workers()
+        if self._exporter is None or self._exporter.poll() is not None:
+            self._serve_metrics()
+
+    def reap_workers(self) -> None:
+        """Gunicorn tells its hook who has ended, and not how."""
+        for pid, worker in list(self.WORKERS.items()):
+            with suppress(ChildProcessError):
+                if (end := os.waitid(os.P_PID, pid, PEEK)) is not None:
+                    runtime.worker_ended(_reason(end, timed_out=worker.aborted))
+        super().reap_workers()
+
+    def end_exporter(self) -> None:
+        if self._exporter is not None:
+            self._exporter.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._exporter.wait(LAST_SECONDS)
+
+    def _serve_metrics(self) -> None:
+        if time.monotonic() >= self._not_before:
+            self._not_before = time.monotonic() + AGAIN_SECONDS
+            self._exporter = subprocess.Popen(self._command)  # noqa: S603 - this very program
+
+
+def _reason(end: os.waitid_result, *, timed_out: bool) -> str:
+    if timed_out:
+        return "timeout"
+    if end.si_code != os.CLD_EXITED:
+        return "signal"
+    return "error" if end.si_status else "normal"
 
 
 def options(settings: Settings) -> dict[str, Any]:
     """Gunicorn's settings by name."""
 
     def when_ready(_: Arbiter) -> None:
-        # A process of its own: a thread in a process that forks may hold a lock when it forks.
-        command = [sys.executable, "-m", "service.observability.exporter"]
-        command += [str(settings.metrics_port), settings.host, settings.log_level, settings.log_format]
-        _exporters[os.getpid()] = subprocess.Popen(command)  # noqa: S603
+        runtime.master_began()
+
+    def pre_fork(_: Arbiter, __: Worker) -> None:
+        runtime.workers_started().inc()
+
+    def post_worker_init(_: Worker) -> None:
+        runtime.worker_ready()
 
     def child_exit(_: Arbiter, worker: Worker) -> None:
-        metrics.worker_ended(int(worker.pid))
+        files.worker_ended(int(worker.pid))
 
-    def on_exit(_: Arbiter) -> None:
-        if exporter := _exporters.pop(os.getpid(), None):
-            exporter.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                exporter.wait(LAST_SECONDS)
+    def on_exit(master: Master) -> None:
+        master.end_exporter()
 
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return {
@@ -58,6 +107,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "logconfig_dict": logging.log_config(settings.log_level, settings.log_format),
         "proc_name": "tradepost",
         "when_ready": when_ready,
+        "pre_fork": pre_fork,
+        "post_worker_init": post_worker_init,
         "child_exit": child_exit,
         "on_exit": on_exit,
     }

@@ -18,7 +18,8 @@ from service.edge.context import RequestContext
 from service.edge.cors import Cors
 from service.edge.faults import Faults
 from service.edge.limits import BodyLimit, Shedding
-from service.observability import logging, tracing
+from service.edge.response_cache import ResponseCache
+from service.observability import logging, metrics, tracing
 from service.routers import (
     api_keys,
     audit,
@@ -66,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application for these settings, or for those of the environment (`uvicorn --factory`)."""
     settings = settings or load_settings()
     logging.configure(settings.log_level, settings.log_format)
+    traces = tracing.of(settings.traces_endpoint, settings.otel_service_name, __version__)
     app = FastAPI(
         docs_url=None,
         redoc_url=None,
@@ -73,7 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=openapi.operation_id,
         lifespan=_lifespan,
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, traces),
     )
     problems.install(app)
     app.state.parts = Parts.of(settings, openapi.install(app))
@@ -86,22 +88,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router, prefix=API_PREFIX, dependencies=everywhere)
     if settings.docs_enabled:
         docs.install(app)
-    if settings.traces_endpoint:
-        app.state.tracing = tracing.install(
-            app,
-            endpoint=settings.traces_endpoint,
-            service_name=settings.otel_service_name,
-            service_version=__version__,
-        )
+    app.state.tracing = traces
     return app
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, traces: tracing.Tracing | None) -> list[Middleware]:
     """From the outside in. CORS stands outside of what refuses, so that a browser may read refusals."""
     return [
-        Middleware(RequestContext, trusted_proxies=settings.trusted_proxies),
+        Middleware(RequestContext, trusted_proxies=settings.trusted_proxies, traces=traces),
         Middleware(Cors, origins=settings.cors_origins, credentials=settings.cors_credentials),
         Middleware(Faults),
+        *([Middleware(ResponseCache)] if settings.response_cache_bytes else []),
         Middleware(Shedding, connections=settings.database_pool_size + settings.database_max_overflow),
         Middleware(BodyLimit, limit=settings.max_body_bytes),
     ]
@@ -111,10 +108,11 @@ def _middleware(settings: Settings) -> list[Middleware]:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     log.info("service.started", version=__version__, environment=parts.settings.environment)
+    metrics.begin(parts.settings.currency)
     await parts.start()
     yield
     await parts.stop()
     log.info("service.stopped")
-    if hasattr(app.state, "tracing"):
+    if app.state.tracing is not None:
         # Last of all, so that the spans of the shutdown itself are sent too.
         app.state.tracing.shutdown()

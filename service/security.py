@@ -28,6 +28,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from service.errors import Overloaded
+from service.observability import runtime
 
 T = TypeVar("T")
 
@@ -293,6 +294,7 @@ class Passwords:
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, function, *arguments)
+            with runtime.hashing():
+                return await loop.run_in_executor(self._pool, function, *arguments)
         finally:
             self._waiting -= 1

@@ -13,6 +13,7 @@ class Collector:
     """Takes spans at /v1/traces, with `status`, once `open` is set."""
 
     def __init__(self, status: int = 200) -> None:
+        self.status = status
         self.requests: list[ExportTraceServiceRequest] = []
         self.open, self.called = threading.Event(), threading.Event()
         self.open.set()
@@ -27,7 +28,7 @@ class Collector:
                 collector.open.wait()
                 request = ExportTraceServiceRequest.FromString(gzip.decompress(body) if packed else body)
                 collector.requests.append(request)
-                self.send_response(status)
+                self.send_response(collector.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -59,6 +60,10 @@ class Collector:
     @property
     def served(self) -> list[Span]:
         return self.spans(Span.SPAN_KIND_SERVER)
+
+    @property
+    def consumed(self) -> list[Span]:
+        return self.spans(Span.SPAN_KIND_CONSUMER)
 
     @property
     def statements(self) -> list[Span]:

@@ -18,7 +18,7 @@ import structlog
 
 import service
 from service.config import Settings
-from service.observability import logging
+from service.observability import files, logging
 
 #: As a program its name would be `__main__`.
 log = structlog.get_logger("service.commands.companion")
@@ -82,6 +82,7 @@ class Keeper:
     def _see_to_it(self) -> None:
         if self._worker is not None and (status := self._worker.poll()) is not None:
             log.error("worker.lost", status=status)
+            files.worker_ended(self._worker.pid)
             self._worker, self._not_before = None, time.monotonic() + AGAIN_SECONDS
         if self._worker is None and time.monotonic() >= self._not_before:
             environment = {**os.environ, COMPANION_OF: str(os.getpid())}

@@ -12,7 +12,7 @@ from service.config import Settings
 from service.database import Database, translated
 from service.errors import ConfigError, EmailTaken, ServiceError
 from service.security import Passwords
-from service.services import audit, users
+from service.services import audit, operations, users
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +37,17 @@ def upgrade(url: str) -> None:
         if meaning is fault:
             raise
         raise meaning from fault
+
+
+async def _is_needed(url: str, settings: Settings) -> bool:
+    """Not at this build's revision or a newer one, which is left as it is. Asked without the lock: a Job
+    that is run again, or before a roll-back, must not wait for anybody.
+    """
+    database = Database(url, settings)
+    try:
+        return not await operations.has_schema(database)
+    finally:
+        await database.close()
 
 
 async def make_administrator(database: Database, settings: Settings) -> bool:
@@ -85,7 +96,8 @@ def direct_url(settings: Settings) -> str:
 
 def run(settings: Settings) -> int:
     url = direct_url(settings)
-    upgrade(url)
+    if asyncio.run(_is_needed(url, settings)):
+        upgrade(url)
 
     async def complete() -> None:
         database = Database(url, settings)

@@ -7,11 +7,11 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from service import gunicorn_conf
-from service.commands import companion, development, local_database
+from service.commands import companion, development, drain_flag, local_database
 from service.config import Settings
 from service.errors import ConfigError
 from service.main import create_app
-from service.observability import metrics
+from service.observability import files
 
 
 class Application(BaseApplication):
@@ -28,6 +28,9 @@ class Application(BaseApplication):
         for name, value in gunicorn_conf.options(self._settings).items():
             self.cfg.set(name, value)
 
+    def run(self) -> None:
+        gunicorn_conf.Master(self, self._settings).run()
+
     def load(self) -> Any:
         return create_app(self._settings)
 
@@ -35,6 +38,7 @@ class Application(BaseApplication):
 def run(settings: Settings) -> int:
     """Serve until a signal ends it. In development the database is prepared first."""
     _wipe_metrics()
+    drain_flag.remove(settings)
     with local_database.database(settings) as complete:
         development.prepare(complete)
         development.announce(complete)
@@ -45,9 +49,9 @@ def run(settings: Settings) -> int:
 
 def _wipe_metrics() -> None:
     try:
-        metrics.wipe(Path(os.environ[metrics.MULTIPROC_DIR]))
+        files.wipe(Path(os.environ[files.MULTIPROC_DIR]))
     except OSError as fault:
-        advice = f"make it writable, or set {metrics.MULTIPROC_DIR} to a folder in memory"
+        advice = f"make it writable, or set {files.MULTIPROC_DIR} to a folder in memory"
         raise ConfigError(
             (f"DATA_DIR: cannot keep the metrics' files ({fault.strerror}); {advice}",)
         ) from None

@@ -10,15 +10,17 @@ import structlog
 import uvloop
 
 from service import __version__
-from service.commands import local_database
+from service.commands import drain_flag, local_database
 from service.commands.companion import COMPANION_OF
 from service.config import Settings
 from service.errors import ServiceError
-from service.jobs import probes
+from service.jobs import invariants, probes
+from service.jobs.kinds import KINDS
 from service.jobs.parts import WorkerParts
 from service.jobs.worker import Worker
-from service.observability import logging, metrics, tracing
+from service.observability import files, job_metrics, logging, tracing
 from service.services import operations
+from service.services.vitals import Vitals
 
 log = structlog.get_logger(__name__)
 
@@ -27,41 +29,43 @@ POLL_SECONDS: Final = 0.5
 
 def run(settings: Settings) -> int:
     """Work until a signal ends it. What runs then is finished within GRACEFUL_TIMEOUT, or handed back."""
+    companion_of = os.environ.get(COMPANION_OF)
+    if companion_of is None:
+        drain_flag.remove(settings)
     with (
         local_database.database(settings) as complete,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        return runner.run(_run(complete, os.environ.get(COMPANION_OF)))
+        return runner.run(_run(complete, companion_of))
 
 
 async def _run(settings: Settings, companion_of: str | None) -> int:
     logging.bind(process="worker")
-    if settings.traces_endpoint:
-        traces = tracing.install_worker(
-            endpoint=settings.traces_endpoint,
-            service_name=settings.otel_service_name,
-            service_version=__version__,
-        )
+    traces = tracing.of(settings.traces_endpoint, settings.otel_service_name, __version__)
     parts = WorkerParts.of(settings)
-    worker = Worker(parts)
+    worker, vitals = Worker(parts), Vitals(parts.database)
     _obey_signals(worker, interrupts=companion_of is None)
     try:
         async with AsyncExitStack() as stack:
             if companion_of is None:
-                metrics.expose_own(settings.metrics_port, settings.host)
+                files.expose_own(settings.metrics_port, settings.host)
                 await stack.enter_async_context(probes.served(parts, worker))
             else:
                 # The service beside it has these ports, and its metrics show this process too.
                 ending = asyncio.create_task(_end_with(int(companion_of), worker))
                 stack.callback(ending.cancel)
+            job_metrics.begin(KINDS)
+            invariants.begin()
+            await vitals.start()
             await _schema(parts, worker)
             await worker.run()
     except OSError as fault:
         log.error("probes.not_served", port=settings.port, reason=fault.strerror)  # noqa: TRY400 - the reason says it all
         return 1
     finally:
+        await vitals.stop()
         await parts.stop()
-        if settings.traces_endpoint:
+        if traces is not None:
             # Last of all, so that the spans of the shutdown itself are sent too.
             traces.shutdown()
     return 0
@@ -87,7 +91,7 @@ async def _schema(parts: WorkerParts, worker: Worker) -> None:
         except ServiceError:
             pass
         if not told:
-            log.warning("worker.waiting", reason="the database or its schema is not ready")
+            log.warning("worker.held_up", reason="the database or its schema is not ready")
             told = True
         await asyncio.sleep(POLL_SECONDS)
 

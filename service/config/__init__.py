@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     graceful_timeout: types.AtLeastOne = 25
     drain_file: Path | None = None
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
+    response_cache_bytes: int = Field(default=16 * 1024 * 1024, ge=0, le=1024**3)
     docs_enabled: bool = Field(default_factory=lambda data: data["environment"] != "production")
     log_level: types.LogLevel = "INFO"
     log_format: Literal["json", "console"] = "json"

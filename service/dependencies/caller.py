@@ -7,6 +7,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 
 from service.dependencies.parts import Parts, PartsDep
+from service.edge.context import WHO
 from service.errors import Forbidden, InsufficientScope, InvalidToken, Unauthenticated
 from service.schemas.api_keys import PREFIX
 from service.security import AnyCaller, Caller, KeyCaller, Scope
@@ -27,9 +28,13 @@ api_key = HTTPBearer(
 async def identify(request: Request, parts: PartsDep) -> AnyCaller | Unauthenticated | None:
     """The caller, or None without credentials; bad ones as a refusal: it is counted before it is raised."""
     try:
-        return await _admitted(request, parts)
+        caller = await _admitted(request, parts)
     except Unauthenticated as refusal:
         return refusal
+    if caller is not None:
+        known = {"key_id": caller.key_id} if isinstance(caller, KeyCaller) else {}
+        request.scope["state"][WHO] = {"user_id": caller.user_id, **known}
+    return caller
 
 
 async def _admitted(request: Request, parts: Parts) -> AnyCaller | None:

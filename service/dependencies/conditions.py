@@ -6,16 +6,15 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Header, Request, Response
 
+from service.edge.response_cache import BUILT_FROM, KEPT_HERE, REPEATED
 from service.errors import PreconditionRequired
 from service.schemas.items import Item
 from service.schemas.orders import Order
 from service.schemas.posts import Post
 from service.schemas.users import User
-from service.schemas.versions import Versioned, Versions, tags_in, versions_in
+from service.schemas.versions import Versioned, Versions, has_already, versions_in
 
 IF_MATCH: Final = "If-Match"
-#: What a 304 repeats of the answer that it stands for (RFC 9110, section 15.4.5).
-KEPT: Final = ("Cache-Control", "Content-Location", "ETag", "Expires", "Vary")
 
 Condition = Callable[..., Awaitable[Versions | None]]
 
@@ -65,12 +64,13 @@ def answered(request: Request, response: Response) -> Response:
     if "ETag" not in headers and headers.get("Cache-Control") == "no-cache":
         # What any cache may keep must have one: a list's is made of the rows that are shown.
         headers["ETag"] = _digest(bytes(response.body), headers.get("Link", ""))
-    wanted = request.headers.get("If-None-Match")
-    if wanted is None or "ETag" not in headers:
+    wanted, state = request.headers.get("If-None-Match"), request.scope["state"]
+    if wanted is None or "ETag" not in headers or (KEPT_HERE in state and BUILT_FROM in state):
         return response
-    if wanted.strip() != "*" and headers["ETag"] not in tags_in(wanted):
+    if not has_already(wanted, headers["ETag"]):
         return response
-    return Response(status_code=304, headers={name: headers[name] for name in KEPT if name in headers})
+    repeated = {name.decode(): value.decode() for name, value in headers.raw if name in REPEATED}
+    return Response(status_code=304, headers=repeated)
 
 
 def _digest(body: bytes, link: str) -> str:

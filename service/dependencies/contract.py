@@ -1,11 +1,18 @@
 """What the framework lets pass and the contract does not: unknown parameters, other media types."""
 
+from typing import Final
+
 from fastapi import HTTPException, Request, Response
+from fastapi.params import Depends as Dependency
 
 from service.edge.context import route_template
 from service.edge.openapi import Operation, acceptable
 from service.edge.problems import LONGEST_POINTER, OAUTH_PATHS
+from service.edge.response_cache import BUILT_FROM, Table
 from service.errors import FieldFault, ServiceError, Unprocessable
+
+#: More digits than any id has.
+LONG_DIGITS: Final = 20
 
 
 class UnsupportedMediaType(ServiceError):
@@ -64,3 +71,18 @@ def _has_body(request: Request) -> bool:
 async def for_any_cache(response: Response) -> None:
     """A public read: any cache may keep it, and must ask before it uses it."""
     response.headers["Cache-Control"] = "no-cache"
+
+
+def built_from(table: Table, row: str | None = None) -> Dependency:
+    """A public read of this table alone, which our own memory may keep too.
+
+    `row` names the path's parameter with the id, where one row is shown and no other.
+    """
+
+    async def declare(request: Request) -> None:
+        given = request.path_params[row] if row else ""
+        # What is no id is refused later, and nothing is kept of refusals.
+        row_id = int(given) if given.isdecimal() and len(given) < LONG_DIGITS else None
+        request.scope["state"][BUILT_FROM] = (table, row_id)
+
+    return Dependency(declare)

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 
 
-def get_located(request: Request, response: Response) -> Callable[[int], None]:
+async def get_located(request: Request, response: Response) -> Callable[[int], None]:
     """A function that notes where the new resource is: below the collection that was posted to."""
 
     def located(resource_id: int) -> None:

@@ -10,6 +10,7 @@ from service.changes import ChangeFeed
 from service.config import Settings
 from service.database import Database
 from service.edge.openapi import Contract
+from service.edge.response_cache import Memory
 from service.invoices.pool import Renderers
 from service.limits.policies import Limits
 from service.limits.slowdown import SlowDown, free_failures
@@ -24,6 +25,7 @@ from service.services.auth import Issuer
 from service.services.idempotency import Retries
 from service.services.keys import Keys
 from service.services.streams import Streams
+from service.services.vitals import Vitals
 from service.services.weather import WeatherService
 
 
@@ -32,6 +34,7 @@ class Parts:
     settings: Settings
     database: Database
     feed: ChangeFeed
+    memory: Memory
     access: Access
     keys: Keys
     streams: Streams
@@ -49,6 +52,7 @@ class Parts:
     limits: Limits
     retries: Retries
     renderers: Renderers
+    vitals: Vitals
 
     @classmethod
     def of(cls, settings: Settings, contract: Contract) -> Self:
@@ -58,8 +62,8 @@ class Parts:
         url = _database_url(settings)
         database = Database(url, settings)
         access, keys, passwords = Access(database), Keys(database), Passwords()
-        streams = Streams(database)
-        readers = (access.reader, keys.reader, streams.reader)
+        streams, memory = Streams(database), Memory(settings.response_cache_bytes)
+        readers = (access.reader, keys.reader, streams.reader, memory.reader)
         tokens = AccessTokens(
             secret, accepted, issuer=settings.token_issuer, audience=settings.token_audience
         )
@@ -67,10 +71,12 @@ class Parts:
         free = free_failures(settings.rate_limit_sign_in)
         slow_down = SlowDown(counts, derive(secret, "slow-down"), free=free)
         refresh_tokens, pseudonyms = RefreshTokens(secret, accepted), Pseudonyms(secret)
+        feed = ChangeFeed(_direct_url(settings) or url, readers, database.notify)
         return cls(
             settings=settings,
             database=database,
-            feed=ChangeFeed(_direct_url(settings) or url, readers, database.notify),
+            feed=feed,
+            memory=memory,
             access=access,
             keys=keys,
             streams=streams,
@@ -89,15 +95,18 @@ class Parts:
                 tuple(derive(key, "idempotency") for key in (secret, *accepted)), settings.retention_keys
             ),
             renderers=Renderers(),
+            vitals=Vitals(database, lambda: feed.current),
         )
 
     async def start(self) -> None:
         """Begin what runs beside the requests. None of it needs a database that answers."""
         await self.feed.start()
         await self.streams.start(self.feed)
+        await self.vitals.start()
 
     async def stop(self) -> None:
         """End it, and close every connection: the database last, for the others may still write."""
+        await self.vitals.stop()
         await self.streams.stop()
         await self.renderers.aclose()
         await self.feed.stop()
@@ -121,12 +130,12 @@ def _direct_url(settings: Settings) -> str | None:
     return settings.database_direct_url.get_secret_value() if settings.database_direct_url else None
 
 
-def get_parts(request: Request) -> Parts:
+async def get_parts(request: Request) -> Parts:
     parts: Parts = request.app.state.parts
     return parts
 
 
-def get_settings(request: Request) -> Settings:
+async def get_settings(request: Request) -> Settings:
     settings: Settings = request.app.state.parts.settings
     return settings
 

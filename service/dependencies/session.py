@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from service.database import Database, Session
 
 
-def get_database(request: Request) -> Database:
+async def get_database(request: Request) -> Database:
     database: Database = request.app.state.parts.database
     return database
 

@@ -7,6 +7,7 @@ from fastapi import Depends, Header, Query, Request
 
 from service.dependencies.caller import Identified, SignedIn, get_signed_in, password_flow
 from service.dependencies.parts import Parts, PartsDep
+from service.edge.context import WHO
 from service.errors import InvalidToken
 from service.schemas.base import DIGITS, MAX_ID
 from service.security import Caller
@@ -77,6 +78,7 @@ async def get_listener(
     last = same_in_query if last_event_id is None else last_event_id
     if ticket is not None:
         caller, seconds = await streams.use_ticket(parts.database, ticket)
+        request.scope["state"][WHO] = {"user_id": caller.user_id}
         return Listener(caller, "ticket", seconds, last)
     caller = await get_signed_in(identified, documented)
     return Listener(caller, "token", await get_token_seconds(request, parts, caller), last)

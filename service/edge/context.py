@@ -9,17 +9,15 @@ import time
 import uuid
 from typing import Final
 
-import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.config.types import Network
 from service.edge.client import client_address
-from service.edge.problems import REQUEST_ID
-from service.observability import metrics, request, tracing
+from service.edge.problems import CODE, REQUEST_ID
+from service.observability import access, business, metrics, request
 from service.observability.request import RequestFacts
-
-log = structlog.get_logger("access")
+from service.observability.tracing import ServerSpan, Tracing
 
 WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9_-]{8,128}")
 #: Neither logged nor counted: probes would drown what people do.
@@ -33,7 +31,17 @@ HEAD: Final = "head"
 STREAMED: Final = "streamed"
 #: What a stream calls, which takes no place among the requests that are being worked on.
 LEAVE: Final = "leave"
+#: How many bytes of a body have come.
+RECEIVED: Final = "received"
+#: Who is calling, once that is known: `user_id` of a person, `key_id` of a machine.
+WHO: Final = "who"
+NOBODY: Final[dict[str, int | None]] = {"user_id": None}
 UNMATCHED: Final = "unmatched"
+#: A stream's span would last for minutes, and say nothing.
+STREAMS: Final = "/notifications/stream"
+#: Where refusals are the shop's business, and with which statuses.
+ORDERS: Final = "/api/v1/orders"
+REFUSED: Final = frozenset({403, 409, 422})
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 
 
@@ -45,8 +53,8 @@ def route_template(scope: Scope) -> str:
 
 
 class RequestContext:
-    def __init__(self, app: ASGIApp, trusted_proxies: tuple[Network, ...]) -> None:
-        self.app, self.trusted_proxies = app, trusted_proxies
+    def __init__(self, app: ASGIApp, trusted_proxies: tuple[Network, ...], traces: Tracing | None) -> None:
+        self.app, self.trusted_proxies, self.traces = app, trusted_proxies, traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,30 +62,39 @@ class RequestContext:
             return
         inner = _normalised(scope)
         request_id = inner["state"][REQUEST_ID]
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
         address = _client(scope, self.trusted_proxies)
         request.begin(RequestFacts(request_id, inner["state"][OWN_ID], address))
-        started, status = time.perf_counter(), 500
+        started, status, sent = time.perf_counter(), 500, 0
+        told = inner["path"] not in PROBES
+        span = self._span(scope, inner) if told and self.traces is not None else None
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers.update(inner["state"].get(ANSWER_HEADERS, {}))
                 _complete(headers, status, request_id)
-                if (template := route_template(inner)) != UNMATCHED:
-                    tracing.routed(scope["method"], template)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
+            else:
+                sent += len(message.get("body", b""))
             await send(message)
 
         try:
             await self.app(inner, receive, send_with_headers)
         finally:
-            if inner["path"] not in PROBES:
-                _account(inner, scope["method"], status, time.perf_counter() - started, address)
+            if told:
+                seconds = time.perf_counter() - started
+                method = scope["method"]
+                _account(inner, method, status, seconds, sent=sent, client=address, traced=span is not None)
+            if span is not None:
+                _end(span, inner, scope["method"], status)
+
+    def _span(self, scope: Scope, inner: Scope) -> ServerSpan | None:
+        if self.traces is None or inner["path"].endswith(STREAMS):
+            return None
+        return self.traces.begin(scope["method"], scope["headers"])
 
 
 def _normalised(scope: Scope) -> Scope:
@@ -123,15 +140,43 @@ def _complete(headers: MutableHeaders, status: int, request_id: str) -> None:
     headers.setdefault("Cache-Control", "private, no-store")
 
 
-def _account(inner: Scope, method: str, status: int, seconds: float, address: str | None) -> None:
+def _account(
+    inner: Scope,
+    method: str,
+    status: int,
+    seconds: float,
+    *,
+    sent: int,
+    client: str | None,
+    traced: bool,
+) -> None:
+    template, state = route_template(inner), inner["state"]
+    metrics.request_answered(
+        method,
+        template,
+        status,
+        seconds,
+        received=state.get(RECEIVED, 0),
+        sent=sent,
+        streamed=state.get(STREAMED, False),
+    )
+    if status in REFUSED and method != "GET" and template.startswith(ORDERS):
+        business.order_refused(state.get(CODE, "other"))
+    access.answered(method, template, status, seconds, who=who(inner), client=client, traced=traced)
+
+
+def who(scope: Scope) -> dict[str, int | None]:
+    """Who is calling, for lines in the log: nobody, a user, or a key."""
+    found: dict[str, int | None] = scope.get("state", {}).get(WHO, NOBODY)
+    return found
+
+
+def _end(span: ServerSpan, inner: Scope, method: str, status: int) -> None:
     template = route_template(inner)
-    streamed = inner["state"].get(STREAMED, False)
-    metrics.request_answered(method, template, status, seconds, streamed=streamed)
-    log.info(
-        "request.answered",
-        method=method,
-        route=template,
-        status=status,
-        duration_ms=round(seconds * 1000, 2),
-        client=address,
+    span.end(
+        method,
+        None if template == UNMATCHED else template,
+        status,
+        scheme=inner["scheme"],
+        has_query=bool(inner.get("query_string")),
     )

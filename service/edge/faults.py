@@ -5,6 +5,7 @@ import asyncio
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.edge.context import route_template, who
 from service.edge.problems import response
 
 log = structlog.get_logger(__name__)
@@ -36,7 +37,8 @@ class Faults:
             refusal = response(scope, 503, detail="The service is shutting down. Try again.", headers=headers)
             await refusal(scope, receive, send)
         except Exception:
-            log.exception("request.failed")
+            method, route = scope.get("method"), route_template(scope)
+            log.exception("request.failed", method=method, route=route, status=500, **who(scope))
             if started:
                 raise
             await response(scope, 500)(scope, receive, send)

@@ -6,8 +6,9 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.edge.context import LEAVE, PROBES
+from service.edge.context import LEAVE, PROBES, RECEIVED
 from service.edge.problems import response
+from service.observability import metrics
 
 #: Requests in flight for each database connection. A request that waits behind sixteen others for
 #: a connection would be answered too late to be of use; it is better sent elsewhere at once.
@@ -37,6 +38,7 @@ class BodyLimit:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
+            scope["state"][RECEIVED] = seen
             if seen > self.limit:
                 raise HTTPException(413, detail, {"Connection": "close"})
             return message
@@ -58,19 +60,22 @@ class Shedding:
             await self.app(scope, receive, send)
             return
         if self.running >= self.capacity:
+            metrics.requests_shed().inc()
             detail = "The service is over its capacity. Try again shortly."
             refusal = response(scope, 503, code="overloaded", detail=detail, headers={"Retry-After": "1"})
             await refusal(scope, receive, send)
             return
         self.running += 1
+        metrics.IN_PROGRESS.value += 1
         inside = True
 
         def leave() -> None:
             nonlocal inside
             self.running -= inside
+            metrics.IN_PROGRESS.value -= inside
             inside = False
 
-        scope.setdefault("state", {})[LEAVE] = leave
+        scope["state"][LEAVE] = leave
         try:
             await self.app(scope, receive, send)
         finally:

@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 REQUEST_ID: Final = "request_id"
+#: Of a refusal: its code, for whoever counts.
+CODE: Final = "code"
 #: Errors of these have the form of RFC 6749, section 5.2.
 OAUTH_PATHS: Final = ("/api/v1/auth/token", "/api/v1/auth/revoke")
 #: What the framework's own refusals are called; each status has exactly one.
@@ -63,6 +65,7 @@ def response(
 ) -> Response:
     """The answer for one error. Safe to call anywhere in the edge, whatever has happened so far."""
     code = code or CODES.get(status, "error")
+    scope.get("state", {})[CODE] = code
     if scope["path"].rstrip("/") in OAUTH_PATHS:
         return _oauth(status, code, detail, errors, headers)
     document: dict[str, Any] = {

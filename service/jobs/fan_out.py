@@ -23,7 +23,7 @@ async def hand_on(parts: WorkerParts, payload: Mapping[str, Any], _: Attempt) ->
         event = await events.get(session, payload["event_id"])
         if event is None:
             # Purged before its job could run: it is older than anybody wants to hear of.
-            log.warning("event.gone", event_id=payload["event_id"])
+            log.warning("event.missed", event_id=payload["event_id"])
             return
         for consumer in CONSUMERS:
             await consumer(session, event)

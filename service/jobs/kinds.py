@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from service.jobs import fan_out, upkeep
+from service.jobs import fan_out, invariants, upkeep
 from service.jobs.parts import Attempt, Kind, WorkerParts
 
 
@@ -30,6 +30,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "webhook": Kind(deliver, at_once=200),
     "tend_deliveries": Kind(tend_deliveries, at_once=1, attempts=3),
     **upkeep.KINDS,
+    **invariants.KINDS,
 }
 #: Those that the clock enqueues: each once in its period, however many workers there are.
-PERIODS: Final[Mapping[str, timedelta]] = {"tend_deliveries": timedelta(minutes=1), **upkeep.PERIODS}
+PERIODS: Final[Mapping[str, timedelta]] = {
+    "tend_deliveries": timedelta(minutes=1),
+    **upkeep.PERIODS,
+    **invariants.PERIODS,
+}

@@ -112,7 +112,7 @@ class Worker:
         log.info("worker.started", worker_id=str(self._held.worker_id))
         try:
             await self._stopping.wait()
-            log.info("worker.stopping", running=len(self._running))
+            log.info("worker.asked_to_stop", running=len(self._running))
             await self._finish(taking)
         finally:
             tasks = [taking, *helpers, *self._running]

@@ -10,6 +10,8 @@ import structlog
 from limits.aio.storage import RedisStorage
 from limits.aio.storage.redis.redispy import RedispyBridge
 
+from service.observability import upstream
+
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
@@ -119,13 +121,14 @@ class Store:
             # This request tries. The others go on without an answer meanwhile.
             self._asks_again = now + PAUSE_SECONDS
         try:
-            answer = await _patiently(question(self._redis))
+            with upstream.call("redis"):
+                answer = await _patiently(question(self._redis))
         except self._faults as fault:
             self._failed(fault)
             raise StoreFailed from None
         if self._failing:
             self._failing = False
-            log.info("limits.store_back")
+            log.info("limits.store_recovered")
         return answer
 
     async def either(self, question: Callable[[Counts], Awaitable[T]]) -> T:

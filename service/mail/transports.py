@@ -23,6 +23,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from service.config import Settings
 from service.mail.letters import Letter
+from service.observability import upstream
 
 log = structlog.get_logger(__name__)
 
@@ -93,8 +94,9 @@ class Smtp:
     async def deliver(self, letter: Letter) -> Outcome:
         message = compose(letter, self._sender)
         try:
-            async with asyncio.timeout(self._delivery):
-                await self._send(message)
+            with upstream.call("smtp"):
+                async with asyncio.timeout(self._delivery):
+                    await self._send(message)
         except (aiosmtplib.SMTPException, OSError) as fault:
             raise _undelivered(fault) from None
         return "sent"

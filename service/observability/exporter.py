@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from service.observability import logging, metrics
+from service.observability import files, logging
 
 #: As a program its name would be `__main__`.
 log = structlog.get_logger("service.observability.exporter")
@@ -23,7 +23,7 @@ def main(port: int, host: str, level: str, log_format: str) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     parent = os.getppid()
     try:
-        metrics.expose(port, host)
+        files.expose(port, host, master=parent)
     except OSError as fault:
         log.error("metrics.not_served", port=port, reason=fault.strerror)  # noqa: TRY400 - the reason says it all
         return 1

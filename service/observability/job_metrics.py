@@ -1,8 +1,11 @@
 """Metrics of events and of the jobs that follow them. A worker measures; the API counts what it raises."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 from prometheus_client import Counter, Gauge, Histogram
+
+from service.observability import metrics
 
 EVENTS = Counter(
     "events_total", "Events by type: raised by a change, handed on to their consumers.", ["type", "outcome"]
@@ -67,3 +70,15 @@ def queue_seen(kind: str, *, waiting: int, failed: int, oldest_seconds: float) -
     WAITING.labels(kind).set(waiting)
     FAILED.labels(kind).set(failed)
     OLDEST.labels(kind).set(oldest_seconds)
+
+
+def begin(kinds: Iterable[str]) -> None:
+    """What counts from zero in a worker, so that the first of something is an increase."""
+    for kind in kinds:
+        for outcome in ("done", "put_off", "failed", "handed_back"):
+            JOBS.labels(kind, outcome)
+    for outcome in ("succeeded", "retried", "failed"):
+        metrics.WEBHOOK_TRIES.labels(outcome)
+    for reason in ("gone", "failing"):
+        metrics.WEBHOOKS_DISABLED.labels(reason)
+    metrics.begin_tracing()

@@ -6,15 +6,17 @@ SQLAlchemy's lines carry the request's fields like our own.
 
 import logging
 import logging.config
+import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final
 
 import structlog
-from opentelemetry import trace
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+
+from service.observability import access, request, tracing
 
 #: These copy handlers or stop propagating by themselves (Gunicorn's worker class does), so each is
 #: given the handler by name. Their access logs are silent: the edge writes ours.
@@ -29,11 +31,11 @@ def bind(**values: Any) -> None:
     structlog.contextvars.bind_contextvars(**values)
 
 
-def add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        event["trace_id"] = trace.format_trace_id(context.trace_id)
-        event["span_id"] = trace.format_span_id(context.span_id)
+def add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Which request and which trace a line belongs to."""
+    if (request_id := request.facts().request_id) is not None:
+        event.setdefault("request_id", request_id)
+    event.update(tracing.ids())
     return event
 
 
@@ -82,7 +84,7 @@ def _processors(log_format: str) -> tuple[list[Processor], list[Processor]]:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
         drop_colours,
-        add_trace,
+        add_request,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     ]
     told = structlog.processors.ExceptionRenderer(exception_text)
@@ -121,6 +123,8 @@ def log_config(level: str, log_format: str) -> dict[str, Any]:
             "httpx2": {"level": "WARNING"},
             "alembic.runtime.plugins": {"level": "WARNING"},
             "httpcore2": {"level": "WARNING"},
+            # SQLAlchemy tells of each connection, by the name of the pool's class.
+            "service.database.Pool": {"level": "WARNING"},
         },
     }
 
@@ -129,6 +133,7 @@ def configure(level: str, log_format: str) -> None:
     """Set up logging for this process. Safe to call again."""
     shared, _ = _processors(log_format)
     logging.config.dictConfig(log_config(level, log_format))
+    access.write_to(logging.getLogger().handlers[0] if log_format == "json" else None)
     logging.captureWarnings(True)
     structlog.configure(
         processors=[
@@ -140,6 +145,13 @@ def configure(level: str, log_format: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def refused(faults: Sequence[str]) -> None:
+    """Settings that nothing runs with are a line in the log too, for those who read nothing else."""
+    if os.environ.get("LOG_FORMAT", "json").lower() == "json":
+        configure("INFO", "json")
+        structlog.get_logger(__name__).critical("configuration.refused", faults=list(faults))
 
 
 def tell_of_crashes() -> None:

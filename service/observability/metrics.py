@@ -1,35 +1,42 @@
 """Prometheus metrics. Labels are bounded: a route's template, never a path, a user or an id.
 
-A metric without labels would open its file when this module is imported, before the folder is there.
+Those of orders are in `business`, of the database, of the process, of jobs and of calls to others in
+modules of their own.
 """
 
-import os
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Literal
-from wsgiref.simple_server import WSGIServer
 
-import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, start_http_server
+from prometheus_client import Counter, Gauge, Histogram
 
-log = structlog.get_logger(__name__)
+from service.observability import business, cache_metrics, lazy, tally
 
-MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
-
-REQUESTS = Counter("http_requests_total", "HTTP requests answered.", ["method", "route", "status"])
-DURATION = Histogram(
+REQUESTS = tally.Count("http_requests_total", "HTTP requests answered.", ["method", "route", "status"])
+DURATION = tally.Distribution(
     "http_request_duration_seconds",
     "From the request's first byte to the answer's last, in seconds.",
     ["method", "route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-SPANS = Counter("trace_spans_total", "Spans handed to the collector, by whether it took them.", ["outcome"])
+SIZES = (256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304)
+RECEIVED = tally.Distribution(
+    "http_request_size_bytes", "Of the bodies of requests that have one.", ["route"], buckets=SIZES
+)
+SENT = tally.Distribution("http_response_size_bytes", "Of the bodies of answers.", ["route"], buckets=SIZES)
+IN_PROGRESS = tally.Level(
+    "http_requests_in_progress", "Requests that are being worked on; open streams are not."
+)
+SPANS = Counter(
+    "trace_spans_total",
+    "Spans: sent to the collector, lost because it did not take them, or dropped because too many waited.",
+    ["outcome"],
+)
 MAILS = Counter("mails_total", "Mails, by what they are about and what became of them.", ["kind", "outcome"])
 SIGN_INS = Counter("sign_ins_total", "Sign-ins with a password.", ["outcome"])
 REFRESHES = Counter(
     "token_refreshes_total", "Uses of refresh tokens; reused is theft, which ends the session.", ["outcome"]
 )
-RATE_LIMITS = Counter(
+RATE_LIMITS = tally.Count(
     "rate_limit_decisions_total",
     "Requests under a rate limit: allowed, refused, or let through because the store has failed.",
     ["policy", "decision"],
@@ -82,16 +89,43 @@ INVOICES_UNDER_WAY = Gauge(
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def request_answered(method: str, route: str, status: int, seconds: float, *, streamed: bool) -> None:
+def request_answered(
+    method: str, route: str, status: int, seconds: float, *, received: int, sent: int, streamed: bool
+) -> None:
     """A stream lasts as long as its client likes, which says nothing of how quick the service is."""
     method = method if method in METHODS else "OTHER"
-    REQUESTS.labels(method, route, str(status)).inc()
+    REQUESTS.add(method, route, str(status))
+    if received:
+        RECEIVED.observe(received, route)
     if not streamed:
-        DURATION.labels(method, route).observe(seconds)
+        DURATION.observe(seconds, method, route)
+        SENT.observe(sent, route)
 
 
-def spans_exported(count: int, *, sent: bool) -> None:
-    SPANS.labels("sent" if sent else "lost").inc(count)
+def requests_shed() -> Counter:
+    return lazy.counter("requests_shed_total", "Requests refused at once, for the process has its fill.")
+
+
+def begin(currency: str) -> None:
+    """What counts from zero: without it the first of something is no increase to whoever watches."""
+    IN_PROGRESS.begin()
+    requests_shed()
+    for outcome in ("succeeded", "refused"):
+        SIGN_INS.labels(outcome)
+    for outcome in ("rotated", "refused", "reused"):
+        REFRESHES.labels(outcome)
+    business.begin(currency)
+    cache_metrics.begin()
+    begin_tracing()
+
+
+def begin_tracing() -> None:
+    for outcome in ("sent", "lost", "dropped"):
+        SPANS.labels(outcome)
+
+
+def spans_ended(count: int, outcome: Literal["sent", "lost", "dropped"]) -> None:
+    SPANS.labels(outcome).inc(count)
 
 
 def mail_ended(kind: str, outcome: str) -> None:
@@ -107,7 +141,7 @@ def refreshed(outcome: Literal["rotated", "refused", "reused"]) -> None:
 
 
 def rate_limit_decided(policy: str, decision: str) -> None:
-    RATE_LIMITS.labels(policy, decision).inc()
+    RATE_LIMITS.add(policy, decision)
 
 
 def sign_in_slowed(outcome: str) -> None:
@@ -146,33 +180,3 @@ def invoice_ended(outcome: str) -> None:
 
 def invoices_under_way(state: Literal["waiting", "rendering"]) -> AbstractContextManager[None]:
     return INVOICES_UNDER_WAY.labels(state).track_inprogress()
-
-
-def wipe(folder: Path) -> None:
-    """Remove what an earlier run left: its counts would be added to ours."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("*.db"):
-        file.unlink(missing_ok=True)
-
-
-def worker_ended(pid: int) -> None:
-    """Forget the gauges of a worker that has ended; its counters stay, or they would go backwards."""
-    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
-
-
-def expose(port: int, host: str = "0.0.0.0") -> WSGIServer:  # noqa: S104 - scraped from outside the pod
-    """Serve the sum over all workers in a thread of this process, which must not be one of them."""
-    registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry, path=os.environ[MULTIPROC_DIR])  # type: ignore[no-untyped-call]
-    server, _ = start_http_server(port, addr=host, registry=registry)
-    return server
-
-
-def expose_own(port: int, host: str) -> None:
-    """Serve those of this process alone, in a thread. A port that is taken is told, and ends nothing."""
-    try:
-        start_http_server(port, addr=host)
-    except OSError as fault:
-        log.error("metrics.not_served", port=port, reason=fault.strerror)  # noqa: TRY400 - the reason says it all
-    else:
-        log.info("metrics.served", port=port)

@@ -27,10 +27,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, array
 
-from service.database import Record, Session
+from service.database import Record, Session, after_commit
 from service.models.items import Item, StockMovement
 from service.models.orders import STATUSES, Order, OrderLine
 from service.models.users import Address, User
+from service.observability import business
 from service.pagination import Page
 
 LINE_COLUMNS = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")
@@ -212,6 +213,8 @@ async def add(
     parameters |= {f"line_{name}": [getattr(line, name) for line in lines] for name in LINE_COLUMNS}
     parameters |= {"by": by, "most_unpaid": most_unpaid}
     row: Record | None = (await session.execute(_ADD, parameters)).one_or_none()
+    if row is not None:
+        after_commit(session, lambda: business.order_came(row))
     return row
 
 
@@ -269,7 +272,7 @@ async def transition(
         "refund_due": Order.status == "paid" if target == "cancelled" else False,
         "events": Order.events.concat(_event(literal(target), _MOMENT, by)),
     }
-    return await change(
+    row = await change(
         session,
         order_id,
         viewer_id=viewer_id,
@@ -277,6 +280,9 @@ async def transition(
         values=moved,
         guard=_NEEDS.get(target),
     )
+    if row is not None:
+        after_commit(session, lambda: business.order_came(row))
+    return row
 
 
 async def get_taken(session: Session, order_id: int) -> dict[int, int]:

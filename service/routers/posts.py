@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from service.dependencies.caller import Administrator, Anyone, SignedIn
 from service.dependencies.conditions import IfPost
-from service.dependencies.contract import for_any_cache
+from service.dependencies.contract import built_from, for_any_cache
 from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
 from service.dependencies.route import Route
@@ -22,7 +22,7 @@ router = APIRouter(route_class=Route, prefix="/posts", tags=["posts"])
 PostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-@router.get("", dependencies=[Depends(for_any_cache)])
+@router.get("", dependencies=[Depends(for_any_cache), built_from("posts")])
 async def list_posts(
     caller: Anyone,
     listing: ListingDep,
@@ -38,7 +38,11 @@ async def list_posts(
     return listing.of(Post, rows)
 
 
-@router.get("/{post_id}", responses=problems(404), dependencies=[Depends(for_any_cache)])
+@router.get(
+    "/{post_id}",
+    responses=problems(404),
+    dependencies=[Depends(for_any_cache), built_from("posts", "post_id")],
+)
 async def get_post(post_id: PostId, caller: Anyone, reader: ReaderDep) -> Post:
     """One post."""
     return await posts.get(reader, caller, post_id)

@@ -49,6 +49,11 @@ def tags_in(header: str) -> frozenset[str]:
     return frozenset(f'"{tag}"' for tag in _TAG.findall(header))
 
 
+def has_already(header: str, tag: str) -> bool:
+    """Whether If-None-Match says that the client has what this is the tag of."""
+    return header.strip() == "*" or tag in tags_in(header)
+
+
 def versions_in(header: str, model: type[Versioned]) -> Versions | None:
     """The versions that If-Match admits: None for any, where it is `*`."""
     if header.strip() == "*":

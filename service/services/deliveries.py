@@ -226,7 +226,7 @@ async def _queue_again(session: Session, row: Record, key: str | None = None) ->
 
 def _tell_unreadable(webhook_id: int) -> None:
     """It was sealed under a key that is neither SECRET_KEY nor accepted: it has to be rotated."""
-    log.error("webhook.secret_unreadable", webhook_id=webhook_id)
+    log.error("webhook.secret_not_decrypted", webhook_id=webhook_id)
 
 
 def _tell(delivery: Record, answer: Answer, verdict: Verdict) -> None:

@@ -144,7 +144,7 @@ class Mails:
             address = self._addresses.open(mail.address).secret.decode() if mail.address else None
         except Unreadable:
             # Sealed under a key that is neither SECRET_KEY nor accepted.
-            log.error("mail.address_unreadable", kind=mail.kind)  # noqa: TRY400 - no fault of code
+            log.error("mail.address_not_decrypted", kind=mail.kind)  # noqa: TRY400 - no fault of code
             return None, Withheld("its address cannot be read")
         if mail.kind in WITH_TOKEN:
             return await self._with_token(session, mail, address)

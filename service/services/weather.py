@@ -5,7 +5,6 @@ ten minutes, and hardly ever while it fails.
 """
 
 import asyncio
-import logging
 import math
 import time
 import unicodedata
@@ -18,12 +17,14 @@ from typing import Annotated, Literal, TypeVar
 
 import httpx2
 import stamina
+import structlog
 from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime, ValidationError
 
 from service.errors import FieldFault, NotFound, Unavailable, Unprocessable
+from service.observability import tracing, upstream
 from service.schemas.weather import Weather
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 #: Seconds for geocoding and forecast together, retries and waiting for a connection included.
 DEADLINE = 2.0
@@ -197,8 +198,7 @@ class WeatherService:
         if lookup is None:
             if self._client.is_closed or len(self._lookups) >= self._max_lookups:
                 return self._fallback(key)
-            lookup = asyncio.create_task(self._look_up(key, name))
-            self._lookups[key] = lookup
+            self._lookups[key] = lookup = asyncio.create_task(self._look_up(key, name))
             lookup.add_done_callback(lambda _: self._lookups.pop(key))
         # Unlike awaiting the task, this leaves it running for the others when a caller is cancelled.
         await asyncio.wait((lookup,))
@@ -210,7 +210,7 @@ class WeatherService:
                 weather = await self._fetch(name)
         except (TimeoutError, httpx2.HTTPError, ValidationError, _RefusedError) as error:
             # The kind only: messages may hold the URL, with its key, or what the upstream sent.
-            log.warning("The weather upstream failed: %s", type(error).__name__)
+            log.warning("weather.upstream_failed", fault=type(error).__name__)
             entry = self._fallback(key)
         else:
             entry = _Entry(self._clock() + self._ttl, weather, unknown=weather is None)
@@ -230,17 +230,15 @@ class WeatherService:
 
     async def _fetch(self, name: str) -> Weather | None:
         query = {"name": name, "count": "1", "language": "en", "format": "json"}
-        places = await self._ask(self._geocoding_url, query, _Places)
+        with upstream.call("geocoding"):
+            places = await self._ask(self._geocoding_url, query, _Places)
         if not places.results:
             return None
         place = places.results[0]
-        query = {
-            "latitude": f"{place.latitude:.5f}",
-            "longitude": f"{place.longitude:.5f}",
-            "current": _CURRENT,
-            "timezone": "UTC",
-        }
-        forecast = await self._ask(self._forecast_url, query, _Forecast)
+        where = {"latitude": f"{place.latitude:.5f}", "longitude": f"{place.longitude:.5f}"}
+        query = {**where, "current": _CURRENT, "timezone": "UTC"}
+        with upstream.call("forecast"):
+            forecast = await self._ask(self._forecast_url, query, _Forecast)
         return _weather(place, forecast.current)
 
     async def _ask(self, url: httpx2.URL, query: Mapping[str, str], payload: type[Payload]) -> Payload:
@@ -256,6 +254,7 @@ class WeatherService:
     async def _read(self, url: httpx2.URL) -> bytes:
         body = bytearray()
         async with self._client.stream("GET", url, headers=_HEADERS, follow_redirects=False) as response:
+            tracing.answered(response.status_code)
             if response.status_code != 200:
                 raise _RefusedError("status")
             # Raw: a few received bytes may inflate to gigabytes before they can be counted.
@@ -268,8 +267,8 @@ class WeatherService:
 
 def _default_client(deadline: float) -> httpx2.AsyncClient:
     """Make a client that accepts no cookies: they would pile up, and tell the upstream who asks."""
-    jar = CookieJar(policy=DefaultCookiePolicy(allowed_domains=()))
-    return httpx2.AsyncClient(timeout=deadline, cookies=jar)
+    none = DefaultCookiePolicy(allowed_domains=())
+    return httpx2.AsyncClient(timeout=deadline, cookies=CookieJar(policy=none))
 
 
 def _tidy(city: str) -> str:

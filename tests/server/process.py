@@ -134,7 +134,8 @@ class Service:
         return self.events(event)
 
     def metrics(self) -> str:
-        """What the metrics' port says."""
+        """What the metrics' port says. The process behind it starts beside the workers."""
+        self.wait_for("metrics.served")
         return httpx2.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
 
     def descendants(self) -> list[psutil.Process]:

@@ -179,5 +179,5 @@ def test_without_redis_the_service_goes_on(database: str, redis: Redis, fault: s
             redis.send(signal.SIGCONT)
         eventually(lambda: is_used(service))
         assert service.sign_in(email, PASSWORD).status_code == 200
-        assert len(service.events("limits.store_back")) == 1
+        assert len(service.events("limits.store_recovered")) == 1
         assert service.events("request.failed") == []

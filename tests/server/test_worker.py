@@ -82,12 +82,19 @@ class TestCommand:
             cloned_database(template=None) as url,
             started(tmp_path, module=WORKER, DATABASE_URL=url) as worker,
         ):
-            worker.wait_for("worker.waiting")
+            worker.wait_for("worker.held_up")
             probe = httpx2.get(f"{worker.url}/startupz")
             assert (probe.status_code, probe.json()["schema_revision"]) == (503, None)
             assert probe.json()["required_revision"] == required_revision()[0]
             assert tradepost(tmp_path, "migrate", DATABASE_URL=url).returncode == 0
             worker.wait_until_up()
+            assert worker.stop() == 0
+
+    def test_metrics_are_its_own_whatever_its_pod_says(self, tmp_path: Path, url: str) -> None:
+        nowhere = "/nowhere/to/be/found"
+        with started(tmp_path, module=WORKER, DATABASE_URL=url, PROMETHEUS_MULTIPROC_DIR=nowhere) as worker:
+            worker.wait_until_up()
+            assert "\nprocess_resident_memory_bytes " in worker.metrics()
             assert worker.stop() == 0
 
     def test_a_port_that_is_taken(self, tmp_path: Path, url: str) -> None:
@@ -111,6 +118,8 @@ class TestCompanion:
             first.kill()
             assert [line["status"] for line in service.wait_for("worker.lost")] == [-signal.SIGKILL]
             second = self.worker(service, 2)
+            # Threads of the service's process and of the living worker, and of no other.
+            eventually(lambda: "\nthread_pool_limit 80.0\n" in service.metrics())
             everything = {second.pid, *(child.pid for child in service.descendants())}
             assert service.stop() == 0
             eventually(lambda: not any(map(alive, everything)))

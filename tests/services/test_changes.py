@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from service import changes
@@ -30,6 +32,10 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 async def nothing() -> None:
     """For a reader that has nothing to load."""
+
+
+def change_of(number: int) -> dict[str, str]:
+    return {"channel": CHANNEL, "word": json.dumps({"of": "x", "id": number})}
 
 
 @dataclass
@@ -121,7 +127,7 @@ class TestHearing:
         await feed.start()
         async with sql.transaction():
             await sql.execute("UPDATE users SET is_active = is_active, is_admin = false")
-            await sql.execute("UPDATE users SET full_name = 'Maria', version = version + 1")
+            await sql.execute("UPDATE users SET full_name = full_name, version = version + 1")
             await sql.execute("UPDATE sessions SET ended_at = ended_at, last_used_at = now()")
         undone = sql.transaction()
         await undone.start()
@@ -240,6 +246,102 @@ class TestLease:
         assert not feed.current
         proxy.resume()
         await eventually(lambda: feed.current)
+
+
+class TestCatchingUp:
+    async def test_hears_all_that_was_committed_here_before(
+        self, feed: ChangeFeed, listener: Listener, parts: Parts
+    ) -> None:
+        feed.renew_seconds = 3600.0
+        await feed.start()
+        assert await feed.catch_up()
+        for number in range(50):
+            async with parts.database.transaction() as session:
+                await session.execute(text("SELECT pg_notify(:channel, :word)"), change_of(number))
+            assert not feed.caught_up
+            assert (await feed.catch_up(), feed.caught_up) == (True, True)
+            assert [heard["id"] for heard in listener.heard] == list(range(number + 1))
+
+    async def test_a_question_that_was_asked_before_the_commit_does_not_do(
+        self, feed: ChangeFeed, listener: Listener, parts: Parts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is answered, and the answer held back while something is committed."""
+        feed.renew_seconds = 3600.0
+        await feed.start()
+        await feed.catch_up()
+        real, asked, go_on = asyncpg.Connection.execute, asyncio.Event(), asyncio.Event()
+
+        async def execute(connection: asyncpg.Connection, query: str, *arguments: Any, **options: Any) -> Any:
+            answer = await real(connection, query, *arguments, **options)
+            if query == "SELECT 1" and asyncio.current_task() is feed._task:
+                asked.set()
+                await go_on.wait()
+            return answer
+
+        monkeypatch.setattr(asyncpg.Connection, "execute", execute)
+        changes.committed()
+        first = asyncio.create_task(feed.catch_up())
+        await asked.wait()
+        async with parts.database.transaction() as session:
+            await session.execute(text("SELECT pg_notify(:channel, :word)"), change_of(1))
+        second = asyncio.create_task(feed.catch_up())
+        await asyncio.sleep(0)
+        listener.heard.clear()  # in case it came by itself
+        await parts.database.notify(CHANNEL, json.dumps({"of": "x", "id": 2}))
+        asked.clear()
+        go_on.set()
+        assert await first
+        assert await second
+        assert asked.is_set()
+        assert {"of": "x", "id": 2} in listener.heard
+
+    async def test_many_at_once_ask_once_or_twice(
+        self, feed: ChangeFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        feed.renew_seconds = 3600.0
+        await feed.start()
+        real, asked = asyncpg.Connection.execute, 0
+
+        async def execute(connection: asyncpg.Connection, query: str, *arguments: Any, **options: Any) -> Any:
+            nonlocal asked
+            asked += query == "SELECT 1" and asyncio.current_task() is feed._task
+            return await real(connection, query, *arguments, **options)
+
+        monkeypatch.setattr(asyncpg.Connection, "execute", execute)
+        changes.committed()
+        assert await asyncio.gather(*(feed.catch_up() for _ in range(200))) == [True] * 200
+        assert asked == 1
+
+    async def test_a_database_that_is_silent_is_not_waited_for_longer_than_the_lease(
+        self, short_lease: None, feed: ChangeFeed, proxy: Proxy
+    ) -> None:
+        await feed.start()
+        proxy.hang()
+        changes.committed()
+        assert not await feed.catch_up()
+        assert not feed.caught_up
+        proxy.resume()
+        await eventually(lambda: feed.current)
+
+    async def test_before_the_start_and_after_the_end_there_is_nothing_to_wait_for(
+        self, feed: ChangeFeed
+    ) -> None:
+        assert not await feed.catch_up()
+        await feed.start()
+        await feed.stop()
+        assert not await feed.catch_up()
+
+    async def test_processes_that_are_forked_learn_of_each_others_commits(self, feed: ChangeFeed) -> None:
+        feed.renew_seconds = 3600.0
+        await feed.start()
+        assert await feed.catch_up()
+        child = os.fork()
+        if child == 0:
+            changes.committed()
+            os._exit(0)
+        await asyncio.to_thread(os.waitpid, child, 0)
+        assert not feed.caught_up
+        assert (await feed.catch_up(), feed.caught_up) == (True, True)
 
 
 class TestDeafness:

@@ -408,7 +408,7 @@ class TestTokens:
         with capture_logs() as logs:
             await send_all(sql, sender)
         assert (transport.letters, await rows(sql)) == ([], [])
-        assert [line["event"] for line in logs] == ["mail.address_unreadable"]
+        assert [line["event"] for line in logs] == ["mail.address_not_decrypted"]
 
 
 async def send_all(sql: asyncpg.Connection, sender: Mails) -> None:

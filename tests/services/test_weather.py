@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import json
-import logging
 import socket
 import ssl
 import struct
@@ -15,6 +14,7 @@ from urllib.parse import parse_qs
 
 import httpx2
 import pytest
+import structlog
 
 from service.errors import FieldFault, NotFound, Unavailable, Unprocessable
 from service.schemas.weather import Weather
@@ -384,11 +384,11 @@ class TestFailure:
         upstream.now += 0.1
         assert wire(await service.at("Berlin")) == EXPECTED
 
-    async def test_no_content_is_logged(self, upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_no_content_is_logged(self, upstream: Upstream) -> None:
         upstream.geocode = answer({"results": "secret"})
-        with caplog.at_level(logging.WARNING):
+        with structlog.testing.capture_logs() as told:
             await refused(upstream.service(f"{upstream.url}/search?apikey=secret", upstream.url))
-        assert caplog.messages == ["The weather upstream failed: ValidationError"]
+        assert [[*line.items()][:-2] for line in told] == [[("fault", "ValidationError")]]
 
 
 class TestConnectionFault:

@@ -428,7 +428,7 @@ class TestFailure:
         assert erp.requests == []
         assert await office.rows("status", "fault") == [("pending", "secret_unreadable")]
         assert [line["event"] for line in lines if line["log_level"] == "error"] == [
-            "webhook.secret_unreadable"
+            "webhook.secret_not_decrypted"
         ] * 2
 
 

@@ -1,0 +1,27 @@
+"""`tradepost serve` with those parts of telemetry that TELEMETRY names alone; for bench/telemetry.py."""
+
+import os
+import sys
+from typing import Any
+
+from service.__main__ import main
+from service.observability import access, metrics
+from service.services.vitals import Vitals
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
+async def nothing_at_all(_: Vitals) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    parts = os.environ["TELEMETRY"].split()
+    if "metrics" not in parts:
+        metrics.request_answered = nothing
+        Vitals.start = Vitals.stop = nothing_at_all  # type: ignore[assignment, method-assign]
+    if "log" not in parts:
+        access.answered = nothing
+    sys.exit(main(["serve"]))

@@ -1,0 +1,26 @@
+"""What every request runs through."""
+
+import inspect
+from collections.abc import Iterator
+
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import iter_route_contexts
+
+
+def calls(dependant: Dependant) -> Iterator[object]:
+    for each in dependant.dependencies:
+        yield each.call
+        yield from calls(each)
+
+
+def awaits(call: object) -> bool:
+    found = call if inspect.isroutine(call) else getattr(call, "__call__", None)  # noqa: B004 - it is looked at
+    return inspect.iscoroutinefunction(found) or inspect.isasyncgenfunction(found)
+
+
+def test_no_dependency_takes_a_thread(app: FastAPI) -> None:
+    """FastAPI runs a plain function in a thread, which takes longer than what it does there."""
+    found = [call for context in iter_route_contexts(app.routes) for call in calls(context.dependant)]
+    assert len(found) > 300
+    assert {repr(call) for call in found if not awaits(call)} == set()

@@ -1,0 +1,18 @@
+"""The service whose workers cannot load the application."""
+
+import sys
+from typing import Any
+
+from service.__main__ import main
+from service.config import Settings
+
+
+def broken(_: Settings) -> Any:
+    raise RuntimeError("it cannot be loaded")
+
+
+if __name__ == "__main__":
+    from service.commands import serve
+
+    vars(serve).update(create_app=broken)
+    sys.exit(main(["serve"]))
