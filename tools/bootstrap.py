@@ -133,8 +133,10 @@ def writable(folder):
 
 def pip_settings():
     """What pip's configuration files and variables say, in pip's order of precedence."""
+    # uv has removed pip from the environment that may be running this.
+    python = PYTHON if has_pip() else getattr(sys, "_base_executable", sys.executable)
     listing = subprocess.run(
-        [str(PYTHON) if has_pip() else sys.executable, "-m", "pip", "config", "list"],
+        [str(python), "-m", "pip", "config", "list"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         universal_newlines=True,

@@ -1,0 +1,69 @@
+{{/* What no schema can say: values that do not fit each other. Each check fails with what to do. */}}
+
+{{- define "tradepost.checks" -}}
+{{- include "tradepost.checkSecrets" . -}}
+{{- include "tradepost.checkProxies" . -}}
+{{- include "tradepost.checkConnections" . -}}
+{{- end -}}
+
+{{- define "tradepost.checkSecrets" -}}
+{{- $secrets := .Values.secrets -}}
+{{- if include "tradepost.ownSecret" . -}}
+{{- if not (and $secrets.secretKey $secrets.databaseUrl) -}}
+{{- fail "Set secrets.secretKey (`tradepost generate-key` makes one) and secrets.databaseUrl (postgresql://user:password@host:5432/name), or existingSecret, or externalSecret." -}}
+{{- end -}}
+{{- if ne (empty $secrets.adminEmail) (empty $secrets.adminPassword) -}}
+{{- fail "Set both secrets.adminEmail and secrets.adminPassword, or neither." -}}
+{{- end -}}
+{{- if and $secrets.smtpUrl (not (hasKey (.Values.config | default dict) "MAIL_FROM")) -}}
+{{- fail "secrets.smtpUrl needs config.MAIL_FROM, the sender's address." -}}
+{{- end -}}
+{{- else if or (and .Values.existingSecret .Values.externalSecret.enabled) (include "tradepost.secrets" . | fromYaml) -}}
+{{- fail "Secrets come from one place: set secrets, or existingSecret, or externalSecret." -}}
+{{- end -}}
+{{- if .Values.externalSecret.enabled -}}
+{{- if not (and .Values.externalSecret.storeRef.name (or .Values.externalSecret.data .Values.externalSecret.dataFrom)) -}}
+{{- fail "externalSecret needs storeRef.name, and data or dataFrom." -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "tradepost.checkProxies" -}}
+{{- if and (or .Values.ingress.enabled .Values.gateway.enabled) (not .Values.trustedProxies) -}}
+{{- fail "Behind an ingress or a gateway set trustedProxies to the networks of its pods, such as [10.0.0.0/8]: without it every client has the proxy's address, and everyone shares one rate limit." -}}
+{{- end -}}
+{{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) -}}
+{{- fail "gateway.parentRefs must name the Gateways that the route belongs to." -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A rollout's additional pods: a number, or a percentage rounded up. */}}
+{{- define "tradepost.surge" -}}
+{{- if kindIs "string" .surge -}}
+{{- ceil (divf (mulf (trimSuffix "%" .surge | int) .pods) 100) | int -}}
+{{- else -}}
+{{- .surge | int -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "tradepost.checkConnections" -}}
+{{- $most := .Values.database.maxConnections | int -}}
+{{- $pool := .Values.database.poolSize | int -}}
+{{- $overflow := .Values.database.maxOverflow | int -}}
+{{- $each := add $pool $overflow 1 -}}
+{{- $pods := .Values.autoscaling.enabled | ternary .Values.autoscaling.maxReplicas .Values.api.replicas | int -}}
+{{- $surge := include "tradepost.surge" (dict "surge" .Values.api.maxSurge "pods" $pods) | int -}}
+{{- $processes := .Values.api.workers | int -}}
+{{- $api := mul (add $pods $surge) $processes $each -}}
+{{- $workerPods := .Values.worker.enabled | ternary .Values.worker.replicas 0 | int -}}
+{{- $workerSurge := 0 -}}
+{{- if $workerPods -}}
+{{- $workerSurge = include "tradepost.surge" (dict "surge" .Values.worker.maxSurge "pods" $workerPods) | int -}}
+{{- end -}}
+{{- $worker := mul (add $workerPods $workerSurge) $each -}}
+{{- $migration := eq .Values.migrations.mode "none" | ternary 0 1 -}}
+{{- $all := add $api $worker $migration -}}
+{{- if and $most (gt $all ($most | int64)) -}}
+{{- fail (printf "database.maxConnections is %d, but %d connections could be open at once: API (%d pods + %d surge) x %d workers x (%d pool + %d overflow + 1 listener) = %d; worker (%d pods + %d surge) x (%d pool + %d overflow + 1 listener) = %d; migration %d. Lower %s, api.workers or database.poolSize, or let PostgreSQL have more and say so here." $most $all $pods $surge $processes $pool $overflow $api $workerPods $workerSurge $pool $overflow $worker $migration (.Values.autoscaling.enabled | ternary "autoscaling.maxReplicas" "api.replicas")) -}}
+{{- end -}}
+{{- end -}}

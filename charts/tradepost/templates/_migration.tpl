@@ -1,0 +1,47 @@
+{{/* The Job's spec, by which its name is told apart where it is no hook. */}}
+{{- define "tradepost.migrations.spec" -}}
+{{- $given := dict "root" . "component" "migration" "values" .Values.migrations -}}
+{{- $hook := include "tradepost.migrations.isHook" . -}}
+backoffLimit: {{ .Values.migrations.backoffLimit }}
+activeDeadlineSeconds: {{ .Values.migrations.activeDeadlineSeconds }}
+{{- if not $hook }}
+ttlSecondsAfterFinished: {{ .Values.migrations.ttlSecondsAfterFinished }}
+{{- end }}
+podFailurePolicy:
+  rules:
+    # Settings that somebody has to change: trying again does not help.
+    - action: FailJob
+      onExitCodes: {containerName: migrate, operator: In, values: [78]}
+    - action: Ignore
+      onPodConditions: [{type: DisruptionTarget, status: "True"}]
+template:
+  metadata:
+    labels: {{ include "tradepost.podLabels" $given | nindent 6 }}
+    annotations:
+      {{- include "tradepost.checksums" . | nindent 6 }}
+      {{- with .Values.migrations.podAnnotations }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+  spec:
+    {{- if and $hook .Values.serviceAccount.create }}
+    serviceAccountName: {{ include "tradepost.migrations.name" . }}
+    {{- else }}
+    serviceAccountName: {{ include "tradepost.serviceAccountName" . }}
+    {{- end }}
+    {{- include "tradepost.pod" $given | nindent 4 }}
+    restartPolicy: Never
+    containers:
+      - name: migrate
+        {{- include "tradepost.container" $given | nindent 8 }}
+        args: [migrate]
+        env:
+          {{- /* Not by the ConfigMap, which is not there yet when a hook runs. */}}
+          {{- include "tradepost.env" (dict
+                "of" "migrations"
+                "extra" .Values.migrations.extraEnv
+                "settings" (include "tradepost.settings" . | fromYaml)) | nindent 10 }}
+        volumeMounts:
+          {{- include "tradepost.volumeMounts" $given | nindent 10 }}
+    volumes:
+      {{- include "tradepost.volumes" (dict "values" .Values.migrations "secret" (include "tradepost.migrations.secretName" .)) | nindent 6 }}
+{{- end -}}

@@ -1,0 +1,62 @@
+"""What the chart says of itself."""
+
+import re
+
+import pytest
+
+from tests.chart.chart import CASES, CHART, run
+from tools import chart_readme
+
+
+class TestReadme:
+    def test_it_is_up_to_date(self) -> None:
+        assert chart_readme.README.read_text() == chart_readme.readme(), "run `make chart-readme`"
+
+    def test_every_value_is_described(self) -> None:
+        text = (CHART / "values.yaml").read_text()
+        names = [name for name, _ in chart_readme.described(text)]
+        assert len(names) == len(set(names)) > 100
+
+    def test_a_value_without_a_comment_is_found(self) -> None:
+        text = (CHART / "values.yaml").read_text() + "\nforgotten: 1\n"
+        with pytest.raises(chart_readme.Undescribed, match="forgotten has no comment"):
+            list(chart_readme.described(text))
+
+    def test_a_value_below_a_described_one_belongs_to_it(self) -> None:
+        text = "group:\n  # -- One\n  # of them\n  one:\n    inner: 1\n  # -- Other\n  two: 2\n"
+        assert list(chart_readme.described(text)) == [("group.one", "One of them"), ("group.two", "Other")]
+
+
+class TestNotes:
+    def notes(self, *options: str, name: str = "minimal") -> str:
+        files = [option for file in CASES[name].files for option in ("-f", str(file))]
+        done = run("4", "install", "shop", CHART, "-n", "market", "--dry-run=client", *files, *options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.partition("NOTES:\n")[2]
+
+    def test_they_name_the_next_three_commands(self) -> None:
+        commands = re.findall(r"^   (\S.*)$", self.notes(), re.MULTILINE)
+        assert [command.partition("   #")[0] for command in commands] == [
+            "kubectl -n market rollout status deployment/shop-tradepost --timeout=5m",
+            "helm -n market test shop --logs",
+            "kubectl -n market port-forward service/shop-tradepost 8000:80",
+        ]
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ("migrations.mode=none", "the pods wait until `tradepost migrate` has been run"),
+            ("worker.enabled=false", "no mail, webhook or upkeep until workers run somewhere"),
+            ("monitoring.enabled=true", "This cluster has no monitoring.coreos.com/v1"),
+            ("ingress.enabled=true,trustedProxies={10.0.0.0/8}", "config.PUBLIC_URL is not set"),
+        ],
+    )
+    def test_they_tell_of_what_may_surprise(self, options: str, said: str) -> None:
+        assert said not in self.notes()
+        assert said in self.notes("--set", options)
+
+    def test_they_tell_how_a_secret_of_yours_reaches_the_pods(self) -> None:
+        assert "The Secret is not the chart's" in self.notes(name="existing-secret")
+
+    def test_they_show_no_secret(self) -> None:
+        assert "password" not in self.notes()

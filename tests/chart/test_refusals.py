@@ -1,0 +1,220 @@
+"""What does not render, and what is said of it."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+from service.config import Settings
+from tests.chart.chart import CHART, HELMS, Json, refused, rendered
+
+#: Settings that other values of the chart decide.
+DECIDED = {
+    "ENVIRONMENT", "PORT", "METRICS_PORT", "DATA_DIR", "SECRETS_DIR", "WEB_CONCURRENCY", "GRACEFUL_TIMEOUT",
+    "DRAIN_FILE", "DATABASE_POOL_SIZE", "DATABASE_MAX_OVERFLOW", "READINESS_DATABASE", "TRUSTED_PROXIES",
+    "RESPONSE_CACHE_BYTES",
+}  # fmt: skip
+SECRET = {
+    "SECRET_KEY", "SECRET_KEYS_ACCEPTED", "DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "SMTP_URL",
+    "ADMIN_EMAIL", "ADMIN_PASSWORD",
+}  # fmt: skip
+#: OpenTelemetry reads these by itself.
+OF_THE_SDK = {"OTEL_RESOURCE_ATTRIBUTES", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"}
+
+
+def said(text: str) -> str:
+    """In one line."""
+    return re.sub(r"\s+", " ", text)
+
+
+def schema() -> Json:
+    found: Json = json.loads((CHART / "values.schema.json").read_text())
+    return found
+
+
+class TestUnknownValues:
+    @pytest.mark.parametrize(
+        ("value", "where", "name"),
+        [
+            ("replicas=2", "''", "replicas"),
+            ("api.replica=2", "'/api'", "replica"),
+            ("api.service.prot=80", "'/api/service'", "prot"),
+            ("config.LOG_LEVL=DEBUG", "'/config'", "LOG_LEVL"),
+            ("config.SECRET_KEY=k", "'/config'", "SECRET_KEY"),
+            ("networkPolicy.egress.smpt.enabled=true", "'/networkPolicy/egress'", "smpt"),
+            ("monitoring.rules.label.a=b", "'/monitoring/rules'", "label"),
+            ("api.resources.limit.memory=1Gi", "'/api/resources'", "limit"),
+        ],
+    )
+    def test_they_fail_with_where(self, value: str, where: str, name: str) -> None:
+        message = said(refused("--set", value))
+        assert f"at {where}: additional properties '{name}' not allowed" in message
+
+    def test_so_they_do_in_the_older_helm(self) -> None:
+        assert "additional properties 'replica' not allowed" in refused("--set", "api.replica=2", major="3")
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "environment=prod",
+            "migrations.mode=jobs",
+            "api.replicas=two",
+            "api.workers=0",
+            "image.digest=sha256:short",
+            "database.readiness=strict",
+            "fullnameOverride=1shop",
+            "publicPaths[0].path=/metrics,publicPaths[0].pathType=Prefix",
+            "publicPaths[0].path=/livez,publicPaths[0].pathType=Exact",
+            "networkPolicy.egress.redis.enabled=maybe",
+        ],
+    )
+    def test_so_do_values_that_mean_nothing(self, value: str) -> None:
+        assert "values don't meet the specifications of the schema" in refused("--set", value)
+
+    @pytest.mark.parametrize(("group", "where"), [("autoscaling", "''"), ("api.service", "'/api'")])
+    def test_so_does_a_group_that_was_emptied(self, group: str, where: str) -> None:
+        message = said(refused("--set", f"{group}=null"))
+        assert f"at {where}: missing property '{group.rpartition('.')[2]}'" in message
+
+    def test_settings_may_be_empty(self) -> None:
+        assert rendered("minimal", "--set", "config=null") == rendered("minimal")
+
+    def test_the_schema_is_closed(self) -> None:
+        """But for maps whose names are free, and objects that Kubernetes checks."""
+        known = schema()
+        free = {"strings", "kubernetes", "amounts"}
+
+        def open_ones(part: object, path: str) -> list[str]:
+            if isinstance(part, list):
+                return [found for each in part for found in open_ones(each, path)]
+            if not isinstance(part, dict):
+                return []
+            named = "properties" in part and isinstance(part["properties"], dict)
+            here = [path] if named and part.get("additionalProperties") is not False else []
+            return here + [found for key, each in part.items() for found in open_ones(each, f"{path}/{key}")]
+
+        assert open_ones({key: value for key, value in known.items() if key != "definitions"}, "") == []
+        loose = {
+            name
+            for name, part in known["definitions"].items()
+            if part["type"] == "object" and part.get("additionalProperties") is not False
+        }
+        assert loose == free
+
+    def test_the_schema_knows_every_value_and_no_other(self) -> None:
+        values = yaml.safe_load((CHART / "values.yaml").read_text())
+
+        def compare(part: Json, given: object, path: str) -> list[str]:
+            if "properties" not in part or not isinstance(given, dict) or not given:
+                return []
+            inner: dict[str, Json] = part["properties"]
+            wrong = [f"{path}.{key}" for key in inner.keys() ^ given.keys()]
+            both = inner.keys() & given.keys()
+            return wrong + [each for key in both for each in compare(inner[key], given[key], f"{path}.{key}")]
+
+        assert compare(schema(), values, "") == [".global"]
+
+    def test_config_knows_every_setting_that_is_no_secret(self) -> None:
+        names = {name.upper() for name in Settings.model_fields}
+        assert set(schema()["properties"]["config"]["properties"]) == (names - DECIDED - SECRET) | OF_THE_SDK
+
+
+class TestSecrets:
+    def test_none(self) -> None:
+        message = refused("--set", "secrets.secretKey=")
+        assert "Set secrets.secretKey (`tradepost generate-key` makes one) and secrets.databaseUrl" in message
+
+    def test_two_sources(self) -> None:
+        for other in ("existingSecret=mine", "externalSecret.enabled=true"):
+            assert "Secrets come from one place" in refused("--set", other)
+        assert "Secrets come from one place" in refused("--set", "existingSecret=x", name="external-secret")
+
+    def test_an_external_secret_without_store_or_content(self) -> None:
+        for lacking in (
+            "externalSecret.storeRef.name=",
+            "externalSecret.data=null,externalSecret.dataFrom=null",
+        ):
+            message = refused("--set", lacking, name="external-secret")
+            assert "externalSecret needs storeRef.name, and data or dataFrom" in message
+
+    @pytest.mark.parametrize("given", ["adminEmail", "adminPassword"])
+    def test_half_an_administrator(self, given: str) -> None:
+        assert "both secrets.adminEmail and secrets.adminPassword" in refused("--set", f"secrets.{given}=x")
+
+    def test_a_mail_server_without_a_sender(self) -> None:
+        assert "needs config.MAIL_FROM" in refused("--set", "secrets.smtpUrl=smtp://mail:25")
+        assert rendered("minimal", "--set", "secrets.smtpUrl=smtp://mail:25,config.MAIL_FROM=a@b.example")
+
+
+class TestProxies:
+    GATEWAY = "gateway.enabled=true,gateway.parentRefs[0].name=public"
+
+    @pytest.mark.parametrize("way_in", ["ingress.enabled=true", GATEWAY])
+    @pytest.mark.parametrize("major", HELMS)
+    def test_behind_a_proxy_that_is_not_trusted_everyone_would_share_a_limit(
+        self, major: str, way_in: str
+    ) -> None:
+        message = refused("--set", way_in, major=major)
+        assert "set trustedProxies" in message
+        assert "everyone shares one rate limit" in message
+        assert rendered("minimal", "--set", f"{way_in},trustedProxies={{10.0.0.0/8}}", major=major)
+
+    def test_a_gateway_needs_a_name(self) -> None:
+        options = ("--set", "gateway.enabled=true,trustedProxies={10.0.0.0/8}")
+        assert "gateway.parentRefs must name the Gateways" in refused(*options)
+
+
+class TestConnections:
+    """PostgreSQL refuses what is too much at the worst moment; the chart does so before."""
+
+    @pytest.mark.parametrize("major", HELMS)
+    def test_the_message_has_the_arithmetic(self, major: str) -> None:
+        options = ("--set", "autoscaling.enabled=true,autoscaling.maxReplicas=10,database.maxConnections=100")
+        assert (
+            "database.maxConnections is 100, but 193 connections could be open at once:"
+            " API (10 pods + 1 surge) x 2 workers x (5 pool + 2 overflow + 1 listener) = 176;"
+            " worker (1 pods + 1 surge) x (5 pool + 2 overflow + 1 listener) = 16;"
+            " migration 1. Lower autoscaling.maxReplicas, api.workers or database.poolSize,"
+            " or let PostgreSQL have more and say so here."
+        ) in said(refused(*options, major=major))
+
+    @pytest.mark.parametrize(
+        ("values", "needed"),
+        [
+            ("api.replicas=2", (2 + 1) * 2 * 8 + (1 + 1) * 8 + 1),
+            ("api.replicas=5,api.maxSurge=25%", (5 + 2) * 2 * 8 + (1 + 1) * 8 + 1),
+            ("api.replicas=4,api.maxSurge=25%", (4 + 1) * 2 * 8 + (1 + 1) * 8 + 1),
+            ("api.workers=4,worker.replicas=3", (2 + 1) * 4 * 8 + (3 + 1) * 8 + 1),
+            ("worker.enabled=false", (2 + 1) * 2 * 8 + 1),
+            ("worker.replicas=0", (2 + 1) * 2 * 8 + 1),
+            ("migrations.mode=none", (2 + 1) * 2 * 8 + (1 + 1) * 8),
+            ("database.poolSize=10,database.maxOverflow=0", (2 + 1) * 2 * 11 + (1 + 1) * 11 + 1),
+            ("autoscaling.enabled=true,api.replicas=50", (4 + 1) * 2 * 8 + (1 + 1) * 8 + 1),
+        ],
+    )
+    def test_the_last_that_fits_and_the_first_that_does_not(self, values: str, needed: int) -> None:
+        assert rendered("minimal", "--set", f"{values},database.maxConnections={needed}")
+        message = refused("--set", f"{values},database.maxConnections={needed - 1}")
+        assert f"{needed} connections could be open at once" in said(message)
+
+    def test_the_autoscaler_as_it_comes_fits_postgresql_as_it_comes(self) -> None:
+        assert rendered("minimal", "--set", "autoscaling.enabled=true")
+
+    def test_it_can_be_left_unchecked(self) -> None:
+        assert rendered("minimal", "--set", "api.replicas=500,database.maxConnections=0")
+
+
+class TestExtraEnvironment:
+    @pytest.mark.parametrize(
+        ("component", "name"),
+        [("api", "WEB_CONCURRENCY"), ("api", "OTEL_EXPORTER_OTLP_HEADERS"), ("worker", "GRACEFUL_TIMEOUT"),
+         ("migrations", "ENVIRONMENT")],
+    )  # fmt: skip
+    def test_a_name_twice_is_told_of_here_and_not_by_the_cluster(self, component: str, name: str) -> None:
+        options = ("--set", f"{component}.extraEnv[0].name={name},{component}.extraEnv[0].value=x")
+        assert f"{component}: extraEnv has {name}, which the chart sets already" in refused(*options)
+
+    def test_nor_may_it_name_one_itself_twice(self) -> None:
+        twice = ",".join(f"api.extraEnv[{at}].name=A,api.extraEnv[{at}].value=x" for at in (0, 1))
+        assert "api: extraEnv has A" in refused("--set", twice)

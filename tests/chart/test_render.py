@@ -1,0 +1,189 @@
+"""What Helm makes of the chart: the same by both versions, and what a cluster takes."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import service
+from tests.chart import chart, golden, kubernetes
+from tests.chart.chart import APIS, CASES, CHART, GATEWAY, HELMS, MONITORING, one, pods, rendered
+
+#: Values that ask for what a cluster may not know.
+WITH_APIS = ("everything", "environment-staging", "environment-production")
+MONITORED = {"PodMonitor", "PrometheusRule", "ServiceMonitor"}
+
+
+def kinds(objects: Iterable[dict[str, Any]]) -> set[str]:
+    return {each["kind"] for each in objects}
+
+
+class TestLint:
+    @pytest.mark.parametrize("major", HELMS)
+    def test_the_chart_alone_passes_strictly(self, major: str) -> None:
+        done = chart.run(major, "lint", "--strict", CHART)
+        assert (done.returncode, "0 chart(s) failed" in done.stdout) == (0, True), done.stdout
+
+    @pytest.mark.parametrize("name", ["everything", "external-secret", "bare", "environment-production"])
+    @pytest.mark.parametrize("major", HELMS)
+    def test_it_passes_strictly_with_values(self, major: str, name: str) -> None:
+        files = [option for file in CASES[name].files for option in ("-f", file)]
+        done = chart.run(major, "lint", "--strict", CHART, *files)
+        assert (done.returncode, "[WARNING]" in done.stdout, "[ERROR]" in done.stdout) == (0, False, False)
+
+    def test_a_mistake_is_found(self, tmp_path: Path) -> None:
+        for file in ("Chart.yaml", "values.yaml"):
+            (tmp_path / file).write_text((CHART / file).read_text())
+        (tmp_path / "templates").mkdir()
+        (tmp_path / "templates" / "broken.yaml").write_text("kind: {{ .Values.nowhere.name }}\n")
+        assert chart.run("4", "lint", "--strict", tmp_path).returncode != 0
+
+
+class TestMatrix:
+    @pytest.mark.parametrize("apis", APIS, ids=lambda apis: "+".join(apis) or "none")
+    @pytest.mark.parametrize("name", WITH_APIS)
+    def test_both_versions_of_helm_agree(self, name: str, apis: tuple[str, ...]) -> None:
+        old, new = (rendered(name, apis=apis, major=major) for major in HELMS)
+        assert old == new
+
+    @pytest.mark.parametrize("name", sorted(CASES.keys() - set(WITH_APIS)))
+    def test_they_agree_on_values_that_ask_no_api(self, name: str) -> None:
+        old, new = (
+            rendered(name, apis=apis, major=major) for apis, major in zip(APIS[:2], HELMS, strict=True)
+        )
+        assert old == new
+
+    @pytest.mark.parametrize("name", WITH_APIS)
+    def test_a_cluster_without_the_operator_gets_none_of_its_objects(self, name: str) -> None:
+        without, having = (rendered(name, apis=apis) for apis in (APIS[0], (MONITORING,)))
+        assert kinds(without) & MONITORED == set()
+        assert kinds(having) - kinds(without) <= MONITORED
+
+    def test_switching_monitoring_on_is_needed_too(self) -> None:
+        assert kinds(rendered("minimal")) & MONITORED == set()
+        assert kinds(rendered("everything")) >= MONITORED
+
+    def test_they_can_be_had_without_asking_the_cluster(self) -> None:
+        options = ("--set", "monitoring.scrape.enabled=true,monitoring.rules.enabled=true")
+        assert kinds(rendered("everything", *options, apis=())) >= MONITORED
+
+    def test_a_route_is_made_wherever_it_is_asked_for(self) -> None:
+        """Left out silently it would be missed in the browser; the cluster says it more plainly."""
+        for apis in ((), (GATEWAY,)):
+            assert "HTTPRoute" in kinds(rendered("everything", apis=apis))
+        assert "HTTPRoute" not in kinds(rendered("minimal"))
+
+    def test_two_values_are_enough(self) -> None:
+        key, url = "0123456789abcdef0123456789abcdef", "postgresql://u:p@db.example/tradepost"
+        options = ("--set", f"secrets.secretKey={key}", "--set", f"secrets.databaseUrl={url}")
+        for major in HELMS:
+            done = chart.template(major, chart.Case(()), *options)
+            assert done.returncode == 0, done.stderr
+            found = [document for document in yaml.safe_load_all(done.stdout) if document]
+            assert len(found) == len(rendered("minimal"))
+
+    def test_it_is_the_chart_of_this_version(self) -> None:
+        assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == service.__version__
+
+
+class TestSchemas:
+    @pytest.mark.parametrize("version", kubernetes.VERSIONS)
+    @pytest.mark.parametrize("name", CASES)
+    def test_every_object_is_what_kubernetes_takes(self, name: str, version: str) -> None:
+        objects = rendered(name)
+        assert [fault for each in objects for fault in kubernetes.faults(each, version)] == []
+
+    @pytest.mark.parametrize(
+        ("kind", "path", "value"),
+        [
+            ("Deployment", ("spec", "replica"), 3),
+            ("Deployment", ("spec", "template", "spec", "containers", 0, "imagePull"), "Always"),
+            ("NetworkPolicy", ("spec", "egres"), []),
+            ("HTTPRoute", ("spec", "rules", 0, "backendRefs", 0, "port"), "http"),
+            ("ServiceMonitor", ("spec", "endpoints", 0, "relabeling"), []),
+            ("PrometheusRule", ("spec", "groups", 0, "rules", 0, "four"), "5m"),
+        ],
+    )
+    def test_a_mistake_is_found(self, kind: str, path: tuple[str | int, ...], value: object) -> None:
+        document = json.loads(
+            json.dumps(next(each for each in rendered("everything") if each["kind"] == kind))
+        )
+        inner = document
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = value
+        assert kubernetes.faults(document, kubernetes.VERSIONS[0]) != []
+
+    def test_the_oldest_version_is_the_charts(self) -> None:
+        wanted = yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"]
+        assert wanted == f">={kubernetes.VERSIONS[0]}.0-0"
+
+    def test_an_older_cluster_is_refused(self) -> None:
+        assert "incompatible with Kubernetes v1.31.0" in chart.refused("--kube-version", "1.31.0")
+
+
+class TestNames:
+    @pytest.mark.parametrize("name", CASES)
+    def test_they_fit(self, name: str) -> None:
+        """63 characters, of which a Job's pods need six for themselves; a Service begins with a letter."""
+        objects = rendered(name)
+        longest = {each["metadata"]["name"]: 57 if each["kind"] == "Job" else 63 for each in objects}
+        assert [each for each, most in longest.items() if len(each) > most] == []
+        assert all(each["metadata"]["name"][0].isalpha() for each in objects)
+        labels = [value for each in objects for value in each["metadata"]["labels"].values()]
+        assert [label for label in labels if len(label) > 63 or not label[-1].isalnum()] == []
+
+    @pytest.mark.parametrize("name", CASES)
+    def test_no_object_is_there_twice(self, name: str) -> None:
+        found = [(each["kind"], each["metadata"]["name"]) for each in rendered(name)]
+        assert len(found) == len(set(found))
+
+    @pytest.mark.parametrize("name", CASES)
+    def test_every_object_says_where_it_belongs(self, name: str) -> None:
+        assert {each["metadata"]["namespace"] for each in rendered(name)} == {chart.NAMESPACE}
+
+    def test_selectors_never_change(self) -> None:
+        changed = (
+            "--set",
+            "commonLabels.a=b,api.podLabels.c=d,worker.podLabels.c=d,image.tag=2,config.SELLER=S",
+        )
+        for suffix in ("tradepost", "-worker"):
+            first, then = (
+                one(objects, "Deployment", suffix)["spec"] for objects in both("minimal", *changed)
+            )
+            assert first["selector"] == then["selector"]
+            assert then["template"]["metadata"]["labels"].items() >= {"a": "b", "c": "d"}.items()
+
+
+class TestImage:
+    @pytest.mark.parametrize(
+        ("options", "image"),
+        [
+            ("image.tag=", "tradepost:" + service.__version__),
+            ("image.tag=2.0", "tradepost:2.0"),
+            ("image.repository=registry.example:5000/shop,image.tag=2.0", "registry.example:5000/shop:2.0"),
+            ("image.tag=2.0,image.digest=sha256:" + "0a" * 32, "tradepost@sha256:" + "0a" * 32),
+        ],
+    )
+    def test_every_pod_has_the_one(self, options: str, image: str) -> None:
+        objects = rendered("minimal", "--set-string", options)
+        images = [container["image"] for _, pod in pods(objects) for container in pod["spec"]["containers"]]
+        assert images == [image] * 4
+
+
+class TestGolden:
+    @pytest.mark.parametrize("name", golden.NAMES)
+    def test_the_chart_becomes_what_reviewers_saw(self, name: str) -> None:
+        file = golden.FOLDER / f"{name}.yaml"
+        assert file.read_text() == golden.text(name), "if that is meant: `make chart-golden`"
+
+    def test_no_other_file_is_there(self) -> None:
+        assert {file.stem for file in golden.FOLDER.iterdir()} == set(golden.NAMES)
+
+
+def both(name: str, *options: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Without and with options."""
+    return rendered(name), rendered(name, *options)
