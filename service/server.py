@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -28,6 +29,10 @@ log = structlog.get_logger(__name__)
 
 #: Requests on connections that were accepted just before the end are read and answered for so long.
 LINGER_SECONDS: Final = 0.5
+#: Who keeps a connection and asks again within so long is told by the answer to connect anew; whoever has
+#: been idle for longer is not likely to ask at the very moment at which the connection is closed.
+IDLE_SECONDS: Final = 5.0
+SHARE_TO_TELL: Final = 0.2
 #: Of Gunicorn's patience: running requests get most of it, those that had to be cancelled a little to
 #: send their 503 and to roll back. The rest is for the lifespan.
 SHARE_TO_FINISH: Final = 0.8
@@ -61,6 +66,7 @@ class DrainingServer(Server):
         self._end_streams = end_streams
         self._at_once = False
         self._headers: list[tuple[bytes, bytes]] = []
+        self._told: float | None = None
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
         """SIGQUIT is the master's word for "now". Unlike Uvicorn's, it never skips the lifespan, and does
@@ -82,6 +88,10 @@ class DrainingServer(Server):
         """Uvicorn makes a new list every second, and a request keeps the one that it began with; with
         one list for good, what is added reaches those that are running too.
         """
+        if not closing:
+            self._told = None
+        elif self._told is None:
+            self._told = time.monotonic()
         others = [header for header in self.server_state.default_headers if header != CLOSE]
         self._headers[:] = [*others, CLOSE] if closing else others
         self.server_state.default_headers = self._headers
@@ -92,23 +102,25 @@ class DrainingServer(Server):
         self._end_streams()
         # Every answer from here on tells its client to connect anew, elsewhere.
         self._headers_of_answers(closing=True)
+        began = time.monotonic()
         await asyncio.sleep(LINGER_SECONDS)
+        # After a drain they have all been told long ago.
+        await self._settle((self._told or began) + min(IDLE_SECONDS, self._patience * SHARE_TO_TELL))
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        await self._settle(self._patience * SHARE_TO_FINISH - LINGER_SECONDS)
+        await self._settle(began + self._patience * SHARE_TO_FINISH)
         for task in self.server_state.tasks:
             task.cancel()
         # Uvicorn would close the lifespan, and with it the database, under those that are rolling back.
         self._at_once = False
-        await self._settle(self._patience * SHARE_TO_CANCEL)
+        await self._settle(time.monotonic() + self._patience * SHARE_TO_CANCEL)
         await super().shutdown(sockets)
 
-    async def _settle(self, seconds: float) -> None:
+    async def _settle(self, deadline: float) -> None:
         """Wait until every request is answered and its connection closed, but no longer than that."""
-        deadline = asyncio.get_running_loop().time() + seconds
         state = self.server_state
         while (state.tasks or state.connections) and not self._at_once:
-            if asyncio.get_running_loop().time() >= deadline:
+            if time.monotonic() >= deadline:
                 break
             await asyncio.sleep(POLL_SECONDS)
 

@@ -303,7 +303,7 @@ class TestShedding:
         scope: Scope = {"type": "http", "path": "/x", "method": "GET", "headers": []}
         async with asyncio.TaskGroup() as tasks:
             for _ in range(40):
-                tasks.create_task(shedding(scope, receive, send))
+                tasks.create_task(shedding({**scope, "state": {}}, receive, send))
             await asyncio.sleep(0)
             leave.set()
         assert (inside, statuses, shedding.running) == (32, [503] * 8, 0)

@@ -32,7 +32,10 @@ class Application(BaseApplication):
         gunicorn_conf.Master(self, self._settings).run()
 
     def load(self) -> Any:
-        return create_app(self._settings)
+        app = create_app(self._settings)
+        # Before it is asked for: it takes half a second, in which the first to ask would stop all others.
+        app.openapi()
+        return app
 
 
 def run(settings: Settings) -> int:

@@ -31,7 +31,7 @@ NOBODY_LISTENS = SecretStr("redis://127.0.0.1:9/0")
 
 @pytest.fixture(scope="module")
 async def application(settings: Settings) -> AsyncIterator[FastAPI]:
-    """Whose clients are where they say they are, by X-Forwarded-For. It keeps no answers: those do not count."""
+    """Whose clients are where X-Forwarded-For says. It keeps no answers, for those do not count."""
     here = (ip_network("127.0.0.1/32"),)
     app = create_app(settings.model_copy(update={"trusted_proxies": here, "response_cache_bytes": 0}))
     async with app.router.lifespan_context(app):

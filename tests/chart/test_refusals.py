@@ -173,8 +173,8 @@ class TestConnections:
         options = ("--set", "autoscaling.enabled=true,autoscaling.maxReplicas=10,database.maxConnections=100")
         assert (
             "database.maxConnections is 100, but 193 connections could be open at once:"
-            " API (10 pods + 1 surge) x 2 workers x (5 pool + 2 overflow + 1 listener) = 176;"
-            " worker (1 pods + 1 surge) x (5 pool + 2 overflow + 1 listener) = 16;"
+            " API (10 pods + 1 surge) x 2 workers x (7 pool + 0 overflow + 1 listener) = 176;"
+            " worker (1 pods + 1 surge) x (7 pool + 0 overflow + 1 listener) = 16;"
             " migration 1. Lower autoscaling.maxReplicas, api.workers or database.poolSize,"
             " or let PostgreSQL have more and say so here."
         ) in said(refused(*options, major=major))

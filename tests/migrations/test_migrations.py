@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.commands import migrate
+from service.config import Settings
 from service.database import sqlstate, translated
 from service.errors import Unavailable
 from service.models import Base
@@ -99,6 +100,12 @@ def rows(url: str, query: str) -> list[tuple[Any, ...]]:
 
 def revision(url: str) -> list[tuple[Any, ...]]:
     return rows(url, "SELECT version_num FROM alembic_version")
+
+
+def lock_key() -> int:
+    """The migrations' own; their module runs them when it is imported."""
+    source = (Path(migrate.__file__).parents[1] / "migrations" / "env.py").read_text()
+    return int(source.partition("ADVISORY_LOCK = ")[2].split()[0])
 
 
 def by_models(url: str) -> None:
@@ -190,15 +197,31 @@ class TestLocks:
             command.upgrade(later, "later")
             assert revision(url) == [("later",)]
 
+    @pytest.mark.parametrize("found", [None, "of_a_newer_build"], ids=["head", "newer"])
+    def test_where_nothing_is_to_be_done_nobody_is_waited_for(self, found: str | None) -> None:
+        """A Job that is run again, or that of the build before; to wait would be a fault here."""
+        with cloned_database() as url:
+            if found is not None:
+                statement(url, f"UPDATE alembic_version SET version_num = '{found}'")
+            statement(url, f"ALTER DATABASE {url.rpartition('/')[2]} SET lock_timeout = '1s'")
+            with asyncio.Runner() as runner:
+                other = runner.run(asyncpg.connect(url))
+                runner.run(other.execute(f"SELECT pg_advisory_lock({lock_key()})"))
+                try:
+                    assert migrate.run(Settings(environment="test", database_url=for_sqlalchemy(url))) == 0
+                    with pytest.raises(Unavailable):
+                        migrate.upgrade(for_sqlalchemy(url))
+                finally:
+                    runner.run(other.close())
+            assert revision(url) == [(found or head(),)]
+
     @pytest.mark.slow
     def test_one_waits_for_another(self, empty: str, tmp_path: Path) -> None:
         waiting = """SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid)
                      WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"""
-        source = (Path(migrate.__file__).parents[1] / "migrations" / "env.py").read_text()
-        key = int(source.partition("ADVISORY_LOCK = ")[2].split()[0])
         with asyncio.Runner() as runner:
             other = runner.run(asyncpg.connect(empty))
-            runner.run(other.execute(f"SELECT pg_advisory_lock({key})"))
+            runner.run(other.execute(f"SELECT pg_advisory_lock({lock_key()})"))
             process = subprocess.Popen(
                 [sys.executable, "-m", "service", "migrate"],
                 cwd=tmp_path,

@@ -24,7 +24,7 @@ from service.repositories import users
 from tests.client import Api
 from tests.collector import Collector
 from tests.factories import Make, Person
-from tests.jobs.working import emptied, working
+from tests.jobs.working import emptied, eventually, working
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
@@ -123,6 +123,7 @@ class TestStatements:
 
     async def test_a_probe_leaves_no_span(self, settings: Settings, make: Make, collector: Collector) -> None:
         async with traced(settings, collector) as application, Api.of(application) as api:
+            await eventually(lambda: application.state.parts.feed.current)
             for probe in ("/livez", "/readyz", "/startupz", "/health"):
                 assert (await api.root(probe)).status_code == 200
         assert collector.requests == []

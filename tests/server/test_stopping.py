@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from service.server import LINGER_SECONDS
 from tests.client import V1, assert_problem
 from tests.server.process import (
     Service,
@@ -104,6 +105,20 @@ class TestTerminating:
             assert await asyncio.to_thread(service.ended) == 0
             assert len(service.events("request.cut_short")) == 1
             assert len(service.events("service.stopped")) == 2
+
+    async def test_a_pooled_client_that_pauses_is_told(self, database: str, tmp_path: Path) -> None:
+        """By an answer, on the connection that it has; there is nobody any more to connect to."""
+        with started(tmp_path, DATABASE_URL=database, WEB_CONCURRENCY=1) as service:
+            service.wait_until_up()
+            async with httpx2.AsyncClient(timeout=30) as client:
+                first = await client.get(f"{service.url}/livez")
+                assert "connection" not in first.headers
+                service.send(signal.SIGTERM)
+                await refuses_connections(service)
+                await asyncio.sleep(2 * LINGER_SECONDS)
+                told = await client.get(f"{service.url}/livez")
+            assert (told.status_code, told.headers["connection"]) == (200, "close")
+            assert await asyncio.to_thread(service.ended) == 0
 
     @pytest.mark.parametrize("whole_group", [False, True], ids=["master", "group"])
     async def test_an_interrupt_waits_for_nothing(

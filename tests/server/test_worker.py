@@ -49,8 +49,11 @@ def metrics(worker: Service) -> str:
 
 class TestCommand:
     def test_works_tells_how_it_is_and_ends(self, tmp_path: Path, url: str) -> None:
-        with started(tmp_path, module=WORKER, DATABASE_URL=url) as worker:
+        flag = tmp_path / "drain"
+        flag.touch()
+        with started(tmp_path, module=WORKER, DATABASE_URL=url, DRAIN_FILE=flag) as worker:
             worker.wait_until_up()
+            assert not flag.exists()
             raise_event(url, "asked-for-1")
             eventually(lambda: any(line["job"] == "event" for line in worker.events("job.ended")))
             [ended] = [line for line in worker.events("job.ended") if line["job"] == "event"]

@@ -1,0 +1,147 @@
+"""Ask a running service all the time while it is rolled out, and count what did not go well.
+
+    python tools/rollout_load.py http://HOST:PORT [--seconds 60] [--clients 8] [--pause 0.02]
+
+Half of the clients keep their connections, the others connect anew for each request. Each has registered,
+and goes round: a list from memory, its profile from the database, and a change of it, which is a
+transaction. It ends after its time or on SIGTERM, and exits 1 if a single request was not answered as it
+should be. The accounts are deleted. The service must admit that much: RATE_LIMIT_DEFAULT=1000000/minute.
+"""
+
+import argparse
+import asyncio
+import secrets
+import signal
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any
+
+import httpx2
+
+V1 = "/api/v1"
+#: For one answer: longer than a service that drains, as the chart has it, may take.
+PATIENCE_SECONDS = 30.0
+#: Access tokens last ten minutes.
+SIGN_IN_SECONDS = 300.0
+TOLD = 20
+
+
+@dataclass
+class Tally:
+    """What came of it. Only the first failures are kept in full."""
+
+    answered: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+    first: list[str] = field(default_factory=list)
+    longest: float = 0.0
+    begin: float = field(default_factory=time.monotonic)
+
+    def fail(self, what: str) -> None:
+        self.failed += 1
+        if len(self.first) < TOLD:
+            self.first.append(f"{time.monotonic() - self.begin:8.2f} s  {what}")
+
+    def told(self) -> str:
+        seconds = time.monotonic() - self.begin
+        lines = [f"FAIL {one}" for one in self.first]
+        lines += [f"{count:8} {what}" for what, count in sorted(self.answered.items())]
+        lines.append(
+            f"{sum(self.answered.values())} requests answered as they should be, {self.failed} failed,"
+            f" in {seconds:.0f} s; the longest took {self.longest:.2f} s"
+        )
+        return "\n".join(lines)
+
+
+class Client:
+    """One customer, on connections of its own."""
+
+    def __init__(self, url: str, tally: Tally, *, keeps: bool) -> None:
+        kept = 1 if keeps else 0
+        limits = httpx2.Limits(max_keepalive_connections=kept, keepalive_expiry=60)
+        self._http = httpx2.AsyncClient(base_url=url + V1, timeout=PATIENCE_SECONDS, limits=limits)
+        self._tally = tally
+        self._kind = "kept connection" if keeps else "new connection"
+        self._email = f"rollout-{secrets.token_hex(8)}@tradepost.example"
+        self._password = f"{secrets.token_urlsafe(18)}-1"
+        self._signed_in = 0.0
+
+    async def register(self) -> None:
+        body = {"email": self._email, "password": self._password, "full_name": "Roll Out"}
+        answer = await self._http.post("/users", json=body)
+        if answer.status_code != 201:
+            raise SystemExit(f"rollout_load: cannot register: {answer.status_code} {answer.text[:300]}")
+
+    async def run(self, pause: float, stopped: asyncio.Event) -> None:
+        for number in cycle(range(1_000_000)):
+            if time.monotonic() - self._signed_in > SIGN_IN_SECONDS:
+                await self._sign_in()
+            await self._asked("GET", "/items?limit=5")
+            await self._asked("GET", "/users/profile")
+            await self._asked("PATCH", "/users/profile", json={"full_name": f"Roll Out {number}"})
+            if stopped.is_set():
+                return
+            await asyncio.sleep(pause)
+
+    async def leave(self) -> None:
+        with suppress(httpx2.HTTPError):
+            await self._http.request("DELETE", "/users/profile", json={"password": self._password})
+        await self._http.aclose()
+
+    async def _sign_in(self) -> None:
+        form = {"grant_type": "password", "username": self._email, "password": self._password}
+        answer = await self._asked("POST", "/auth/token", data=form)
+        if answer is not None:
+            self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+            self._signed_in = time.monotonic()
+
+    async def _asked(self, method: str, path: str, **options: Any) -> httpx2.Response | None:
+        what, begin = f"{method} {path} ({self._kind})", time.monotonic()
+        try:
+            answer = await self._http.request(method, path, **options)
+        except httpx2.HTTPError as fault:
+            self._tally.fail(f"{what}: {type(fault).__name__} {fault}")
+            return None
+        self._tally.longest = max(self._tally.longest, time.monotonic() - begin)
+        if not answer.is_success:
+            self._tally.fail(f"{what}: {answer.status_code} {answer.text[:200]}")
+            return None
+        self._tally.answered[what] += 1
+        return answer
+
+
+async def load(arguments: argparse.Namespace) -> Tally:
+    tally, stopped = Tally(), asyncio.Event()
+    clients = [Client(arguments.url, tally, keeps=turn % 2 == 0) for turn in range(arguments.clients)]
+    for client in clients:
+        await client.register()
+    loop = asyncio.get_running_loop()
+    loop.call_later(arguments.seconds, stopped.set)
+    for signal_ in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_, stopped.set)
+    print(f"{len(clients)} clients are asking {arguments.url}", flush=True)
+    tally.begin = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for client in clients:
+            group.create_task(client.run(arguments.pause, stopped))
+    for client in clients:
+        await client.leave()
+    return tally
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("url")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--pause", type=float, default=0.02, help="seconds between the rounds of a client")
+    tally = asyncio.run(load(parser.parse_args()))
+    print(tally.told(), flush=True)
+    return 0 if tally.answered and not tally.failed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
