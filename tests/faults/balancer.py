@@ -11,7 +11,7 @@ from tests.relay import Streams, both_ways
 #: How long the news of a pod that is not ready takes to every node.
 NEWS_SECONDS: Final = 1.0
 PROBE_SECONDS: Final = 0.1
-PROBE: Final = b"GET /readyz HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n"
+PROBE: Final = "GET {path} HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n"
 
 Address = tuple[str, int]
 
@@ -73,15 +73,16 @@ class Balancer:
 
 
 async def _until(address: Address, *, ready: bool) -> None:
-    while await _is_ready(address) != ready:  # noqa: ASYNC110 - what changes is elsewhere
+    while await answers(address, "/readyz") != ready:  # noqa: ASYNC110 - what changes is elsewhere
         await asyncio.sleep(PROBE_SECONDS)
 
 
-async def _is_ready(address: Address) -> bool:
+async def answers(address: Address, path: str) -> bool:
+    """As a kubelet asks: on a connection of its own, and only 200 will do."""
     with contextlib.suppress(OSError):
         reader, writer = await asyncio.open_connection(*address)
         try:
-            writer.write(PROBE)
+            writer.write(PROBE.format(path=path).encode())
             return (await reader.read()).startswith(b"HTTP/1.1 200 ")
         finally:
             writer.close()

@@ -14,7 +14,7 @@ from tests.client import V1
 from tests.server.process import PASSWORD
 
 #: The longest time between what a customer does and the next. The last one's connections are mostly idle.
-THINKING_SECONDS: Final = (*[0.8] * 7, 2.0)
+THINKING_SECONDS: Final = (*[1.2] * 7, 2.0)
 PATIENCE_SECONDS: Final = 60.0
 CREATED: Final = 201
 

@@ -14,7 +14,7 @@ import pytest
 
 from service.config import generate_key
 from tests.conftest import PLENTY
-from tests.faults.balancer import NEWS_SECONDS, Balancer, balanced
+from tests.faults.balancer import NEWS_SECONDS, PROBE_SECONDS, Balancer, answers, balanced
 from tests.faults.shoppers import Shopper, Shopping, registered
 from tests.pods.rendered import Container, containers
 from tests.pods.sandbox import entrypoint, environment_of_the_image
@@ -86,7 +86,10 @@ class Instance:
         return str(self._folder / path.relative_to("/")) if inside else value
 
     async def started(self) -> None:
-        await asyncio.to_thread(self.service.wait_until_up, self._container.probes["startupProbe"].path)
+        path = self._container.probes["startupProbe"].path
+        while not await answers(self.address, path):
+            assert self.service.process.poll() is None, self.service.stdout + self.service.stderr
+            await asyncio.sleep(PROBE_SECONDS)
 
     async def terminate(self, *, hook: bool = True) -> None:
         """As a kubelet does it."""
@@ -195,7 +198,7 @@ class TestRollout:
                 await rehearsed.roll_out(RESTARTS)
             await assert_nothing_lost(shopping, rehearsed.balancer, database)
             # Told to stop without the hook, a single one is missed: the rehearsal would have noticed.
-            async with rehearsed.shopping("no hook") as shopping:
+            async with rehearsed.shopping("at-once") as shopping:
                 await rehearsed.instances.pop(0).terminate(hook=False)
                 await asyncio.sleep(NEWS_SECONDS)
             assert shopping.faults != []
