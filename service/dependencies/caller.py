@@ -1,18 +1,20 @@
 """Who is calling, as far as a handler may ask: a signature says who may call it."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 
-from service.dependencies.parts import Parts, PartsDep
+from service.dependencies.parts import Parts
 from service.edge.context import WHO
 from service.errors import Forbidden, InsufficientScope, InvalidToken, Unauthenticated
 from service.schemas.api_keys import PREFIX
 from service.security import AnyCaller, Caller, KeyCaller, Scope
 from service.services import access
 
+#: What the request's credentials have come to.
+PRESENTED: Final = "presented"
 #: Both document the schemes, so that Authorize works in the docs; reading the header is `get_caller`'s.
 password_flow = OAuth2PasswordBearer(
     tokenUrl="/api/v1/auth/token", scheme_name="OAuth2", auto_error=False, description="Sign in."
@@ -25,16 +27,23 @@ api_key = HTTPBearer(
 )
 
 
-async def identify(request: Request, parts: PartsDep) -> AnyCaller | Unauthenticated | None:
-    """The caller, or None without credentials; bad ones as a refusal: it is counted before it is raised."""
+async def identify(request: Request, parts: Parts) -> AnyCaller | Unauthenticated | None:
+    """The caller, or None without credentials; bad ones as a refusal: it is counted before it is raised.
+
+    It is noted for `get_caller`, and for the log.
+    """
+    presented: AnyCaller | Unauthenticated | None
+    state = request.scope["state"]
     try:
-        caller = await _admitted(request, parts)
+        presented = await _admitted(request, parts)
     except Unauthenticated as refusal:
-        return refusal
-    if caller is not None:
-        known = {"key_id": caller.key_id} if isinstance(caller, KeyCaller) else {}
-        request.scope["state"][WHO] = {"user_id": caller.user_id, **known}
-    return caller
+        presented = refusal
+    else:
+        if presented is not None:
+            known = {"key_id": presented.key_id} if isinstance(presented, KeyCaller) else {}
+            state[WHO] = {"user_id": presented.user_id, **known}
+    state[PRESENTED] = presented
+    return presented
 
 
 async def _admitted(request: Request, parts: Parts) -> AnyCaller | None:
@@ -53,11 +62,9 @@ async def _admitted(request: Request, parts: Parts) -> AnyCaller | None:
     return await access.admitted(parts.database, parts.feed, parts.access, named)
 
 
-Presented = Annotated[AnyCaller | Unauthenticated | None, Depends(identify)]
-
-
-async def get_caller(presented: Presented) -> AnyCaller | None:
+async def get_caller(request: Request) -> AnyCaller | None:
     """The caller, or None without credentials. Bad ones are refused anywhere, on public routes too."""
+    presented: AnyCaller | Unauthenticated | None = request.scope["state"][PRESENTED]
     if isinstance(presented, Unauthenticated):
         raise presented
     return presented

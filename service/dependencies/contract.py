@@ -23,7 +23,7 @@ class NotAcceptable(ServiceError):
     status, code, title = 406, "not_acceptable", "Not acceptable"
 
 
-async def honour_contract(request: Request) -> None:
+def honour_contract(request: Request) -> None:
     """Refuse what the operation's documentation does not name."""
     path = request.scope["path"]
     operation = request.app.state.parts.contract.operation(
@@ -68,21 +68,27 @@ def _has_body(request: Request) -> bool:
     return request.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in request.headers
 
 
-async def for_any_cache(response: Response) -> None:
-    """A public read: any cache may keep it, and must ask before it uses it."""
-    response.headers["Cache-Control"] = "no-cache"
+class PublicRead:
+    """A dependency: any cache may keep the answer, and must ask before it uses it.
+
+    Of a table alone, or of the row whose id the path's parameter `row` is, our own memory may keep it too.
+    """
+
+    def __init__(self, table: Table | None = None, row: str | None = None) -> None:
+        self._table, self._row = table, row
+
+    async def __call__(self, request: Request, response: Response) -> None:
+        response.headers["Cache-Control"] = "no-cache"
+        if self._table is not None:
+            given = request.path_params[self._row] if self._row else ""
+            # What is no id is refused later, and nothing is kept of refusals.
+            row_id = int(given) if given.isdecimal() and len(given) < LONG_DIGITS else None
+            request.scope["state"][BUILT_FROM] = (self._table, row_id)
+
+
+for_any_cache: Final = PublicRead()
 
 
 def built_from(table: Table, row: str | None = None) -> Dependency:
-    """A public read of this table alone, which our own memory may keep too.
-
-    `row` names the path's parameter with the id, where one row is shown and no other.
-    """
-
-    async def declare(request: Request) -> None:
-        given = request.path_params[row] if row else ""
-        # What is no id is refused later, and nothing is kept of refusals.
-        row_id = int(given) if given.isdecimal() and len(given) < LONG_DIGITS else None
-        request.scope["state"][BUILT_FROM] = (table, row_id)
-
-    return Dependency(declare)
+    """For the dependencies of a route."""
+    return Dependency(PublicRead(table, row))

@@ -10,18 +10,19 @@ from typing import Final
 
 from fastapi import Request
 
-from service.dependencies.caller import Anyone, Presented, SignedIn
+from service.dependencies.caller import Anyone, SignedIn
 from service.dependencies.parts import Parts, PartsDep
 from service.edge.context import ANSWER_HEADERS
 from service.errors import TooManyRequests, Unauthenticated
 from service.limits.policies import Decision, Policy, bucket
 from service.observability import request as request_facts
+from service.security import AnyCaller
 
 DECISIONS: Final = "rate_limits"
 OF_GRANT: Final[dict[object, Policy]] = {"password": "sign_in", "refresh_token": "refresh"}
 
 
-async def default(request: Request, presented: Presented, parts: PartsDep) -> None:
+async def default(request: Request, presented: AnyCaller | Unauthenticated | None, parts: Parts) -> None:
     if presented is None or isinstance(presented, Unauthenticated):
         key = _address()
     else:

@@ -130,9 +130,14 @@ def _direct_url(settings: Settings) -> str | None:
     return settings.database_direct_url.get_secret_value() if settings.database_direct_url else None
 
 
-async def get_parts(request: Request) -> Parts:
+def parts_of(request: Request) -> Parts:
+    """For dependencies, which need no dependency to find them: solving each takes 20 microseconds."""
     parts: Parts = request.app.state.parts
     return parts
+
+
+async def get_parts(request: Request) -> Parts:
+    return parts_of(request)
 
 
 async def get_settings(request: Request) -> Settings:

@@ -16,7 +16,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from service.dependencies import conditions, replay
-from service.dependencies.contract import for_any_cache
+from service.dependencies.contract import PublicRead
 from service.edge.context import route_template
 from service.errors import Contention
 from service.observability import metrics
@@ -41,7 +41,9 @@ class Route(APIRoute):
             endpoint = _tagged(endpoint)
             _carries_tag(responses, options.get("status_code") or 200)
         if methods == {"GET"}:
-            cached = any(each.dependency is for_any_cache for each in options.get("dependencies") or ())
+            cached = any(
+                isinstance(each.dependency, PublicRead) for each in options.get("dependencies") or ()
+            )
             if versioned or cached:
                 responses[304] = {"description": "What `If-None-Match` names is still what there is."}
                 for status in (200, 304):

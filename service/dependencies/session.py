@@ -6,29 +6,29 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.database import Database, Session
+from service.dependencies.parts import parts_of
 
 
 async def get_database(request: Request) -> Database:
-    database: Database = request.app.state.parts.database
-    return database
+    return parts_of(request).database
 
 
 DatabaseDep = Annotated[Database, Depends(get_database)]
 
 
-async def get_session(database: DatabaseDep) -> AsyncIterator[Session]:
+async def get_session(request: Request) -> AsyncIterator[Session]:
     """One request is one transaction, committed before the answer is sent.
 
     The scope "function" below is what makes it so: a plain yield dependency commits after the
     response, and a COMMIT that fails would still have answered 201.
     """
-    async with database.transaction() as session:
+    async with parts_of(request).database.transaction() as session:
         yield session
 
 
-async def get_reader(database: DatabaseDep) -> AsyncIterator[Session]:
+async def get_reader(request: Request) -> AsyncIterator[Session]:
     """For plain reads: no transaction, so no BEGIN and no ROLLBACK."""
-    async with database.reading() as session:
+    async with parts_of(request).database.reading() as session:
         yield session
 
 

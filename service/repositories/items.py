@@ -35,12 +35,15 @@ _NAMES: Final = ", ".join(column.name for column in COLUMNS)
 OUT_OF_STOCK: Final = "out_of_stock"
 UNIQUE_VIOLATION: Final = "23505"
 
+#: Columns of the table and not of the mapped class, whose statements take the longer way through the ORM.
+_item: Final = Item.__table__.c
+
 _SORTS: Final[dict[str, tuple[Any, ...]]] = {
-    "id": (Item.id,),
-    "name": (Item.name, Item.id),
-    "price": (Item.price, Item.id),
-    "created_at": (Item.created_at, Item.id),
-    "updated_at": (Item.updated_at, Item.id),
+    "id": (_item.id,),
+    "name": (_item.name, _item.id),
+    "price": (_item.price, _item.id),
+    "created_at": (_item.created_at, _item.id),
+    "updated_at": (_item.updated_at, _item.id),
 }
 
 _availability: Final = (
@@ -118,21 +121,23 @@ class Filters:
 
 
 _CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
-    "sku": lambda sku: Item.sku == sku,
-    "updated_since": lambda moment: Item.updated_at >= moment,
-    "category": lambda category: Item.category == category,
-    "in_stock": lambda yes: Item.availability != OUT_OF_STOCK if yes else Item.availability == OUT_OF_STOCK,
-    "min_price": lambda price: Item.price >= price,
-    "max_price": lambda price: Item.price <= price,
-    "is_active": lambda yes: Item.is_active == yes,
+    "sku": lambda sku: _item.sku == sku,
+    "updated_since": lambda moment: _item.updated_at >= moment,
+    "category": lambda category: _item.category == category,
+    "in_stock": lambda yes: _item.availability != OUT_OF_STOCK if yes else _item.availability == OUT_OF_STOCK,
+    "min_price": lambda price: _item.price >= price,
+    "max_price": lambda price: _item.price <= price,
+    "is_active": lambda yes: _item.is_active == yes,
 }
+_BY_ID: Final = select(*COLUMNS).where(_item.id == bindparam("item_id"))
+_ON_SALE_BY_ID: Final = _BY_ID.where(_item.is_active)
 
 
 def chosen(filters: Filters, *, withdrawn: bool) -> Select[Any]:
     """The items that pass; those withdrawn from sale only where the caller may see them."""
     statement = select(*COLUMNS)
     if not withdrawn:
-        statement = statement.where(Item.is_active)
+        statement = statement.where(_item.is_active)
     for name, condition in _CONDITIONS.items():
         value = getattr(filters, name)
         if value is not None:
@@ -153,10 +158,8 @@ async def find(session: Session, page: Page, filters: Filters, *, sort: str, wit
 
 
 async def get(session: Session, item_id: int, *, withdrawn: bool) -> Record | None:
-    statement = select(*COLUMNS).where(Item.id == item_id)
-    if not withdrawn:
-        statement = statement.where(Item.is_active)
-    row: Record | None = (await session.execute(statement)).one_or_none()
+    statement = _BY_ID if withdrawn else _ON_SALE_BY_ID
+    row: Record | None = (await session.execute(statement, {"item_id": item_id})).one_or_none()
     return row
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Depends, Path, Query
 
 from service.dependencies.caller import CatalogueReader, CatalogueWriter
 from service.dependencies.conditions import IfItem, IfItemRequired
-from service.dependencies.contract import built_from, for_any_cache
+from service.dependencies.contract import built_from
 from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
 from service.dependencies.route import Route
@@ -62,7 +62,7 @@ async def get_filters(
     return Filters(sku, updated_since, category, in_stock, min_price, max_price, is_active)
 
 
-@router.get("", dependencies=[Depends(for_any_cache), built_from("items")])
+@router.get("", dependencies=[built_from("items")])
 async def list_items(
     caller: CatalogueReader,
     listing: ListingDep,
@@ -79,7 +79,7 @@ async def list_items(
     return listing.of(Item, rows)
 
 
-@router.get("/categories", dependencies=[Depends(for_any_cache), built_from("items")])
+@router.get("/categories", dependencies=[built_from("items")])
 async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
     """The categories of what is on sale, by name, each with its number of items."""
     return CategoryCount.all_of(await repository.count_by_category(reader))
@@ -88,7 +88,7 @@ async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
 @router.get(
     "/{item_id}",
     responses=problems(404),
-    dependencies=[Depends(for_any_cache), built_from("items", "item_id")],
+    dependencies=[built_from("items", "item_id")],
 )
 async def get_item(item_id: ItemId, caller: CatalogueReader, reader: ReaderDep) -> Item:
     """An item; one that is withdrawn from sale only for administrators."""

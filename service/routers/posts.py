@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 
 from service.dependencies.caller import Administrator, Anyone, SignedIn
 from service.dependencies.conditions import IfPost
-from service.dependencies.contract import built_from, for_any_cache
+from service.dependencies.contract import built_from
 from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
 from service.dependencies.route import Route
@@ -22,7 +22,7 @@ router = APIRouter(route_class=Route, prefix="/posts", tags=["posts"])
 PostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-@router.get("", dependencies=[Depends(for_any_cache), built_from("posts")])
+@router.get("", dependencies=[built_from("posts")])
 async def list_posts(
     caller: Anyone,
     listing: ListingDep,
@@ -41,7 +41,7 @@ async def list_posts(
 @router.get(
     "/{post_id}",
     responses=problems(404),
-    dependencies=[Depends(for_any_cache), built_from("posts", "post_id")],
+    dependencies=[built_from("posts", "post_id")],
 )
 async def get_post(post_id: PostId, caller: Anyone, reader: ReaderDep) -> Post:
     """One post."""

@@ -1,0 +1,25 @@
+"""What every request of the API passes before its handler is asked for anything.
+
+One dependency for all of it: the framework takes longer to solve each than these take to decide.
+"""
+
+from fastapi import Request
+
+from service.dependencies import caller, limits
+from service.dependencies.contract import honour_contract
+from service.dependencies.parts import parts_of
+
+
+async def admit_anyone(request: Request) -> None:
+    """Under the caller's rate limit, and as the documentation says. Bad credentials count, and pass: where
+    tokens are got and given back they are the handler's business.
+    """
+    parts = parts_of(request)
+    await limits.default(request, await caller.identify(request, parts), parts)
+    honour_contract(request)
+
+
+async def admit(request: Request) -> None:
+    """The same, but bad credentials are refused, also where nobody asks who is calling."""
+    await admit_anyone(request)
+    await caller.get_caller(request)
