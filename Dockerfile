@@ -48,6 +48,7 @@ RUN echo /app > "$(find /app/venv/lib -type d -name site-packages)/tradepost.pth
 
 FROM build AS dev
 COPY requirements-dev.lock /build/
+COPY sample /app/sample
 RUN awk '/^[^ ]/ { chosen = /^(debugpy|watchfiles)==/ } chosen' /build/requirements-dev.lock > /build/dev.lock \
     && /usr/local/bin/python -m pip --python /app/venv/bin/python install --no-cache-dir --no-compile --no-deps \
         --only-binary :all: --require-hashes --requirement /build/dev.lock \

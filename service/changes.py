@@ -55,10 +55,19 @@ PROCESSES: Final = 4096
 _behind: Final = mmap.mmap(-1, PROCESSES)
 _ALL_BEHIND: Final = b"\1" * PROCESSES
 _feeds: Final = itertools.count()
+_worker: int | None = None
 
 Change = dict[str, Any]
 #: Sends a text to everybody who listens on a channel, by the same database that changes are written to.
 Announce = Callable[[str, str], Awaitable[None]]
+
+
+def take_place(number: int) -> None:
+    """Before the fork: which of its workers the master makes, counted from its start. No two that live at
+    the same time have the same byte then, as process ids might.
+    """
+    global _worker  # noqa: PLW0603 - it is the child's, who inherits it
+    _worker = number
 
 
 def committed() -> None:
@@ -99,7 +108,7 @@ class ChangeFeed:
         self._word, self._word_heard = "", asyncio.Event()
         #: Asking now, for what was committed before; wanted before its time; and the end of each round.
         self._asking, self._wanted, self._asked = False, asyncio.Event(), asyncio.Event()
-        self._place = (os.getpid() + next(_feeds)) % PROCESSES
+        self._place = ((os.getpid() if _worker is None else _worker) + next(_feeds)) % PROCESSES
         self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 

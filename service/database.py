@@ -3,6 +3,7 @@
 Everyone above this module speaks of `Session`; nobody but `transaction()` commits.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -55,6 +56,10 @@ TRANSIENT = ("08", "28", "3D", "53", "57014", "55P03", "57P0")
 #: Serialisation failure and deadlock: the transaction was rolled back for the sake of another.
 CONTENTION = ("40001", "40P01")
 OUT_OF_RANGE = "22003"
+UNKNOWN = (
+    "The connection to the database was lost while the change was being saved."
+    " Look whether it was made before you send it again."
+)
 _BEFORE_COMMIT, _AFTER_COMMIT = "before_commit", "after_commit"
 
 
@@ -177,13 +182,14 @@ class Database:
             raise translated(fault) from fault
         try:
             await session.commit()
+        except asyncio.CancelledError:
+            # The process ends and waits no longer. What waits for a standby has been committed already.
+            log.warning("commit.cut_short")
+            raise OutcomeUnknown(UNKNOWN) from None
         except (SQLAlchemyError, OSError) as fault:
             if _lost(fault):
                 log.warning("commit.connection_lost")
-                raise OutcomeUnknown(
-                    "The connection to the database was lost while the change was being saved."
-                    " Look whether it was made before you send it again."
-                ) from fault
+                raise OutcomeUnknown(UNKNOWN) from fault
             raise translated(fault) from fault
         finally:
             changes.committed()

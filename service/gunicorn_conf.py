@@ -12,6 +12,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
+from service import changes
 from service.config import Settings
 from service.observability import files, logging, runtime
 
@@ -79,7 +80,8 @@ def options(settings: Settings) -> dict[str, Any]:
     def when_ready(_: Arbiter) -> None:
         runtime.master_began()
 
-    def pre_fork(_: Arbiter, __: Worker) -> None:
+    def pre_fork(_: Arbiter, worker: Worker) -> None:
+        changes.take_place(worker.age)
         runtime.workers_started().inc()
 
     def post_worker_init(_: Worker) -> None:

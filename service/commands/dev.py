@@ -6,11 +6,12 @@ from pathlib import Path
 import uvicorn
 
 import service
-from service.commands import companion, development, local_database
+from service.commands import companion, development, drain_flag, local_database
 from service.config import Settings
 
 
 def run(settings: Settings) -> int:
+    drain_flag.remove(settings)
     with local_database.database(settings) as complete:
         development.prepare(complete)
         if settings.database_url is None and complete.database_url is not None:

@@ -14,12 +14,17 @@ async def admit_anyone(request: Request) -> None:
     """Under the caller's rate limit, and as the documentation says. Bad credentials count, and pass: where
     tokens are got and given back they are the handler's business.
     """
-    parts = parts_of(request)
-    await limits.default(request, await caller.identify(request, parts), parts)
+    await _count(request)
     honour_contract(request)
 
 
 async def admit(request: Request) -> None:
     """The same, but bad credentials are refused, also where nobody asks who is calling."""
-    await admit_anyone(request)
+    await _count(request)
     await caller.get_caller(request)
+    honour_contract(request)
+
+
+async def _count(request: Request) -> None:
+    parts = parts_of(request)
+    await limits.default(request, await caller.identify(request, parts), parts)

@@ -7,6 +7,7 @@ machine; elsewhere an answer is as old as a notification takes, and never older 
 docs/adr/0025 says why not less.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ TELLING: Final = frozenset({b"authorization", b"content-length", b"transfer-enco
 Table = Literal["items", "posts"]
 TABLES: Final = frozenset(get_args(Table))
 JSON: Final = frozenset({"application/json"})
+#: Longer than any that is meant well: not looked into here, and not remembered.
+LONGEST_HEADER: Final = 1_024
+#: Whatever no trigger tells of, such as a copy that another database still fills, ends with this.
+OLDEST_SECONDS: Final = 60.0
 #: One answer may take so much of the room: a few large ones must not drive out all others.
 LARGEST: Final = 1 / 16
 #: What an entry takes beside its text, about.
@@ -69,6 +74,7 @@ class Answer:
     tag: str
     body: bytes
     size: int
+    read_at: float
 
 
 class Memory:
@@ -108,8 +114,13 @@ class Memory:
 
     def find(self, key: Key) -> Answer | None:
         answer = self._answers.get(key)
-        if answer is not None:
-            self._answers.move_to_end(key)
+        if answer is None:
+            return None
+        if time.monotonic() - answer.read_at > OLDEST_SECONDS:
+            self._drop(key)
+            self._tell()
+            return None
+        self._answers.move_to_end(key)
         return answer
 
     def keep(self, key: Key, answer: Answer, *, heard: int) -> None:
@@ -201,7 +212,11 @@ def _wanted(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """If-None-Match, or nothing; None for a request that is not everybody's."""
     wanted = ""
     for name, value in headers:
-        if name in TELLING or (name == b"accept" and value != b"*/*" and not _takes_json(value)):
+        if name in TELLING:
+            return None
+        if name not in (b"accept", b"if-none-match"):
+            continue
+        if len(value) > LONGEST_HEADER or (name == b"accept" and not _takes_json(value)):
             return None
         if name == b"if-none-match" and not wanted:
             wanted = value.decode("latin-1")
@@ -224,6 +239,7 @@ def _answer(key: Key, scope: Scope, headers: Headers, body: bytes) -> Answer:
         tag=tag,
         body=body,
         size=len(body) + 2 * text + OVERHEAD_BYTES,
+        read_at=time.monotonic(),
     )
 
 

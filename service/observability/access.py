@@ -6,6 +6,7 @@ of requests that end in one round of the event loop are written together.
 """
 
 import asyncio
+import atexit
 import logging
 import os
 import time
@@ -115,6 +116,10 @@ def flush() -> None:
         text, _length = "".join(_waiting), 0
         _waiting.clear()
         _write_out(_handler, text)
+
+
+# What the last round of a process has told.
+atexit.register(flush)
 
 
 def _write_out(handler: "logging.StreamHandler[Any]", text: str) -> None:

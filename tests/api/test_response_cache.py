@@ -1,6 +1,7 @@
 """Public reads from memory: what is kept, for whom, and that nobody reads what is no more."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy import event
 from service import changes
 from service.config import Settings
 from service.dependencies.parts import Parts
+from service.edge import response_cache
 from service.edge.response_cache import Answer, Memory, _Route
 from service.main import create_app
 from service.repositories import items as repository
@@ -184,6 +186,16 @@ class TestPast:
         assert (await api.get("/items")).status_code == 200
         assert_problem(await api.get("/items", headers={"Accept": "text/html"}), 406, "not_acceptable")
 
+    @pytest.mark.parametrize("name", ["Accept", "If-None-Match"])
+    async def test_who_has_more_to_say_than_anybody_would(
+        self, api: Api, make: Make, statements: list[str], name: str
+    ) -> None:
+        await make.item()
+        assert (await api.get("/items")).status_code == 200
+        statements.clear()
+        assert (await api.get("/items", headers={name: "*/*, " * 250})).status_code == 200
+        assert len(statements) == 1
+
     async def test_who_sends_a_body_that_is_to_be_measured(
         self, api: Api, make: Make, statements: list[str]
     ) -> None:
@@ -329,7 +341,7 @@ class TestRoom:
 
     @staticmethod
     def answer(size: int, row: int | None = None) -> Answer:
-        return Answer(("items", row), _Route("/items"), [], [], '"1"', b"", size)
+        return Answer(("items", row), _Route("/items"), [], [], '"1"', b"", size, time.monotonic())
 
     def test_what_was_not_asked_for_the_longest_goes_first(self, memory: Memory) -> None:
         for number in range(16):
@@ -353,6 +365,13 @@ class TestRoom:
         memory.keep(("small", b""), self.answer(600), heard=0)
         memory.keep(("large", b""), self.answer(626), heard=0)
         assert (memory.entries, memory.taken) == (1, 600)
+
+    def test_nothing_is_older_than_a_minute(self, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+        memory.keep(("0", b""), self.answer(600), heard=0)
+        assert memory.find(("0", b"")) is not None
+        monkeypatch.setattr(response_cache, "OLDEST_SECONDS", -1.0)
+        assert memory.find(("0", b"")) is None
+        assert (memory.entries, memory.taken) == (0, 0)
 
     def test_what_was_read_before_a_change_comes_too_late(self, memory: Memory) -> None:
         heard = memory.heard

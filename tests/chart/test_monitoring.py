@@ -133,3 +133,10 @@ class TestScraping:
     def test_without_workers_nobody_looks_for_them(self) -> None:
         objects = rendered("minimal", *AS_THERE, "--set", "worker.enabled=false")
         assert of_kind(objects, "PodMonitor") == {}
+        alerts = {
+            rule.get("alert")
+            for group in one(objects, "PrometheusRule")["spec"]["groups"]
+            for rule in group["rules"]
+        }
+        assert "TradepostWorkerDown" not in alerts
+        assert "TradepostOldestJobWaiting" in alerts

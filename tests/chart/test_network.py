@@ -9,7 +9,7 @@ from tests.chart.chart import CASES, REPOSITORY, Json, of_kind, one, pods, rende
 
 INNER = (
     *("10.1.2.3", "172.20.0.1", "192.168.1.1", "169.254.169.254", "127.0.0.1", "100.64.0.1", "0.0.0.1"),
-    *("::1", "fd00::1", "fe80::1", "::ffff:10.0.0.1", "::ffff:169.254.169.254"),
+    *("::1", "fd00::1", "fe80::1"),
 )
 OUTER = ("1.1.1.1", "93.184.216.34", "2606:4700::1111")
 
@@ -222,3 +222,22 @@ class TestWaysIn:
     def test_a_load_balancer_is_for_customers_alone(self) -> None:
         service = one(rendered("bare"), "Service")["spec"]
         assert (service["type"], [port["port"] for port in service["ports"]]) == ("LoadBalancer", [8080])
+
+
+def test_what_is_not_the_internet_is_written_as_the_api_server_takes_it() -> None:
+    """It refuses the whole policy for an exception that is no true part of the block, and takes an IPv4
+    address that is written as IPv6 for one of IPv4, which is in no block of IPv6.
+    """
+    found = 0
+    for objects in (rendered("minimal"), rendered("everything")):
+        for policy in of_kind(objects, "NetworkPolicy").values():
+            for rule in policy["spec"].get("egress", []):
+                for block in (peer["ipBlock"] for peer in rule.get("to", []) if "ipBlock" in peer):
+                    whole = ipaddress.ip_network(block["cidr"])
+                    for each in map(ipaddress.ip_network, block.get("except", [])):
+                        found += 1
+                        assert each.version == whole.version
+                        assert each != whole
+                        assert whole.supernet_of(each)  # type: ignore[arg-type]
+                        assert getattr(each.network_address, "ipv4_mapped", None) is None
+    assert found > 20

@@ -67,6 +67,8 @@ class TestUnknownValues:
             "publicPaths[0].path=/metrics,publicPaths[0].pathType=Prefix",
             "publicPaths[0].path=/livez,publicPaths[0].pathType=Exact",
             "networkPolicy.egress.redis.enabled=maybe",
+            r"commonLabels.app\.kubernetes\.io/name=shop",
+            r"worker.podLabels.app\.kubernetes\.io/part-of=shop",
         ],
     )
     def test_so_do_values_that_mean_nothing(self, value: str) -> None:
@@ -83,7 +85,7 @@ class TestUnknownValues:
     def test_the_schema_is_closed(self) -> None:
         """But for maps whose names are free, and objects that Kubernetes checks."""
         known = schema()
-        free = {"strings", "kubernetes", "amounts"}
+        free = {"strings", "labels", "kubernetes", "amounts"}
 
         def open_ones(part: object, path: str) -> list[str]:
             if isinstance(part, list):

@@ -1,11 +1,16 @@
 """COMMIT itself fails: a deferred trigger runs inside of it, after every statement has succeeded."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.dependencies.parts import Parts
+from service.errors import OutcomeUnknown
 from tests.client import assert_problem
 from tests.factories import Make
 
@@ -63,3 +68,26 @@ async def test_an_order_whose_commit_fails_is_not_confirmed_and_leaves_nothing(
     again = await maria.api.post("/orders", json={**body, "reference": "works"})
     assert again.status_code == 201
     assert await counts(sql) == {"orders": 1, "lines": 1, "notifications": 1, "sales": 1, "stock": 3}
+
+
+async def test_a_commit_that_is_cut_short_may_have_been_made(
+    parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the end of the grace time, while a standby does not confirm."""
+    real, committing = AsyncSession.commit, asyncio.Event()
+
+    async def slow(session: AsyncSession) -> None:
+        await real(session)
+        committing.set()
+        await asyncio.Event().wait()
+
+    async def write() -> None:
+        async with parts.database.transaction() as session:
+            await session.execute(text("SELECT 1"))
+
+    monkeypatch.setattr(AsyncSession, "commit", slow)
+    writing = asyncio.create_task(write())
+    await committing.wait()
+    writing.cancel()
+    with pytest.raises(OutcomeUnknown):
+        await writing

@@ -137,7 +137,7 @@ def test_every_selector_of_every_rule_matches_a_series(world: World) -> None:
     assert {re.split("[{]", each)[0] for each in wanted - set(ours)} == {
         "kube_horizontalpodautoscaler_spec_max_replicas",
         "kube_horizontalpodautoscaler_status_current_replicas",
-        "kube_job_status_failed",
+        "kube_job_failed",
         "kube_pod_container_status_waiting_reason",
     }
 

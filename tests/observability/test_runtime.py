@@ -132,6 +132,15 @@ class TestDatabase:
         one = {"database_pool_size": 1, "database_max_overflow": 0, "database_pool_timeout": 0.05}
         return Database(for_sqlalchemy(database_url), settings.model_copy(update=one))
 
+    @pytest.fixture(autouse=True)
+    def nobody_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The application asks the database every few seconds whether it is there."""
+
+        async def there(_: Database) -> None:
+            return None
+
+        monkeypatch.setattr(Database, "ping", there)
+
     @pytest.mark.parametrize(
         ("statement", "operation"),
         [

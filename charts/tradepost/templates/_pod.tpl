@@ -99,11 +99,13 @@ startupProbe:
   periodSeconds: 2
   failureThreshold: 30
   timeoutSeconds: 2
+{{- if .Values.livenessProbe }}
 livenessProbe:
   httpGet: {path: /livez, port: http}
   periodSeconds: 10
   failureThreshold: 6
   timeoutSeconds: 5
+{{- end }}
 readinessProbe:
   httpGet: {path: /readyz, port: http}
   periodSeconds: 5
