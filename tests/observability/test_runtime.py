@@ -132,7 +132,7 @@ class TestDatabase:
         one = {"database_pool_size": 1, "database_max_overflow": 0, "database_pool_timeout": 0.05}
         return Database(for_sqlalchemy(database_url), settings.model_copy(update=one))
 
-    @pytest.fixture(autouse=True)
+    @pytest.fixture
     def nobody_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The application asks the database every few seconds whether it is there."""
 
@@ -141,6 +141,7 @@ class TestDatabase:
 
         monkeypatch.setattr(Database, "ping", there)
 
+    @pytest.mark.usefixtures("nobody_else")
     @pytest.mark.parametrize(
         ("statement", "operation"),
         [
@@ -161,6 +162,7 @@ class TestDatabase:
             await session.execute(text(statement))
         assert counted("database_query_duration_seconds_count", operation=operation) == before + 1
 
+    @pytest.mark.usefixtures("nobody_else")
     async def test_those_that_fail_too(self, parts: Parts) -> None:
         before = counted("database_query_duration_seconds_count", operation="select")
         with pytest.raises(DBAPIError):
