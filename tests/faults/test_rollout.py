@@ -65,7 +65,9 @@ class Instance:
             Path(self._here(str(file))).write_bytes(content)
         address = {"HOST": "127.0.0.1", "PORT": str(free_port()), "METRICS_PORT": str(free_port())}
         rendered = {**environment_of_the_image(), **container.environment}
-        self._environment = {name: self._here(value) for name, value in rendered.items()} | address
+        # Where programs are is this machine's affair, even if that is below a folder of the container's name.
+        mapped = {name: self._here(value) for name, value in rendered.items() if name != "PATH"}
+        self._environment = mapped | {"PATH": rendered["PATH"]} | address
         with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
             process = subprocess.Popen(
                 [*(container.command or entrypoint()), *container.args],

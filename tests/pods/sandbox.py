@@ -137,9 +137,14 @@ class Pod:
         return self.folder / "volumes" / path.relative_to("/")
 
     def written(self) -> dict[str, list[str]]:
-        """The names of the files in each emptyDir."""
+        """The names of the files in each emptyDir, but for where this checkout had to be mounted into it."""
         return {
-            str(path): sorted(str(file.relative_to(self.place(path))) for file in self.place(path).rglob("*"))
+            str(path): sorted(
+                str(file.relative_to(self.place(path)))
+                for file in self.place(path).rglob("*")
+                if not REPOSITORY.is_relative_to(path / file.relative_to(self.place(path)))
+                and not (path / file.relative_to(self.place(path))).is_relative_to(REPOSITORY)
+            )
             for path in self.container.folders
         }
 

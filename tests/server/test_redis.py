@@ -78,6 +78,8 @@ def database() -> Iterator[str]:
 
 @contextmanager
 def shop(database: str, redis: Redis, name: str, **settings: Any) -> Iterator[Service]:
+    # What memory answers counts under no limit.
+    settings = {"RESPONSE_CACHE_BYTES": 0, **settings}
     with started(redis.folder / name, DATABASE_URL=database, REDIS_URL=redis.url, **settings) as service:
         yield service.wait_until_up()
 
