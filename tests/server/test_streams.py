@@ -206,7 +206,7 @@ class TestBrowser:
                 assert len(tickets) == len(set(tickets)) >= 2
                 await browser.close()
             answers: list[dict[str, Any]] = service.events("request.answered")
-            # Who asks a worker that ends, on a connection that it keeps for a moment, is sent to another by 503.
+            # Who asks a worker that ends, on a connection that it still keeps, is sent elsewhere by 503.
             assert {line["status"] for line in answers if "/stream" in line["route"]} - {503} == {200}
             log, started_at = service.stdout, time.monotonic()
             assert [url for url in tickets if url.rpartition("ticket=")[2].partition("&")[0] in log] == []
