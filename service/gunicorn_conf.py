@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 from gunicorn.workers.base import Worker
 
 from service import changes
@@ -39,6 +40,7 @@ class Master(Arbiter):
         self._command += [str(settings.metrics_port), settings.host, settings.log_level, settings.log_format]
         self._exporter: subprocess.Popen[bytes] | None = None
         self._not_before = 0.0
+        self._stopping = False
         super().__init__(app)
 
     def manage_workers(self) -> None:
@@ -52,7 +54,17 @@ class Master(Arbiter):
             with suppress(ChildProcessError):
                 if (end := os.waitid(os.P_PID, pid, PEEK)) is not None:
                     runtime.worker_ended(_reason(end, timed_out=worker.aborted))
-        super().reap_workers()
+        try:
+            super().reap_workers()
+        except HaltServer:
+            # Of a second worker that cannot start, while the first ends the master: nobody would catch
+            # it, and the master would leave without its hooks, so that the exporter stays behind.
+            if not self._stopping:
+                raise
+
+    def stop(self, graceful: bool = True) -> None:
+        self._stopping = True
+        super().stop(graceful)
 
     def end_exporter(self) -> None:
         if self._exporter is not None:

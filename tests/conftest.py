@@ -80,6 +80,8 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
         data_dir=tmp_path_factory.mktemp("data"),
         database_pool_size=10,
         database_max_overflow=10,
+        # However slow the machine, nobody is turned away while waiting for a connection.
+        database_pool_timeout=60,
         rate_limit_default=PLENTY,
         rate_limit_sign_in=PLENTY,
         rate_limit_refresh=PLENTY,

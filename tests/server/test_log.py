@@ -132,9 +132,14 @@ def test_a_start_that_fails(database: str, tmp_path: Path) -> None:
 
 def test_a_worker_that_cannot_be_loaded(database: str, tmp_path: Path) -> None:
     """Whatever is wrong with it is one line with a traceback, and not a text over many."""
-    with started(tmp_path, module=("tests.server.broken",), DATABASE_URL=database) as service:
+    with started(
+        tmp_path, module=("tests.server.broken",), DATABASE_URL=database, WEB_CONCURRENCY=4
+    ) as service:
         assert service.ended() == 3
         lines = checked(service.stdout)
+        # It ended as ever, and took the process that serves metrics with it.
+        assert lines[-1]["event"] == "Reason: Worker failed to boot."
+        assert "Traceback" not in service.stderr
     faults = [line["exception"] for line in lines if line["event"] == "Exception in worker process"]
     assert faults
     assert all(fault.endswith("RuntimeError: it cannot be loaded") for fault in faults)
