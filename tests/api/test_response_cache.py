@@ -285,6 +285,18 @@ class TestChanges:
             await api.get(path)
         assert len(statements) == len(dropped)
 
+    async def test_are_one_word_however_many_items_one_statement_changes(
+        self, make: Make, parts: Parts, sql: asyncpg.Connection
+    ) -> None:
+        await asyncio.gather(*(make.item() for _ in range(20)))
+        await parts.feed.catch_up()
+        since = parts.memory.heard
+        await sql.execute("UPDATE items SET price = price * 1.05, version = version + 1")
+        await heard(parts, since)
+        await sql.execute("DELETE FROM items WHERE id IN (SELECT id FROM items LIMIT 2)")
+        await heard(parts, since + 1)
+        assert (await parts.feed.catch_up(), parts.memory.heard) == (True, since + 2)
+
     async def test_a_sale_drops_an_answer_only_if_it_changes_what_is_shown(
         self, api: Api, make: Make, statements: list[str]
     ) -> None:

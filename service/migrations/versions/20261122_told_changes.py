@@ -34,10 +34,29 @@ def upgrade() -> None:
         END $$
         """
     )
+    # Prices of a whole catalogue are changed by one statement: it is one word then, and not one a row.
     op.execute(
-        "CREATE TRIGGER items_changed AFTER UPDATE OR DELETE ON items FOR EACH ROW"
-        " EXECUTE FUNCTION tell_one()"
+        """
+        CREATE FUNCTION tell_rows() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE
+            first bigint;
+            last bigint;
+        BEGIN
+            SELECT min(id), max(id) INTO first, last FROM was;
+            IF first = last THEN
+                PERFORM pg_notify('tradepost_changes', json_build_object('of', TG_TABLE_NAME, 'id', first)::text);
+            ELSIF first < last THEN
+                PERFORM pg_notify('tradepost_changes', json_build_object('of', TG_TABLE_NAME)::text);
+            END IF;
+            RETURN NULL;
+        END $$
+        """
     )
+    for event in ("update", "delete"):
+        op.execute(
+            f"CREATE TRIGGER items_{event}d AFTER {event.upper()} ON items REFERENCING OLD TABLE AS was"
+            " FOR EACH STATEMENT EXECUTE FUNCTION tell_rows()"
+        )
     # What waits for an administrator is in no public answer.
     op.execute(
         "CREATE TRIGGER posts_changed AFTER UPDATE ON posts FOR EACH ROW"
@@ -72,6 +91,8 @@ def downgrade() -> None:
     op.execute("DROP TRIGGER items_added ON items")
     for trigger in ("posts_added", "posts_removed", "posts_changed"):
         op.execute(f"DROP TRIGGER {trigger} ON posts")
-    op.execute("DROP TRIGGER items_changed ON items")
+    for event in ("update", "delete"):
+        op.execute(f"DROP TRIGGER items_{event}d ON items")
+    op.execute("DROP FUNCTION tell_rows")
     op.execute("DROP FUNCTION tell_all")
     op.execute("DROP FUNCTION tell_one")
