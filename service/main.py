@@ -4,12 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
 from service import __version__
 from service.config import Settings, load_settings
-from service.dependencies.admission import admit, admit_anyone
 from service.dependencies.parts import Parts
 from service.edge import docs, openapi, problems
 from service.edge.context import RequestContext
@@ -54,6 +53,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     streams.router,
     weather.router,
     users.admin,
+    auth.router,
     recovery.router,
     api_keys.router,
     audit.router,
@@ -78,10 +78,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     problems.install(app)
     app.state.parts = Parts.of(settings, openapi.install(app))
-    app.include_router(operations.router)
-    app.include_router(auth.router, prefix=API_PREFIX, dependencies=[Depends(admit_anyone)])
     for router in ROUTERS:
-        app.include_router(router, prefix=API_PREFIX, dependencies=[Depends(admit)])
+        app.include_router(router, prefix=API_PREFIX)
+    app.include_router(operations.router)
     if settings.docs_enabled:
         docs.install(app)
     app.state.tracing = traces

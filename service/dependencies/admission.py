@@ -1,6 +1,7 @@
 """What every request of the API passes before its handler is asked for anything.
 
-One dependency for all of it: the framework takes longer to solve each than these take to decide.
+The class of its route asks, and no dependency: the framework takes longer to solve one than these take
+to decide, and reads the body before.
 """
 
 from fastapi import Request

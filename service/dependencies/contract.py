@@ -1,9 +1,10 @@
 """What the framework lets pass and the contract does not: unknown parameters, other media types."""
 
-from typing import Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from fastapi import HTTPException, Request, Response
-from fastapi.params import Depends as Dependency
 
 from service.edge.context import route_template
 from service.edge.openapi import Operation, acceptable
@@ -11,8 +12,10 @@ from service.edge.problems import LONGEST_POINTER, OAUTH_PATHS
 from service.edge.response_cache import BUILT_FROM, Table
 from service.errors import FieldFault, ServiceError, Unprocessable
 
-#: More digits than any id has.
-LONG_DIGITS: Final = 20
+#: Where a handler says that any cache may keep its answers.
+PUBLIC: Final = "public_read"
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 class UnsupportedMediaType(ServiceError):
@@ -68,27 +71,35 @@ def _has_body(request: Request) -> bool:
     return request.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in request.headers
 
 
+@dataclass(frozen=True)
 class PublicRead:
-    """A dependency: any cache may keep the answer, and must ask before it uses it.
+    """Any cache may keep the answers of a handler, and must ask before it uses one.
 
-    Of a table alone, or of the row whose id the path's parameter `row` is, our own memory may keep it too.
+    Of a table alone, or of the row whose id the path's parameter `row` is, our own memory may keep them too.
     """
 
-    def __init__(self, table: Table | None = None, row: str | None = None) -> None:
-        self._table, self._row = table, row
+    table: Table | None = None
+    row: str | None = None
 
-    async def __call__(self, request: Request, response: Response) -> None:
+    def __call__(self, endpoint: Endpoint) -> Endpoint:
+        vars(endpoint)[PUBLIC] = self
+        return endpoint
+
+    @staticmethod
+    def of(endpoint: Callable[..., Any]) -> "PublicRead | None":
+        said: PublicRead | None = vars(endpoint).get(PUBLIC)
+        return said
+
+    def declare(self, request: Request, response: Response) -> None:
         response.headers["Cache-Control"] = "no-cache"
-        if self._table is not None:
-            given = request.path_params[self._row] if self._row else ""
-            # What is no id is refused later, and nothing is kept of refusals.
-            row_id = int(given) if given.isdecimal() and len(given) < LONG_DIGITS else None
-            request.scope["state"][BUILT_FROM] = (self._table, row_id)
+        if self.table is not None:
+            row_id = int(request.path_params[self.row]) if self.row else None
+            request.scope["state"][BUILT_FROM] = (self.table, row_id)
 
 
 for_any_cache: Final = PublicRead()
 
 
-def built_from(table: Table, row: str | None = None) -> Dependency:
-    """For the dependencies of a route."""
-    return Dependency(PublicRead(table, row))
+def built_from(table: Table, row: str | None = None) -> PublicRead:
+    """Decorates the handler of a route, below the router's own."""
+    return PublicRead(table, row)

@@ -16,6 +16,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from service.dependencies import conditions, replay
+from service.dependencies.admission import admit, admit_anyone
 from service.dependencies.contract import PublicRead
 from service.edge.context import route_template
 from service.errors import Contention
@@ -28,10 +29,16 @@ STACK: Final = "fastapi_function_astack"
 PAUSES: Final = (0.02, 0.06, 0.2)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Admission = Callable[[Request], Awaitable[None]]
 
 
 class Route(APIRoute):
-    """Entity tags and 304, idempotency keys, and a second run after a deadlock."""
+    """Admission, entity tags and 304, idempotency keys, and a second run after a deadlock.
+
+    `admission` stands before the framework's work: who is refused has no body read and nothing solved.
+    """
+
+    admission: Admission = staticmethod(admit)
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         shown = inspect.signature(endpoint).return_annotation
@@ -41,10 +48,7 @@ class Route(APIRoute):
             endpoint = _tagged(endpoint)
             _carries_tag(responses, options.get("status_code") or 200)
         if methods == {"GET"}:
-            cached = any(
-                isinstance(each.dependency, PublicRead) for each in options.get("dependencies") or ()
-            )
-            if versioned or cached:
+            if versioned or PublicRead.of(endpoint):
                 responses[304] = {"description": "What `If-None-Match` names is still what there is."}
                 for status in (200, 304):
                     _carries_tag(responses, status)
@@ -55,7 +59,15 @@ class Route(APIRoute):
 
     def get_route_handler(self) -> Handler:
         run = super().get_route_handler()
-        return _reading(run) if self.methods == {"GET"} else _writing(run, self.response_model)
+        if self.methods == {"GET"}:
+            return _reading(self.admission, run, PublicRead.of(self.endpoint))
+        return _writing(self.admission, run, self.response_model)
+
+
+class OpenRoute(Route):
+    """Where bad credentials are the handler's business."""
+
+    admission: Admission = staticmethod(admit_anyone)
 
 
 def _carries_tag(responses: dict[int | str, dict[str, Any]], status: int) -> None:
@@ -77,14 +89,18 @@ def _tagged(endpoint: Callable[..., Awaitable[Versioned]]) -> Callable[..., Awai
     return run
 
 
-def _reading(run: Handler) -> Handler:
+def _reading(admission: Admission, run: Handler, public: PublicRead | None) -> Handler:
     async def handle(request: Request) -> Response:
-        return conditions.answered(request, await run(request))
+        await admission(request)
+        response = await run(request)
+        if public is not None:
+            public.declare(request, response)
+        return conditions.answered(request, response)
 
     return handle
 
 
-def _writing(run: Handler, model: Any) -> Handler:
+def _writing(admission: Admission, run: Handler, model: Any) -> Handler:
     async def once(request: Request) -> Response:
         async with AsyncExitStack() as stack:
             request.scope[STACK] = stack
@@ -93,6 +109,7 @@ def _writing(run: Handler, model: Any) -> Handler:
         return response
 
     async def handle(request: Request) -> Response:
+        await admission(request)
         for longest in PAUSES:
             try:
                 return await once(request)

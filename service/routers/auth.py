@@ -8,7 +8,7 @@ from service.dependencies import limits
 from service.dependencies.caller import SignedIn
 from service.dependencies.listing import ListingDep
 from service.dependencies.parts import PartsDep
-from service.dependencies.route import Route
+from service.dependencies.route import OpenRoute
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
 from service.repositories import auth as repository
@@ -16,7 +16,7 @@ from service.schemas.auth import RevocationRequest, Token, TokenRequest, UserSes
 from service.schemas.base import DIGITS, MAX_ID
 from service.services import auth
 
-router = APIRouter(route_class=Route, prefix="/auth", tags=["auth"])
+router = APIRouter(route_class=OpenRoute, prefix="/auth", tags=["auth"])
 
 MAX_CLIENT = 200
 

@@ -62,7 +62,8 @@ async def get_filters(
     return Filters(sku, updated_since, category, in_stock, min_price, max_price, is_active)
 
 
-@router.get("", dependencies=[built_from("items")])
+@router.get("")
+@built_from("items")
 async def list_items(
     caller: CatalogueReader,
     listing: ListingDep,
@@ -79,17 +80,15 @@ async def list_items(
     return listing.of(Item, rows)
 
 
-@router.get("/categories", dependencies=[built_from("items")])
+@router.get("/categories")
+@built_from("items")
 async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
     """The categories of what is on sale, by name, each with its number of items."""
     return CategoryCount.all_of(await repository.count_by_category(reader))
 
 
-@router.get(
-    "/{item_id}",
-    responses=problems(404),
-    dependencies=[built_from("items", "item_id")],
-)
+@router.get("/{item_id}", responses=problems(404))
+@built_from("items", "item_id")
 async def get_item(item_id: ItemId, caller: CatalogueReader, reader: ReaderDep) -> Item:
     """An item; one that is withdrawn from sale only for administrators."""
     return await items.get(reader, caller, item_id)

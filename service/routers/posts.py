@@ -22,7 +22,8 @@ router = APIRouter(route_class=Route, prefix="/posts", tags=["posts"])
 PostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-@router.get("", dependencies=[built_from("posts")])
+@router.get("")
+@built_from("posts")
 async def list_posts(
     caller: Anyone,
     listing: ListingDep,
@@ -38,11 +39,8 @@ async def list_posts(
     return listing.of(Post, rows)
 
 
-@router.get(
-    "/{post_id}",
-    responses=problems(404),
-    dependencies=[built_from("posts", "post_id")],
-)
+@router.get("/{post_id}", responses=problems(404))
+@built_from("posts", "post_id")
 async def get_post(post_id: PostId, caller: Anyone, reader: ReaderDep) -> Post:
     """One post."""
     return await posts.get(reader, caller, post_id)

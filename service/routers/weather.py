@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Path
 
 from service.dependencies.contract import for_any_cache
 from service.dependencies.parts import PartsDep
@@ -13,7 +13,8 @@ from service.schemas.weather import Weather
 router = APIRouter(route_class=Route, prefix="/weather", tags=["weather"])
 
 
-@router.get("/{city}", responses=problems(404), dependencies=[Depends(for_any_cache)])
+@router.get("/{city}", responses=problems(404))
+@for_any_cache
 async def get_weather(city: Annotated[str, Path(min_length=1, max_length=100)], parts: PartsDep) -> Weather:
     """The weather at a destination; `stale` is true while the weather service cannot be reached."""
     return await parts.weather.at(city)

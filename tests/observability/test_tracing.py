@@ -207,6 +207,8 @@ class TestTroubleWithTheCollector:
         assert await ask(settings, collector, await make.user(), "/users/profile") == [200]
         assert collector.called.wait(10)
         assert collector.requests == []  # it has still not answered
+        collector.open.set()
+        await eventually(lambda: collector.requests)
 
 
 class TestSwitchedOff:

@@ -212,10 +212,10 @@ class TestEmbeddedDatabase:
     def test_nothing_outlives_a_killed_master_and_the_data_stay(self, tmp_path: Path) -> None:
         with started(tmp_path, ENVIRONMENT="development") as service:
             service.wait_until_up().register(EMAIL)
+            eventually(lambda: len(service.workers()) == 2)
             processes = service.descendants()
             names = {process.name() for process in processes}
             assert any(name.startswith("postgres") for name in names)
-            assert len(service.workers()) == 2
             service.send(signal.SIGKILL)
             assert service.ended() == -signal.SIGKILL
             eventually(lambda: not any(alive(process.pid) for process in processes), SOON_SECONDS)
