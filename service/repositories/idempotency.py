@@ -1,12 +1,12 @@
 """Every statement on idempotency keys."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Interval, LargeBinary, Text, bindparam, delete, func, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import BigInteger, Interval, LargeBinary, Text, bindparam, delete, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.database import Record, Session
 from service.models.idempotency import IdempotencyKey
@@ -90,11 +90,17 @@ async def get(session: Session, slot: Slot) -> Record | None:
     return row
 
 
+_STORE = text("""
+    UPDATE idempotency_keys SET status = :status, headers = :headers, body = :body
+    WHERE caller = :caller AND route = :route AND key = :key
+""").bindparams(bindparam("headers", type_=JSONB), bindparam("body", type_=LargeBinary))
+
+
 async def store(
     session: Session, slot: Slot, *, status: int, headers: Mapping[str, str], body: bytes
 ) -> None:
-    statement = update(IdempotencyKey).where(*_is(slot))
-    await session.execute(statement.values(status=status, headers=dict(headers), body=body))
+    values = {"status": status, "headers": dict(headers), "body": body}
+    await session.execute(_STORE, values | asdict(slot))
 
 
 async def purge(session: Session, retention: timedelta, *, most: int) -> int:

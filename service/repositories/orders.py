@@ -127,19 +127,26 @@ async def find(
     return page.cut(rows, "placed_at", "id")
 
 
+def _customer() -> Select[Any]:
+    columns = [column for column in Address.__table__.columns if column.name != "user_id"]
+    document = func.json_build_object(*(part for c in columns for part in (c.name, c)), type_=JSON)
+    address = select(document).where(Address.user_id == User.id).scalar_subquery()
+    statement = select(User.full_name, User.is_active, address.label("address"))
+    return statement.where(User.id == bindparam("user_id"))
+
+
+_CUSTOMER = _customer()
+_LOCKED_CUSTOMER = _CUSTOMER.with_for_update(key_share=True, of=User)
+
+
 async def get_customer(session: Session, user_id: int, *, lock: bool = False) -> Record | None:
     """Who an order is for: full_name, is_active, and the address as a document or None.
 
     With `lock` the user's row is locked until the transaction ends, so that one customer's orders are
     placed one after the other. Locks are always taken in this order: user, then items.
     """
-    columns = [column for column in Address.__table__.columns if column.name != "user_id"]
-    document = func.json_build_object(*(part for c in columns for part in (c.name, c)), type_=JSON)
-    address = select(document).where(Address.user_id == User.id).scalar_subquery()
-    statement = select(User.full_name, User.is_active, address.label("address")).where(User.id == user_id)
-    if lock:
-        statement = statement.with_for_update(key_share=True, of=User)
-    row: Record | None = (await session.execute(statement)).one_or_none()
+    statement = _LOCKED_CUSTOMER if lock else _CUSTOMER
+    row: Record | None = (await session.execute(statement, {"user_id": user_id})).one_or_none()
     return row
 
 
