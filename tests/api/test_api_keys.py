@@ -360,7 +360,10 @@ class TestLastUse:
             assert (await machine.api.get("/orders")).status_code == 200
             assert len(parts.keys._notes) == 1
             await somebody_waits(sql)
-            await sql.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+            await sql.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
             await parts.keys.settle()
         assert (await machine.api.get("/orders")).status_code == 200
         assert await self.last_used(parts, sql) is None

@@ -55,7 +55,10 @@ async def test_fifty_send_the_same_order_at_once(
     small = settings.model_copy(update={"database_pool_size": 4, "database_max_overflow": 0})
     application = create_app(small)
     watcher = await asyncpg.connect(database_url)
-    active = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tradepost' AND state <> 'idle'"
+    active = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'tradepost' AND state <> 'idle'"
+    )
     most, done = 0, asyncio.Event()
 
     async def watch() -> None:
@@ -142,8 +145,8 @@ class TestContention:
         lock = "SELECT FROM items WHERE id = $1 FOR UPDATE"
         rival, before = await asyncpg.connect(database_url), self.retried()
         waiting = (
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tradepost'"
-            " AND wait_event_type = 'Lock'"
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = 'tradepost' AND wait_event_type = 'Lock'"
         )
         transaction = rival.transaction()
         await transaction.start()
