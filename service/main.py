@@ -75,6 +75,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=openapi.operation_id,
         lifespan=_lifespan,
         middleware=_middleware(settings, traces),
+        # Its own, that asks at each request whether there is a provider. Ours is in the edge.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     problems.install(app)
     app.state.parts = Parts.of(settings, openapi.install(app))
@@ -110,4 +112,4 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     log.info("service.stopped")
     if app.state.tracing is not None:
         # Last of all, so that the spans of the shutdown itself are sent too.
-        app.state.tracing.shutdown()
+        app.state.tracing.shutdown(parts.settings.graceful_timeout)

@@ -5,8 +5,8 @@ task, which loses context variables and leaks connections when a client leaves.
 """
 
 import re
+import secrets
 import time
-import uuid
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
@@ -42,7 +42,13 @@ STREAMS: Final = "/notifications/stream"
 #: Where refusals are the shop's business, and with which statuses.
 ORDERS: Final = "/api/v1/orders"
 REFUSED: Final = frozenset({403, 409, 422})
-API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
+#: On every answer.
+ALWAYS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+#: On every answer that does not say otherwise: one that says nothing may hold a person's data or a token.
+UNLESS_SAID: Final = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"private, no-store"),
+)
 
 
 def route_template(scope: Scope) -> str:
@@ -74,7 +80,7 @@ class RequestContext:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers.update(inner["state"].get(ANSWER_HEADERS, {}))
-                _complete(headers, status, request_id)
+                complete(headers, status, request_id)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
             else:
@@ -103,7 +109,7 @@ def _normalised(scope: Scope) -> Scope:
     One trailing slash is dropped, so that both forms answer directly; HEAD is a GET whose body is
     left out on the way back (RFC 9110, section 9.3.2).
     """
-    own_id = uuid.uuid4().hex
+    own_id = secrets.token_hex(16)
     own = {REQUEST_ID: _given_id(scope) or own_id, OWN_ID: own_id, HEAD: scope["method"] == "HEAD"}
     inner = {**scope, "state": {**scope.get("state", {}), **own}}
     path = scope["path"]
@@ -129,15 +135,15 @@ def _client(scope: Scope, trusted: tuple[Network, ...]) -> str | None:
     return client_address(peer, forwarded, trusted)
 
 
-def _complete(headers: MutableHeaders, status: int, request_id: str) -> None:
+def complete(headers: MutableHeaders, status: int, request_id: str) -> None:
+    """With what stands on every answer."""
     if status == 204:
         del headers["Content-Type"]  # the framework names one even for nothing
-    headers["X-Request-ID"] = request_id
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["Referrer-Policy"] = "no-referrer"
-    headers.setdefault("Content-Security-Policy", API_POLICY)
-    # What says nothing else may hold a person's data or a token.
-    headers.setdefault("Cache-Control", "private, no-store")
+    # Past the mapping, which would go through all that is there once for each.
+    said = {name for name, _ in headers.raw}
+    headers.raw.append((b"x-request-id", request_id.encode()))
+    headers.raw.extend(ALWAYS)
+    headers.raw.extend(header for header in UNLESS_SAID if header[0] not in said)
 
 
 def _account(

@@ -58,4 +58,8 @@ class Cors(CORSMiddleware):
                     answer = response(scope, 400, code="cors_refused", detail=detail, headers=vary)
                 await answer(scope, receive, send)
                 return
+        if not self.allow_origins:
+            # Answers are the same for all of them: there is nothing to say, and no Vary.
+            await self.app(scope, receive, send)
+            return
         await super().__call__(scope, receive, send)
