@@ -276,9 +276,6 @@ class Passwords:
         good = await self._run(self._verify, stored or self._nobody, password)
         return good and stored is not None
 
-    def needs_rehash(self, stored: str) -> bool:
-        return self._hasher.check_needs_rehash(stored)
-
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 

@@ -132,10 +132,6 @@ async def lock(session: Session, user_id: int) -> Record | None:
     return (await session.execute(statement.with_for_update(key_share=True))).one_or_none()
 
 
-async def get_administrators(session: Session) -> Sequence[int]:
-    return (await session.scalars(select(User.id).where(User.is_admin, User.is_active))).all()
-
-
 async def put_address(session: Session, user_id: int, address: Mapping[str, Any]) -> None:
     values = {column: address.get(column) for column in ADDRESS_COLUMNS}
     statement = upsert(Address).values(user_id=user_id, **values)
