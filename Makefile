@@ -26,7 +26,7 @@ endef
 .DEFAULT_GOAL := help
 .PHONY: help setup run dev test test-slow prove test-image lint format types imports deps sql lock lock-check \
 	check checkov newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-telemetry dashboard dashboard-picture \
-	chart chart-golden chart-readme image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
+	chart chart-golden chart-readme custom-resources image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
 
 help: ## this list
 	@$(PYTHON) tools/help.py $(MAKEFILE_LIST)
@@ -132,6 +132,9 @@ chart: $(SYNCED) ## render, check and compare the Helm chart, its README and k8s
 
 chart-golden: $(SYNCED) ## write tests/chart/golden anew, which shows reviewers what a change of the chart does
 	@$(BIN)/python -m tests.chart.golden
+
+custom-resources: $(SYNCED) ## write the schemas of tests/chart for what operators take; needs npm
+	@$(BIN)/python tools/custom_resources.py
 
 chart-readme: $(SYNCED) ## write charts/tradepost/README.md from values.yaml
 	@$(BIN)/python tools/chart_readme.py

@@ -36,6 +36,7 @@ class Case:
 CASES: Final = {
     **{path.stem: Case((path,)) for path in sorted(VALUES.glob("*.yaml"))},
     "long-name": Case((VALUES / "minimal.yaml",), "1.a-very-long-name-of-a-release-with-dots.and-more-it"),
+    "digits": Case((VALUES / "minimal.yaml",), "20261122"),
     **{
         name: Case(tuple(ENVIRONMENTS / f"{part}.yaml" for part in parts))
         for name, parts in {

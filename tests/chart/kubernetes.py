@@ -1,5 +1,6 @@
 """Kubernetes' own schemas, strict, and those of the custom resources that are used here."""
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -8,15 +9,19 @@ import jsonschema
 import kubernetes_validate.utils as published
 import yaml
 from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
 
 SCHEMAS: Final = Path(__file__).parent / "schemas"
+#: Made from the operators' own types; the README beside it says how.
+CUSTOM: Final = "custom_resources.json"
 #: The oldest and the newest version that the chart supports; Chart.yaml names the first.
 VERSIONS: Final = ("1.32", "1.37")
 
 
 def faults(document: dict[str, Any], version: str) -> list[str]:
     """What is wrong with an object, with where."""
-    validator = _custom(document) or _built_in(document["kind"], document["apiVersion"], version)
+    kind, api_version = document["kind"], document["apiVersion"]
+    validator = (_custom if _is_custom(api_version) else _built_in)(kind, api_version, version)
     name = f"{document['kind']} {document['metadata']['name']}"
     return [
         f"{name}: {'.'.join(map(str, fault.absolute_path))}: {fault.message}"
@@ -27,8 +32,7 @@ def faults(document: dict[str, Any], version: str) -> list[str]:
 @cache
 def _built_in(kind: str, api_version: str, version: str) -> jsonschema.Draft202012Validator:
     group = api_version.replace("/", "-").replace(".k8s.io", "").replace("rbac.authorization", "rbac")
-    [full] = {each for each in published.all_versions() if each.startswith(f"{version}.")}
-    folder = f"v{full}-local-strict"
+    folder = f"v{_full(version)}-local-strict"
     schema = published.schema_contents(
         f"kubernetes-json-schema/{folder}/{kind.lower()}-{group}.json", version
     )
@@ -36,23 +40,35 @@ def _built_in(kind: str, api_version: str, version: str) -> jsonschema.Draft2020
 
 
 @cache
-def _definitions(folder: str, version: str) -> Registry[Any]:
-    contents = published.schema_contents(f"kubernetes-json-schema/{folder}/_definitions.json", version)
-    return Resource.from_contents(contents) @ Registry()
-
-
-def _custom(document: dict[str, Any]) -> jsonschema.Draft202012Validator | None:
-    group, _, version = document["apiVersion"].partition("/")
-    return _own(f"{document['kind'].lower()}_{version}") if group.count(".") and _is_custom(group) else None
-
-
-def _is_custom(group: str) -> bool:
-    return not group.endswith(".k8s.io") or group == "gateway.networking.k8s.io"
+def _custom(kind: str, api_version: str, version: str) -> jsonschema.Draft202012Validator:
+    """Of what the operators' own types say; it refers to Kubernetes's."""
+    found = custom_resources()
+    types = Resource.from_contents(found, default_specification=DRAFT202012)
+    registry = _definitions(f"v{_full(version)}-local-strict", version).with_resource(CUSTOM, types)
+    return jsonschema.Draft202012Validator({"$ref": CUSTOM + found["kinds"][kind]}, registry=registry)
 
 
 @cache
-def _own(name: str) -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(own_schema(name))
+def custom_resources() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((SCHEMAS / CUSTOM).read_text())
+    return found
+
+
+def _full(version: str) -> str:
+    full: str
+    [full] = {each for each in published.all_versions() if each.startswith(f"{version}.")}
+    return full
+
+
+def _is_custom(api_version: str) -> bool:
+    group = api_version.rpartition("/")[0]
+    return "." in group and (not group.endswith(".k8s.io") or group == "gateway.networking.k8s.io")
+
+
+@cache
+def _definitions(folder: str, version: str) -> Registry[Any]:
+    contents = published.schema_contents(f"kubernetes-json-schema/{folder}/_definitions.json", version)
+    return Resource.from_contents(contents) @ Registry()
 
 
 def own_schema(name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.chart import kubernetes
+from tests.chart import admission, kubernetes
 from tests.chart.chart import ENVIRONMENTS, REPOSITORY, Json, documents, of_kind, one, rendered
 from tests.chart.restricted import violations
 
@@ -25,6 +25,7 @@ class TestManifests:
         found = documents(file)
         assert found
         assert [fault for each in found for fault in kubernetes.faults(each, version)] == []
+        assert [fault for each in found for fault in admission.refused(each)] == []
 
     def test_none_of_it_is_the_charts(self) -> None:
         """Neither a file of it, nor an object that it would make under its usual name."""
@@ -61,6 +62,23 @@ class TestDependencies:
         [claim] = spec["volumeClaimTemplates"]
         paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         assert paths[claim["metadata"]["name"]] == "/var/lib/postgresql"
+
+    def test_letters_are_sorted_and_folded_alike_everywhere(self) -> None:
+        """The embedded server, compose, the cluster's PostgreSQL; CloudNativePG's own choice would be C."""
+        [container] = one(objects("dependencies"), "StatefulSet")["spec"]["template"]["spec"]["containers"]
+        [given] = [each["value"] for each in container["env"] if each["name"] == "POSTGRES_INITDB_ARGS"]
+        compose = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
+        assert given == compose["services"]["database"]["environment"]["POSTGRES_INITDB_ARGS"]
+        options = dict(option.removeprefix("--").split("=") for option in given.split())
+        assert all(
+            f'"{option}"' in (REPOSITORY / "service" / "embedded.py").read_text() for option in given.split()
+        )
+        initdb = one(objects("production"), "Cluster")["spec"]["bootstrap"]["initdb"]
+        assert (initdb["localeProvider"], initdb["builtinLocale"]) == (
+            options["locale-provider"],
+            options["builtin-locale"],
+        )
+        assert initdb["localeCType"] == initdb["localeCollate"] == "C.UTF-8"
 
     def test_images_are_pinned(self) -> None:
         sets = [each for each in objects("dependencies") if each["kind"] in {"Deployment", "StatefulSet"}]

@@ -64,18 +64,38 @@ class TestUnknownValues:
             "image.digest=sha256:short",
             "database.readiness=strict",
             "fullnameOverride=1shop",
+            "fullnameOverride=on",
             "publicPaths[0].path=/metrics,publicPaths[0].pathType=Prefix",
             "publicPaths[0].path=/livez,publicPaths[0].pathType=Exact",
             "networkPolicy.egress.redis.enabled=maybe",
             r"commonLabels.app\.kubernetes\.io/name=shop",
             r"worker.podLabels.app\.kubernetes\.io/part-of=shop",
+            # What only the cluster would refuse, some of it long after.
+            "commonLabels.team=front office",
+            "existingSecret=My_Secret",
+            "serviceAccount.name=My_Account",
+            "image.repository=Registry/Tradepost",
+            "ingress.hosts={Shop.example}",
+            "gateway.hostnames={shop.example/}",
+            "externalSecret.refreshInterval=hourly",
+            "api.minReadySeconds=600",
+            "api.maxSurge=0%",
+            "api.extraVolumes[0].name=drain",
         ],
     )
     def test_so_do_values_that_mean_nothing(self, value: str) -> None:
         assert "values don't meet the specifications of the schema" in refused("--set", value)
 
-    @pytest.mark.parametrize(("group", "where"), [("autoscaling", "''"), ("api.service", "'/api'")])
-    def test_so_does_a_group_that_was_emptied(self, group: str, where: str) -> None:
+    @pytest.mark.parametrize(
+        ("group", "where"),
+        [
+            ("autoscaling", "''"),
+            ("api.service", "'/api'"),
+            ("api.service.port", "'/api/service'"),
+            ("publicPaths", "''"),
+        ],
+    )
+    def test_so_does_what_was_taken_away(self, group: str, where: str) -> None:
         message = said(refused("--set", f"{group}=null"))
         assert f"at {where}: missing property '{group.rpartition('.')[2]}'" in message
 
@@ -116,6 +136,25 @@ class TestUnknownValues:
             return wrong + [each for key in both for each in compare(inner[key], given[key], f"{path}.{key}")]
 
         assert compare(schema(), values, "") == [".global"]
+
+    def test_a_value_that_has_a_default_cannot_be_taken_away(self) -> None:
+        """`null` takes it away, and templates would write nothing where Kubernetes wants a number."""
+        values = yaml.safe_load((CHART / "values.yaml").read_text())
+
+        def loose(part: Json, given: Json, path: str) -> list[str]:
+            if "properties" not in part:
+                return []
+            wanted = {
+                key for key, value in given.items() if not isinstance(value, dict | list) and value != ""
+            }
+            inner = {key: value for key, value in given.items() if isinstance(value, dict)}
+            return [f"{path}.{key}" for key in wanted - {*part.get("required", ())}] + [
+                name
+                for key, value in inner.items()
+                for name in loose(part["properties"].get(key, {}), value, f"{path}.{key}")
+            ]
+
+        assert loose(schema(), values, "") == []
 
     def test_config_knows_every_setting_that_is_no_secret(self) -> None:
         names = {name.upper() for name in Settings.model_fields}
@@ -165,6 +204,26 @@ class TestProxies:
     def test_a_gateway_needs_a_name(self) -> None:
         options = ("--set", "gateway.enabled=true,trustedProxies={10.0.0.0/8}")
         assert "gateway.parentRefs must name the Gateways" in refused(*options)
+
+
+class TestAutoscaling:
+    def test_fewer_at_most_than_at_least(self) -> None:
+        """The API server would refuse the autoscaler, and Helm leave a release that failed."""
+        message = refused("--set", "autoscaling.enabled=true,autoscaling.minReplicas=5")
+        assert "autoscaling.minReplicas is 5, more than autoscaling.maxReplicas, 4" in message
+        assert rendered("minimal", "--set", "autoscaling.enabled=true,autoscaling.minReplicas=4")
+
+
+class TestScraping:
+    @pytest.mark.parametrize(("interval", "timeout"), [("5s", "10s"), ("1m", "61s"), ("30s", "1h")])
+    def test_an_answer_may_not_take_longer_than_the_interval(self, interval: str, timeout: str) -> None:
+        options = f"monitoring.scrape.interval={interval},monitoring.scrape.timeout={timeout}"
+        assert f"timeout is {timeout}, longer than" in said(refused("--set", options))
+
+    @pytest.mark.parametrize(("interval", "timeout"), [("10s", "10s"), ("1m", "59s"), ("1h", "30s")])
+    def test_as_long_it_may(self, interval: str, timeout: str) -> None:
+        options = f"monitoring.scrape.interval={interval},monitoring.scrape.timeout={timeout}"
+        assert rendered("minimal", "--set", options)
 
 
 class TestConnections:

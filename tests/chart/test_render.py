@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 import service
-from tests.chart import chart, golden, kubernetes
+from tests.chart import admission, chart, golden, kubernetes
 from tests.chart.chart import APIS, CASES, CHART, GATEWAY, HELMS, MONITORING, one, pods, rendered
+from tools import custom_resources
 
 #: Values that ask for what a cluster may not know.
 WITH_APIS = ("everything", "environment-staging", "environment-production")
@@ -105,17 +106,21 @@ class TestSchemas:
             ("HTTPRoute", ("spec", "rules", 0, "backendRefs", 0, "port"), "http"),
             ("ServiceMonitor", ("spec", "endpoints", 0, "relabeling"), []),
             ("PrometheusRule", ("spec", "groups", 0, "rules", 0, "four"), "5m"),
+            # What the operators' own types say of values.
+            ("HTTPRoute", ("spec", "rules", 0, "matches", 0, "path", "type"), "Prefix"),
+            ("HTTPRoute", ("spec", "hostnames", 0), "Shop.example"),
+            ("PodMonitor", ("spec", "podMetricsEndpoints", 0, "interval"), "30 seconds"),
+            ("ServiceMonitor", ("spec", "endpoints", 0, "relabelings", 0, "action"), "rename"),
+            ("ServiceMonitor", ("spec", "selector", "matchLabel"), {}),
         ],
     )
     def test_a_mistake_is_found(self, kind: str, path: tuple[str | int, ...], value: object) -> None:
-        document = json.loads(
-            json.dumps(next(each for each in rendered("everything") if each["kind"] == kind))
-        )
-        inner = document
-        for key in path[:-1]:
-            inner = inner[key]
-        inner[path[-1]] = value
-        assert kubernetes.faults(document, kubernetes.VERSIONS[0]) != []
+        assert kubernetes.faults(changed(kind, path, value), kubernetes.VERSIONS[0]) != []
+
+    def test_the_operators_types_are_those_of_the_named_packages(self) -> None:
+        known = kubernetes.custom_resources()
+        packages = [f"@kubernetes-models/{name}" for name in custom_resources.PACKAGES]
+        assert known["from"] == packages, "run `make custom-resources`"
 
     def test_the_oldest_version_is_the_charts(self) -> None:
         wanted = yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"]
@@ -123,6 +128,73 @@ class TestSchemas:
 
     def test_an_older_cluster_is_refused(self) -> None:
         assert "incompatible with Kubernetes v1.31.0" in chart.refused("--kube-version", "1.31.0")
+
+
+class TestAdmission:
+    """What no schema says, and the API server checks all the same."""
+
+    @pytest.mark.parametrize("name", CASES)
+    def test_every_object_would_be_taken(self, name: str) -> None:
+        assert [fault for each in rendered(name) for fault in admission.refused(each)] == []
+
+    @pytest.mark.parametrize(
+        ("kind", "path", "value", "said"),
+        [
+            ("Deployment", ("metadata", "name"), "Shop", "the name"),
+            ("Job", ("metadata", "name"), "a" * 64, "the name is too long for the labels of its pods"),
+            ("Service", ("metadata", "name"), "1shop", "the name"),
+            ("ConfigMap", ("metadata", "labels", "team"), "front office", "label team"),
+            ("ConfigMap", ("data", "A B"), "", "key A B"),
+            ("ConfigMap", ("data", "BIG"), "x" * 1_048_577, "too large"),
+            (
+                "Deployment",
+                ("spec", "selector", "matchLabels", "a"),
+                "b",
+                "the selector does not find its own pods",
+            ),
+            (
+                "Deployment",
+                ("spec", "strategy", "rollingUpdate", "maxSurge"),
+                "0%",
+                "a rollout could not begin",
+            ),
+            ("Deployment", ("spec", "minReadySeconds"), 600, "minReadySeconds exceeds the deadline"),
+            ("HorizontalPodAutoscaler", ("spec", "minReplicas"), 99, "minReplicas exceeds maxReplicas"),
+            (
+                "Job",
+                ("spec", "template", "spec", "restartPolicy"),
+                "OnFailure",
+                "podFailurePolicy needs restartPolicy Never",
+            ),
+            ("Service", ("spec", "ports", 0, "name"), "HTTP", "port HTTP"),
+            ("Pod", ("spec", "volumes", 0, "name"), "other", "smoke: mount of no volume tmp"),
+        ],
+    )
+    def test_a_mistake_is_found(
+        self, kind: str, path: tuple[str | int, ...], value: object, said: str
+    ) -> None:
+        document = changed(kind, path, value)
+        assert said in [fault.partition(": ")[2] for fault in admission.refused(document)]
+
+    @pytest.mark.parametrize(
+        ("field", "value", "said"),
+        [
+            ("ports", [{"name": "http", "containerPort": 1}, {"name": "http", "containerPort": 2}],
+             "port http twice"),
+            ("ports", [{"name": "http", "containerPort": 8000}, {"name": "again", "containerPort": 8000}],
+             "port (8000, 'TCP') twice"),
+            ("ports", [{"name": "http-of-customers", "containerPort": 8000}], "port http-of-customers"),
+            ("ports", [{"name": "other", "containerPort": 8000}], "probe of no port http"),
+            ("env", [{"name": "A"}, {"name": "A"}], "variable A twice"),
+            ("volumeMounts", [{"name": "tmp", "mountPath": "/a"}, {"name": "secrets", "mountPath": "/a"}],
+             "mount /a twice"),
+            ("resources", {"requests": {"memory": "2Gi"}, "limits": {"memory": "512Mi"}},
+             "requests more memory than its limit"),
+        ],
+    )  # fmt: skip
+    def test_a_mistake_in_a_container_is_found(self, field: str, value: object, said: str) -> None:
+        document = changed("Deployment", ("spec", "template", "spec", "containers", 0, field), value)
+        assert f"Deployment shop: api: {said}" in admission.refused(document)
 
 
 class TestNames:
@@ -135,6 +207,16 @@ class TestNames:
         assert all(each["metadata"]["name"][0].isalpha() for each in objects)
         labels = [value for each in objects for value in each["metadata"]["labels"].values()]
         assert [label for label in labels if len(label) > 63 or not label[-1].isalnum()] == []
+
+    @pytest.mark.parametrize("name", ["minimal", "everything", "existing-secret"])
+    def test_names_of_digits_are_no_numbers(self, name: str) -> None:
+        """YAML would take them for some, and the API server would not."""
+        options = ["--namespace", "1234", "--set-string", "serviceAccount.name=5678,api.priorityClassName=9"]
+        if name == "existing-secret":
+            options += ["--set-string", "existingSecret=4711"]
+        objects = rendered(name, *options)
+        assert {each["metadata"]["namespace"] for each in objects} == {"1234"}
+        assert [fault for each in objects for fault in kubernetes.faults(each, kubernetes.VERSIONS[0])] == []
 
     @pytest.mark.parametrize("name", CASES)
     def test_no_object_is_there_twice(self, name: str) -> None:
@@ -182,6 +264,17 @@ class TestGolden:
 
     def test_no_other_file_is_there(self) -> None:
         assert {file.stem for file in golden.FOLDER.iterdir()} == set(golden.NAMES)
+
+
+def changed(kind: str, path: tuple[str | int, ...], value: object) -> dict[str, Any]:
+    """The first object of a kind with another value somewhere."""
+    found = next(each for each in rendered("everything") if each["kind"] == kind)
+    document: dict[str, Any] = json.loads(json.dumps(found))
+    inner: Any = document
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return document
 
 
 def both(name: str, *options: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -3,6 +3,8 @@
 {{- define "tradepost.checks" -}}
 {{- include "tradepost.checkSecrets" . -}}
 {{- include "tradepost.checkProxies" . -}}
+{{- include "tradepost.checkAutoscaling" . -}}
+{{- include "tradepost.checkScraping" . -}}
 {{- include "tradepost.checkConnections" . -}}
 {{- end -}}
 
@@ -34,6 +36,24 @@
 {{- end -}}
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) -}}
 {{- fail "gateway.parentRefs must name the Gateways that the route belongs to." -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "tradepost.checkAutoscaling" -}}
+{{- with .Values.autoscaling -}}
+{{- if and .enabled (gt (.minReplicas | int) (.maxReplicas | int)) -}}
+{{- fail (printf "autoscaling.minReplicas is %d, more than autoscaling.maxReplicas, %d." (.minReplicas | int) (.maxReplicas | int)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Prometheus Operator leaves such a monitor out and says so in its own log alone. */}}
+{{- define "tradepost.checkScraping" -}}
+{{- $midnight := toDate "2006-01-02" "2000-01-01" -}}
+{{- with .Values.monitoring.scrape -}}
+{{- if (mustDateModify .interval $midnight).Before (mustDateModify .timeout $midnight) -}}
+{{- fail (printf "monitoring.scrape.timeout is %s, longer than monitoring.scrape.interval, %s: Prometheus would not scrape at all." .timeout .interval) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -26,7 +26,7 @@ template:
     {{- if and $hook .Values.serviceAccount.create }}
     serviceAccountName: {{ include "tradepost.migrations.name" . }}
     {{- else }}
-    serviceAccountName: {{ include "tradepost.serviceAccountName" . }}
+    serviceAccountName: {{ include "tradepost.serviceAccountName" . | quote }}
     {{- end }}
     {{- include "tradepost.pod" $given | nindent 4 }}
     restartPolicy: Never

@@ -19,10 +19,13 @@
 {{- $name | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* What never changes in a release's life: Deployments cannot change their selectors. */}}
+{{/*
+What never changes in a release's life: Deployments cannot change their selectors. Names are quoted wherever they may be
+nothing but digits, which would be numbers.
+*/}}
 {{- define "tradepost.selector" -}}
-app.kubernetes.io/name: {{ include "tradepost.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name | trunc 63 | trimSuffix "-" | trimSuffix "." }}
+app.kubernetes.io/name: {{ include "tradepost.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | trunc 63 | trimSuffix "-" | trimSuffix "." | quote }}
 {{- with .component }}
 app.kubernetes.io/component: {{ . }}
 {{- end }}

@@ -18,7 +18,7 @@ imagePullSecrets: {{ toYaml . | nindent 2 }}
 {{- end }}
 securityContext: {{ toYaml .root.Values.podSecurityContext | nindent 2 }}
 {{- with .values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .values.nodeSelector }}
 nodeSelector: {{ toYaml . | nindent 2 }}
@@ -71,13 +71,13 @@ resources: {{ toYaml .values.resources | nindent 2 }}
 {{- define "tradepost.otlpHeaders" -}}
 - name: OTEL_EXPORTER_OTLP_HEADERS
   valueFrom:
-    secretKeyRef: {name: {{ include "tradepost.secretName" . }}, key: OTEL_EXPORTER_OTLP_HEADERS, optional: true}
+    secretKeyRef: {name: {{ include "tradepost.secretName" . | quote }}, key: OTEL_EXPORTER_OTLP_HEADERS, optional: true}
 {{- end -}}
 
 {{/* {root, values, secret} */}}
 {{- define "tradepost.volumes" -}}
 - name: secrets
-  secret: {secretName: {{ .secret }}, defaultMode: 0440}
+  secret: {secretName: {{ .secret | quote }}, defaultMode: 0440}
 - name: tmp
   emptyDir: {sizeLimit: 256Mi}
 {{- with .values.extraVolumes }}

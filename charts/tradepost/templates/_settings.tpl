@@ -73,7 +73,7 @@
 refreshInterval: {{ .refreshInterval }}
 secretStoreRef: {{ toYaml .storeRef | nindent 2 }}
 target:
-  name: {{ $.target }}
+  name: {{ $.target | quote }}
   creationPolicy: Owner
 {{- with .data }}
 data: {{ toYaml . | nindent 2 }}

@@ -1,0 +1,97 @@
+"""As much of an API server as Helm asks while it renders: what there is, and objects by their path."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, Final
+
+from tests.chart.chart import Json
+
+#: What there is of each version of the API. Helm 4 asks for every kind that it renders.
+KINDS: Final = {
+    "v1": ("Secret", "ConfigMap", "Service", "ServiceAccount", "Pod"),
+    "apps/v1": ("Deployment",),
+    "autoscaling/v2": ("HorizontalPodAutoscaler",),
+    "batch/v1": ("Job",),
+    "networking.k8s.io/v1": ("NetworkPolicy",),
+    "policy/v1": ("PodDisruptionBudget",),
+}
+
+
+def _plural(kind: str) -> str:
+    return f"{kind.lower().removesuffix('y')}ies" if kind.endswith("y") else f"{kind.lower()}s"
+
+
+def _discovered() -> Iterator[tuple[str, Json]]:
+    yield "/version", {"major": "1", "minor": "37", "gitVersion": "v1.37.0"}
+    yield "/api", {"kind": "APIVersions", "versions": ["v1"]}
+    groups = [version.split("/") for version in KINDS if "/" in version]
+    named = [
+        {"name": name, "versions": [{"groupVersion": f"{name}/{v}", "version": v}]} for name, v in groups
+    ]
+    yield "/apis", {"kind": "APIGroupList", "apiVersion": "v1", "groups": named}
+    for version, kinds in KINDS.items():
+        resources = [
+            {"name": _plural(kind), "kind": kind, "namespaced": True, "verbs": ["get"]} for kind in kinds
+        ]
+        found = {
+            "kind": "APIResourceList",
+            "apiVersion": "v1",
+            "groupVersion": version,
+            "resources": resources,
+        }
+        yield ("/apis/" if "/" in version else "/api/") + version, found
+
+
+LACKING: Final = {
+    "kind": "Status",
+    "apiVersion": "v1",
+    "status": "Failure",
+    "reason": "NotFound",
+    "code": 404,
+}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def __init__(self, objects: dict[str, Json], *rest: Any) -> None:
+        self.objects = objects
+        super().__init__(*rest)
+
+    def do_GET(self) -> None:
+        found = self.objects.get(self.path.partition("?")[0])
+        body = json.dumps(found or LACKING).encode()
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def cluster(folder: Path, objects: dict[str, Json]) -> Iterator[Path]:
+    """The kubeconfig of a cluster that has these objects."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, dict(_discovered()) | objects)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        config = folder / "kubeconfig"
+        config.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "clusters": [{"name": "c", "cluster": {"server": address}}],
+                    "users": [{"name": "u", "user": {}}],
+                    "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                    "current-context": "x",
+                }
+            )
+        )
+        yield config
+        server.shutdown()
