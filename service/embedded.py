@@ -17,6 +17,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -28,6 +29,8 @@ from typing import Self
 _LIMIT_SECONDS = 30  # to be ready, and to stop
 _JOIN_SECONDS = 60  # includes another process's initdb
 _POLL_SECONDS = 0.02
+#: What counts as a letter to pg_trgm, which does not ask the provider: in C, only those of ASCII do.
+_CTYPE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
 _NOT_DURABLE = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 _INSTEAD = "Set DATABASE_URL to use a PostgreSQL of your own instead."
 
@@ -124,6 +127,7 @@ class _Place:
         os.chown(draft, *_account())
         options = ["--username=tradepost", "--auth=scram-sha-256", f"--pwfile={self.password}"]
         options += ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        options += [f"--lc-ctype={_CTYPE}"]
         self.run("initdb", "-D", draft, *options, *(() if self.durable else ["--no-sync"]))
         single = ["-c", "exit_on_error=on", *(() if self.durable else _NOT_DURABLE), "postgres"]
         self.run("postgres", "--single", "-D", draft, *single, feed=b"CREATE DATABASE tradepost\n")

@@ -237,6 +237,11 @@ class TestSearchItems:
             "Chai",
         ]
 
+    @pytest.mark.parametrize(("name", "words"), [("Шоколад", "шоколат"), ("Žižole", "žižola")])
+    async def test_finds_typos_in_any_letters(self, api: Api, make: Make, name: str, words: str) -> None:
+        await make_items(make, {"name": name}, {"name": "Tofu"})
+        assert names(await api.get("/items", params={"search": words})) == [name]
+
     async def test_narrows_by_filters_and_visibility(self, api: Api, make: Make) -> None:
         await make_items(
             make,
