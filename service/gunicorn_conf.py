@@ -36,7 +36,7 @@ class Master(Arbiter):
 
     def __init__(self, app: BaseApplication, settings: Settings) -> None:
         # A process of its own: a thread in a process that forks may hold a lock when it forks.
-        self._command = [sys.executable, "-m", "service.observability.exporter"]
+        self._command = [sys.executable, "-m", "service.observability.exporter", str(os.getpid())]
         self._command += [str(settings.metrics_port), settings.host, settings.log_level, settings.log_format]
         self._exporter: subprocess.Popen[bytes] | None = None
         self._not_before = 0.0

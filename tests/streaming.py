@@ -12,8 +12,8 @@ import asyncpg
 import httpx2
 import pytest
 import uvicorn
-from fastapi import FastAPI
 from prometheus_client import REGISTRY
+from starlette.types import ASGIApp
 
 from service.server import Protocol
 from tests.client import V1
@@ -24,11 +24,17 @@ ENDED = "notification_streams_ended_total"
 
 
 @asynccontextmanager
-async def served(app: FastAPI) -> AsyncIterator[str]:
+async def served(app: ASGIApp, *, keep_alive: int = 5) -> AsyncIterator[str]:
     """Its URL. The lifespan is the caller's; a test client in memory would wait for the end of a stream."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(
-            app, http=Protocol, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
+            app,
+            http=Protocol,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=keep_alive,
+            timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
         running = asyncio.create_task(server._serve([listener]))

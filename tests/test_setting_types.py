@@ -102,6 +102,7 @@ class TestValues:
             ("METRICS_PORT", "8000", "is the same as PORT; choose another"),
             ("SAMPLE", "perhaps", f"is neither true nor false{DEFAULT}"),
             ("WEB_CONCURRENCY", "0", f"must be greater than or equal to 1{DEFAULT}"),
+            ("GRACEFUL_TIMEOUT", "4", f"must be greater than or equal to 5{DEFAULT}"),
             ("LOG_LEVEL", "loud", f"must be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'{DEFAULT}"),
             ("LOG_FORMAT", "xml", f"must be 'json' or 'console'{DEFAULT}"),
             ("READINESS_DATABASE", "maybe", f"must be 'soft' or 'hard'{DEFAULT}"),

@@ -40,12 +40,13 @@ def started(settings: Settings, *, reload: bool = False) -> Iterator[None]:
         yield
         return
     assert settings.database_url is not None  # noqa: S101 - the embedded one, if no other
-    command = [sys.executable, "-m", __name__, str(settings.graceful_timeout), settings.log_level]
-    command += [settings.log_format, *([RELOAD] if reload else [])]
+    owner = os.getpid()
+    command = [sys.executable, "-m", __name__, str(owner), str(settings.graceful_timeout)]
+    command += [settings.log_level, settings.log_format, *([RELOAD] if reload else [])]
     environment = {**os.environ, "DATABASE_URL": settings.database_url.get_secret_value()}
     if settings.database_direct_url is not None:
         environment["DATABASE_DIRECT_URL"] = settings.database_direct_url.get_secret_value()
-    keeper, owner = subprocess.Popen(command, env=environment), os.getpid()  # noqa: S603 - this very program
+    keeper = subprocess.Popen(command, env=environment)  # noqa: S603 - this very program
     try:
         yield
     finally:
@@ -57,9 +58,9 @@ def started(settings: Settings, *, reload: bool = False) -> Iterator[None]:
 
 
 class Keeper:
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
-        self._parent = os.getppid()
+    def __init__(self, parent: int, patience: float) -> None:
+        # Not whoever is found to be the parent: it may have been killed meanwhile.
+        self._parent, self._patience = parent, patience
         self._told = False
         self._worker: subprocess.Popen[bytes] | None = None
         self._not_before = 0.0
@@ -123,9 +124,9 @@ def _changes() -> Iterator[bool]:
         yield bool(changes)
 
 
-def main(graceful: str, level: str, log_format: str, *options: str) -> int:
+def main(parent: str, graceful: str, level: str, log_format: str, *options: str) -> int:
     logging.configure(level, log_format)
-    keeper = Keeper(float(graceful) + LAST_SECONDS)
+    keeper = Keeper(int(parent), float(graceful) + LAST_SECONDS)
     # These reach the whole process group; it is the service that says when to go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

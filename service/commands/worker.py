@@ -67,7 +67,7 @@ async def _run(settings: Settings, companion_of: str | None) -> int:
         await parts.stop()
         if traces is not None:
             # Last of all, so that the spans of the shutdown itself are sent too.
-            traces.shutdown()
+            traces.shutdown(settings.graceful_timeout)
     return 0
 
 

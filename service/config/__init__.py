@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     sample: bool = False
     secrets_dir: Path | None = None
     web_concurrency: types.AtLeastOne = Field(default_factory=default_workers)
-    graceful_timeout: types.AtLeastOne = 25
+    graceful_timeout: types.Patience = 25
     drain_file: Path | None = None
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
     response_cache_bytes: int = Field(default=16 * 1024 * 1024, ge=0, le=1024**3)

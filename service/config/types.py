@@ -188,6 +188,8 @@ def _matches(pattern: str, advice: str) -> AfterValidator:
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=0, le=1000)]
 AtLeastOne = Annotated[int, Field(ge=1, le=1000)]
+#: An end has parts, each a share of it: with less the smallest would be shorter than what it is for takes.
+Patience = Annotated[int, Field(ge=5, le=1000)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 Host = Annotated[str, _matches(r"[\w.:%-]+", "is not a host name or address; write one like 0.0.0.0")]
 Currency = Annotated[str, _matches("[A-Z]{3}", "is not a currency code; write three capitals like USD")]

@@ -30,10 +30,13 @@ CODES: Final = {
     404: "not_found",
     405: "method_not_allowed",
     406: "not_acceptable",
+    408: "request_timeout",
     413: "body_too_large",
+    414: "target_too_long",
     415: "unsupported_media_type",
     422: "invalid_input",
     429: "too_many_requests",
+    431: "headers_too_large",
     500: "internal_error",
     503: "unavailable",
 }

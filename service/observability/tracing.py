@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from service.observability.spans import Ids
 
 REDACTED: Final = "REDACTED"
-#: A collector that hangs must not hold up the end of the process for longer.
+#: A collector that hangs must not hold up the end of the process for longer,
 FLUSH_SECONDS: Final = 3.0
+#: nor for more than this share of the time that the whole end may take.
+SHARE_TO_FLUSH: Final = 0.1
 #: Of requests (W3C Trace Context).
 PROPAGATED: Final = (b"traceparent", b"tracestate")
 #: Of a trace's id: by it shares are sampled.
@@ -125,14 +127,14 @@ class Tracing:
         span = self._tracer.start_span(method, parent, trace.SpanKind.SERVER)
         return ServerSpan(span, context.attach(trace.set_span_in_context(span, parent)))
 
-    def shutdown(self) -> None:
-        """Send what is left, for FLUSH_SECONDS at most."""
+    def shutdown(self, patience: float) -> None:
+        """Send what is left, at the end of an end that may take `patience` seconds."""
         global _tracer  # noqa: PLW0603
         _tracer = None
         self._uninstrument()
         flushing = threading.Thread(target=self.provider.shutdown, daemon=True)
         flushing.start()
-        flushing.join(FLUSH_SECONDS)
+        flushing.join(min(FLUSH_SECONDS, patience * SHARE_TO_FLUSH))
 
 
 _EMPTY: Final = context.Context()

@@ -63,6 +63,13 @@ class Shopping:
             finally:
                 self._done.set()
 
+    async def goes_on(self) -> None:
+        """Return when one more order is confirmed."""
+        before = len(self.orders)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(self.orders) == before:  # noqa: ASYNC110 - it is no event, but one of many
+                await asyncio.sleep(0.02)
+
     def _client(self, **headers: str) -> httpx2.AsyncClient:
         limits = httpx2.Limits(max_connections=20, max_keepalive_connections=20, keepalive_expiry=60)
         return httpx2.AsyncClient(

@@ -35,7 +35,7 @@ class Fleet:
 
     def __init__(self, folder: Path, url: str, size: int, seconds: float = 0.01) -> None:
         self.folder, self.size = folder, size
-        self.environment = environment(folder, DATABASE_URL=url, GRACEFUL_TIMEOUT=2, SECONDS=seconds)
+        self.environment = environment(folder, DATABASE_URL=url, GRACEFUL_TIMEOUT=5, SECONDS=seconds)
         self.processes: list[subprocess.Popen[bytes]] = []
         self.started = self.killed = 0
 

@@ -145,10 +145,13 @@ class Rehearsal:
                 await self.start()
                 ending.create_task(self.instances.pop(0).terminate())
 
-    async def reload(self, times: int) -> None:
-        """The master starts new workers and ends the old ones, which share a socket."""
+    async def reload(self, times: int, shopping: Shopping) -> None:
+        """The master starts new workers and ends the old ones, which share a socket. Whatever the machine's
+        pace, something is ordered between two of these.
+        """
         service = self.instances[0].service
         for _ in range(times):
+            await shopping.goes_on()
             old = service.workers()
             service.send(signal.SIGHUP)
             await asyncio.to_thread(eventually, partial(_replaced, service, old))
@@ -211,5 +214,6 @@ class TestReload:
     async def test_twenty_in_a_row_lose_nothing(self, api: Container, database: str, tmp_path: Path) -> None:
         async with rehearsal(api, tmp_path, instances=1) as rehearsed:
             async with rehearsed.shopping("reload") as shopping:
-                await rehearsed.reload(RESTARTS)
+                await rehearsed.reload(RESTARTS, shopping)
+                await shopping.goes_on()
             await assert_nothing_lost(shopping, rehearsed.balancer, database)

@@ -102,14 +102,15 @@ class TestExporter:
         texts: list[str] = []
         servers, expose = [], files.expose
         monkeypatch.setattr(files, "expose", lambda *a, **b: servers.append(expose(*a, **b)))
-        parents = iter([os.getppid(), os.getppid(), 1])
+        master = os.getppid()
+        parents = iter([master, 1])
         monkeypatch.setattr(os, "getppid", lambda: next(parents))
         monkeypatch.setattr(
             time,
             "sleep",
             lambda _: texts.append(httpx2.get(f"http://127.0.0.1:{port}/metrics").text),
         )
-        assert exporter.main(port, "127.0.0.1", "INFO", "json") == 0
+        assert exporter.main(master, port, "127.0.0.1", "INFO", "json") == 0
         assert len(texts) == 1
         [family] = text_string_to_metric_families(texts[0])
         assert family.name == "process_start_time_seconds"
@@ -121,7 +122,7 @@ class TestExporter:
 
     def test_says_why_it_cannot(self, port: int, capsys: pytest.CaptureFixture[str]) -> None:
         with socket.create_server(("127.0.0.1", port)):
-            assert exporter.main(port, "127.0.0.1", "INFO", "json") == 1
+            assert exporter.main(os.getppid(), port, "127.0.0.1", "INFO", "json") == 1
         line = capsys.readouterr().out
         assert '"event": "metrics.not_served"' in line
         assert '"reason": "Address already in use"' in line

@@ -250,7 +250,7 @@ class TestJobs:
         traces = tracing.install(endpoint=endpoint, service_name="tradepost", service_version="1")
         async with working(settings, {"event": KINDS["event"]}):
             await emptied(sql)
-        traces.shutdown()
+        traces.shutdown(60)
         [job] = collector.spans(Span.SPAN_KIND_CONSUMER)
         assert (job.name, job.trace_id.hex()) == ("job event", TRACE)
         assert job.parent_span_id == asked.span_id

@@ -6,12 +6,15 @@ import pytest
 
 from service.config import Settings
 from service.gunicorn_conf import HEARTBEAT_SECONDS, KEEPALIVE_SECONDS, options
+from service.observability.tracing import FLUSH_SECONDS, SHARE_TO_FLUSH
 from service.server import IDLE_SECONDS, LINGER_SECONDS, SHARE_TO_CANCEL, SHARE_TO_FINISH, SHARE_TO_TELL
 from tests.pods.rendered import Container, containers
 
 SECRETS = {"secretKey": "k" * 20 + "0123456789abcdefghij", "databaseUrl": "postgresql://shop@database/shop"}
 #: Until kube-proxy has heard on every node that a pod has gone.
 NEWS_SECONDS = 1
+#: What Uvicorn takes before it ends the lifespan, whether there is anybody to wait for or not.
+UVICORN_SECONDS = 0.2
 #: Whatever is left of the grace period when Gunicorn has ended its workers: its metrics' process, and itself.
 LAST_SECONDS = 5
 
@@ -36,7 +39,7 @@ def slept(container: Container) -> int:
     return int(sleep.removeprefix("sleep "))
 
 
-@pytest.mark.parametrize(("drain", "graceful"), [(10, 25), (5, 10), (30, 300)])
+@pytest.mark.parametrize(("drain", "graceful"), [(10, 25), (5, 5), (30, 300)])
 def test_the_end_of_the_api_fits_into_its_grace_period(tmp_path: Path, drain: int, graceful: int) -> None:
     api = rendered(tmp_path, drain, graceful)["api"]
     patience = int(api.environment["GRACEFUL_TIMEOUT"])
@@ -44,7 +47,9 @@ def test_the_end_of_the_api_fits_into_its_grace_period(tmp_path: Path, drain: in
     finishing = patience * SHARE_TO_FINISH
     telling = min(IDLE_SECONDS, patience * SHARE_TO_TELL)
     in_order = [NEWS_SECONDS, slept(api), slept(api) + telling, slept(api) + finishing]
-    in_order += [slept(api) + finishing + patience * SHARE_TO_CANCEL, slept(api) + patience]
+    cancelled = slept(api) + finishing + patience * SHARE_TO_CANCEL
+    flushed = cancelled + UVICORN_SECONDS + min(FLUSH_SECONDS, patience * SHARE_TO_FLUSH)
+    in_order += [cancelled, flushed, slept(api) + patience]
     in_order += [slept(api) + patience + LAST_SECONDS, api.grace_seconds]
     assert in_order == sorted(set(in_order))
     assert telling > LINGER_SECONDS
@@ -62,7 +67,7 @@ def test_the_drain_is_told_where_the_service_looks(tmp_path: Path) -> None:
     assert Path(api.environment["DRAIN_FILE"]).parent in api.folders
 
 
-@pytest.mark.parametrize("graceful", [1, 25, 300])
+@pytest.mark.parametrize("graceful", [5, 25, 300])
 def test_a_worker_that_is_ending_is_not_taken_for_dead(graceful: int) -> None:
     chosen = options(Settings(environment="test", graceful_timeout=graceful))
     assert chosen["graceful_timeout"] == graceful

@@ -37,6 +37,11 @@ def eventually(condition: Callable[[], bool], within: float = PATIENCE_SECONDS) 
         time.sleep(0.02)
 
 
+def get(url: str, **options: Any) -> httpx2.Response:
+    """With more patience than the client's own 5 seconds: a busy machine may just be starting something."""
+    return httpx2.get(url, **{"timeout": PATIENCE_SECONDS, **options})
+
+
 def alive(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -80,6 +85,8 @@ def environment(folder: Path, **settings: object) -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     base = {"PATH": os.environ["PATH"], "PYTHONPATH": path, "HOME": str(folder), "TZ": "UTC"}
     base |= {name.upper(): PLENTY for name in Settings.model_fields if name.startswith("rate_limit_")}
+    # However slow the machine, nobody is turned away while waiting for a connection.
+    base["DATABASE_POOL_TIMEOUT"] = "60"
     base |= {"ENVIRONMENT": "test", "HOST": "127.0.0.1", "DATA_DIR": str(folder / "data")}
     return base | {name: str(value) for name, value in settings.items() if value is not None}
 
@@ -136,7 +143,7 @@ class Service:
     def metrics(self) -> str:
         """What the metrics' port says. The process behind it starts beside the workers."""
         self.wait_for("metrics.served")
-        return httpx2.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
+        return get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
 
     def descendants(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
@@ -178,7 +185,7 @@ class Service:
 
     def client(self, token: str | None = None, **options: Any) -> httpx2.Client:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx2.Client(base_url=f"{self.url}{V1}", headers=headers, timeout=30, **options)
+        return httpx2.Client(base_url=f"{self.url}{V1}", headers=headers, timeout=PATIENCE_SECONDS, **options)
 
     def sign_in(self, email: str, password: str = PASSWORD) -> httpx2.Response:
         form = {"grant_type": "password", "username": email, "password": password}
@@ -219,6 +226,8 @@ def started(
     try:
         yield service
     finally:
+        # Or what it started between a look at its children and its end would be nobody's.
+        service.send(signal.SIGSTOP)
         descendants = service.descendants()
         process.kill()
         process.wait()

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import httpx2
 import pytest
 
 from service import __version__
@@ -26,6 +25,7 @@ from tests.server.process import (
     cloned_database,
     environment,
     eventually,
+    get,
     started,
     tradepost,
 )
@@ -216,12 +216,12 @@ class TestDevelopment:
         )
         with started(tmp_path, module=("service", "dev"), DATABASE_URL=database, PYTHONPATH=code) as service:
             service.wait_until_up()
-            assert httpx2.get(f"{service.url}/health").json()["version"] == __version__
+            assert get(f"{service.url}/health").json()["version"] == __version__
             assert f"Tradepost: {service.url}/" in service.stderr
             (code / "service" / "__init__.py").write_text('__version__ = "99.0"\n')
 
             def changed() -> bool:
-                return service.answers() and httpx2.get(f"{service.url}/health").json()["version"] == "99.0"
+                return service.answers() and get(f"{service.url}/health").json()["version"] == "99.0"
 
             eventually(changed)
             processes = service.descendants()

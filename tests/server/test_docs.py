@@ -6,13 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx2
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, async_playwright, expect
 
 from service.edge.docs import LIBRARY_FILES, SCRIPTS
 from tests.client import V1, assert_problem
-from tests.server.process import PASSWORD, Service, cloned_database, started
+from tests.server.process import (
+    PASSWORD,
+    Service,
+    cloned_database,
+    get,
+    started,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +31,7 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 
 
@@ -84,7 +89,7 @@ async def watched(browser: Browser, service: Service) -> AsyncIterator[Watched]:
 
 def operations(service: Service) -> dict[str, str]:
     """The summary of each documented operation and webhook, by its id."""
-    document = httpx2.get(f"{service.url}/openapi.json").json()
+    document = get(f"{service.url}/openapi.json").json()
     places = [*document["paths"].values(), *document["webhooks"].values()]
     described = [operation for path in places for operation in path.values()]
     return {operation["operationId"]: operation["summary"] for operation in described}
@@ -137,6 +142,6 @@ class TestSwitchedOff:
             service.wait_until_up()
             pages = ["/docs", "/redoc", "/openapi.json"]
             for path in [*pages, *(f"/docs/assets/{name}" for name in (*LIBRARY_FILES, *SCRIPTS))]:
-                assert_problem(httpx2.get(f"{service.url}{path}"), 404, "not_found")
-            assert httpx2.get(f"{service.url}/").json()["links"] == {"api": V1, "health": "/health"}
+                assert_problem(get(f"{service.url}{path}"), 404, "not_found")
+            assert get(f"{service.url}/").json()["links"] == {"api": V1, "health": "/health"}
             assert service.stderr == f"Tradepost: {service.url}/\n"

@@ -29,7 +29,7 @@ from service import embedded
 
 REPOSITORY = Path(__file__).parents[2]
 ACCOUNTS = ("root", "nobody") if os.geteuid() == 0 else (pwd.getpwuid(os.geteuid()).pw_name,)
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 DAC_OVERRIDE = 1 << 1
 
 # What stands for the service: starts the server, forks a child that inherits everything and tries to
@@ -52,7 +52,7 @@ if fork == 0:
     server.stop()
     os.close(1)
     os.write(writing, b".")
-    time.sleep(60)
+    time.sleep(600)
     os._exit(0)
 os.read(reading, 1)
 pid = server.process and server.process.pid
@@ -188,7 +188,7 @@ class TestKeepingData:
             pid_file = shared / "postgres" / "postmaster.pid"
             lines = pid_file.read_text().splitlines(keepends=True)
             owner = pid_file.stat().st_uid
-            with subprocess.Popen(["sleep", "60"], user=owner) as bystander:
+            with subprocess.Popen(["sleep", "600"], user=owner) as bystander:
                 pid_file.write_text("".join([f"{bystander.pid}\n", *lines[1:]]))
                 try:
                     with hosting(shared, account) as again:

@@ -6,8 +6,9 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx2
 import psutil
@@ -15,7 +16,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.client import V1, assert_problem
-from tests.server.process import Service, cloned_database, eventually, started
+from tests.server import abandoning, impatient
+from tests.server.process import (
+    Service,
+    alive,
+    cloned_database,
+    eventually,
+    get,
+    started,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -133,12 +142,17 @@ class TestKilledWorker:
 
     def test_one_that_hangs_is_told_apart(self, database: str, tmp_path: Path) -> None:
         """By SIGSTOP, as an event loop that is stuck; the time-out is the service's own, made short."""
-        module = ("tests.server.impatient",)
-        with started(tmp_path, module=module, DATABASE_URL=database, WEB_CONCURRENCY=1) as service:
+        with started(
+            tmp_path, module=(impatient.__name__,), DATABASE_URL=database, WEB_CONCURRENCY=1
+        ) as service:
             service.wait_until_up()
             [victim] = service.workers()
             os.kill(victim, signal.SIGSTOP)
-            # More than one where starting takes longer than that.
+            hurry = service.folder / impatient.HURRY
+            hurry.touch()
+            eventually(lambda: not alive(victim))
+            hurry.unlink()
+            # More than one where the next was taken for dead, too, before that.
             eventually(lambda: bool(value(service, "gunicorn_worker_exits_total", reason="timeout")))
             assert value(service, "gunicorn_worker_exits_total", reason="signal") == 0
             eventually(lambda: service.workers() not in ({victim}, set()))
@@ -160,31 +174,47 @@ class TestExporter:
             assert service.stop() == 0
             assert not psutil.pid_exists(exporter.pid)
 
+    @pytest.mark.parametrize("beside", abandoning.BESIDE.values(), ids=abandoning.BESIDE)
+    def test_nothing_stays_of_a_service_that_is_killed_at_its_start(
+        self, database: str, tmp_path: Path, beside: str
+    ) -> None:
+        """Before what it has started beside itself can look whose child it is."""
+        module = (abandoning.__name__,)
+        settings: dict[str, Any] = {"ENVIRONMENT": "development", "ABANDONED": beside}
+        with started(tmp_path, module=module, DATABASE_URL=database, **settings) as service:
+            assert service.ended() == -signal.SIGKILL
+            left = int((service.folder / abandoning.LEFT).read_text())
+            try:
+                eventually(lambda: not alive(left))
+            finally:
+                with suppress(ProcessLookupError):
+                    os.kill(left, signal.SIGKILL)
+
 
 class TestEverything:
     def test_of_the_api(self, database: str, tmp_path: Path) -> None:
         with started(tmp_path, DATABASE_URL=database) as service:
             service.wait_until_up()
             service.register("maria@shop.example")
-            assert httpx2.get(f"{service.url}/api/v1/nothing").status_code == 404
+            assert get(f"{service.url}/api/v1/nothing").status_code == 404
             eventually(lambda: families(service).keys() >= API)
             # Of a single process it would say nothing, or something else at each scrape.
             assert not any(name.startswith("python_") for name in families(service))
             assert remarks(service.metrics()) == ""
-            assert_problem(httpx2.get(f"{service.url}/metrics"), 404, "not_found")
+            assert_problem(get(f"{service.url}/metrics"), 404, "not_found")
 
     def test_of_a_worker(self, database: str, tmp_path: Path) -> None:
         with started(tmp_path, module=("service", "worker"), DATABASE_URL=database) as worker:
             worker.wait_until_up()
             eventually(lambda: families(worker).keys() >= WORKER)
             assert remarks(worker.metrics()) == ""
-            assert httpx2.get(f"{worker.url}/metrics").status_code == 404
+            assert get(f"{worker.url}/metrics").status_code == 404
             assert worker.stop() == 0
 
     def test_what_an_earlier_run_counted_is_gone(self, database: str, tmp_path: Path) -> None:
         with started(tmp_path, DATABASE_URL=database) as service:
             service.wait_until_up()
-            assert httpx2.get(f"{service.url}{ROUTE}").status_code == 200
+            assert get(f"{service.url}{ROUTE}").status_code == 200
             labels = {"method": "GET", "route": ROUTE, "status": "200"}
             eventually(lambda: value(service, "http_requests_total", **labels) == 1)
             assert service.stop() == 0

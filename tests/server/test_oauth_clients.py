@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import httpx2
 import jwt
 import pytest
 from authlib.integrations import requests_client as authlib  # type: ignore[import-untyped]
@@ -12,7 +11,15 @@ from oauthlib.oauth2 import InvalidGrantError, LegacyApplicationClient  # type: 
 from requests_oauthlib import OAuth2Session  # type: ignore[import-untyped]
 
 from tests.client import assert_problem
-from tests.server.process import PASSWORD, Service, cloned_database, eventually, free_port, started
+from tests.server.process import (
+    PASSWORD,
+    Service,
+    cloned_database,
+    eventually,
+    free_port,
+    get,
+    started,
+)
 
 EMAIL = "maria@shop.example"
 
@@ -44,7 +51,7 @@ def without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def metadata(service: Service) -> dict[str, Any]:
-    answer = httpx2.get(f"{service.url}/.well-known/oauth-authorization-server")
+    answer = get(f"{service.url}/.well-known/oauth-authorization-server")
     assert answer.status_code == 200
     found: dict[str, Any] = answer.json()
     return found

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -18,6 +17,7 @@ from tests.server.process import (
     cloned_database,
     eventually,
     free_port,
+    get,
     started,
     statement,
     tradepost,
@@ -43,7 +43,7 @@ def service(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def counted(service: Service, route: str) -> float:
     """What the metrics say about a route: requests answered, over all workers."""
-    text = httpx2.get(f"http://127.0.0.1:{service.metrics_port}/metrics").text
+    text = get(f"http://127.0.0.1:{service.metrics_port}/metrics").text
     families = {family.name: family for family in text_string_to_metric_families(text)}
     if "http_requests" not in families:
         return 0
@@ -66,7 +66,7 @@ class TestServing:
         assert service.url + "/docs" not in service.stdout
 
     def test_answers_are_ours_alone(self, service: Service) -> None:
-        answer = httpx2.get(f"{service.url}/health")
+        answer = get(f"{service.url}/health")
         assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
         assert "server" not in answer.headers
 
@@ -80,7 +80,7 @@ class TestMetrics:
         def two_workers_have_counted() -> bool:
             nonlocal asked
             asked += 1
-            assert httpx2.get(f"{service.url}{route}").status_code == 200
+            assert get(f"{service.url}{route}").status_code == 200
             files = folder.glob("counter_*.db")
             return [route.encode() in file.read_bytes() for file in files].count(True) >= 2
 
@@ -88,13 +88,13 @@ class TestMetrics:
         eventually(lambda: counted(service, route) == before + asked)
 
     def test_are_not_on_the_public_port(self, service: Service) -> None:
-        assert_problem(httpx2.get(f"{service.url}/metrics"), 404, "not_found")
+        assert_problem(get(f"{service.url}/metrics"), 404, "not_found")
 
 
 class TestLog:
     def test_a_request_is_one_line(self, service: Service) -> None:
         request_id = f"request-{os.getpid()}-{next(_numbers)}"
-        httpx2.get(f"{service.url}/api/v1/users/1?page=1", headers={"X-Request-ID": request_id})
+        get(f"{service.url}/api/v1/users/1?page=1", headers={"X-Request-ID": request_id})
         eventually(lambda: request_id in service.stdout)
         [line] = [line for line in service.lines() if line.get("request_id") == request_id]
         assert line.pop("ts").endswith("Z")
@@ -113,8 +113,8 @@ class TestLog:
 
     def test_probes_leave_no_line(self, service: Service) -> None:
         for probe in ("/livez", "/readyz", "/startupz", "/health"):
-            assert httpx2.get(f"{service.url}{probe}").status_code == 200
-        httpx2.get(f"{service.url}/", headers={"X-Request-ID": "after-the-probes"})
+            assert get(f"{service.url}{probe}").status_code == 200
+        get(f"{service.url}/", headers={"X-Request-ID": "after-the-probes"})
         eventually(lambda: "after-the-probes" in service.stdout)
         routes = {line["route"] for line in service.events("request.answered")}
         assert "/" in routes
@@ -123,7 +123,7 @@ class TestLog:
     def test_a_fault_is_one_line_with_its_traceback(self, service: Service, database: str) -> None:
         statement(database, "ALTER TABLE posts RENAME TO hidden")
         try:
-            answer = httpx2.get(f"{service.url}/api/v1/posts")
+            answer = get(f"{service.url}/api/v1/posts")
         finally:
             statement(database, "ALTER TABLE hidden RENAME TO posts")
         problem = assert_problem(answer, 500, "internal_error")
@@ -138,7 +138,7 @@ class TestLog:
     def test_a_killed_worker_is_told_and_replaced(self, service: Service) -> None:
         route = "/.well-known/jwks.json"
         known = counted(service, route)
-        httpx2.get(f"{service.url}{route}")
+        get(f"{service.url}{route}")
         eventually(lambda: counted(service, route) > known)
         before, counted_before = service.workers(), counted(service, route)
         victim = min(before)
@@ -215,8 +215,8 @@ class TestTroubleAtTheStart:
         key = tradepost(tmp_path, "generate-key").stdout.strip()
         with started(tmp_path, ENVIRONMENT="production", DATABASE_URL=nowhere, SECRET_KEY=key) as service:
             service.wait_until_up("/livez")
-            assert_problem(httpx2.get(f"{service.url}/startupz"), 503, "unavailable")
-            ready = httpx2.get(f"{service.url}/readyz")
+            assert_problem(get(f"{service.url}/startupz"), 503, "unavailable")
+            ready = get(f"{service.url}/readyz")
             assert (ready.status_code, ready.json()["database"]) == (200, "down")
             with service.client() as client:
                 answer = client.get("/posts")

@@ -1,11 +1,15 @@
 """How the service ends: by SIGTERM, SIGINT, SIGHUP (a reload), and when its master is killed."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -13,10 +17,12 @@ import pytest
 from service.server import LINGER_SECONDS
 from tests.client import V1, assert_problem
 from tests.server.process import (
+    PASSWORD,
     Service,
     alive,
     cloned_database,
     eventually,
+    get,
     locked_row,
     somebody_waits,
     started,
@@ -25,14 +31,13 @@ from tests.server.process import (
 pytestmark = pytest.mark.slow
 
 EMAIL = "maria@shop.example"
-#: More than it takes; what is asserted is that nobody waits for a time-out of half a minute.
-SOON_SECONDS = 15.0
 LOAD = 300
 #: The handler reads the body (which is when it says 100) for as long as the client likes.
 UNFINISHED = (
     f"POST {V1}/users HTTP/1.1\r\nHost: shop.example\r\nContent-Type: application/json\r\n"
     'Content-Length: 100\r\nExpect: 100-continue\r\n\r\n{"email": '
 ).encode()
+REST = f'"{EMAIL}", "password": "{PASSWORD}", "full_name": "Maria"}}'.ljust(90).encode()
 CLIENTS = 8
 
 
@@ -56,12 +61,8 @@ def rename(service: Service, token: str) -> "asyncio.Task[httpx2.Response]":
 
 async def refuses_connections(service: Service) -> None:
     def refused() -> bool:
-        try:
-            httpx2.get(f"{service.url}/livez")
-        except httpx2.ConnectError:
-            return True
-        except httpx2.TransportError:
-            return False
+        with suppress(ConnectionResetError), socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", service.port)) == errno.ECONNREFUSED
         return False
 
     await asyncio.to_thread(eventually, refused)
@@ -70,18 +71,21 @@ async def refuses_connections(service: Service) -> None:
 class TestTerminating:
     async def test_a_running_request_is_finished(self, database: str, tmp_path: Path) -> None:
         with started(tmp_path, DATABASE_URL=database) as service:
-            token = service.wait_until_up().register(EMAIL)
+            service.wait_until_up()
             eventually(lambda: len(service.workers()) == 2)
             processes = service.descendants()
-            async with locked_row(database, EMAIL) as lock:
-                running = rename(service, token)
-                await somebody_waits(lock)
-                service.send(signal.SIGTERM)
-                await refuses_connections(service)
-                assert not running.done()
-            answer = await running
-            assert (answer.status_code, answer.json()["full_name"]) == (200, "Maria Anders-Klein")
-            assert answer.headers["connection"] == "close"
+            reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+            writer.write(UNFINISHED)
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            service.send(signal.SIGTERM)
+            await refuses_connections(service)
+            # All that it takes is still there: a database, and threads that hash.
+            writer.write(REST)
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            writer.close()
+            assert head.startswith(b"HTTP/1.1 201 ")
+            assert b"\r\nconnection: close" in head
+            assert json.loads(body)["email"] == EMAIL
             assert await asyncio.to_thread(service.ended) == 0
             assert len(service.events("service.stopped")) == 2
             assert not any(process.is_running() for process in processes)
@@ -89,7 +93,11 @@ class TestTerminating:
             assert warnings == []
 
     async def test_a_request_that_cannot_finish_is_told_so(self, database: str, tmp_path: Path) -> None:
-        with started(tmp_path, DATABASE_URL=database, GRACEFUL_TIMEOUT=4) as service:
+        """And the last spans, which nobody takes, do not cost the workers what is left of their time."""
+        silent = socket.create_server(("127.0.0.1", 0))
+        collector = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        settings: dict[str, Any] = {"GRACEFUL_TIMEOUT": 10, "OTEL_EXPORTER_OTLP_ENDPOINT": collector}
+        with silent, started(tmp_path, DATABASE_URL=database, **settings) as service:
             service.wait_until_up()
             eventually(lambda: len(service.workers()) == 2)
             reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -105,6 +113,19 @@ class TestTerminating:
             assert await asyncio.to_thread(service.ended) == 0
             assert len(service.events("request.cut_short")) == 1
             assert len(service.events("service.stopped")) == 2
+            # None was killed, by Gunicorn.
+            assert len([line for line in service.lines() if "Worker exiting" in line["event"]]) == 2
+
+    async def test_nobody_waits_for_the_rest_of_a_head(self, database: str, tmp_path: Path) -> None:
+        with started(tmp_path, DATABASE_URL=database, GRACEFUL_TIMEOUT=600, WEB_CONCURRENCY=1) as service:
+            service.wait_until_up()
+            reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+            writer.write(b"GET /livez HTTP/1.1\r\n\r\nGET /livez HTTP/1.1\r\nHost:")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            service.send(signal.SIGTERM)
+            assert await asyncio.to_thread(service.ended) == 0
+            writer.close()
+            assert len(service.events("service.stopped")) == 1
 
     async def test_a_pooled_client_that_pauses_is_told(self, database: str, tmp_path: Path) -> None:
         """By an answer, on the connection that it has; there is nobody any more to connect to."""
@@ -137,7 +158,7 @@ class TestTerminating:
                 else:
                     service.send(signal.SIGINT)
                 assert_problem(await running, 503, "unavailable")
-                assert await asyncio.to_thread(service.ended, SOON_SECONDS) == 0
+                assert await asyncio.to_thread(service.ended) == 0
             assert len(service.events("service.stopped")) == 2
             assert not any(process.is_running() for process in processes)
 
@@ -200,9 +221,9 @@ class TestDraining:
 
             await asyncio.gather(drain(), *(load() for _ in range(CLIENTS)))
             assert set(statuses) == {200}
-            ready = httpx2.get(f"{service.url}/readyz")
+            ready = get(f"{service.url}/readyz")
             assert (ready.status_code, ready.json()["draining"]) == (503, True)
-            assert httpx2.get(f"{service.url}/livez").status_code == 200
+            assert get(f"{service.url}/livez").status_code == 200
             flag.unlink()
             await asyncio.to_thread(eventually, lambda: service.answers("/readyz"))
             assert service.stop() == 0
@@ -210,7 +231,7 @@ class TestDraining:
 
 class TestEmbeddedDatabase:
     def test_nothing_outlives_a_killed_master_and_the_data_stay(self, tmp_path: Path) -> None:
-        with started(tmp_path, ENVIRONMENT="development") as service:
+        with started(tmp_path, ENVIRONMENT="development", GRACEFUL_TIMEOUT=600) as service:
             service.wait_until_up().register(EMAIL)
             eventually(lambda: len(service.workers()) == 2)
             processes = service.descendants()
@@ -218,7 +239,7 @@ class TestEmbeddedDatabase:
             assert any(name.startswith("postgres") for name in names)
             service.send(signal.SIGKILL)
             assert service.ended() == -signal.SIGKILL
-            eventually(lambda: not any(alive(process.pid) for process in processes), SOON_SECONDS)
+            eventually(lambda: not any(alive(process.pid) for process in processes))
             assert len(service.events("master.lost")) == 2
         with started(tmp_path, ENVIRONMENT="development") as service:
             assert service.wait_until_up().sign_in(EMAIL).status_code == 200

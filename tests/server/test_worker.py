@@ -15,7 +15,15 @@ from service.observability import request
 from service.observability.request import RequestFacts
 from service.repositories import events
 from tests.conftest import for_sqlalchemy
-from tests.server.process import Service, alive, cloned_database, eventually, started, tradepost
+from tests.server.process import (
+    Service,
+    alive,
+    cloned_database,
+    eventually,
+    get,
+    started,
+    tradepost,
+)
 
 WORKER = ("service", "worker")
 
@@ -44,7 +52,7 @@ def raise_event(url: str, request_id: str) -> None:
 
 
 def metrics(worker: Service) -> str:
-    return httpx2.get(f"http://127.0.0.1:{worker.metrics_port}/metrics").text
+    return get(f"http://127.0.0.1:{worker.metrics_port}/metrics").text
 
 
 class TestCommand:
@@ -69,16 +77,16 @@ class TestCommand:
             assert worker.stderr == ""
 
     def assert_probes(self, worker: Service) -> None:
-        alive = httpx2.get(f"{worker.url}/livez")
+        alive = get(f"{worker.url}/livez")
         assert (alive.status_code, alive.headers["cache-control"]) == (200, "no-store")
-        ready = httpx2.get(f"{worker.url}/readyz")
+        ready = get(f"{worker.url}/readyz")
         assert (ready.status_code, ready.json()) == (
             200,
             {"status": "ready", "database": "up", "draining": False},
         )
         head = httpx2.head(f"{worker.url}/startupz/")
         assert (head.status_code, head.content) == (200, b"")
-        assert httpx2.get(f"{worker.url}/api/v1/items").status_code == 404
+        assert get(f"{worker.url}/api/v1/items").status_code == 404
 
     def test_waits_for_the_schema(self, tmp_path: Path) -> None:
         with (
@@ -86,7 +94,7 @@ class TestCommand:
             started(tmp_path, module=WORKER, DATABASE_URL=url) as worker,
         ):
             worker.wait_for("worker.held_up")
-            probe = httpx2.get(f"{worker.url}/startupz")
+            probe = get(f"{worker.url}/startupz")
             assert (probe.status_code, probe.json()["schema_revision"]) == (503, None)
             assert probe.json()["required_revision"] == required_revision()[0]
             assert tradepost(tmp_path, "migrate", DATABASE_URL=url).returncode == 0
