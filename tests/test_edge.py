@@ -248,6 +248,24 @@ class TestBodyLimit:
         assert_problem(answer, 413, "body_too_large")
         assert read == 11
 
+    async def test_a_body_that_does_not_come_in_time(
+        self, settings: Settings, make: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However steadily it drips."""
+        maria = await make.user()
+        monkeypatch.setattr(limits, "BODY_SECONDS", 0.2)
+
+        async def dripping() -> AsyncIterator[bytes]:
+            while True:
+                yield b" "
+                await asyncio.sleep(0.01)
+
+        async with running(settings, max_body_bytes=1024) as api:
+            headers = {"Content-Type": "application/json"}
+            answer = await api.signed_in(maria.token).post("/posts", content=dripping(), headers=headers)
+        assert_problem(answer, 408, "request_timeout")
+        assert answer.headers["connection"] == "close"
+
     async def test_a_length_that_is_no_number_is_not_believed(self, small: Api) -> None:
         headers = {b"Content-Type": b"application/json", b"Content-Length": "\u00b2".encode("latin-1")}
         answer = await small.post("/posts", content=self.post(2000), headers=headers)

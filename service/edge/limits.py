@@ -1,5 +1,6 @@
-"""What a process takes on: bodies up to a size, requests up to its capacity."""
+"""What a process takes on: bodies up to a size and for a time, requests up to its capacity."""
 
+import asyncio
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -13,13 +14,20 @@ from service.observability import metrics
 #: Requests in flight for each database connection. A request that waits behind sixteen others for
 #: a connection would be answered too late to be of use; it is better sent elsewhere at once.
 REQUESTS_PER_CONNECTION: Final = 16
+#: For a body to come: a while, and for the largest as long as a bad connection of a phone takes. Each
+#: request that waits for one has its place among those that the process takes on.
+BODY_SECONDS: Final = 30.0
+SLOWEST_BYTES_A_SECOND: Final = 32 * 1024
 
 
 class BodyLimit:
-    """413 for a body over `limit` bytes, by its Content-Length or as soon as it has grown past it."""
+    """413 for a body over `limit` bytes, by its Content-Length or as soon as it has grown past it; 408
+    for one that does not come in time.
+    """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self.app, self.limit = app, limit
+        self.seconds = BODY_SECONDS + limit / SLOWEST_BYTES_A_SECOND
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -32,11 +40,21 @@ class BodyLimit:
             refusal = response(scope, 413, detail=detail, headers={"Connection": "close"})
             await refusal(scope, receive, send)
             return
-        seen = 0
+        seen, complete = 0, False
+        deadline = asyncio.get_running_loop().time() + self.seconds
 
         async def counted_receive() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, complete
+            if complete:
+                # What comes now is the end of the connection, whenever that is.
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                late = f"The body has not come within {self.seconds:.0f} seconds."
+                raise HTTPException(408, late, {"Connection": "close"}) from None
+            complete = not message.get("more_body", False)
             seen += len(message.get("body", b""))
             scope["state"][RECEIVED] = seen
             if seen > self.limit:

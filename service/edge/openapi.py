@@ -191,7 +191,7 @@ def _common(path: str, operation: dict[str, Any]) -> set[int]:
         # An API key without the scope is refused, wherever it is taken for one.
         statuses |= {403}
     if "requestBody" in operation:
-        statuses |= {400, 413, 415}
+        statuses |= {400, 408, 413, 415}
     return statuses
 
 

@@ -28,6 +28,7 @@ WHAT: Final = {
     403: "Known, but not allowed to do this.",
     404: "There is no such resource, or it is not yours.",
     406: "None of the accepted media types can be answered.",
+    408: "The body has not come in time.",
     409: "The current state does not allow it; `code` says why.",
     412: "It was changed since the client read it.",
     413: "The body is too large.",

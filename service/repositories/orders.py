@@ -30,7 +30,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, arr
 from service.database import Record, Session, after_commit
 from service.models.items import Item, StockMovement
 from service.models.orders import STATUSES, Order, OrderLine
-from service.models.users import Address, User
 from service.observability import business
 from service.pagination import Page
 
@@ -125,29 +124,6 @@ async def find(
         statement = statement.where(Order.placed_at <= placed_until)
     rows = (await session.execute(statement.limit(page.fetch).offset(page.skip))).all()
     return page.cut(rows, "placed_at", "id")
-
-
-def _customer() -> Select[Any]:
-    columns = [column for column in Address.__table__.columns if column.name != "user_id"]
-    document = func.json_build_object(*(part for c in columns for part in (c.name, c)), type_=JSON)
-    address = select(document).where(Address.user_id == User.id).scalar_subquery()
-    statement = select(User.full_name, User.is_active, address.label("address"))
-    return statement.where(User.id == bindparam("user_id"))
-
-
-_CUSTOMER = _customer()
-_LOCKED_CUSTOMER = _CUSTOMER.with_for_update(key_share=True, of=User)
-
-
-async def get_customer(session: Session, user_id: int, *, lock: bool = False) -> Record | None:
-    """Who an order is for: full_name, is_active, and the address as a document or None.
-
-    With `lock` the user's row is locked until the transaction ends, so that one customer's orders are
-    placed one after the other. Locks are always taken in this order: user, then items.
-    """
-    statement = _LOCKED_CUSTOMER if lock else _CUSTOMER
-    row: Record | None = (await session.execute(statement, {"user_id": user_id})).one_or_none()
-    return row
 
 
 async def get_products(session: Session, item_ids: Collection[int]) -> dict[int, Record]:

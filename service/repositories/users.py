@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, Select, and_, delete, func, or_, select, update
+from sqlalchemy import JSON, Select, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.database import Record, Session
@@ -28,9 +28,27 @@ _columns = (
 )
 
 
+_whose = select(_address).where(Address.user_id == User.id).scalar_subquery().label("address")
+
+
 def _whole() -> Select[Any]:
-    address = select(_address).where(Address.user_id == User.id).scalar_subquery()
-    return select(*_columns, address.label("address"))
+    return select(*_columns, _whose)
+
+
+#: Built once: every order asks for it.
+_CUSTOMER = select(User.full_name, User.is_active, _whose).where(User.id == bindparam("user_id"))
+_LOCKED_CUSTOMER = _CUSTOMER.with_for_update(key_share=True, of=User)
+
+
+async def get_customer(session: Session, user_id: int, *, lock: bool = False) -> Record | None:
+    """Who an order is for: full_name, is_active, and the address as a document or None.
+
+    With `lock` the user's row is locked until the transaction ends, so that one customer's orders are
+    placed one after the other. Locks are always taken in this order: user, then items.
+    """
+    statement = _LOCKED_CUSTOMER if lock else _CUSTOMER
+    row: Record | None = (await session.execute(statement, {"user_id": user_id})).one_or_none()
+    return row
 
 
 async def add(

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from service.database import Record, Session
 from service.errors import FieldFault, Unprocessable
-from service.repositories import orders
+from service.repositories import orders, users
 from service.schemas.placing import PastOrder
 from service.schemas.pricing import agree, agreed, asked_for, refuse, sum_up
 
@@ -50,7 +50,7 @@ async def record(
     asked = asked_for(new)
     unpriced = [each for each in asked if each.line.unit_price is None]
     refuse(FieldFault(f"{each.pointer}/unit_price", "Field required", "missing") for each in unpriced)
-    customer = await orders.get_customer(session, new.user_id)
+    customer = await users.get_customer(session, new.user_id)
     if customer is None:
         unknown = FieldFault("/user_id", "There is no such customer.", "unknown_user")
         raise Unprocessable(unknown.detail, errors=(unknown,))

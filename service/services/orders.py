@@ -15,7 +15,7 @@ from service.errors import (
     Unprocessable,
 )
 from service.pagination import Page
-from service.repositories import audit, events, notifications, orders, stock
+from service.repositories import audit, events, notifications, orders, stock, users
 from service.schemas.orders import Order
 from service.schemas.placing import OrderCreate
 from service.schemas.pricing import (
@@ -84,7 +84,7 @@ async def place(session: Session, settings: Settings, caller: AnyCaller, new: Or
     customer_id = new.user_id or caller.user_id
     if customer_id is None:
         raise _no_customer("An API key acts for nobody: name the customer.", "missing")
-    customer = await orders.get_customer(session, customer_id, lock=True)
+    customer = await users.get_customer(session, customer_id, lock=True)
     if customer is None or not customer.is_active:
         raise _no_customer()
     locked = {row.id: row for row in await stock.lock(session, {each.line.product_id for each in asked})}

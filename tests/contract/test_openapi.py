@@ -104,7 +104,7 @@ class TestOperation:
         if path.startswith("/api/"):
             expected = {"406", "429"} if path in OAUTH else {"401", "406", "422", "429"}
         if "requestBody" in operation:
-            expected |= {"400", "413", "415"}
+            expected |= {"400", "408", "413", "415"}
         assert expected <= operation["responses"].keys()
 
     def test_a_body_has_examples_that_are_valid(
