@@ -53,15 +53,15 @@ def free_port() -> int:
 
 
 class Spent:
-    """The CPU of the three kinds of processes, each with whatever has come of it.
+    """The CPU of these processes, by name, each with whatever has come of it.
 
     What has ended meanwhile counts with what it had when it was last looked at: PostgreSQL's processes
     come and go.
     """
 
-    def __init__(self, api: int, postgres: int, jobs: int) -> None:
-        self._roots = {"api": api, "postgres": postgres, "jobs": jobs}
-        self._seen: dict[str, dict[int, int]] = {name: {} for name in self._roots}
+    def __init__(self, **roots: int) -> None:
+        self._roots = roots
+        self._seen: dict[str, dict[int, int]] = {name: {} for name in roots}
 
     def now(self) -> dict[str, int]:
         for name, pid in self._roots.items():
@@ -101,11 +101,11 @@ def started(folder: Path, database: str, command: str, **more: str) -> Iterator[
             process.wait(60)
 
 
-def wait_for(process: subprocess.Popen[bytes], port: int) -> None:
+def wait_for(process: subprocess.Popen[bytes], port: int, path: str = "/startupz") -> None:
     deadline = time.monotonic() + START_WITHIN
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/startupz", timeout=5):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5):
                 return
         except OSError:
             time.sleep(0.2)
@@ -245,7 +245,7 @@ def main() -> int:
         postmaster = int((folder / "database" / "postgres" / "postmaster.pid").read_text().split()[0])
         shop, client = Shop(port, CUSTOMERS), Client(port)
         stack.callback(client.close)
-        spent = Spent(api, postmaster, jobs)
+        spent = Spent(api=api, postgres=postmaster, jobs=jobs)
         costs = measure(client, spent, shop, rounds)
         after = follow(client, spent, shop, server.url)
         print("order_and_what_follows", {part: round(value) for part, value in after.items()})
