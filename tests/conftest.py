@@ -81,7 +81,7 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
         database_pool_size=10,
         database_max_overflow=10,
         # However slow the machine, nobody is turned away while waiting for a connection.
-        database_pool_timeout=60,
+        database_pool_timeout=30,
         rate_limit_default=PLENTY,
         rate_limit_sign_in=PLENTY,
         rate_limit_refresh=PLENTY,

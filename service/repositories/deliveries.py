@@ -214,7 +214,9 @@ async def queue(
 
 async def wait(session: Session, delivery_id: int) -> None:
     """It is brought on when another of its webhook ends."""
-    waiting = update(WebhookDelivery).where(WebhookDelivery.id == delivery_id, _pending)
+    # One that waits already is not written again: meanwhile `wake` would pass it over.
+    untold = (WebhookDelivery.id == delivery_id, _pending, ~WebhookDelivery.waiting)
+    waiting = update(WebhookDelivery).where(*untold)
     await session.execute(waiting.values(waiting=True))
 
 

@@ -85,8 +85,10 @@ class Deliveries:
             woken = await deliveries.wake(session, webhook_id, room)
             for row in woken:
                 await _queue_again(session, row)
-        if len(woken) == room:
-            self._shares.hold(webhook_id)  # there may be more
+        if woken:
+            # There may be more, also where fewer came than there was room for: rows that somebody is
+            # writing at this moment are passed over.
+            self._shares.hold(webhook_id)
 
     async def _try(self, delivery_id: int) -> None:
         async with self._database.reading() as session:
