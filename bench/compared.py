@@ -15,7 +15,6 @@ import math
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,11 +27,8 @@ from pathlib import Path
 import asyncpg
 import jwt
 from compared_page import Found, Setting, write
-from costs import HOME, ORDERS, Spent, free_port, started, wait_for
+from costs import HOME, ORDERS, Spent, database_in, free_port, running, started
 from costs_shop import ADMIN, PASSWORD, V1, Client, Shop, question
-
-from service import embedded
-from service.commands import migrate
 
 ROOT = Path(__file__).parents[1]
 ITEMS = 64
@@ -113,19 +109,12 @@ def tutorial_started(folder: Path, database: str) -> Iterator[tuple[int, int]]:
     Without --keep-alive it would close its connections while the other side is asked.
     """
     port = free_port()
-    env = os.environ | {"DATABASE_URL": database, "SECRET_KEY": SECRET}
+    settings = {"DATABASE_URL": database, "SECRET_KEY": SECRET}
     command = ["-m", "gunicorn", "--chdir", str(ROOT / "bench"), "--bind", f"127.0.0.1:{port}"]
     command += ["--workers", "1", "--worker-class", "uvicorn_worker.UvicornWorker", "--keep-alive", "75"]
     command += ["--access-logfile", "-", "--no-control-socket", "tutorial:app"]
-    folder.mkdir()
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, *command], env=env, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            wait_for(process, port, "/items?limit=1")
-            yield process.pid, port
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+    with running(folder, command, settings, port, "/items?limit=1") as pid:
+        yield pid, port
 
 
 async def database_of(url: str) -> str:
@@ -206,18 +195,14 @@ def main() -> int:
     load, began = os.getloadavg()[0], time.monotonic()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, ExitStack() as stack:
         folder = Path(name)
-        folder.chmod(0o755)  # the database runs under another account where this is root
-        server = embedded.start(folder / "database", durable=True)
-        stack.callback(server.stop)
-        migrate.upgrade(server.url.replace("postgresql://", "postgresql+asyncpg://"))
-        version = asyncio.run(database_of(server.url))
-        second = server.url.removesuffix("tradepost") + "tutorial"
+        url, postmaster = stack.enter_context(database_in(folder))
+        version = asyncio.run(database_of(url))
+        second = url.removesuffix("tradepost") + "tutorial"
         admin = {"ADMIN_EMAIL": ADMIN, "ADMIN_PASSWORD": PASSWORD}
         print("starting both services", flush=True)
-        ours, port = stack.enter_context(started(folder / "tradepost", server.url, "serve", **admin))
+        ours, port = stack.enter_context(started(folder / "tradepost", url, "serve", **admin))
         driver = second.replace("postgresql://", "postgresql+asyncpg://")
         theirs, other_port = stack.enter_context(tutorial_started(folder / "tutorial", driver))
-        postmaster = int((folder / "database" / "postgres" / "postmaster.pid").read_text().split()[0])
         sides = both((port, other_port), second, people)
         for side in sides:
             stack.callback(side.client.close)

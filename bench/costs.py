@@ -81,27 +81,46 @@ def cpu_ns(pid: int) -> int:
 def started(folder: Path, database: str, command: str, **more: str) -> Iterator[tuple[int, int]]:
     """Its process id and port."""
     port = free_port()
-    env = os.environ | PLENTY | {
+    env = PLENTY | {
         "ENVIRONMENT": "test", "HOST": "127.0.0.1", "PORT": str(port), "METRICS_PORT": str(free_port()),
         "DATA_DIR": str(folder), "DATABASE_URL": database, "WEB_CONCURRENCY": "1",
         "SECRET_KEY": secrets.token_urlsafe(48), "PUBLIC_URL": "http://127.0.0.1",
         # As the chart has it.
         "DATABASE_POOL_SIZE": "7", "DATABASE_MAX_OVERFLOW": "0", **more,
     }  # fmt: skip
+    with running(folder, ["-m", "service", command], env, port, "/startupz") as pid:
+        yield pid, port
+
+
+@contextmanager
+def running(
+    folder: Path, command: list[str], settings: dict[str, str], port: int, path: str
+) -> Iterator[int]:
+    """Of a Python program that answers at `path` by now, the process id; it is told to end at the end."""
     folder.mkdir()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service", command], env=env, stdout=log, stderr=subprocess.STDOUT
+            [sys.executable, *command], env=os.environ | settings, stdout=log, stderr=subprocess.STDOUT
         )
         try:
-            wait_for(process, port)
-            yield process.pid, port
+            wait_for(process, port, path)
+            yield process.pid
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
 
 
-def wait_for(process: subprocess.Popen[bytes], port: int, path: str = "/startupz") -> None:
+@contextmanager
+def database_in(folder: Path) -> Iterator[tuple[str, int]]:
+    """PostgreSQL, durable as in production, with the schema; its URL and process id."""
+    folder.chmod(0o755)  # the database runs under another account where this is root
+    with embedded.start(folder / "database", durable=True) as server:
+        migrate.upgrade(server.url.replace("postgresql://", "postgresql+asyncpg://"))
+        lock = folder / "database" / "postgres" / "postmaster.pid"
+        yield server.url, int(lock.read_text().split()[0])
+
+
+def wait_for(process: subprocess.Popen[bytes], port: int, path: str) -> None:
     deadline = time.monotonic() + START_WITHIN
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -235,19 +254,15 @@ def main() -> int:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, ExitStack() as stack:
         folder = Path(name)
-        folder.chmod(0o755)  # the database runs under another account where this is root
-        server = embedded.start(folder / "database", durable=True)
-        stack.callback(server.stop)
-        migrate.upgrade(server.url.replace("postgresql://", "postgresql+asyncpg://"))
+        url, postmaster = stack.enter_context(database_in(folder))
         admin = {"ADMIN_EMAIL": ADMIN, "ADMIN_PASSWORD": PASSWORD}
-        api, port = stack.enter_context(started(folder / "api", server.url, "serve", **admin))
-        jobs, _ = stack.enter_context(started(folder / "worker", server.url, "worker"))
-        postmaster = int((folder / "database" / "postgres" / "postmaster.pid").read_text().split()[0])
+        api, port = stack.enter_context(started(folder / "api", url, "serve", **admin))
+        jobs, _ = stack.enter_context(started(folder / "worker", url, "worker"))
         shop, client = Shop(port, CUSTOMERS), Client(port)
         stack.callback(client.close)
         spent = Spent(api=api, postgres=postmaster, jobs=jobs)
         costs = measure(client, spent, shop, rounds)
-        after = follow(client, spent, shop, server.url)
+        after = follow(client, spent, shop, url)
         print("order_and_what_follows", {part: round(value) for part, value in after.items()})
     write(costs, after, load)
     return 0

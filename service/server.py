@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -27,7 +26,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
 from service.edge import problems
-from service.edge.context import complete
+from service.edge.context import complete, new_request_id
 from service.edge.event_stream import ABORT
 
 log = structlog.get_logger(__name__)
@@ -140,7 +139,7 @@ class Protocol(HttpToolsProtocol):
         """Answer for the application, and hang up."""
         self._refused, self._unread = True, 0
         self._in_time()
-        request_id = uuid.uuid4().hex
+        request_id = new_request_id()
         log.info("request.refused", status=status, request_id=request_id)
         if self._answering() or self.transport.is_closing():
             # Inside of another request's answer, or before it, this one would be taken for that.

@@ -58,10 +58,17 @@ class Route(APIRoute):
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Handler:
-        run = super().get_route_handler()
+        run, admission = super().get_route_handler(), self.admission
         if self.methods == {"GET"}:
-            return _reading(self.admission, run, PublicRead.of(self.endpoint))
-        return _writing(self.admission, run, self.response_model)
+            handle = _reading(run, PublicRead.of(self.endpoint))
+        else:
+            handle = _writing(run, self.response_model)
+
+        async def admitted(request: Request) -> Response:
+            await admission(request)
+            return await handle(request)
+
+        return admitted
 
 
 class OpenRoute(Route):
@@ -89,9 +96,8 @@ def _tagged(endpoint: Callable[..., Awaitable[Versioned]]) -> Callable[..., Awai
     return run
 
 
-def _reading(admission: Admission, run: Handler, public: PublicRead | None) -> Handler:
+def _reading(run: Handler, public: PublicRead | None) -> Handler:
     async def handle(request: Request) -> Response:
-        await admission(request)
         response = await run(request)
         if public is not None:
             public.declare(request, response)
@@ -100,7 +106,7 @@ def _reading(admission: Admission, run: Handler, public: PublicRead | None) -> H
     return handle
 
 
-def _writing(admission: Admission, run: Handler, model: Any) -> Handler:
+def _writing(run: Handler, model: Any) -> Handler:
     async def once(request: Request) -> Response:
         async with AsyncExitStack() as stack:
             request.scope[STACK] = stack
@@ -109,7 +115,6 @@ def _writing(admission: Admission, run: Handler, model: Any) -> Handler:
         return response
 
     async def handle(request: Request) -> Response:
-        await admission(request)
         for longest in PAUSES:
             try:
                 return await once(request)

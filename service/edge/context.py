@@ -109,7 +109,7 @@ def _normalised(scope: Scope) -> Scope:
     One trailing slash is dropped, so that both forms answer directly; HEAD is a GET whose body is
     left out on the way back (RFC 9110, section 9.3.2).
     """
-    own_id = secrets.token_hex(16)
+    own_id = new_request_id()
     own = {REQUEST_ID: _given_id(scope) or own_id, OWN_ID: own_id, HEAD: scope["method"] == "HEAD"}
     inner = {**scope, "state": {**scope.get("state", {}), **own}}
     path = scope["path"]
@@ -119,6 +119,10 @@ def _normalised(scope: Scope) -> Scope:
     if scope["method"] == "HEAD":
         inner["method"] = "GET"
     return inner
+
+
+def new_request_id() -> str:
+    return secrets.token_hex(16)
 
 
 def _given_id(scope: Scope) -> str | None:

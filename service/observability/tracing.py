@@ -151,7 +151,7 @@ def install(*, endpoint: str, service_name: str, service_version: str) -> Tracin
     from service.observability.spans import Exporter, Ids, Outbox, Statements, below
 
     ids = Ids()
-    # It is not made the global provider: FastAPI's own telemetry would wake up and trace everything twice.
+    # It is not made the global provider: whatever looks for one would trace everything twice.
     provider = TracerProvider(
         resource=Resource.create({"service.name": service_name, "service.version": service_version}),
         id_generator=ids,
