@@ -33,6 +33,6 @@ class Statistics(Out):
 
 class Dashboard(Out):
     user_id: Id
-    statistics: Statistics
+    stats: Statistics
     orders: Annotated[list[Order], Field(description="The last 10, newest first.")]
     notifications: Annotated[list[Notification], Field(description="The last 10 unread, newest first.")]

@@ -45,7 +45,7 @@ async def get(database: Database, caller: Caller, user_id: int) -> Dashboard:
         raise _unknown()
     return Dashboard(
         user_id=user_id,
-        statistics=Statistics.of(row),
+        stats=Statistics.of(row),
         orders=Order.all_of(latest.result()),
         notifications=Notification.all_of(unread.result()),
     )

@@ -55,7 +55,7 @@ class TestCallers:
         assert (answer.status_code, answer.headers["cache-control"]) == (200, "private, no-store")
         assert answer.json() == {
             "user_id": maria.id,
-            "statistics": EMPTY,
+            "stats": EMPTY,
             "orders": [],
             "notifications": [],
         }
@@ -100,7 +100,7 @@ class TestFigures:
         await make.post(maria, published=False)
         await make.post(maria)
         await make.post(other)
-        assert (await maria.api.get(f"/dashboard/{maria.id}")).json()["statistics"] == {
+        assert (await maria.api.get(f"/dashboard/{maria.id}")).json()["stats"] == {
             "orders_count": 7,
             "orders_by_status": {
                 "placed": 2,
@@ -153,7 +153,7 @@ class TestConcurrency:
         monkeypatch.setattr(orders, "latest", waiting(orders.latest))
         monkeypatch.setattr(notifications, "find", waiting(notifications.find))
         answer = await maria.api.get(f"/dashboard/{maria.id}")
-        assert (answer.status_code, answer.json()["statistics"]) == (200, EMPTY)
+        assert (answer.status_code, answer.json()["stats"]) == (200, EMPTY)
         assert (held, in_use(parts)) == ([3, 3, 3], 0)
 
     @pytest.mark.parametrize(
