@@ -17,12 +17,14 @@ from service import __version__
 from service.edge import messages
 from service.edge.problems import MEDIA_TYPE, OAUTH_PATHS
 from service.edge.wording import (
+    CONTACT,
     DESCRIPTION,
     HEADERS,
     HEADERS_OF,
     OAUTH_ERROR_SCHEMA,
     PROBLEM_SCHEMA,
     RATE_LIMIT_HEADERS,
+    SERVERS,
     TAGS,
     WHAT,
 )
@@ -39,6 +41,13 @@ IF_NONE_MATCH: Final[dict[str, Any]] = {
     "required": False,
     "description": "The `ETag` that was read: 304, without a body, if there is nothing newer.",
     "schema": {"type": "string"},
+}
+
+
+#: For `openapi_extra` where a caller may sign in and need not.
+OPTIONAL_SIGN_IN: Final[dict[str, Any]] = {"security": [{}, {"OAuth2": []}]}
+CATALOGUE_READ: Final[dict[str, Any]] = {
+    "security": [*OPTIONAL_SIGN_IN["security"], {"ApiKey": ["catalogue:write"]}]
 }
 
 
@@ -60,6 +69,8 @@ def build(app: FastAPI) -> dict[str, Any]:
         description=DESCRIPTION,
         routes=app.routes,
         tags=TAGS,
+        servers=SERVERS,
+        contact=CONTACT,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     schemas = document["components"]["schemas"]
@@ -83,6 +94,8 @@ def build(app: FastAPI) -> dict[str, Any]:
 def _complete(path: str, operation: dict[str, Any]) -> None:
     # The framework's summary is the handler's name once more.
     operation["summary"] = re.split(r"[.;](?:\s|$)", operation["description"], maxsplit=1)[0]
+    # Without it a reader cannot tell a public operation from a forgotten one.
+    operation.setdefault("security", [])
     responses = operation["responses"]
     # FastAPI documents a 422 of its own form; ours comes back below where it can happen.
     responses.pop("422", None) if "content" in responses.get("422", {}) else None
@@ -180,19 +193,24 @@ def _given(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _common(path: str, operation: dict[str, Any]) -> set[int]:
-    statuses = {500, 503}
+    statuses = {400, 500, 503}
     if not path.startswith("/api/"):
         return statuses
     statuses |= {406, 429}
     if path not in OAUTH_PATHS:
         # A bad token is refused everywhere, and so is an unknown parameter.
         statuses |= {401, 422}
-    if "security" in operation:
+    if needs_caller(operation):
         # An API key without the scope is refused, wherever it is taken for one.
         statuses |= {403}
     if "requestBody" in operation:
-        statuses |= {400, 408, 413, 415}
+        statuses |= {408, 413, 415}
     return statuses
+
+
+def needs_caller(operation: dict[str, Any]) -> bool:
+    """Whether nobody is admitted without credentials."""
+    return {} not in (operation.get("security") or [{}])
 
 
 @dataclass(frozen=True, slots=True)

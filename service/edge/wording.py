@@ -7,6 +7,10 @@ DESCRIPTION: Final = """The backend of a shop: accounts, catalogue, orders and p
 Errors are problem details (RFC 9457) whose `code` is a stable word. Lists answer with an array and
 a `Link` header that leads to the next page (RFC 8288). Money is a string with two decimals."""
 
+CONTACT: Final = {"name": "Tradepost", "url": "https://tradepost.example"}
+#: The document is served by the service that it describes.
+SERVERS: Final = [{"url": "/", "description": "The host that this document comes from."}]
+
 TAGS: Final = [
     {"name": "auth", "description": "Signing in and out (OAuth 2.0)."},
     {"name": "users", "description": "Registration and one's own profile."},

@@ -32,7 +32,7 @@ KIND: Final = "webhook"
 PING: Final = "ping"
 EVERY_EVENT: Final = "*"
 
-#: What clients see: the rows have the shape of schemas.webhooks.Delivery.
+#: What clients see: the rows have the shape of schemas.webhooks.WebhookDelivery.
 _SHOWN: Final = (
     "id", "event_id", "event_type", "message_id", "status", "attempts", "created_at", "next_try_at",
     "last_tried_at", "last_status", "fault", "duration_ms", "answer",

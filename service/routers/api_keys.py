@@ -24,7 +24,7 @@ KeyId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 async def create_api_key(
     new: ApiKeyCreate, caller: Administrator, session: SessionDep, located: Located
 ) -> NewApiKey:
-    """Make a key. It is in this answer and in no other."""
+    """Create an API key. The key is in this answer and in no other."""
     made = await api_keys.create(session, caller, new)
     located(made.id)
     return made
@@ -32,13 +32,13 @@ async def create_api_key(
 
 @router.get("", responses=problems(403))
 async def list_api_keys(_: Administrator, listing: ListingDep, reader: ReaderDep) -> list[ApiKey]:
-    """Everybody's keys, newest first, with those that are revoked."""
+    """List API keys. The newest come first; revoked ones are listed too."""
     return listing.of(ApiKey, await repository.find(reader, listing.page))
 
 
 @router.get("/{key_id}", responses=problems(403, 404))
 async def get_api_key(key_id: KeyId, _: Administrator, reader: ReaderDep) -> ApiKey:
-    """One key: what it may, and when it was last used."""
+    """Get an API key: its scopes and the time of its last use."""
     return await api_keys.get(reader, key_id)
 
 
@@ -46,11 +46,11 @@ async def get_api_key(key_id: KeyId, _: Administrator, reader: ReaderDep) -> Api
 async def update_api_key(
     key_id: KeyId, patch: ApiKeyPatch, caller: Administrator, session: SessionDep
 ) -> ApiKey:
-    """Rename a key, narrow or widen what it may, move its end: with effect within a second."""
+    """Update an API key: its name, scopes or expiry. The change takes effect within a second."""
     return await api_keys.change(session, caller, key_id, patch)
 
 
 @router.delete("/{key_id}", status_code=204, responses=problems(403, 404))
 async def revoke_api_key(key_id: KeyId, caller: Administrator, session: SessionDep) -> None:
-    """Revoke a key for good, with effect within a second."""
+    """Revoke an API key. It cannot be restored; the change takes effect within a second."""
     await api_keys.revoke(session, caller, key_id)

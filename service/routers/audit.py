@@ -50,5 +50,5 @@ async def list_audit_entries(
     reader: ReaderDep,
     filters: Annotated[Filters, Depends(get_filters)],
 ) -> list[AuditEntry]:
-    """What has been done, newest first: sign-ins, changes of credentials, administration, orders."""
+    """List audit entries, newest first: sign-ins, credentials, administrative acts and order events."""
     return listing.of(AuditEntry, await repository.find(reader, listing.page, filters))

@@ -25,7 +25,10 @@ MAX_CLIENT = 200
 async def issue_token(
     form: Annotated[TokenRequest, Form()], request: Request, response: Response, parts: PartsDep
 ) -> Token:
-    """Sign in with `grant_type=password`, or stay signed in with `grant_type=refresh_token` (RFC 6749)."""
+    """Issue an access token (RFC 6749).
+
+    `grant_type=password` signs in; `grant_type=refresh_token` stays signed in.
+    """
     response.headers["Cache-Control"] = "no-store"
     client = request.headers.get("User-Agent", "")[:MAX_CLIENT] or None
     return await auth.grant(parts.issuer, form, client=client)
@@ -35,14 +38,14 @@ async def issue_token(
 async def revoke_token(
     form: Annotated[RevocationRequest, Form()], parts: PartsDep, session: SessionDep
 ) -> Response:
-    """Sign out: end the session of this token (RFC 7009); 200 for any other text as well."""
+    """Revoke a token. Ends the session that the token belongs to (RFC 7009); any other text is 200 too."""
     await auth.revoke(session, parts.tokens, form.token.get_secret_value())
     return Response()
 
 
 @router.get("/sessions")
 async def list_sessions(caller: SignedIn, listing: ListingDep, reader: ReaderDep) -> list[UserSession]:
-    """Where one is signed in, newest first."""
+    """List sessions. The caller's own, newest first."""
     rows = await repository.find(reader, caller.user_id, listing.page, current=caller.session_id)
     return listing.of(UserSession, rows)
 
@@ -51,11 +54,11 @@ async def list_sessions(caller: SignedIn, listing: ListingDep, reader: ReaderDep
 async def end_session(
     session_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS], caller: SignedIn, session: SessionDep
 ) -> None:
-    """End one of one's sessions; its tokens are void within a second."""
+    """End a session of the caller. Its tokens are refused within a second."""
     await auth.end_session(session, caller, session_id)
 
 
 @router.delete("/sessions", status_code=204)
 async def end_all_sessions(caller: SignedIn, session: SessionDep) -> None:
-    """Sign out everywhere, here as well."""
+    """End all sessions of the caller, this one too."""
     await auth.end_sessions(session, caller)

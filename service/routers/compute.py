@@ -30,5 +30,5 @@ Place = Annotated[int, Depends(hold_place, scope="function", max_concurrency=AT_
 
 @router.get("/compute", responses=problems(403))
 def compute_squares(n: Place) -> ComputeResult:
-    """The sum of the squares of 0 to n-1, added up one by one in a thread."""
+    """Compute a sum of squares, of 0 to n-1, in a thread: a CPU load for rehearsals."""
     return ComputeResult(result=sum(i * i for i in range(n)))

@@ -19,5 +19,8 @@ router = APIRouter(route_class=Route, prefix="/dashboard", tags=["dashboard"])
 async def get_dashboard(
     user_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS], caller: SignedIn, database: DatabaseDep
 ) -> Dashboard:
-    """Statistics, last orders and unread notifications: one's own, or any for an administrator."""
+    """Get a user's dashboard: statistics, last orders and unread notifications.
+
+    The caller's own; administrators may read any.
+    """
     return await dashboard.get(database, caller, user_id)

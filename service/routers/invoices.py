@@ -8,7 +8,7 @@ from service.dependencies.caller import OrdersReader
 from service.dependencies.conditions import answered
 from service.dependencies.parts import PartsDep
 from service.dependencies.route import Route
-from service.edge.openapi import problems
+from service.edge.openapi import acceptable, problems
 from service.schemas.base import DIGITS, MAX_ID
 from service.services import invoices
 
@@ -17,18 +17,22 @@ router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
 TAG: Final = {"ETag": {"$ref": "#/components/headers/ETag"}}
 #: A person's name and address are in it: no cache keeps it, but who has kept it may ask whether it changed.
 UNKEPT: Final = "private, no-store"
+PDF: Final = "application/pdf"
+#: For clients that know no PDF and take the bytes.
+BYTES: Final = "application/octet-stream"
+MEDIA_TYPES: Final = (PDF, BYTES)
 DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The file.",
         "headers": TAG,
-        "content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA_TYPES},
     },
     304: {"description": "What `If-None-Match` names is still what there is.", "headers": TAG},
 }
 
 
 class Pdf(Response):
-    media_type = "application/pdf"
+    media_type = PDF
 
 
 @router.get("/{order_id}/invoice.pdf", response_class=Pdf, responses={**DOCUMENTED, **problems(404)})
@@ -38,7 +42,7 @@ async def get_invoice(
     parts: PartsDep,
     request: Request,
 ) -> Response:
-    """The invoice of an order, as a PDF file. While too many are being made the answer is 503."""
+    """Get the invoice of an order, as a PDF file. While too many are being made the answer is 503."""
     if "If-None-Match" not in request.headers:
         # Refusals are to cost nothing, or a storm of them would do what the queue is there to prevent.
         parts.renderers.require_room()
@@ -49,4 +53,5 @@ async def get_invoice(
     unchanged = answered(request, Response(headers=headers))
     if unchanged.status_code == 304:
         return unchanged
-    return Pdf(await parts.renderers.render(invoice.document), headers=headers)
+    media_type = PDF if acceptable(request.headers.get("Accept", ""), frozenset({PDF})) else BYTES
+    return Pdf(await parts.renderers.render(invoice.document), headers=headers, media_type=media_type)

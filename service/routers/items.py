@@ -11,7 +11,7 @@ from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
 from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
-from service.edge.openapi import problems
+from service.edge.openapi import CATALOGUE_READ, problems
 from service.repositories import items as repository
 from service.repositories.items import Filters
 from service.schemas.base import DIGITS, MAX_ID, Bound, Moment, ShortLine
@@ -62,7 +62,7 @@ async def get_filters(
     return Filters(sku, updated_since, category, in_stock, min_price, max_price, is_active)
 
 
-@router.get("")
+@router.get("", openapi_extra=CATALOGUE_READ)
 @built_from("items")
 async def list_items(
     caller: CatalogueReader,
@@ -75,7 +75,10 @@ async def list_items(
         Sort | None, Query(description="`id` when not given; `-` turns it round. Not with `search`.")
     ] = None,
 ) -> list[Item]:
-    """List, filter and search the catalogue."""
+    """List items of the catalogue, with filters, sort orders and a search.
+
+    Administrators, and keys with `catalogue:write`, see withdrawn items too, unless `is_active=true`.
+    """
     rows = await items.find(reader, caller, listing.page, filters, search=search, sort=sort)
     return listing.of(Item, rows)
 
@@ -83,14 +86,14 @@ async def list_items(
 @router.get("/categories")
 @built_from("items")
 async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
-    """The categories of what is on sale, by name, each with its number of items."""
+    """List the categories of items on sale, by name, each with its number of items."""
     return CategoryCount.all_of(await repository.count_by_category(reader))
 
 
-@router.get("/{item_id}", responses=problems(404))
+@router.get("/{item_id}", responses=problems(404), openapi_extra=CATALOGUE_READ)
 @built_from("items", "item_id")
 async def get_item(item_id: ItemId, caller: CatalogueReader, reader: ReaderDep) -> Item:
-    """An item; one that is withdrawn from sale only for administrators."""
+    """Get an item. A withdrawn one is 404 for all but administrators and keys with `catalogue:write`."""
     return await items.get(reader, caller, item_id)
 
 
@@ -101,7 +104,7 @@ async def create_item(
     session: SessionDep,
     located: Located,
 ) -> Item:
-    """Add an item to the catalogue, with the stock it starts with."""
+    """Create an item, with its initial stock."""
     item = await items.create(session, new, by=caller)
     located(item.id)
     return item
@@ -113,7 +116,7 @@ async def create_items(
     caller: CatalogueWriter,
     session: SessionDep,
 ) -> list[Item]:
-    """Add up to 1,000 items: all, or none and a fault for each that cannot be added."""
+    """Create up to 1,000 items. All are created, or none; `errors` names the faults of each item."""
     return await items.create_batch(session, new, by=caller)
 
 
@@ -125,7 +128,7 @@ async def update_item(
     expected: IfItemRequired,
     session: SessionDep,
 ) -> Item:
-    """Change an item: what is absent stays, `null` removes description and category (RFC 7396)."""
+    """Update an item. Absent fields stay; `null` removes description and category (RFC 7396)."""
     return await items.change(session, item_id, patch, by=caller, expected=expected)
 
 
@@ -133,5 +136,5 @@ async def update_item(
 async def withdraw_item(
     item_id: ItemId, caller: CatalogueWriter, expected: IfItem, session: SessionDep
 ) -> None:
-    """Withdraw an item from sale; past orders keep it."""
+    """Withdraw an item from sale. Past orders keep it."""
     await items.withdraw(session, item_id, by=caller, expected=expected)

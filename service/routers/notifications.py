@@ -26,14 +26,14 @@ async def list_notifications(
     reader: ReaderDep,
     unread: Annotated[bool, Query(description="Only those that have not been read.")] = False,
 ) -> list[Notification]:
-    """One's own notifications, newest first."""
+    """List notifications of the caller, newest first."""
     rows = await repository.find(reader, caller.user_id, listing.page, unread=unread)
     return listing.of(Notification, rows)
 
 
 @router.post("/read")
 async def read_all_notifications(caller: SignedIn, session: SessionDep) -> ReadCount:
-    """Mark all of one's notifications as read."""
+    """Mark all notifications of the caller as read."""
     return await notifications.mark_all_read(session, caller)
 
 
@@ -41,5 +41,5 @@ async def read_all_notifications(caller: SignedIn, session: SessionDep) -> ReadC
 async def read_notification(
     notification_id: NotificationId, caller: SignedIn, session: SessionDep
 ) -> Notification:
-    """Mark one as read; one that has been read stays as it is."""
+    """Mark a notification as read. One that has been read stays as it is."""
     return await notifications.mark_read(session, caller, notification_id)

@@ -15,7 +15,7 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/")
 async def get_welcome(settings: SettingsDep) -> Welcome:
-    """Name, version and links."""
+    """Get the service's name, version and links."""
     docs = {"docs": "/docs", "redoc": "/redoc", "openapi": "/openapi.json"} if settings.docs_enabled else {}
     links = {"api": "/api/v1", "health": "/health", **docs}
     return Welcome(message="Welcome to Tradepost", name="Tradepost", version=__version__, links=links)
@@ -23,19 +23,19 @@ async def get_welcome(settings: SettingsDep) -> Welcome:
 
 @router.get("/health")
 async def get_health() -> Health:
-    """200 as long as the process serves."""
+    """Get the health of the process. 200 as long as it serves."""
     return Health(version=__version__)
 
 
 @router.get("/livez")
 async def get_liveness() -> Alive:
-    """Touches nothing outside the process: only a stuck event loop fails it."""
+    """Check liveness. Touches nothing outside the process: only a stuck event loop fails it."""
     return Alive()
 
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Draining, or without database."}})
 async def get_readiness(parts: PartsDep, response: Response) -> Readiness:
-    """Whether to send requests here: not while draining; by the database only in mode `hard`."""
+    """Check readiness for requests. 503 while draining; the database counts only in mode `hard`."""
     readiness = await operations.readiness(parts.database, parts.settings)
     if readiness.status != "ready":
         _try_again(response)
@@ -44,7 +44,7 @@ async def get_readiness(parts: PartsDep, response: Response) -> Readiness:
 
 @router.get("/startupz", responses={503: {"model": Startup, "description": "Still starting."}})
 async def get_startup(parts: PartsDep, response: Response) -> Startup:
-    """Whether the database's schema is the one that this build needs, or a newer one."""
+    """Check that startup is complete. The database's schema must be this build's, or a newer one."""
     startup = await operations.startup(parts.database, listening=parts.feed.current)
     if startup.status != "started":
         _try_again(response)
@@ -58,7 +58,7 @@ def _try_again(response: Response) -> None:
 
 @router.get("/.well-known/jwks.json", tags=["auth"])
 async def get_jwks(parts: PartsDep, response: Response) -> dict[str, list[dict[str, Any]]]:
-    """The public keys that verify access tokens (RFC 7517)."""
+    """Get the public keys that verify access tokens (RFC 7517)."""
     response.headers["Cache-Control"] = "public, max-age=300"
     return parts.tokens.jwks
 
@@ -67,6 +67,6 @@ async def get_jwks(parts: PartsDep, response: Response) -> dict[str, list[dict[s
 async def get_authorization_server(
     settings: SettingsDep, request: Request, response: Response
 ) -> AuthorizationServer:
-    """Where tokens are issued, revoked and verified (RFC 8414)."""
+    """Get the metadata of the authorization server (RFC 8414)."""
     response.headers["Cache-Control"] = "public, max-age=300"
     return auth.describe(settings, str(request.base_url))

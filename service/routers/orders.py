@@ -28,7 +28,7 @@ OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 async def create_order(
     new: OrderCreate, caller: OrdersWriter, session: SessionDep, settings: SettingsDep, located: Located
 ) -> Order:
-    """Place an order: stock of all lines is taken, or of none."""
+    """Place an order. The stock of all lines is taken, or of none."""
     order = await orders.place(session, settings, caller, new)
     located(order.id)
     return order
@@ -47,7 +47,7 @@ async def list_orders(
     placed_from: Annotated[Day | None, Query(description="The first day, in UTC.")] = None,
     placed_until: Annotated[Day | None, Query(description="The last day, in UTC.")] = None,
 ) -> list[Order]:
-    """One's own orders, newest first; an administrator or a key sees everybody's."""
+    """List orders, newest first. The caller's own; administrators and keys see those of all customers."""
     rows = await orders.find(
         reader,
         caller,
@@ -62,7 +62,7 @@ async def list_orders(
 
 @router.get("/{order_id}", responses=problems(404))
 async def get_order(order_id: OrderId, caller: OrdersReader, reader: ReaderDep) -> Order:
-    """One order."""
+    """Get an order."""
     return await orders.get(reader, caller, order_id)
 
 
@@ -70,13 +70,13 @@ async def get_order(order_id: OrderId, caller: OrdersReader, reader: ReaderDep) 
 async def cancel_order(
     order_id: OrderId, caller: OrdersWriter, session: SessionDep, cancellation: Cancellation | None = None
 ) -> Order:
-    """Cancel an order that has not shipped; what it took goes back into stock."""
+    """Cancel an order that has not shipped. What it took goes back into stock."""
     return await moves.cancel(session, caller, order_id, cancellation.reason if cancellation else None)
 
 
 @router.post("/{order_id}/pay", responses=problems(403, 404, 409))
 async def pay_order(order_id: OrderId, payment: Payment, caller: OrdersKeeper, session: SessionDep) -> Order:
-    """Note that a placed order is paid."""
+    """Mark a placed order as paid."""
     return await moves.pay(session, caller, order_id, payment.reference)
 
 
@@ -84,7 +84,7 @@ async def pay_order(order_id: OrderId, payment: Payment, caller: OrdersKeeper, s
 async def ship_order(
     order_id: OrderId, shipment: Shipment, caller: OrdersKeeper, session: SessionDep
 ) -> Order:
-    """Note that a paid order is on its way; it needs an address."""
+    """Mark a paid order as shipped. It needs a shipping address."""
     return await moves.ship(session, caller, order_id, shipment.tracking)
 
 
@@ -92,13 +92,13 @@ async def ship_order(
 async def deliver_order(
     order_id: OrderId, caller: OrdersKeeper, session: SessionDep, _: Delivery | None = None
 ) -> Order:
-    """Note that a shipped order has arrived."""
+    """Mark a shipped order as delivered."""
     return await moves.deliver(session, caller, order_id)
 
 
 @router.post("/{order_id}/refund", responses=problems(403, 404, 409))
 async def refund_order(order_id: OrderId, refund: Refund, caller: OrdersKeeper, session: SessionDep) -> Order:
-    """Note that what was paid for a cancelled order has been given back."""
+    """Mark a cancelled order as refunded."""
     return await moves.refund(session, caller, order_id, refund.reference)
 
 
@@ -110,5 +110,5 @@ async def change_ship_to(
     expected: IfOrder,
     session: SessionDep,
 ) -> Order:
-    """Change where an order goes, before it ships."""
+    """Change an order's shipping address, before it ships."""
     return await orders.redirect(session, caller, order_id, ship_to, expected=expected)

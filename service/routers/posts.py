@@ -11,7 +11,7 @@ from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
 from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
-from service.edge.openapi import problems
+from service.edge.openapi import OPTIONAL_SIGN_IN, problems
 from service.repositories import posts as repository
 from service.schemas.base import DIGITS, MAX_ID
 from service.schemas.posts import Order, Post, PostIn, PostPatch, Status
@@ -22,7 +22,7 @@ router = APIRouter(route_class=Route, prefix="/posts", tags=["posts"])
 PostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-@router.get("")
+@router.get("", openapi_extra=OPTIONAL_SIGN_IN)
 @built_from("posts")
 async def list_posts(
     caller: Anyone,
@@ -31,7 +31,7 @@ async def list_posts(
     order: Annotated[Order, Query(description="Newest first (`desc`) or oldest first.")] = "desc",
     status: Annotated[Status | None, Query(description="Only these, of those that you may see.")] = None,
 ) -> list[Post]:
-    """Published posts; authors see their own pending ones too, administrators all."""
+    """List posts. Published ones; authors see their own pending ones too, administrators all."""
     newest_first = order == "desc"
     rows = await repository.find(
         reader, listing.page, caller=caller, newest_first=newest_first, status=status
@@ -39,16 +39,16 @@ async def list_posts(
     return listing.of(Post, rows)
 
 
-@router.get("/{post_id}", responses=problems(404))
+@router.get("/{post_id}", responses=problems(404), openapi_extra=OPTIONAL_SIGN_IN)
 @built_from("posts", "post_id")
 async def get_post(post_id: PostId, caller: Anyone, reader: ReaderDep) -> Post:
-    """One post."""
+    """Get a post."""
     return await posts.get(reader, caller, post_id)
 
 
 @router.post("", status_code=201)
 async def create_post(new: PostIn, caller: SignedIn, session: SessionDep, located: Located) -> Post:
-    """Write a post: `pending` until an administrator publishes it, an administrator's at once public."""
+    """Create a post. A customer's is `pending` until an administrator publishes it."""
     post = await posts.create(session, caller, new)
     located(post.id)
     return post
@@ -58,7 +58,7 @@ async def create_post(new: PostIn, caller: SignedIn, session: SessionDep, locate
 async def replace_post(
     post_id: PostId, new: PostIn, caller: SignedIn, expected: IfPost, session: SessionDep
 ) -> Post:
-    """Replace title and body; never creates. A customer's change of a published post makes it pending."""
+    """Replace a post's title and body. A customer's change of a published post makes it pending again."""
     return await posts.change(session, caller, post_id, new, expected=expected)
 
 
@@ -66,17 +66,17 @@ async def replace_post(
 async def update_post(
     post_id: PostId, patch: PostPatch, caller: SignedIn, expected: IfPost, session: SessionDep
 ) -> Post:
-    """Change title or body. A customer's change of a published post makes it pending again."""
+    """Update a post's title or body. A customer's change of a published post makes it pending again."""
     return await posts.change(session, caller, post_id, patch, expected=expected)
 
 
 @router.delete("/{post_id}", status_code=204, responses=problems(403, 404))
 async def delete_post(post_id: PostId, caller: SignedIn, expected: IfPost, session: SessionDep) -> None:
-    """Remove a post for good."""
+    """Delete a post. It cannot be restored."""
     await posts.remove(session, caller, post_id, expected=expected)
 
 
 @router.post("/{post_id}/publish", responses=problems(403, 404))
 async def publish_post(post_id: PostId, caller: Administrator, session: SessionDep) -> Post:
-    """Make a pending post public; a published one stays as it is."""
+    """Publish a pending post. A published one stays as it is."""
     return await posts.publish(session, caller, post_id)

@@ -7,7 +7,7 @@ from service.dependencies.caller import Anyone, SignedIn
 from service.dependencies.parts import PartsDep
 from service.dependencies.route import Route
 from service.dependencies.session import SessionDep
-from service.edge.openapi import problems
+from service.edge.openapi import OPTIONAL_SIGN_IN, problems
 from service.schemas.recovery import Confirmation, Reset, ResetRequest
 from service.services import recovery
 
@@ -16,7 +16,7 @@ router = APIRouter(route_class=Route, prefix="/auth", tags=["auth"], dependencie
 
 @router.post("/password-reset", status_code=202, response_class=Response)
 async def request_password_reset(asked: ResetRequest, session: SessionDep, parts: PartsDep) -> Response:
-    """Have a mail sent for a forgotten password.
+    """Request a password reset by e-mail.
 
     The answer is the same whether or not there is an account.
     """
@@ -26,20 +26,22 @@ async def request_password_reset(asked: ResetRequest, session: SessionDep, parts
 
 @router.post("/password-reset/confirm", status_code=204)
 async def reset_password(reset: Reset, parts: PartsDep) -> None:
-    """Set a new password with the token of the mail; ends every session."""
+    """Reset a password with the token of the e-mail. Ends every session of the account."""
     await recovery.confirm_reset(parts.database, parts.passwords, reset)
 
 
 @router.post("/verify-email", status_code=202, response_class=Response)
 async def request_email_verification(caller: SignedIn, session: SessionDep) -> Response:
-    """Have a mail sent to one's own address, to verify it; none is sent where it is verified."""
+    """Request the verification of the caller's address by e-mail. None is sent where it is verified."""
     await recovery.ask_verification(session, caller.user_id)
     return Response(status_code=202)
 
 
-@router.post("/verify-email/confirm", status_code=204, responses=problems(409))
+@router.post(
+    "/verify-email/confirm", status_code=204, responses=problems(409), openapi_extra=OPTIONAL_SIGN_IN
+)
 async def confirm_email(sent: Confirmation, caller: Anyone, session: SessionDep, parts: PartsDep) -> None:
-    """Verify an address with the token of the mail; a new address becomes the account's.
+    """Confirm an e-mail address with the token of the e-mail. A new address becomes the account's.
 
     That ends the account's sessions, but for the one that asks.
     """

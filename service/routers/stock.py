@@ -19,7 +19,7 @@ ItemId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 @router.get("", responses=problems(403, 404))
 async def get_stock(item_id: ItemId, _: CatalogueWriter, reader: ReaderDep) -> Stock:
-    """Exact stock, reorder level and the last 100 entries of the ledger."""
+    """Get an item's stock: exact quantity, reorder level and the last 100 entries of the ledger."""
     return await stock.get(reader, item_id)
 
 
@@ -30,5 +30,5 @@ async def adjust_stock(
     caller: CatalogueWriter,
     session: SessionDep,
 ) -> Stock:
-    """Add units or take them away, with a reason for the ledger; never below 0."""
+    """Adjust an item's stock, with a reason for the ledger. It never falls below 0."""
     return await stock.adjust(session, item_id, change, by=caller)

@@ -37,7 +37,7 @@ EVENTS: Final[dict[str, Any]] = {
 
 @router.get("/stream", status_code=200, response_class=EventStream, responses={200: EVENTS})
 async def stream_notifications(listener: ListenerDep, parts: PartsDep) -> EventStream:
-    """One's own notifications as they are written, as server-sent events.
+    """Stream notifications of the caller as server-sent events.
 
     Without an id it begins with the next one. After `Last-Event-ID` it sends all that came since, none
     left out and none twice. It ends with the access token, within a second of its session or account, and
@@ -48,7 +48,7 @@ async def stream_notifications(listener: ListenerDep, parts: PartsDep) -> EventS
 
 @router.post("/stream-ticket")
 async def issue_stream_ticket(caller: SignedIn, seconds: TokenSeconds, parts: PartsDep) -> StreamTicket:
-    """A ticket for one stream, for a browser's EventSource, which cannot send a token.
+    """Issue a ticket for one stream, for a browser's EventSource, which cannot send a token.
 
     Good once, for 30 seconds, in the stream's `ticket` parameter. The stream ends with the token and the
     session that the ticket was made with.

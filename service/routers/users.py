@@ -12,7 +12,7 @@ from service.dependencies.located import Located
 from service.dependencies.parts import PartsDep
 from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
-from service.edge.openapi import problems
+from service.edge.openapi import OPTIONAL_SIGN_IN, problems
 from service.repositories import export
 from service.repositories import users as repository
 from service.schemas.base import DIGITS, MAX_ID, Line
@@ -27,9 +27,15 @@ admin = APIRouter(route_class=Route, prefix="/admin/users", tags=["admin"])
 UserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-@router.post("", status_code=201, responses=problems(403, 409), dependencies=[Depends(limits.registration)])
+@router.post(
+    "",
+    status_code=201,
+    responses=problems(403, 409),
+    dependencies=[Depends(limits.registration)],
+    openapi_extra=OPTIONAL_SIGN_IN,
+)
 async def create_user(new: UserCreate, caller: Anyone, parts: PartsDep, located: Located) -> User:
-    """Register."""
+    """Register a user. Administrators may register one that is not active."""
     user = await users.register(parts.database, parts.passwords, caller, new)
     located(user.id)
     return user
@@ -37,7 +43,7 @@ async def create_user(new: UserCreate, caller: Anyone, parts: PartsDep, located:
 
 @router.get("/profile")
 async def get_profile(caller: SignedIn, reader: ReaderDep) -> User:
-    """One's own profile."""
+    """Get the caller's profile."""
     return await users.get(reader, caller.user_id)
 
 
@@ -56,7 +62,7 @@ async def update_profile(
     session: SessionDep,
     parts: PartsDep,
 ) -> User:
-    """Change one's profile: what is absent stays, `null` removes (RFC 7396).
+    """Update the caller's profile. Absent fields stay; `null` removes (RFC 7396).
 
     A new e-mail address gets a mail, and holds once that is answered.
     """
@@ -72,13 +78,13 @@ async def update_profile(
 async def delete_profile(
     deletion: AccountDeletion, caller: SignedIn, expected: IfUser, parts: PartsDep
 ) -> None:
-    """Delete one's account: the personal data goes, the orders stay. There is no way back."""
+    """Delete the caller's account. The personal data is erased, the orders stay. It cannot be restored."""
     await erasure.erase(parts.database, parts.passwords, caller, deletion, expected=expected)
 
 
 @router.get("/profile/export", response_model=Export)
 async def export_profile(caller: SignedIn, reader: ReaderDep) -> Response:
-    """Everything that is stored about oneself, as one document."""
+    """Export everything that is stored about the caller, as one document."""
     document = await export.get(reader, caller.user_id)
     as_file = {"Content-Disposition": 'attachment; filename="tradepost-export.json"'}
     return Response(document, media_type="application/json", headers=as_file)
@@ -86,13 +92,13 @@ async def export_profile(caller: SignedIn, reader: ReaderDep) -> Response:
 
 @router.post("/profile/password", dependencies=[Depends(limits.own_password)], status_code=204)
 async def change_password(change: PasswordChange, caller: SignedIn, parts: PartsDep) -> None:
-    """Change one's password; ends one's other sessions."""
+    """Change the caller's password. Ends the other sessions."""
     await users.change_password(parts.database, parts.passwords, caller, change)
 
 
 @router.get("/{user_id}", responses=problems(404))
 async def get_user(user_id: UserId, caller: ProfileReader, reader: ReaderDep) -> UserWithAddress:
-    """A user with address and last orders: one's own, or any for an administrator."""
+    """Get a user with address and last orders. The caller's own account; administrators may read any."""
     return await users.get_with_orders(reader, caller, user_id)
 
 
@@ -105,7 +111,7 @@ async def list_users(
     is_active: bool | None = None,
     is_admin: bool | None = None,
 ) -> list[User]:
-    """Search and filter accounts."""
+    """List users, with filters and a search."""
     rows = await repository.find(reader, listing.page, search=search, is_active=is_active, is_admin=is_admin)
     return listing.of(User, rows)
 
@@ -114,5 +120,5 @@ async def list_users(
 async def administer_user(
     user_id: UserId, patch: UserPatch, admin: Administrator, expected: IfUser, session: SessionDep
 ) -> User:
-    """Activate, deactivate, grant or withdraw administration."""
+    """Update a user's status or role: activate, deactivate, grant or withdraw administration."""
     return await users.administer(session, admin, user_id, patch, expected=expected)

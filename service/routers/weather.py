@@ -16,5 +16,5 @@ router = APIRouter(route_class=Route, prefix="/weather", tags=["weather"])
 @router.get("/{city}", responses=problems(404))
 @for_any_cache
 async def get_weather(city: Annotated[str, Path(min_length=1, max_length=100)], parts: PartsDep) -> Weather:
-    """The weather at a destination; `stale` is true while the weather service cannot be reached."""
+    """Get the weather at a destination. `stale` is true while the weather service cannot be reached."""
     return await parts.weather.at(city)

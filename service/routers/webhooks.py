@@ -14,7 +14,7 @@ from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
 from service.repositories import webhooks as repository
 from service.schemas.base import DIGITS, MAX_ID
-from service.schemas.webhooks import Delivery, NewWebhook, Status, Webhook, WebhookCreate, WebhookPatch
+from service.schemas.webhooks import NewWebhook, Status, Webhook, WebhookCreate, WebhookDelivery, WebhookPatch
 from service.services import webhooks
 
 router = APIRouter(route_class=Route, prefix="/webhooks", tags=["webhooks"])
@@ -43,7 +43,7 @@ Patch = Annotated[WebhookPatch, Depends(get_patch)]
 async def create_webhook(
     new: New, caller: Administrator, session: SessionDep, parts: PartsDep, located: Located
 ) -> NewWebhook:
-    """Register an address for events. The secret is in this answer and that of a rotation, in no other."""
+    """Create a webhook. Its secret is in this answer and in that of a rotation, in no other."""
     made = await webhooks.create(session, parts.vault, caller, new)
     located(made.id)
     return made
@@ -51,13 +51,13 @@ async def create_webhook(
 
 @router.get("", responses=problems(403))
 async def list_webhooks(_: Administrator, listing: ListingDep, reader: ReaderDep) -> list[Webhook]:
-    """Every webhook, newest first, with those that are not active."""
+    """List webhooks, newest first. Inactive ones are listed too."""
     return listing.of(Webhook, await repository.find(reader, listing.page))
 
 
 @router.get("/{webhook_id}", responses=problems(403, 404))
 async def get_webhook(webhook_id: WebhookId, _: Administrator, reader: ReaderDep) -> Webhook:
-    """One webhook, and how it fares."""
+    """Get a webhook and its state."""
     return await webhooks.get(reader, webhook_id)
 
 
@@ -65,13 +65,13 @@ async def get_webhook(webhook_id: WebhookId, _: Administrator, reader: ReaderDep
 async def update_webhook(
     webhook_id: WebhookId, patch: Patch, caller: Administrator, session: SessionDep
 ) -> Webhook:
-    """Change its address or its events, stop it, or start it again."""
+    """Update a webhook: its address, its events, or whether it is active."""
     return await webhooks.change(session, caller, webhook_id, patch)
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=problems(403, 404))
 async def delete_webhook(webhook_id: WebhookId, caller: Administrator, session: SessionDep) -> None:
-    """Remove a webhook for good, with the log of its deliveries."""
+    """Delete a webhook with the log of its deliveries. It cannot be restored."""
     await webhooks.remove(session, caller, webhook_id)
 
 
@@ -79,13 +79,13 @@ async def delete_webhook(webhook_id: WebhookId, caller: Administrator, session: 
 async def rotate_secret(
     webhook_id: WebhookId, caller: Administrator, session: SessionDep, parts: PartsDep
 ) -> NewWebhook:
-    """Make another secret; for 24 hours deliveries are signed with this and the one before it."""
+    """Rotate a webhook's secret. For 24 hours deliveries are signed with both, the new and the old."""
     return await webhooks.rotate_secret(session, parts.vault, caller, webhook_id)
 
 
 @router.post("/{webhook_id}/ping", status_code=202, responses=problems(403, 404))
-async def ping_webhook(webhook_id: WebhookId, caller: Administrator, session: SessionDep) -> Delivery:
-    """Send a signed `ping`, once; what came of it is in the list of deliveries."""
+async def ping_webhook(webhook_id: WebhookId, caller: Administrator, session: SessionDep) -> WebhookDelivery:
+    """Send a signed `ping` to a webhook, once. The outcome is in the list of deliveries."""
     return await webhooks.ping(session, caller, webhook_id)
 
 
@@ -96,10 +96,10 @@ async def list_deliveries(
     listing: ListingDep,
     reader: ReaderDep,
     status: Annotated[Status | None, Query(description="Only those in this state.")] = None,
-) -> list[Delivery]:
-    """What it was told and will be, newest first, with the last answer to each."""
+) -> list[WebhookDelivery]:
+    """List a webhook's deliveries, newest first, each with the last answer."""
     rows = await webhooks.find_deliveries(reader, webhook_id, listing.page, status=status)
-    return listing.of(Delivery, rows)
+    return listing.of(WebhookDelivery, rows)
 
 
 @router.post(
@@ -107,6 +107,6 @@ async def list_deliveries(
 )
 async def redeliver_event(
     webhook_id: WebhookId, delivery_id: DeliveryId, caller: Administrator, session: SessionDep
-) -> Delivery:
-    """Send it again under the same `webhook-id`, whether it has succeeded or failed; a pending one now."""
+) -> WebhookDelivery:
+    """Repeat a delivery under the same `webhook-id`. A pending one is sent now."""
     return await webhooks.redeliver(session, caller, webhook_id, delivery_id)

@@ -125,7 +125,7 @@ class NewWebhook(Webhook):
     ]
 
 
-class Delivery(Out):
+class WebhookDelivery(Out):
     """What one webhook is told of one event, and what came of the last try."""
 
     id: Id

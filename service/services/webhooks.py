@@ -12,7 +12,7 @@ from service.outgoing.secrets import Vault, new_secret, written
 from service.outgoing.targets import Refused, Targets
 from service.pagination import Page
 from service.repositories import audit, deliveries, webhooks
-from service.schemas.webhooks import Delivery, NewWebhook, Webhook, WebhookCreate, WebhookPatch
+from service.schemas.webhooks import NewWebhook, Webhook, WebhookCreate, WebhookDelivery, WebhookPatch
 from service.security import Caller
 
 #: So many that a worker has room for all of them at once, though every one hangs.
@@ -92,12 +92,12 @@ async def rotate_secret(session: Session, vault: Vault, caller: Caller, webhook_
 
 
 async def find_deliveries(session: Session, webhook_id: int, page: Page, *, status: str | None) -> list[Any]:
-    """Rows of Delivery, the newest first."""
+    """Rows of WebhookDelivery, the newest first."""
     _found(await webhooks.get(session, webhook_id))
     return await deliveries.find(session, webhook_id, page, status=status)
 
 
-async def ping(session: Session, caller: Caller, webhook_id: int) -> Delivery:
+async def ping(session: Session, caller: Caller, webhook_id: int) -> WebhookDelivery:
     """Queue a delivery of no event; it is tried once, also while the webhook is not active."""
     _found(await webhooks.get(session, webhook_id))
     facts = request.facts()
@@ -109,10 +109,10 @@ async def ping(session: Session, caller: Caller, webhook_id: int) -> Delivery:
     row = await deliveries.write(session, delivery_id, f"ping_{delivery_id}", body)
     await deliveries.queue(session, webhook_id, delivery_id)
     await _note(session, caller, "webhook.pinged", webhook_id, {"delivery_id": delivery_id})
-    return Delivery.of(row)
+    return WebhookDelivery.of(row)
 
 
-async def redeliver(session: Session, caller: Caller, webhook_id: int, delivery_id: int) -> Delivery:
+async def redeliver(session: Session, caller: Caller, webhook_id: int, delivery_id: int) -> WebhookDelivery:
     """The same message under the same id, with ten tries before it; one that is pending is tried now."""
     webhook = _found(await webhooks.get(session, webhook_id, lock=True))
     if not webhook.is_active:
@@ -122,7 +122,7 @@ async def redeliver(session: Session, caller: Caller, webhook_id: int, delivery_
         raise NotFound("There is no such delivery.")
     await deliveries.queue(session, webhook_id, delivery_id)
     await _note(session, caller, "webhook.redelivered", webhook_id, {"delivery_id": delivery_id})
-    return Delivery.of(row)
+    return WebhookDelivery.of(row)
 
 
 def _found(row: Record | None) -> Record:

@@ -145,6 +145,14 @@ class TestGetInvoice:
         ]
         assert int(answer.headers["content-length"]) == len(answer.content)
 
+    async def test_a_client_that_knows_no_pdf_gets_the_same_bytes(self, make: Make) -> None:
+        maria, order = await an_order(make)
+        path = f"/orders/{order['id']}/invoice.pdf"
+        answer = await maria.api.get(path, headers={"Accept": "application/octet-stream"})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/octet-stream")
+        assert answer.content == (await maria.api.get(path)).content
+        assert_problem(await maria.api.get(path, headers={"Accept": "image/png"}), 406, "not_acceptable")
+
     async def test_another_persons_is_as_if_it_did_not_exist(self, make: Make, api: Api) -> None:
         _, order = await an_order(make)
         other, before = await make.user(), rendered()
