@@ -34,7 +34,8 @@ T = TypeVar("T")
 
 ACCESS_TOKEN_SECONDS: Final = 600
 LEEWAY_SECONDS: Final = 30
-#: How long a refresh token that has been used still yields its successor: for a lost answer, or two tabs.
+#: How long a refresh token that has been used still yields the newest of its chain: for a lost answer, or
+#: two tabs.
 REFRESH_GRACE: Final = timedelta(seconds=20)
 SESSION_IDLE: Final = timedelta(days=14)
 SESSION_LONGEST: Final = timedelta(days=90)

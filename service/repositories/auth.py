@@ -87,12 +87,12 @@ async def use_refresh_token(session: Session, token_hash: bytes) -> Record | Non
     return (await session.execute(statement)).one_or_none()
 
 
-async def get_known_tokens(session: Session, session_id: int, hashes: Sequence[bytes]) -> Sequence[bytes]:
-    """Those of the hashes that are of tokens of this session."""
-    statement = select(RefreshToken.hash).where(
+async def get_known_token(session: Session, session_id: int, hashes: Sequence[bytes]) -> Record | None:
+    """Hash and `is_rotated` of the token of this session that has one of the hashes."""
+    statement = select(RefreshToken.hash, RefreshToken.rotated_at.is_not(None).label("is_rotated")).where(
         RefreshToken.session_id == session_id, RefreshToken.hash.in_(hashes)
     )
-    return (await session.scalars(statement)).all()
+    return (await session.execute(statement)).one_or_none()
 
 
 async def add_refresh_token(session: Session, session_id: int, token_hash: bytes) -> None:

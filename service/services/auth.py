@@ -162,18 +162,30 @@ async def _rotate(session: Session, refresh_tokens: RefreshTokens, token: str) -
             data={"user_id": used.user_id},
         )
         raise ReusedRefreshToken
-    successors = {fingerprint(each): each for each in refresh_tokens.successors(token)}
     if used.is_fresh:
-        handed_out = next(iter(successors))
-        await sessions.add_refresh_token(session, used.session_id, handed_out)
+        handed_out = refresh_tokens.successors(token)[0]
+        await sessions.add_refresh_token(session, used.session_id, fingerprint(handed_out))
     else:
-        known = await sessions.get_known_tokens(session, used.session_id, list(successors))
-        if not known:
+        handed_out = await _newest(session, refresh_tokens, used.session_id, token)
+    await sessions.touch_session(session, used.session_id)
+    return Caller(used.user_id, used.session_id, used.is_admin), handed_out
+
+
+async def _newest(session: Session, refresh_tokens: RefreshTokens, session_id: int, token: str) -> str:
+    """The token that ends the chain which begins with this rotated one: the only one not rotated yet.
+
+    Its direct successor may have been used by another tab since. To hand that out would make a thief of
+    the caller, who would use it after its grace. The session is locked: the chain stays as it is.
+    """
+    while True:
+        successors = {fingerprint(each): each for each in refresh_tokens.successors(token)}
+        known = await sessions.get_known_token(session, session_id, list(successors))
+        if known is None:
             # Its key has been dropped within these seconds. Another successor would fork the family.
             raise InvalidRefreshToken
-        handed_out = known[0]
-    await sessions.touch_session(session, used.session_id)
-    return Caller(used.user_id, used.session_id, used.is_admin), successors[handed_out]
+        token = successors[known.hash]
+        if not known.is_rotated:
+            return token
 
 
 async def revoke(session: Session, access_tokens: AccessTokens, token: str) -> None:
