@@ -6,7 +6,7 @@ hashed has 256 random bits.
 
 from typing import get_args
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, func, text
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.models.base import Base, CreatedAt, Id, Instant, Ref, Str
@@ -53,8 +53,6 @@ class MailToken(Base):
     __tablename__ = "mail_tokens"
     __table_args__ = (
         CheckConstraint(f"purpose IN {MAIL_PURPOSES}", name="purpose_known"),
-        # How many a mailbox has had lately.
-        Index("ix_mail_tokens_mailbox", func.lower(text("email")), "created_at"),
         Index("ix_mail_tokens_user_id", "user_id"),
         Index("ix_mail_tokens_expires_at", "expires_at"),
     )

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -123,13 +123,17 @@ async def remove(session: Session, mail_id: int) -> None:
     await session.execute(delete(Mail).where(Mail.id == mail_id))
 
 
-async def count_of_events(session: Session, user_id: int, window: timedelta, *, but: int) -> int:
-    """How many mails of events have gone to this person within the window."""
+async def count(
+    session: Session, user_id: int, kinds: Collection[Kind], window: timedelta, *, but: int
+) -> int:
+    """How many mails of these kinds have gone to this person within the window, or are going."""
     statement = select(func.count()).where(
         Mail.user_id == user_id,
-        Mail.created_at > func.now() - literal(window, Interval),
-        Mail.event_id.is_not(None),
-        Mail.status.in_(("sending", "sent")),
+        Mail.kind.in_(kinds),
+        or_(
+            Mail.status == "sending",
+            (Mail.status == "sent") & (Mail.ended_at > func.now() - literal(window, Interval)),
+        ),
         Mail.id != but,
     )
     return await session.scalar(statement) or 0

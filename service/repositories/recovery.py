@@ -4,11 +4,12 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.database import Record, Session
 from service.models.auth import MailToken
+from service.models.mails import Mail
 from service.models.users import User
 
 _account = select(
@@ -37,6 +38,34 @@ async def _one(session: Session, condition: ColumnElement[bool], *, lock: bool) 
     return (await session.execute(locked)).one_or_none()
 
 
+async def get_recent_mail(
+    session: Session, *, user_id: int, purpose: str, email: str, window: timedelta, but: int
+) -> str | None:
+    """`sent` if this account has had another mail of this purpose there within the window, `sending` if one
+    is leaving just now, else None.
+
+    By account, or whoever asks for an account of their own could use up what is another's. A mail that has
+    failed does not count, and one that is tried again counts once. The account must be locked.
+    """
+    leaving = (Mail.status == "sending") & (Mail.claimed_until > func.now())
+    statement = (
+        select(Mail.status)
+        .join(MailToken, MailToken.mail_id == Mail.id)
+        .where(
+            MailToken.user_id == user_id,
+            MailToken.purpose == purpose,
+            func.lower(MailToken.email) == func.lower(email),
+            MailToken.created_at > func.now() - window,
+            Mail.id != but,
+            or_(Mail.status == "sent", leaving),
+        )
+        .order_by(Mail.status.desc())
+        .limit(1)
+    )
+    status: str | None = await session.scalar(statement)
+    return status
+
+
 async def add_token(
     session: Session,
     *,
@@ -47,32 +76,13 @@ async def add_token(
     account_state: bytes,
     mail_id: int,
     lifetime: timedelta,
-    window: timedelta,
-    most: int,
-) -> bool:
-    """Whether it was added: a mailbox gets at most so many mails of one purpose within the window.
-
-    Who writes to the same mailbox at the same time waits here, or both would find room for one more. A
-    mail that is tried again gets another token and counts once; those of its earlier tries stay good, for
-    one of them may have arrived.
+) -> None:
+    """A mail that is tried again gets another; those of its earlier tries stay good, for one of them may
+    have arrived. Those of other mails do, too: what a stranger asks for must not void what its owner has.
     """
-    mailbox = func.lower(email)
-    await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(mailbox, 0))))
-    sent = select(func.count(func.distinct(MailToken.mail_id))).where(
-        func.lower(MailToken.email) == mailbox,
-        MailToken.purpose == purpose,
-        MailToken.created_at > func.now() - window,
-        MailToken.mail_id != mail_id,
-    )
-    if (await session.scalar(sent) or 0) >= most:
-        return False
     values: dict[str, Any] = {"user_id": user_id, "purpose": purpose, "email": email, "mail_id": mail_id}
     values |= {"hash": hash, "account_state": account_state, "expires_at": func.now() + lifetime}
     await session.execute(insert(MailToken).values(**values))
-    # Nothing asks for those any more.
-    old = delete(MailToken).where(MailToken.user_id == user_id, MailToken.created_at < func.now() - window)
-    await session.execute(old)
-    return True
 
 
 def _good(hash: bytes, purposes: Collection[str]) -> ColumnElement[bool]:  # noqa: A002

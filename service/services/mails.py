@@ -32,15 +32,21 @@ log = structlog.get_logger(__name__)
 #: its last sign of life (jobs/worker), of which there is one every 6 s.
 LEASE: Final = timedelta(seconds=24)
 LIFETIME: Final = timedelta(minutes=TOKEN_MINUTES)
-#: Mails of one purpose to one mailbox; of orders to one that nobody has proven to be theirs.
+#: One mail with a token goes so often to one mailbox for one account, whoever has asked before: as long as a
+#: token is good, so that there always is a good one, or another can be asked for.
+INTERVAL: Final = LIFETIME
+#: Mails that ask for a change of address cost an account nothing, and go to whoever it names: so many a day.
+MOST_CHANGES: Final = 8
+DAY: Final = timedelta(days=1)
+#: Of orders so many at once go to a mailbox that nobody has proven to be theirs; then one in each INTERVAL.
+MOST_OF_ORDERS: Final = 3
 WINDOW: Final = timedelta(hours=1)
-MOST: Final = 3
 #: For so long somebody waits for a mail with a token; then they have asked for another.
 LATEST: Final = timedelta(hours=1)
 #: Tries of recording that a mail has left, over some seconds.
 RECORDINGS: Final = 6
 UNDER_WAY: Final = "Another worker has begun to send this mail."
-TOO_MANY: Final = "too many within an hour"
+TOO_MANY: Final = "too many lately"
 NOBODY: Final = "no such account"
 
 #: The events that their customer is written to about.
@@ -171,8 +177,10 @@ class Mails:
             return account, Withheld(outdated)
         # As it is stored: another spelling may be another person's mailbox.
         to = account.email if resets or address is None else address
+        if await _too_many(session, mail, account, to):
+            return account, Withheld(TOO_MANY)
         token = secrets.token_urlsafe(32)
-        added = await tokens.add_token(
+        await tokens.add_token(
             session,
             hash=fingerprint(token),
             user_id=account.id,
@@ -181,10 +189,8 @@ class Mails:
             account_state=account_state(account, mail.kind),
             mail_id=mail.id,
             lifetime=LIFETIME,
-            window=WINDOW,
-            most=MOST,
         )
-        return account, self._letter(mail, to, {"token": token}) if added else Withheld(TOO_MANY)
+        return account, self._letter(mail, to, {"token": token})
 
     async def _of_order(self, session: Session, mail: Record, account: Record) -> Letter | Withheld:
         """What is in it beside the shop's own words only its customer can have written: if the address is
@@ -193,7 +199,11 @@ class Mails:
         if not account.email_verified:
             # Who writes to the same customer at the same time waits here.
             await tokens.get_account(session, account.id, lock=True)
-            if await mails.count_of_events(session, account.id, WINDOW, but=mail.id) >= MOST:
+            lately, just_now = [
+                await mails.count(session, account.id, OF_ORDERS, window, but=mail.id)
+                for window in (WINDOW, INTERVAL)
+            ]
+            if lately >= MOST_OF_ORDERS and just_now:
                 return Withheld(TOO_MANY)
         row = await orders.get(session, mail.facts["order_id"], viewer_id=None)
         if row is None:
@@ -204,6 +214,21 @@ class Mails:
 
     def _letter(self, mail: Record, to: str, values: Mapping[str, Any]) -> Letter:
         return self._letters.write(mail.kind, to, mail.message_id, **values)
+
+
+async def _too_many(session: Session, mail: Record, account: Record, to: str) -> bool:
+    """Whether the account has had this mail lately; its row is locked.
+
+    Raises Unavailable while another is under way: this one is needed if that one fails.
+    """
+    recent = await tokens.get_recent_mail(
+        session, user_id=account.id, purpose=mail.kind, email=to, window=INTERVAL, but=mail.id
+    )
+    if recent == "sending":
+        raise Unavailable(UNDER_WAY)
+    if recent == "sent" or mail.kind != "change_email":
+        return recent is not None
+    return await mails.count(session, account.id, {mail.kind}, DAY, but=mail.id) >= MOST_CHANGES
 
 
 def _outdated(mail: Record, account: Record) -> str | None:

@@ -11,7 +11,7 @@ from service.repositories import recovery as tokens
 from tests.client import Api, assert_problem
 from tests.factories import PASSWORD, Make, Person
 from tests.mailbox import mails_to, send_mails, text_of
-from tests.recovering import NEW_PASSWORD, ask_change, assert_bad_token, audited, confirm, row
+from tests.recovering import NEW_PASSWORD, ask_change, assert_bad_token, audited, confirm, row, turn_passes
 
 NEW = "maria.new@shop.example"
 
@@ -127,16 +127,40 @@ class TestAskForTheChange:
         may.set()
         assert await subjects(parts, NEW) == []
 
-    async def test_three_mails_an_hour_to_one_mailbox_whoever_asks(
-        self, make: Make, maria: Person, parts: Parts
+    async def test_strangers_who_ask_for_the_mailbox_withhold_nothing_from_its_owner(
+        self, api: Api, make: Make, maria: Person, parts: Parts
     ) -> None:
-        other = await make.user()
-        for person, email in ((maria, NEW), (other, NEW), (maria, NEW.title()), (other, NEW), (maria, NEW)):
-            body = {"email": email, "current_password": PASSWORD}
+        strangers = [await make.user() for _ in range(4)]
+        for person in [*strangers, *strangers]:
+            body = {"email": NEW, "current_password": PASSWORD}
             assert (await person.api.patch("/users/profile", json=body)).status_code == 200
-        await send_mails(parts)
-        files = list((parts.settings.data_dir / "mail").glob("*.eml"))
-        assert len(files) == 3
+        assert len(await mails_to(parts, NEW)) == 4
+        assert (await confirm(api, await ask_change(parts, maria, NEW))).status_code == 204
+
+    async def test_one_mail_every_fifteen_minutes_for_an_account_and_a_mailbox(
+        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+    ) -> None:
+        for email, count in ((NEW, 1), (NEW.title(), 1), ("maria.other@shop.example", 2)):
+            body = {"email": email, "current_password": PASSWORD}
+            await maria.api.patch("/users/profile", json=body)
+            await send_mails(parts)
+            assert len(list((parts.settings.data_dir / "mail").glob("*.eml"))) == count
+        await turn_passes(sql)
+        await ask_change(parts, maria, NEW)
+        assert len(await mails_to(parts, NEW)) == 2
+
+    async def test_an_account_writes_to_eight_mailboxes_a_day(
+        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+    ) -> None:
+        async def ask(number: int) -> int:
+            body = {"email": f"m{number}@shop.example", "current_password": PASSWORD}
+            await maria.api.patch("/users/profile", json=body)
+            await send_mails(parts)
+            return len(list((parts.settings.data_dir / "mail").glob("*.eml")))
+
+        assert [await ask(number) for number in range(10)] == [*range(1, 9), 8, 8]
+        await sql.execute("UPDATE mails SET ended_at = ended_at - interval '1 day'")
+        assert await ask(10) == 9
 
 
 class TestConfirmTheChange:

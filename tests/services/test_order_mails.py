@@ -214,7 +214,7 @@ class TestToWhom:
             assert "Obere" not in letter.text + letter.html
             assert "Total: 153.90 USD" in letter.text
 
-    async def test_and_three_an_hour(
+    async def test_and_of_more_than_three_an_hour_one_every_fifteen_minutes(
         self, make: Make, anna: Person, maria: Person, inbox: Inbox, sql: asyncpg.Connection
     ) -> None:
         for person in (anna, maria):
@@ -224,10 +224,15 @@ class TestToWhom:
         told = [letter.to for letter in await inbox.new()]
         assert (told.count(anna.email), told.count(maria.email)) == (3, 4)
         withheld = [reason for _, status, reason in await rows(sql) if status == "withheld"]
-        assert withheld == ["too many within an hour"]
-        await sql.execute("UPDATE mails SET created_at = created_at - interval '1 hour'")
-        await placed(make, anna)
-        assert [letter.to for letter in await inbox.new()] == [anna.email]
+        assert withheld == ["too many lately"]
+        for minutes, count in ((14, 0), (1, 1), (14, 0), (1, 1), (60, 3)):
+            await sql.execute(
+                "UPDATE mails SET ended_at = ended_at - make_interval(mins => $1) WHERE status = 'sent'",
+                minutes,
+            )
+            for _ in range(4):
+                await placed(make, anna)
+            assert [letter.to for letter in await inbox.new()] == [anna.email] * count, minutes
 
     async def test_even_where_many_are_sent_at_once(self, make: Make, anna: Person, inbox: Inbox) -> None:
         chai = await make.item(stock=100)
