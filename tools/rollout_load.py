@@ -4,8 +4,9 @@
 
 Half of the clients keep their connections, the others connect anew for each request. Each has registered,
 and goes round: a list from memory, its profile from the database, and a change of it, which is a
-transaction. It ends after its time or on SIGTERM, and exits 1 if a single request was not answered as it
-should be. The accounts are deleted. The service must admit that much: RATE_LIMIT_DEFAULT=1000000/minute.
+transaction. It ends after its time or on SIGTERM, deletes the accounts, and exits 1 if a single request was
+not answered as it should be, those that delete included. The service must admit that much:
+RATE_LIMIT_DEFAULT=1000000/minute.
 """
 
 import argparse
@@ -15,7 +16,6 @@ import signal
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
@@ -79,26 +79,31 @@ class Client:
         for number in cycle(range(1_000_000)):
             if time.monotonic() - self._signed_in > SIGN_IN_SECONDS:
                 await self._sign_in()
-            await self._asked("GET", "/items?limit=5")
-            await self._asked("GET", "/users/profile")
-            await self._asked("PATCH", "/users/profile", json={"full_name": f"Roll Out {number}"})
+            name = f"Roll Out {number}"
+            await self._asked("GET", "/items?limit=5", 200)
+            await self._asked("GET", "/users/profile", 200, shows={"email": self._email})
+            await self._asked(
+                "PATCH", "/users/profile", 200, shows={"full_name": name}, json={"full_name": name}
+            )
             if stopped.is_set():
                 return
             await asyncio.sleep(pause)
 
     async def leave(self) -> None:
-        with suppress(httpx2.HTTPError):
-            await self._http.request("DELETE", "/users/profile", json={"password": self._password})
+        await self._asked("DELETE", "/users/profile", 204, json={"current_password": self._password})
         await self._http.aclose()
 
     async def _sign_in(self) -> None:
         form = {"grant_type": "password", "username": self._email, "password": self._password}
-        answer = await self._asked("POST", "/auth/token", data=form)
+        answer = await self._asked("POST", "/auth/token", 200, shows={"token_type": "Bearer"}, data=form)
         if answer is not None:
             self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
             self._signed_in = time.monotonic()
 
-    async def _asked(self, method: str, path: str, **options: Any) -> httpx2.Response | None:
+    async def _asked(
+        self, method: str, path: str, status: int, *, shows: dict[str, str] | None = None, **options: Any
+    ) -> httpx2.Response | None:
+        """The answer, if it has exactly this status and shows these fields; counted as failed otherwise."""
         what, begin = f"{method} {path} ({self._kind})", time.monotonic()
         try:
             answer = await self._http.request(method, path, **options)
@@ -106,11 +111,19 @@ class Client:
             self._tally.fail(f"{what}: {type(fault).__name__} {fault}")
             return None
         self._tally.longest = max(self._tally.longest, time.monotonic() - begin)
-        if not answer.is_success:
-            self._tally.fail(f"{what}: {answer.status_code} {answer.text[:200]}")
+        if answer.status_code != status or not _has(answer, shows):
+            expected = f"{status} with {shows}" if shows else str(status)
+            self._tally.fail(f"{what}: {answer.status_code}, not {expected}: {answer.text[:200]}")
             return None
         self._tally.answered[what] += 1
         return answer
+
+
+def _has(answer: httpx2.Response, shows: dict[str, str] | None) -> bool:
+    try:
+        return shows is None or answer.json().items() >= shows.items()
+    except (ValueError, AttributeError):  # no JSON, or no object: something else answers here
+        return False
 
 
 async def load(arguments: argparse.Namespace) -> Tally:

@@ -1,11 +1,20 @@
 """The load under which an upgrade is tried counts every request, and says when one fails."""
 
+import asyncio
+import json
 import re
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
 
+import asyncpg
 import pytest
 
 from tests.server.process import REPOSITORY, cloned_database, started
@@ -21,6 +30,16 @@ def asking(url: str, seconds: int) -> subprocess.Popen[str]:
     return process
 
 
+async def customers(database: str) -> int:
+    """Those who still have an account."""
+    connection = await asyncpg.connect(database)
+    try:
+        found: int = await connection.fetchval("SELECT count(*) FROM users WHERE is_active")
+        return found
+    finally:
+        await connection.close()
+
+
 def test_a_service_that_serves_passes_and_one_that_dies_does_not(tmp_path: Path) -> None:
     with cloned_database() as database, started(tmp_path, DATABASE_URL=database) as service:
         service.wait_until_up()
@@ -31,6 +50,10 @@ def test_a_service_that_serves_passes_and_one_that_dies_does_not(tmp_path: Path)
         assert process.returncode == 0, told
         found = re.search(r"(\d+) requests answered as they should be, 0 failed", told)
         assert found is not None, told
+        # Its accounts are gone as well.
+        for way in ("kept", "new"):
+            assert re.search(rf"2 DELETE /users/profile \({way} connection\)", told), told
+        assert asyncio.run(customers(database)) == 0
         for way in ("kept", "new"):
             for route in ("POST /auth/token", "GET /items", "GET /users/profile", "PATCH /users/profile"):
                 assert re.search(rf"[1-9]\d* {route}\S* \({way} connection\)", told), told
@@ -44,3 +67,83 @@ def test_a_service_that_serves_passes_and_one_that_dies_does_not(tmp_path: Path)
         assert process.returncode == 1, told
         assert "FAIL" in told
         assert "ConnectError" in told
+
+
+#: What the service answers, as far as it is looked at.
+USUAL: dict[str, tuple[int, Any]] = {
+    "POST /users": (201, {}),
+    "POST /auth/token": (200, {"token_type": "Bearer"}),
+    "GET /items": (200, []),
+    "GET /users/profile": (200, {}),
+    "PATCH /users/profile": (200, {}),
+    "DELETE /users/profile": (204, None),
+}
+
+
+@contextmanager
+def answering(strange: str, status: int, document: object) -> Iterator[str]:
+    """Something that answers as the service does, but for one operation; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            operation = f"{self.command} {self.path.removeprefix('/api/v1').partition('?')[0]}"
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            usual, shown = USUAL[operation]
+            if operation == "POST /auth/token":  # the token says whose it is
+                shown = {**shown, "access_token": parse_qs(body.decode())["username"][0]}
+            elif operation.endswith("/profile") and shown is not None:
+                email = self.headers.get("Authorization", "").removeprefix("Bearer ")
+                shown = {"email": email, **json.loads(body or b"{}")}
+            answered, shown = (status, document) if operation == strange else (usual, shown)
+            content = b"" if shown is None else json.dumps(shown).encode()
+            self.send_response(answered)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 - so the library calls them
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "document", "reason"),
+    [
+        ("DELETE /users/profile", 422, {"code": "invalid_input"}, "422, not 204: "),
+        # A success of another kind is none: something before the service may have answered.
+        ("DELETE /users/profile", 200, {}, "200, not 204: "),
+        ("PATCH /users/profile", 202, {}, "202, not 200 with {'full_name': 'Roll Out 0'}: "),
+        ("PATCH /users/profile", 200, {"full_name": "Maria"}, "200, not 200 with {'full_name': "),
+        ("GET /users/profile", 200, {"email": "maria@shop.example"}, "200, not 200 with {'email': "),
+        ("GET /users/profile", 200, "Welcome", "200, not 200 with {'email': "),
+        ("GET /items", 302, None, "302, not 200: "),
+        ("POST /auth/token", 200, {}, "200, not 200 with {'token_type': 'Bearer'}: "),
+    ],
+)
+def test_any_other_answer_than_the_expected_one_fails(
+    operation: str, status: int, document: object, reason: str
+) -> None:
+    with answering(operation, status, document) as url:
+        process = asking(url, 0)
+        told = process.communicate(timeout=60)[0]
+    assert process.returncode == 1, told
+    failures = [line for line in told.splitlines() if line.startswith("FAIL") and operation in line]
+    assert [reason in line for line in failures] == [True] * 4, told
+
+
+def test_nothing_fails_where_all_are_as_expected() -> None:
+    with answering("GET /livez", 500, None) as url:
+        process = asking(url, 0)
+        told = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, told
+    assert "20 requests answered as they should be, 0 failed" in told
