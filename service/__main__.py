@@ -26,6 +26,8 @@ class Command:
     module: str
     help: str
     configured: bool = True
+    #: Whether it signs or encrypts, and so needs SECRET_KEY.
+    signs: bool = True
     arguments: tuple[tuple[str, str], ...] = ()
     flags: tuple[tuple[str, str], ...] = ()
     options: tuple[tuple[str, str], ...] = ()
@@ -35,7 +37,7 @@ COMMANDS = {
     "serve": Command("serve", "run the service under Gunicorn"),
     "dev": Command("dev", "run it in one process that restarts when the code changes"),
     "worker": Command("worker", "run a worker: mails, webhooks and what the clock sets off"),
-    "migrate": Command("migrate", "bring the database's schema to this build's revision"),
+    "migrate": Command("migrate", "bring the database's schema to this build's revision", signs=False),
     "check-config": Command("check_config", "list every setting and every fault in them", configured=False),
     "generate-key": Command("generate_key", "print a new SECRET_KEY", configured=False),
     "create-admin": Command(
@@ -100,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(command: Command, arguments: list[str | bool]) -> int:
     given: list[object] = []
     if command.configured:
-        settings = load_settings()
+        settings = load_settings(signs=command.signs)
         given.append(settings)
         logging.configure(settings.log_level, settings.log_format)
         logging.tell_of_crashes()

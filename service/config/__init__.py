@@ -210,18 +210,21 @@ def _lines(faults: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def load_settings(
-    environ: Mapping[str, str] | None = None, *, env_file: Path | None = Path(".env")
+    environ: Mapping[str, str] | None = None, *, env_file: Path | None = Path(".env"), signs: bool = True
 ) -> Settings:
     """The settings of this process: the environment over mounted files over, in development, `.env`.
 
     Outside production a missing SECRET_KEY is made once and kept in DATA_DIR, so that tokens
-    survive a restart and all processes agree.
+    survive a restart and all processes agree. A process that neither `signs` nor encrypts needs none, and
+    should not be trusted with one: where it is missing, a key that nobody keeps stands in its place.
 
     Raises:
         ConfigError: with every fault of every source at once.
     """
     faults: dict[str, str] = {}
     values = collect(Settings, os.environ if environ is None else environ, env_file, faults)
+    if not signs and "secret_key" not in faults:
+        values.setdefault("secret_key", generate_key())
     if _wants_key(values, faults):
         try:
             values["secret_key"] = kept_key(Path(values.get("data_dir", _DATA_DIR)), generate_key())

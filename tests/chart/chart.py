@@ -103,6 +103,18 @@ def pods(objects: list[Json]) -> Iterator[tuple[str, Json]]:
             yield name, each["spec"]["template"]
 
 
+def mounted(volume: Json, objects: list[Json]) -> dict[str, str]:
+    """The files that a volume has of Secrets, encoded, as the kubelet would write them."""
+    files: dict[str, str] = {}
+    for source in volume["projected"]["sources"]:
+        secret = source["secret"]
+        data = of_kind(objects, "Secret")[secret["name"]]["data"]
+        lacking = [item["key"] for item in secret["items"] if item["key"] not in data]
+        assert not lacking or secret.get("optional"), f"the pod would wait for {lacking} in {secret['name']}"
+        files |= {item["path"]: data[item["key"]] for item in secret["items"] if item["key"] in data}
+    return files
+
+
 def documents(path: Path) -> list[Json]:
     """Those of a file that is no template."""
     return [document for document in yaml.safe_load_all(path.read_text()) if document]

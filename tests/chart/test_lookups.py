@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.chart.chart import CASES, HELMS, NAMESPACE, Json, one, template
+from tests.chart.chart import CASES, CHART, HELMS, NAMESPACE, Json, one, run, template
 from tests.chart.cluster import cluster
 
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/tradepost"
@@ -99,3 +99,21 @@ class TestSecretOfYours:
         changed = self.checksum(tmp_path, {SECRET: secret(SECRET_KEY="Yg==")})
         assert len({none, first, changed}) == 3
         assert first == self.checksum(tmp_path, {SECRET: secret(SECRET_KEY="YQ==")})
+
+    def test_keys_that_reach_no_pod_are_named_after_an_install(self, tmp_path: Path) -> None:
+        known = dict.fromkeys(
+            ("SECRET_KEY", "DATABASE_URL", "SMTP_URL", "ADMIN_EMAIL", "WEATHER_URL"), "YQ=="
+        )
+        assert "keys that no pod gets" not in self.notes(tmp_path, secret(**known))
+        said = self.notes(tmp_path, secret(**known, PUBLIC_URL="YQ==", username="YQ=="))
+        assert (
+            "It has keys that no pod gets: PUBLIC_URL, username. Settings that are no secrets belong" in said
+        )
+
+    def notes(self, folder: Path, found: Json) -> str:
+        with cluster(folder, {SECRET: found}) as config:
+            [values] = CASES["existing-secret"].files
+            options = ("--kubeconfig", config, "-n", NAMESPACE, "-f", values, "--dry-run=server")
+            done = run("4", "install", "tradepost", CHART, *options, "--disable-openapi-validation")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.partition("NOTES:\n")[2]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from service.config import Settings
-from tests.chart.chart import CHART, HELMS, Json, refused, rendered
+from tests.chart.chart import CHART, HELMS, Json, one, refused, rendered
 
 #: Settings that other values of the chart decide.
 DECIDED = {
@@ -190,16 +190,63 @@ class TestSecrets:
 
 class TestProxies:
     GATEWAY = "gateway.enabled=true,gateway.parentRefs[0].name=public"
+    LOAD_BALANCER, NODE_PORT = "api.service.type=LoadBalancer", "api.service.type=NodePort"
+    LOCAL = "api.service.externalTrafficPolicy=Local"
 
-    @pytest.mark.parametrize("way_in", ["ingress.enabled=true", GATEWAY])
+    @pytest.mark.parametrize("way_in", ["ingress.enabled=true", GATEWAY, LOAD_BALANCER, NODE_PORT])
     @pytest.mark.parametrize("major", HELMS)
     def test_behind_a_proxy_that_is_not_trusted_everyone_would_share_a_limit(
         self, major: str, way_in: str
     ) -> None:
-        message = refused("--set", way_in, major=major)
-        assert "set trustedProxies" in message
-        assert "everyone shares one rate limit" in message
-        assert rendered("minimal", "--set", f"{way_in},trustedProxies={{10.0.0.0/8}}", major=major)
+        for untrusted in ("", ",trustedProxies=null", f",{self.LOCAL}" if "service" in way_in else ""):
+            message = refused("--set", way_in + untrusted, major=major)
+            assert "set trustedProxies" in message
+            assert "everyone shares one rate limit" in message
+        objects = rendered("minimal", "--set", f"{way_in},trustedProxies={{10.0.0.0/8}}", major=major)
+        settings = one(objects, "ConfigMap", "tradepost")["data"]
+        assert settings["TRUSTED_PROXIES"] == "10.0.0.0/8"
+
+    @pytest.mark.parametrize("way_in", [LOAD_BALANCER, NODE_PORT])
+    @pytest.mark.parametrize("major", HELMS)
+    def test_clients_that_no_proxy_stands_before_are_known_by_their_own_address(
+        self, major: str, way_in: str
+    ) -> None:
+        options = ("--set", f"{way_in},{self.LOCAL},trustedProxies=none")
+        objects = rendered("minimal", *options, major=major)
+        assert one(objects, "Service", "tradepost")["spec"]["externalTrafficPolicy"] == "Local"
+        assert "TRUSTED_PROXIES" not in one(objects, "ConfigMap", "tradepost")["data"]
+
+    @pytest.mark.parametrize("way_in", [LOAD_BALANCER, NODE_PORT])
+    @pytest.mark.parametrize("policy", ["", ",api.service.externalTrafficPolicy=Cluster"])
+    def test_a_node_that_puts_its_address_in_place_of_theirs_is_refused(
+        self, way_in: str, policy: str
+    ) -> None:
+        message = refused("--set", f"{way_in},trustedProxies=none{policy}")
+        assert "trustedProxies is none, which needs api.service.externalTrafficPolicy: Local" in message
+
+    @pytest.mark.parametrize("way_in", ["ingress.enabled=true", GATEWAY])
+    def test_none_is_no_answer_where_there_is_a_proxy(self, way_in: str) -> None:
+        also = f"{self.LOAD_BALANCER},{self.LOCAL},trustedProxies=none"
+        assert "trustedProxies is none, but with " in refused("--set", f"{way_in},{also}")
+
+    def test_inside_the_cluster_nobody_has_to_say(self) -> None:
+        assert "TRUSTED_PROXIES" not in one(rendered("minimal"), "ConfigMap", "tradepost")["data"]
+        assert rendered("minimal", "--set", "trustedProxies=none")
+
+    @pytest.mark.parametrize(
+        "value", ["trustedProxies=all", "trustedProxies=10.0.0.0/8", "trustedProxies={none}"]
+    )
+    def test_any_other_word_means_nothing(self, value: str) -> None:
+        assert "values don't meet the specifications of the schema" in refused("--set", value)
+
+    def test_there_is_no_third_way_in(self) -> None:
+        """By addresses of the Service's own, say."""
+        message = said(refused("--set", "api.service.externalIPs={192.0.2.1}"))
+        assert "at '/api/service': additional properties 'externalIPs' not allowed" in message
+
+    def test_the_policy_is_of_services_that_strangers_reach(self) -> None:
+        """The API server would refuse it."""
+        assert "is for the types NodePort and LoadBalancer" in refused("--set", self.LOCAL)
 
     def test_a_gateway_needs_a_name(self) -> None:
         options = ("--set", "gateway.enabled=true,trustedProxies={10.0.0.0/8}")

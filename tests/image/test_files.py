@@ -13,7 +13,7 @@ import pytest
 import yaml
 from packaging.markers import Marker
 
-from service.config import Settings, generate_key
+from service.config import Settings, generate_key, load_settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -113,13 +113,24 @@ class TestCompose:
         password = COMPOSE["services"]["database"]["environment"]["POSTGRES_PASSWORD"]
         assert password.startswith("${POSTGRES_PASSWORD:?")
 
+    def test_each_service_is_given_the_secrets_that_it_needs(self) -> None:
+        keys = {"SECRET_KEY", "SECRET_KEYS_ACCEPTED"}
+        expected = {
+            "migrate": {"DATABASE_URL", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
+            "api": {"DATABASE_URL", *keys},
+            "worker": {"DATABASE_URL", "SMTP_URL", *keys},
+        }
+        everything = set.union(*expected.values())
+        given = {name: everything & COMPOSE["services"][name]["environment"].keys() for name in OURS}
+        assert given == expected
+
     def test_its_settings_are_usable(self) -> None:
         """With the two secrets and the defaults, the service would start."""
         given = {"SECRET_KEY": generate_key(), "POSTGRES_PASSWORD": "secret"}
         for name in OURS:
             text = COMPOSE["services"][name]["environment"]
             values = {key: filled_in(value, given) for key, value in text.items()}
-            settings = Settings.model_validate({key.lower(): value for key, value in values.items() if value})
+            settings = load_settings(values, env_file=None, signs=name != "migrate")
             assert settings.environment == "production"
             assert settings.database_url is not None
             assert settings.database_url.get_secret_value().endswith(

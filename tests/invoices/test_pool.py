@@ -99,7 +99,8 @@ class TestRendering:
         monkeypatch.setenv("SECRET_KEY", "x" * 40)
         monkeypatch.setenv("DATABASE_URL", "postgresql://shop:secret@db/shop")
         mine = await told(opened())
-        assert mine["nice"] == os.nice(0) + NICENESS
+        # There is no nicer than that, and whoever runs the tests may be nice themselves.
+        assert mine["nice"] == min(os.nice(0) + NICENESS, 19)
         ours = {*pools.INHERITED, "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUTF8", "LC_CTYPE"}
         assert set(mine["environment"]) <= ours
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 
 from tests.chart import chart
-from tests.chart.chart import Json, of_kind, pods, run
+from tests.chart.chart import Json, mounted, of_kind, pods, run
 
 RELEASE: Final = "shop"
 NAMESPACE: Final = "tradepost"
@@ -65,8 +65,8 @@ def _container(spec: Json, objects: list[Json]) -> Container:
         if "emptyDir" in volume:
             folders.append(path)
         else:
-            data = of_kind(objects, "Secret")[volume["secret"]["secretName"]]["data"]
-            secrets |= {path / name: base64.b64decode(value) for name, value in data.items()}
+            found = mounted(volume, objects)
+            secrets |= {path / name: base64.b64decode(value) for name, value in found.items()}
     return Container(
         name=container["name"],
         command=container.get("command", []),

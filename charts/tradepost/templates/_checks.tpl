@@ -2,6 +2,7 @@
 
 {{- define "tradepost.checks" -}}
 {{- include "tradepost.checkSecrets" . -}}
+{{- include "tradepost.checkConfig" . -}}
 {{- include "tradepost.checkProxies" . -}}
 {{- include "tradepost.checkAutoscaling" . -}}
 {{- include "tradepost.checkScraping" . -}}
@@ -20,7 +21,7 @@
 {{- if and $secrets.smtpUrl (not (hasKey (.Values.config | default dict) "MAIL_FROM")) -}}
 {{- fail "secrets.smtpUrl needs config.MAIL_FROM, the sender's address." -}}
 {{- end -}}
-{{- else if or (and .Values.existingSecret .Values.externalSecret.enabled) (include "tradepost.secrets" . | fromYaml) -}}
+{{- else if or (and .Values.existingSecret .Values.externalSecret.enabled) (include "tradepost.secrets" (dict "root" .) | fromYaml) -}}
 {{- fail "Secrets come from one place: set secrets, or existingSecret, or externalSecret." -}}
 {{- end -}}
 {{- if .Values.externalSecret.enabled -}}
@@ -30,9 +31,64 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A URL with a user, a password or a query, which is how services take keys. */}}
+{{- define "tradepost.holdsKey" -}}
+{{- if regexMatch `^\s*[A-Za-z][A-Za-z0-9+.-]*://\S*[@?#]` (toString .) }}true{{ end -}}
+{{- end -}}
+
+{{/* Whoever may read pods and ConfigMaps need not be who may read Secrets. */}}
+{{- define "tradepost.checkConfig" -}}
+{{- $list := include "tradepost.secretList" . | fromYaml -}}
+{{- range $name, $value := .Values.config -}}
+{{- $secret := get $list $name | default dict -}}
+{{- if include "tradepost.holdsKey" $value -}}
+{{- $instead := "give it by extraEnv, with valueFrom.secretKeyRef" -}}
+{{- with $secret.value -}}
+{{- $instead = printf "set secrets.%s, or %s in your Secret" . $name -}}
+{{- end -}}
+{{- fail (printf "config.%s is a URL with a user, a password or a query, such as a key, and config becomes a ConfigMap: %s." $name $instead) -}}
+{{- end -}}
+{{- with $secret.value -}}
+{{- if get $.Values.secrets . -}}
+{{- fail (printf "Set config.%s or secrets.%s, not both." $name .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* {of: a component, variable: one of its extraEnv} */}}
+{{- define "tradepost.checkVariable" -}}
+{{- with .variable -}}
+{{- if or (include "tradepost.holdsKey" .value) (and .value (hasKey (include "tradepost.secretList" . | fromYaml) .name)) -}}
+{{- fail (printf "%s: extraEnv has %s as plain text, which whoever may see pods reads: use valueFrom.secretKeyRef." $.of .name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Who lets strangers in has to say by whom their addresses are told, for rate limits and the audit log. */}}
 {{- define "tradepost.checkProxies" -}}
-{{- if and (or .Values.ingress.enabled .Values.gateway.enabled) (not .Values.trustedProxies) -}}
-{{- fail "Behind an ingress or a gateway set trustedProxies to the networks of its pods, such as [10.0.0.0/8]: without it every client has the proxy's address, and everyone shares one rate limit." -}}
+{{- $service := .Values.api.service -}}
+{{- $none := eq (toString .Values.trustedProxies) "none" -}}
+{{- $ways := list -}}
+{{- range $way := list "ingress" "gateway" -}}
+{{- if (get $.Values $way).enabled -}}
+{{- $ways = append $ways (printf "%s.enabled" $way) -}}
+{{- end -}}
+{{- end -}}
+{{- $proxied := $ways -}}
+{{- if ne $service.type "ClusterIP" -}}
+{{- $ways = append $ways (printf "api.service.type %s" $service.type) -}}
+{{- else if $service.externalTrafficPolicy -}}
+{{- fail "api.service.externalTrafficPolicy is for the types NodePort and LoadBalancer." -}}
+{{- end -}}
+{{- if and $ways (not .Values.trustedProxies) -}}
+{{- fail (printf "With %s set trustedProxies to the networks of the proxies in front, such as [10.0.0.0/8]: without it every client has the proxy's address, and everyone shares one rate limit. Where clients reach the Service without any proxy, set it to none, and api.service.externalTrafficPolicy to Local." (join " and " $ways)) -}}
+{{- end -}}
+{{- if and $none $proxied -}}
+{{- fail (printf "trustedProxies is none, but with %s there is a proxy: name its networks, or everyone shares one rate limit." (join " and " $proxied)) -}}
+{{- end -}}
+{{- if and $none $ways (ne $service.externalTrafficPolicy "Local") -}}
+{{- fail "trustedProxies is none, which needs api.service.externalTrafficPolicy: Local: otherwise nodes put their own address in place of each client's, and everyone shares one rate limit." -}}
 {{- end -}}
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) -}}
 {{- fail "gateway.parentRefs must name the Gateways that the route belongs to." -}}

@@ -43,5 +43,5 @@ template:
         volumeMounts:
           {{- include "tradepost.volumeMounts" $given | nindent 10 }}
     volumes:
-      {{- include "tradepost.volumes" (dict "values" .Values.migrations "secret" (include "tradepost.migrations.secretName" .)) | nindent 6 }}
+      {{- include "tradepost.volumes" (dict "component" "migration" "values" .Values.migrations "secret" (include "tradepost.migrations.secretName" .)) | nindent 6 }}
 {{- end -}}

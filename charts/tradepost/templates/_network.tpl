@@ -45,7 +45,8 @@
 
 {{- define "tradepost.egressToOtlp" -}}
 {{- $config := .Values.config | default dict -}}
-{{- $seen := or $config.OTEL_EXPORTER_OTLP_ENDPOINT $config.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT -}}
+{{- $secrets := .Values.secrets -}}
+{{- $seen := or $config.OTEL_EXPORTER_OTLP_ENDPOINT $config.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT $secrets.otlpEndpoint $secrets.otlpTracesEndpoint -}}
 {{- include "tradepost.egressTo" (dict "root" . "to" "otlp" "seen" $seen) -}}
 {{- end -}}
 

@@ -62,6 +62,7 @@ resources: {{ toYaml .values.resources | nindent 2 }}
 {{- if has .name $names }}
 {{- fail (printf "%s: extraEnv has %s, which the chart sets already or which is there twice. Other values of the chart decide it." $.of .name) }}
 {{- end }}
+{{- include "tradepost.checkVariable" (dict "of" $.of "variable" .) }}
 {{- $names = append $names .name }}
 - {{ toYaml . | nindent 2 | trim }}
 {{- end }}
@@ -74,10 +75,12 @@ resources: {{ toYaml .values.resources | nindent 2 }}
     secretKeyRef: {name: {{ include "tradepost.secretName" . | quote }}, key: OTEL_EXPORTER_OTLP_HEADERS, optional: true}
 {{- end -}}
 
-{{/* {root, values, secret} */}}
+{{/* {values, secret: its name, component} */}}
 {{- define "tradepost.volumes" -}}
 - name: secrets
-  secret: {secretName: {{ .secret | quote }}, defaultMode: 0440}
+  projected:
+    defaultMode: 0440
+    sources: {{ include "tradepost.secretSources" . | nindent 6 }}
 - name: tmp
   emptyDir: {sizeLimit: 256Mi}
 {{- with .values.extraVolumes }}

@@ -20,8 +20,10 @@
       "DATABASE_POOL_SIZE" (include "tradepost.text" .Values.database.poolSize)
       "DATABASE_MAX_OVERFLOW" (include "tradepost.text" .Values.database.maxOverflow)
       "READINESS_DATABASE" .Values.database.readiness -}}
+{{- if kindIs "slice" .Values.trustedProxies -}}
 {{- with .Values.trustedProxies -}}
 {{- $_ := set $settings "TRUSTED_PROXIES" (join "," .) -}}
+{{- end -}}
 {{- end -}}
 {{- range $name, $value := .Values.config -}}
 {{- $_ := set $settings $name (include "tradepost.text" $value) -}}
@@ -29,25 +31,55 @@
 {{- toYaml $settings -}}
 {{- end -}}
 
-{{/* The secrets among the values, encoded, as YAML. */}}
+{{/*
+The one list of secrets: the value of each, and the pods that need it, which alone get it. Those that are `needed` must
+be in a Secret before its pods start; a `variable` is read from the environment alone, by the SDK. Addresses of services
+are among them, for they may hold a key.
+*/}}
+{{- define "tradepost.secretList" -}}
+SECRET_KEY: {value: secretKey, of: [api, worker], needed: true}
+SECRET_KEYS_ACCEPTED: {value: secretKeysAccepted, of: [api, worker]}
+DATABASE_URL: {value: databaseUrl, of: [api, worker, migration], needed: true}
+DATABASE_DIRECT_URL: {value: databaseDirectUrl, of: [api, worker, migration]}
+REDIS_URL: {value: redisUrl, of: [api]}
+SMTP_URL: {value: smtpUrl, of: [worker]}
+ADMIN_EMAIL: {value: adminEmail, of: [migration, smoke-test]}
+ADMIN_PASSWORD: {value: adminPassword, of: [migration, smoke-test]}
+WEATHER_URL: {value: weatherUrl, of: [api]}
+WEATHER_GEOCODING_URL: {value: weatherGeocodingUrl, of: [api]}
+OTEL_EXPORTER_OTLP_ENDPOINT: {value: otlpEndpoint, of: [api, worker]}
+OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: {value: otlpTracesEndpoint, of: [api, worker]}
+OTEL_EXPORTER_OTLP_HEADERS: {value: otlpHeaders, of: [api, worker], variable: true}
+{{- end -}}
+
+{{/* The secrets among the values, encoded, as YAML: {root, of: a component, or all}. */}}
 {{- define "tradepost.secrets" -}}
-{{- $secrets := dict
-      "SECRET_KEY" .Values.secrets.secretKey
-      "SECRET_KEYS_ACCEPTED" .Values.secrets.secretKeysAccepted
-      "DATABASE_URL" .Values.secrets.databaseUrl
-      "DATABASE_DIRECT_URL" .Values.secrets.databaseDirectUrl
-      "REDIS_URL" .Values.secrets.redisUrl
-      "SMTP_URL" .Values.secrets.smtpUrl
-      "ADMIN_EMAIL" .Values.secrets.adminEmail
-      "ADMIN_PASSWORD" .Values.secrets.adminPassword
-      "OTEL_EXPORTER_OTLP_HEADERS" .Values.secrets.otlpHeaders -}}
 {{- $set := dict -}}
-{{- range $name, $value := $secrets -}}
-{{- if $value -}}
+{{- range $name, $secret := include "tradepost.secretList" . | fromYaml -}}
+{{- $value := get $.root.Values.secrets $secret.value -}}
+{{- if and $value (or (not $.of) (has $.of $secret.of)) -}}
 {{- $_ := set $set $name (b64enc $value) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $set -}}
+{{- end -}}
+
+{{/* What a component finds of a Secret as files: {secret: its name, component}. Nothing else of it is mounted. */}}
+{{- define "tradepost.secretSources" -}}
+{{- range $needed := list true false -}}
+{{- $items := list -}}
+{{- range $name, $secret := include "tradepost.secretList" $ | fromYaml -}}
+{{- if and (has $.component $secret.of) (not $secret.variable) (eq $needed (default false $secret.needed)) -}}
+{{- $items = append $items (dict "key" $name "path" $name) -}}
+{{- end -}}
+{{- end }}
+- secret:
+    name: {{ $.secret | quote }}
+    {{- if not $needed }}
+    optional: true
+    {{- end }}
+    items: {{ toYaml $items | nindent 6 }}
+{{- end -}}
 {{- end -}}
 
 {{/* Whether the chart makes the Secret itself. */}}
@@ -88,7 +120,7 @@ dataFrom: {{ toYaml . | nindent 2 }}
 {{- define "tradepost.checksums" -}}
 checksum/config: {{ include "tradepost.settings" . | sha256sum }}
 {{- if include "tradepost.ownSecret" . }}
-checksum/secret: {{ include "tradepost.secrets" . | sha256sum }}
+checksum/secret: {{ include "tradepost.secrets" (dict "root" .) | sha256sum }}
 {{- else }}
 checksum/secret: {{ dig "data" dict (lookup "v1" "Secret" .Release.Namespace (include "tradepost.secretName" .)) | toJson | sha256sum }}
 {{- end }}
