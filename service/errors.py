@@ -124,6 +124,10 @@ class OutOfStock(Conflict):
     code, title = "out_of_stock", "Not enough stock"
 
 
+class StockBelowZero(OutOfStock):
+    """Of a change of stock: more units would go than there are."""
+
+
 class PriceChanged(Conflict):
     code, title = "price_changed", "The price has changed"
 

@@ -14,20 +14,21 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from service import __version__
-from service.edge import messages
+from service.edge import messages, problem_schemas
+from service.edge.components import resolved, share
 from service.edge.problems import MEDIA_TYPE, OAUTH_PATHS
 from service.edge.wording import (
     CONTACT,
     DESCRIPTION,
     HEADERS,
     HEADERS_OF,
-    OAUTH_ERROR_SCHEMA,
-    PROBLEM_SCHEMA,
+    IF_NONE_MATCH,
     RATE_LIMIT_HEADERS,
     SERVERS,
     TAGS,
     WHAT,
 )
+from service.errors import ServiceError
 from service.schemas.base import MAX_ID
 
 #: The weight of a media type that is not wanted (RFC 9110, section 12.4.2).
@@ -35,13 +36,6 @@ REFUSED: Final = re.compile(r"q=0(\.0{0,3})?")
 
 
 MERGE_PATCH: Final = "application/merge-patch+json"
-IF_NONE_MATCH: Final[dict[str, Any]] = {
-    "name": "If-None-Match",
-    "in": "header",
-    "required": False,
-    "description": "The `ETag` that was read: 304, without a body, if there is nothing newer.",
-    "schema": {"type": "string"},
-}
 
 
 #: For `openapi_extra` where a caller may sign in and need not.
@@ -51,9 +45,18 @@ CATALOGUE_READ: Final[dict[str, Any]] = {
 }
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may answer these errors, beside those that every route may."""
-    return {status: {"description": WHAT[status]} for status in statuses}
+def problems(*known: int | type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer these errors, beside those that every route may.
+
+    A class stands for its status, and for a schema with the members that it alone has.
+    """
+    classes = [each for each in known if not isinstance(each, int)]
+    responses: dict[int | str, dict[str, Any]] = {}
+    for status in [each if isinstance(each, int) else each.status for each in known]:
+        typed = [each for each in classes if each.status == status]
+        content = {MEDIA_TYPE: {"schema": problem_schemas.problem_content(*typed)}} if typed else None
+        responses[status] = {"description": WHAT[status], **({"content": content} if content else {})}
+    return responses
 
 
 def operation_id(route: APIRoute) -> str:
@@ -76,7 +79,7 @@ def build(app: FastAPI) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    schemas |= {"Problem": PROBLEM_SCHEMA, "OAuthError": OAUTH_ERROR_SCHEMA}
+    schemas |= problem_schemas.schemas()
     document["components"]["schemas"] = {**messages.schemas(), **schemas}
     document["webhooks"] = messages.section()
     document["components"]["headers"] = HEADERS
@@ -88,6 +91,7 @@ def build(app: FastAPI) -> dict[str, Any]:
             _complete(path, operation)
         _lead_on(operations, members=any(other.startswith(path + "/{") for other in paths))
     tidy: dict[str, Any] = _tidied(document)
+    share(tidy)
     return tidy
 
 
@@ -235,23 +239,28 @@ class Contract:
         `PATCH /items/batch` comes to `/items/{item_id}`: that address has no PATCH, but this one.
         """
         if not self._operations:
+            document = self._openapi()
             self._operations = {
-                each: {verb.upper(): _operation(operation) for verb, operation in operations.items()}
-                for each, operations in self._openapi()["paths"].items()
+                each: {
+                    verb.upper(): _operation(document["components"], operation)
+                    for verb, operation in operations.items()
+                }
+                for each, operations in document["paths"].items()
             }
         return self._operations[path if path in self._operations else template].get(method)
 
 
-def _operation(operation: dict[str, Any]) -> Operation:
+def _operation(components: dict[str, Any], operation: dict[str, Any]) -> Operation:
+    parameters = [resolved(components, each) for each in operation.get("parameters", ())]
     return Operation(
-        frozenset(p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"),
+        frozenset(each["name"] for each in parameters if each["in"] == "query"),
         frozenset(operation.get("requestBody", {}).get("content", ())),
         # Of successes alone: a client that wants JSON may well delete something, which answers nothing.
         frozenset(
             media
             for status, answer in operation["responses"].items()
             if int(status) < 400
-            for media in answer.get("content", ())
+            for media in resolved(components, answer).get("content", ())
         ),
     )
 

@@ -44,45 +44,26 @@ WHAT: Final = {
     503: "Overloaded, or something the service needs does not answer; try again.",
 }
 
-PROBLEM_SCHEMA: Final[dict[str, Any]] = {
-    "type": "object",
-    "title": "Problem",
-    "description": "RFC 9457 problem details.",
-    "required": ["type", "title", "status", "detail", "instance", "code"],
-    "properties": {
-        "type": {"type": "string", "examples": ["urn:tradepost:problem:not_found"]},
-        "title": {"type": "string", "examples": ["Not found"]},
-        "status": {"type": "integer", "examples": [404]},
-        "detail": {"type": "string", "examples": ["There is no such item."]},
-        "instance": {"type": "string", "description": "The request id.", "examples": ["5f0c9a6f4be24b0d"]},
-        "code": {"type": "string", "description": "A stable word.", "examples": ["not_found"]},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["pointer", "detail", "code"],
-                "properties": {
-                    "pointer": {
-                        "type": "string",
-                        "description": "A JSON pointer into the body; `?name` and `{name}` are parameters.",
-                        "examples": ["/lines/0/quantity"],
-                    },
-                    "detail": {"type": "string"},
-                    "code": {"type": "string"},
-                },
-            },
-        },
-    },
-}
-OAUTH_ERROR_SCHEMA: Final[dict[str, Any]] = {
-    "type": "object",
-    "title": "OAuthError",
-    "description": "RFC 6749, section 5.2.",
-    "required": ["error"],
-    "properties": {
-        "error": {"type": "string", "examples": ["invalid_grant"]},
-        "error_description": {"type": "string"},
-    },
+#: What the components are called that operations refer to, by status.
+RESPONSE_NAMES: Final = {
+    202: "Accepted",
+    204: "NoContent",
+    304: "NotModified",
+    400: "BadRequest",
+    401: "Unauthenticated",
+    403: "Forbidden",
+    404: "NotFound",
+    406: "NotAcceptable",
+    408: "RequestTimeout",
+    409: "Conflict",
+    412: "PreconditionFailed",
+    413: "BodyTooLarge",
+    415: "UnsupportedMediaType",
+    422: "InvalidInput",
+    428: "PreconditionRequired",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "Unavailable",
 }
 
 
@@ -111,3 +92,10 @@ HEADERS: Final = {
 HEADERS_OF: Final = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 #: On every answer of the API that has been counted, unless the store of the counts has failed.
 RATE_LIMIT_HEADERS: Final = ("RateLimit", "RateLimit-Policy")
+IF_NONE_MATCH: Final[dict[str, Any]] = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "The `ETag` that was read: 304, without a body, if there is nothing newer.",
+    "schema": {"type": "string"},
+}

@@ -13,6 +13,7 @@ from service.dependencies.replay import REQUIRED
 from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
+from service.errors import OutOfStock, PriceChanged
 from service.schemas.base import DIGITS, MAX_ID, Day
 from service.schemas.orders import Order, Status
 from service.schemas.placing import Cancellation, Delivery, OrderCreate, Payment, Refund, Shipment
@@ -24,7 +25,7 @@ router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
 OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-@router.post("", status_code=201, responses=problems(403, 409), openapi_extra=REQUIRED)
+@router.post("", status_code=201, responses=problems(403, OutOfStock, PriceChanged), openapi_extra=REQUIRED)
 async def create_order(
     new: OrderCreate, caller: OrdersWriter, session: SessionDep, settings: SettingsDep, located: Located
 ) -> Order:

@@ -8,6 +8,7 @@ from service.dependencies.caller import CatalogueWriter
 from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
+from service.errors import StockBelowZero
 from service.schemas.base import DIGITS, MAX_ID
 from service.schemas.items import Stock, StockChange
 from service.services import stock
@@ -23,7 +24,7 @@ async def get_stock(item_id: ItemId, _: CatalogueWriter, reader: ReaderDep) -> S
     return await stock.get(reader, item_id)
 
 
-@router.post("", responses=problems(403, 404, 409))
+@router.post("", responses=problems(403, 404, StockBelowZero))
 async def adjust_stock(
     item_id: ItemId,
     change: Annotated[StockChange, Body(examples=[{"delta": 24, "reason": "Delivery 2026-114"}])],

@@ -1,7 +1,7 @@
 """Stock as administrators see and correct it. What orders take and put back is theirs."""
 
 from service.database import Session
-from service.errors import FieldFault, NotFound, OutOfStock, Unprocessable
+from service.errors import FieldFault, NotFound, OutOfStock, StockBelowZero, Unprocessable
 from service.repositories import audit, events, notifications, stock
 from service.schemas.items import MAX_STOCK, Stock, StockChange
 from service.security import AnyCaller
@@ -27,7 +27,7 @@ async def adjust(session: Session, item_id: int, change: StockChange, *, by: Any
     after = before + change.delta
     if after < 0:
         short = FieldFault("/delta", f"Only {before} left.", OutOfStock.code)
-        raise OutOfStock(short.detail, errors=(short,), extra={"available": before})
+        raise StockBelowZero(short.detail, errors=(short,), extra={"available": before})
     if after > MAX_STOCK:
         large = FieldFault("/delta", f"Stock would be above {MAX_STOCK}.", "too_large")
         raise Unprocessable(large.detail, errors=(large,))

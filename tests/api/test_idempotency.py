@@ -11,6 +11,7 @@ from fastapi.routing import iter_route_contexts
 
 from service.dependencies.parts import Parts
 from service.dependencies.route import Route
+from service.edge.components import resolved
 from service.repositories import idempotency as repository
 from service.security import Caller
 from service.services.idempotency import Retries, canonical, read_key, slot_of
@@ -56,11 +57,13 @@ def told(answer: httpx2.Response) -> tuple[Any, ...]:
 
 
 async def test_every_operation_that_takes_a_key_is_listed_here(api: Api) -> None:
+    document = api.app.openapi()
     taking = {
         f"{method.upper()} {path}"
-        for path, operations in api.app.openapi()["paths"].items()
+        for path, operations in document["paths"].items()
         for method, operation in operations.items()
-        if any(each["name"] == "Idempotency-Key" for each in operation.get("parameters", ()))
+        for each in operation.get("parameters", ())
+        if resolved(document["components"], each)["name"] == "Idempotency-Key"
     }
     assert taking == KEYED
 

@@ -10,6 +10,7 @@ import httpx2
 from fastapi import FastAPI
 from jsonschema_rs import Draft202012Validator, ValidationError
 
+from service.edge.components import resolved
 from service.edge.problems import MEDIA_TYPE, OAUTH_PATHS
 
 
@@ -44,6 +45,7 @@ class Document:
         where = f"{method} {template or path} {answer.status_code}"
         if operation is not None:
             documented = operation["responses"].get(str(answer.status_code))
+            documented = documented and resolved(self.components, documented)
         else:
             documented = self._refusal(path) if answer.is_error else {"content": {"*": {}}}
         if documented is None:
@@ -69,6 +71,15 @@ class Document:
                 _validator(json.dumps(contents[media]["schema"]), self._components).validate(answer.json())
             except ValidationError as fault:
                 raise Undocumented(f"{where}: {fault.message} at {fault.instance_path}") from None
+        if media == MEDIA_TYPE:
+            self._check_members(where, contents[media]["schema"], answer.json())
+
+    def _check_members(self, where: str, schema: dict[str, Any], problem: dict[str, Any]) -> None:
+        """A client reads a member of a problem that its documentation names, and no other."""
+        kinds = [resolved(self.components, each) for each in schema.get("anyOf", [schema])]
+        known = {name for kind in kinds for name in kind["properties"]}
+        if unknown := sorted(problem.keys() - known):
+            raise Undocumented(f"{where}: {problem['code']} has undocumented members: {unknown}.")
 
 
 @cache

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from service.commands.export_openapi import document as exported
+from service.edge.components import resolved
 from tests.client import V1, Api
 from tests.contract.routes import ROUTES, Route
 from tests.factories import Make
@@ -123,7 +124,8 @@ def body_schema(route: Route) -> dict[str, Any]:
 
 
 def parameters(route: Route, place: str) -> list[dict[str, Any]]:
-    return [each for each in operation(route).get("parameters", ()) if each["in"] == place]
+    found = [resolved(DOCUMENT["components"], each) for each in operation(route).get("parameters", ())]
+    return [each for each in found if each["in"] == place]
 
 
 def one_each() -> Iterator[Route]:

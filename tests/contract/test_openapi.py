@@ -15,6 +15,7 @@ from jsonschema_rs import Draft202012Validator
 
 from service.commands.export_openapi import document as exported
 from service.dependencies.caller import Anyone, CatalogueReader
+from service.edge.components import resolved
 from service.edge.openapi import needs_caller, operation_id
 from tests.contract.conformance import Document, Undocumented, document_of
 
@@ -22,8 +23,18 @@ KEPT = Path(__file__).parents[2] / "docs" / "openapi.json"
 TEXT = exported()
 DOCUMENT: dict[str, Any] = json.loads(TEXT)
 OAUTH = {"/api/v1/auth/token", "/api/v1/auth/revoke"}
+COMPONENTS: dict[str, Any] = DOCUMENT["components"]
+
+
+def whole(operation: dict[str, Any]) -> dict[str, Any]:
+    """With the responses and parameters that it refers to."""
+    responses = {status: resolved(COMPONENTS, each) for status, each in operation["responses"].items()}
+    parameters = [resolved(COMPONENTS, each) for each in operation.get("parameters", ())]
+    return {**operation, "responses": responses, "parameters": parameters}
+
+
 OPERATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    operation["operationId"]: (method, path, operation)
+    operation["operationId"]: (method, path, whole(operation))
     for path, operations in DOCUMENT["paths"].items()
     for method, operation in operations.items()
 }
@@ -69,6 +80,24 @@ class TestDocument:
         described = {tag["name"] for tag in DOCUMENT["tags"] if tag["description"]}
         assert described == {tag for _, _, operation in OPERATIONS.values() for tag in operation["tags"]}
 
+    def test_what_operations_repeat_is_a_component(self) -> None:
+        operations = [each for path in DOCUMENT["paths"].values() for each in path.values()]
+        errors = [
+            response
+            for operation in operations
+            for status, response in operation["responses"].items()
+            if int(status) >= 300
+        ]
+        parameters = [each for operation in operations for each in operation.get("parameters", ())]
+        for written in (errors, parameters):
+            texts = [json.dumps(each) for each in written if "$ref" not in each]
+            assert len(set(texts)) == len(texts)
+
+    @pytest.mark.parametrize("kind", ["schemas", "responses", "parameters", "headers"])
+    def test_every_component_is_referred_to(self, kind: str) -> None:
+        named = set(re.findall(rf'"#/components/{kind}/([\w-]+)"', TEXT))
+        assert named == set(COMPONENTS[kind])
+
     def test_no_two_schemas_become_one_class_in_a_generated_client(self) -> None:
         """Generators leave out what does not fit into a name."""
         names = list(DOCUMENT["components"]["schemas"])
@@ -110,7 +139,8 @@ class TestOperation:
         assert {"500", "503"} <= errors.keys()
         for status, error in errors.items():
             assert error["description"]
-            assert error["content"][media]["schema"] == {"$ref": f"#/components/schemas/{kind}"}
+            schema = error["content"][media]["schema"]
+            assert schema.get("anyOf", [schema])[-1] == {"$ref": f"#/components/schemas/{kind}"}
             own = {
                 "401": {"WWW-Authenticate"},
                 "429": {"Retry-After", "RateLimit", "RateLimit-Policy"},
@@ -170,6 +200,23 @@ async def test_signing_in_is_optional_where_a_handler_asks_who_calls_and_needs_n
     }
     optional = {name for name, (_, _, operation) in OPERATIONS.items() if {} in operation["security"]}
     assert optional == asking
+
+
+class TestProblemsWithMembers:
+    @pytest.mark.parametrize(
+        ("operation", "error", "members"),
+        [
+            ("createOrder", "OutOfStockProblem", {"products"}),
+            ("createOrder", "PriceChangedProblem", {"prices"}),
+            ("adjustStock", "StockBelowZeroProblem", {"available"}),
+        ],
+    )
+    def test_are_typed_where_they_occur(self, operation: str, error: str, members: set[str]) -> None:
+        conflict = OPERATIONS[operation][2]["responses"]["409"]["content"]["application/problem+json"]
+        assert {"$ref": f"#/components/schemas/{error}"} in conflict["schema"]["anyOf"]
+        schemas = COMPONENTS["schemas"]
+        assert schemas[error]["properties"].keys() - schemas["Problem"]["properties"].keys() == members
+        assert members <= set(schemas[error]["required"])
 
 
 class TestHeadersOfSuccess:
@@ -235,6 +282,7 @@ class TestConformance:
             ("application/json is not documented", 404, PROBLEM, {"media": "application/json"}),
             ("is a required property", 404, {"detail": "Not Found"}, {}),
             ("is not of type", 404, {**PROBLEM, "errors": {}}, {}),
+            (r"undocumented members: \['surprise'\]", 404, {**PROBLEM, "surprise": 1}, {}),
             ("is a required property", 200, {"id": 1}, {"media": "application/json"}),
             ("is not of type", 200, {}, {"path": "/api/v1/posts", "media": "application/json"}),
             ("is not documented", 404, {}, {"path": "/nowhere", "media": "application/json"}),
