@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Text, bindparam, extract, func, insert, or_, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import extract, func, insert, or_, select, update
 
 from service.database import Record, Session
 from service.models.auth import ApiKey
-from service.models.users import User
 from service.pagination import Page
 
 #: How exactly one can tell when a key was last used.
@@ -28,23 +26,11 @@ async def add(
     key_hash: bytes,
     hint: str,
     created_by: int,
-) -> Record | None:
-    """The new key; None unless its maker is an administrator.
-
-    Their row is locked against a change: a role that is withdrawn meanwhile takes this key with it.
-    """
-    values = {"name": name, "hash": key_hash, "hint": hint, "expires_at": expires_at}
-    given = [
-        bindparam(f"given_{column}", value, ApiKey.__table__.c[column].type)
-        for column, value in values.items()
-    ]
-    maker = (
-        select(User.id, bindparam("given_scopes", list(scopes), ARRAY(Text)), *given)
-        .where(User.id == created_by, User.is_admin, User.is_active)
-        .with_for_update(read=True)
-    )
-    statement = insert(ApiKey).from_select(["created_by", "scopes", *values], maker).returning(*_columns)
-    row: Record | None = (await session.execute(statement)).one_or_none()
+) -> Record:
+    """The new key. Its maker's access is locked: a role that is withdrawn meanwhile takes the key with it."""
+    values: dict[str, Any] = {"name": name, "hash": key_hash, "hint": hint, "expires_at": expires_at}
+    values |= {"scopes": list(scopes), "created_by": created_by}
+    row: Record = (await session.execute(insert(ApiKey).values(**values).returning(*_columns))).one()
     return row
 
 
@@ -81,6 +67,13 @@ async def get_good(session: Session, key_hash: bytes) -> Record | None:
         ApiKey.hash == key_hash, ApiKey.revoked_at.is_(None), _not_expired
     )
     return (await session.execute(statement)).one_or_none()
+
+
+async def lock_good(session: Session, key_id: int) -> Sequence[str] | None:
+    """The scopes of a key that is good, which stay so until the transaction ends; None for a bad one."""
+    statement = select(ApiKey.scopes).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None), _not_expired)
+    scopes: Sequence[str] | None = await session.scalar(statement.with_for_update(read=True))
+    return scopes
 
 
 async def note_use(session: Session, key_id: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.database import Record, Session
@@ -41,14 +41,27 @@ async def start_session(
     return session_id
 
 
-async def get_caller(session: Session, *, user_id: int, session_id: int) -> Record | None:
-    """`is_admin` of the active user whose session has not ended."""
-    statement = (
-        select(User.is_admin)
-        .join(SessionRow, SessionRow.user_id == User.id)
-        .where(SessionRow.id == session_id, SessionRow.ended_at.is_(None), User.id == user_id, User.is_active)
+_CALLER = (
+    select(User.is_admin)
+    .join(SessionRow, SessionRow.user_id == User.id)
+    .where(
+        SessionRow.id == bindparam("session_id"),
+        SessionRow.ended_at.is_(None),
+        User.id == bindparam("user_id"),
+        User.is_active,
     )
-    return (await session.execute(statement)).one_or_none()
+)
+_LOCKED_CALLER = _CALLER.with_for_update(read=True, of=[User, SessionRow])
+
+
+async def get_caller(session: Session, *, user_id: int, session_id: int, lock: bool = False) -> Record | None:
+    """`is_admin` of the active user whose session has not ended.
+
+    With `lock` both rows stay as they are until the transaction ends.
+    """
+    statement, values = _LOCKED_CALLER if lock else _CALLER, {"user_id": user_id, "session_id": session_id}
+    row: Record | None = (await session.execute(statement, values)).one_or_none()
+    return row
 
 
 async def use_refresh_token(session: Session, token_hash: bytes) -> Record | None:

@@ -33,7 +33,7 @@ async def reset_password(reset: Reset, parts: PartsDep) -> None:
 @router.post("/verify-email", status_code=202, response_class=Response)
 async def request_email_verification(caller: SignedIn, session: SessionDep) -> Response:
     """Request the verification of the caller's address by e-mail. None is sent where it is verified."""
-    await recovery.ask_verification(session, caller.user_id)
+    await recovery.ask_verification(session, caller)
     return Response(status_code=202)
 
 

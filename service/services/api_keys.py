@@ -3,8 +3,8 @@
 from typing import Any
 
 from service.database import Record, Session
-from service.errors import ApiKeyRevoked, Forbidden, NotFound
-from service.repositories import api_keys, audit, mails
+from service.errors import ApiKeyRevoked, NotFound
+from service.repositories import api_keys, audit, callers, mails
 from service.schemas.api_keys import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKey, new_key
 from service.security import Caller, fingerprint
 
@@ -14,6 +14,7 @@ HINT = 8
 
 async def create(session: Session, caller: Caller, new: ApiKeyCreate) -> NewApiKey:
     """The answer is the only place where the key itself ever stands. Its maker is told by mail."""
+    await callers.lock(session, caller)
     key = new_key()
     row = await api_keys.add(
         session,
@@ -24,8 +25,6 @@ async def create(session: Session, caller: Caller, new: ApiKeyCreate) -> NewApiK
         hint=key[:HINT],
         created_by=caller.user_id,
     )
-    if row is None:  # the role was withdrawn while this was under way
-        raise Forbidden("Only administrators may do this.")
     made = NewApiKey.of({**row._asdict(), "key": key})
     await _note(session, caller, "api_key.created", made.id, _noted(new))
     facts = {"name": made.name, "hint": made.hint}
@@ -39,6 +38,7 @@ async def get(session: Session, key_id: int) -> ApiKey:
 
 async def change(session: Session, caller: Caller, key_id: int, patch: ApiKeyPatch) -> ApiKey:
     """What is revoked stays as it is: nothing gives a key its power back."""
+    await callers.lock(session, caller)
     if _found(await api_keys.get(session, key_id, lock=True)).revoked_at is not None:
         raise ApiKeyRevoked("This key is revoked. Make another one.")
     values = patch.model_dump(exclude_unset=True)
@@ -50,6 +50,7 @@ async def change(session: Session, caller: Caller, key_id: int, patch: ApiKeyPat
 
 async def revoke(session: Session, caller: Caller, key_id: int) -> None:
     """For good, and again as often as one likes."""
+    await callers.lock(session, caller)
     if _found(await api_keys.get(session, key_id, lock=True)).revoked_at is None:
         await api_keys.revoke(session, key_id)
         await _note(session, caller, "api_key.revoked", key_id, {})

@@ -10,7 +10,7 @@ from service.database import Database, Session
 from service.errors import NotFound, ServiceError
 from service.limits.slowdown import SlowDown
 from service.observability import metrics
-from service.repositories import audit, users
+from service.repositories import audit, callers, users
 from service.repositories import auth as sessions
 from service.schemas.auth import AuthorizationServer, Token, TokenRequest
 from service.security import (
@@ -204,6 +204,8 @@ async def revoke(session: Session, access_tokens: AccessTokens, token: str) -> N
 
 async def end_session(session: Session, caller: Caller, session_id: int) -> None:
     """One of one's own; another person's is NotFound."""
+    await users.lock(session, caller.user_id)
+    await callers.lock(session, caller, needs_role=False)
     if await sessions.end_session(session, session_id, user_id=caller.user_id) is None:
         raise NotFound("There is no such session.")
     await audit.add(
@@ -213,6 +215,8 @@ async def end_session(session: Session, caller: Caller, session_id: int) -> None
 
 async def end_sessions(session: Session, caller: Caller) -> None:
     """All of one's own, the current one as well."""
+    await users.lock(session, caller.user_id)
+    await callers.lock(session, caller, needs_role=False)
     ended = await sessions.end_sessions(session, caller.user_id)
     await audit.add(
         session,

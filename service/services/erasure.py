@@ -4,7 +4,7 @@ from typing import Final
 
 from service.database import Database
 from service.errors import FieldFault, InvalidToken, LastAdministrator, Unprocessable
-from service.repositories import audit, erasure, idempotency, users
+from service.repositories import audit, callers, erasure, idempotency, users
 from service.schemas.erasure import AccountDeletion
 from service.schemas.versions import Versions, require
 from service.security import Caller, Passwords
@@ -39,6 +39,7 @@ async def erase(
         # First, and in the order in which everybody locks them.
         administrators = await users.lock_administrators(session)
         account = await erasure.lock(session, caller.user_id)
+        await callers.lock(session, caller, needs_role=False)
         if account is None:
             raise InvalidToken
         if account.password_hash != stored:

@@ -6,7 +6,7 @@ from typing import Any
 from service.database import Record, Session
 from service.errors import FieldFault, NotFound, SkuTaken, Unprocessable
 from service.pagination import Page
-from service.repositories import audit, events, items, stock
+from service.repositories import audit, callers, events, items, stock
 from service.repositories.events import NewEvent
 from service.repositories.search import search as ranked
 from service.schemas.items import Item, ItemCreate, ItemPatch
@@ -91,6 +91,7 @@ async def _tell_created(session: Session, created: Sequence[Item], by: AnyCaller
 
 
 async def _add(session: Session, new: Sequence[ItemCreate], by: AnyCaller | None) -> Sequence[Record | None]:
+    await callers.lock(session, by)
     made = await items.add(session, [_values(item) for item in new], actor_id=by.user_id if by else None)
     targets = {row.id: {"sku": row.sku, "price": str(row.price)} for row in made if row}
     await audit.add_each(session, "item.created", by=by, target_kind="item", targets=targets)
@@ -120,6 +121,7 @@ async def change(
     session: Session, item_id: int, patch: ItemPatch, *, by: AnyCaller, expected: Versions | None = None
 ) -> Item:
     """The reorder level stands with the stock; of the item it can change no more than the availability."""
+    await callers.lock(session, by)
     values = patch.model_dump(exclude_unset=True)
     values |= {name: values[name] or "" for name in REMOVABLE if name in values}
     locked = await stock.lock(session, [item_id])

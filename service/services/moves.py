@@ -7,7 +7,7 @@ from typing import Any, Final
 from service.database import Record, Session
 from service.errors import AddressRequired, IllegalMove, NotFound
 from service.models.events import EventType
-from service.repositories import audit, events, notifications, orders, stock
+from service.repositories import audit, callers, events, notifications, orders, stock
 from service.schemas.orders import Order
 from service.security import AnyCaller
 
@@ -89,6 +89,8 @@ async def _move(
 ) -> Record:
     """The order as it is after the move. Of two moves at once one finds it where it was, and wins."""
     move, viewer_id = MOVES[name], caller.sees_only if caller else None
+    if caller is not None and caller.acts_as != "customer":
+        await callers.lock(session, caller)
     while True:
         moved = await orders.transition(
             session,

@@ -4,7 +4,7 @@ from typing import Any
 
 from service.database import Record, Session
 from service.errors import Forbidden, NotFound
-from service.repositories import audit, events, posts
+from service.repositories import audit, callers, events, posts
 from service.schemas.posts import Post, PostIn, PostPatch
 from service.schemas.versions import Versions, require
 from service.security import Caller
@@ -19,6 +19,7 @@ async def get(session: Session, caller: Caller | None, post_id: int) -> Post:
 
 async def create(session: Session, caller: Caller, new: PostIn) -> Post:
     """An administrator's post is public at once, a customer's waits for one."""
+    await callers.lock(session, caller)
     post_id = await posts.add(session, caller.user_id, **new.model_dump(), published=caller.is_admin)
     if caller.is_admin:
         return await _published(session, caller, post_id, caller.user_id)
@@ -62,6 +63,7 @@ async def remove(session: Session, caller: Caller, post_id: int, *, expected: Ve
 
 async def publish(session: Session, caller: Caller, post_id: int) -> Post:
     """A published post stays as it is: whoever asks twice has what they want."""
+    await callers.lock(session, caller)
     row = await posts.lock(session, caller, post_id)
     if row is None:
         raise _unknown()
@@ -87,6 +89,7 @@ async def _note(session: Session, caller: Caller, action: str, post_id: int, *, 
 
 async def _lock_own(session: Session, caller: Caller, post_id: int) -> Record:
     """Another's post is Forbidden where it is public, NotFound where even its existence is not."""
+    await callers.lock(session, caller)
     row = await posts.lock(session, caller, post_id)
     if row is None:
         raise _unknown()

@@ -11,7 +11,7 @@ from pydantic import MISSING
 from service.database import Database, Record, Session
 from service.errors import EmailTaken, FieldFault, Unprocessable
 from service.outgoing.secrets import Vault
-from service.repositories import audit, mails, users
+from service.repositories import audit, callers, mails, users
 from service.repositories import auth as sessions
 from service.repositories import recovery as tokens
 from service.schemas.recovery import Confirmation, Reset
@@ -25,8 +25,9 @@ async def ask_reset(session: Session, addresses: Vault, email: str) -> None:
     await mails.ask(session, "reset_password", address=addresses.seal(email.encode()))
 
 
-async def ask_verification(session: Session, user_id: int) -> None:
-    await mails.ask(session, "verify_email", user_id=user_id)
+async def ask_verification(session: Session, caller: Caller) -> None:
+    await callers.lock(session, caller, needs_role=False)
+    await mails.ask(session, "verify_email", user_id=caller.user_id)
 
 
 async def ask_change(
@@ -88,7 +89,7 @@ async def confirm_address(
 ) -> None:
     """Verify the address that the token was sent to; where it is a new one, it becomes the account's."""
     digest = fingerprint(sent.token.get_secret_value())
-    token, account = await _use(session, digest, "verify_email", "change_email")
+    token, account = await _use(session, digest, "verify_email", "change_email", caller=caller)
     if token.purpose == "verify_email":
         await users.change(session, account.id, {"email_verified": True})
         await _note(session, "email.verified", account.id)
@@ -102,11 +103,14 @@ async def confirm_address(
     await mails.ask(session, "email_changed", user_id=account.id, address=was)
 
 
-async def _use(session: Session, digest: bytes, *purposes: str) -> tuple[Record, Record]:
+async def _use(
+    session: Session, digest: bytes, *purposes: str, caller: Caller | None = None
+) -> tuple[Record, Record]:
     """The token, used up, and its account, locked. Raises Unprocessable for a bad one, whatever is bad."""
     owner = await tokens.get_owner(session, digest, purposes)
     # The account first, as everybody does: erasing it deletes its tokens under its lock.
     account = await tokens.get_account(session, owner, lock=True) if owner is not None else None
+    await callers.lock(session, caller, needs_role=False)
     token = await tokens.use_token(session, digest, purposes)
     if token is None or account is None or not account.is_active:
         raise _bad_token()

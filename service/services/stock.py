@@ -2,7 +2,7 @@
 
 from service.database import Session
 from service.errors import FieldFault, NotFound, OutOfStock, StockBelowZero, Unprocessable
-from service.repositories import audit, events, notifications, stock
+from service.repositories import audit, callers, events, notifications, stock
 from service.schemas.items import MAX_STOCK, Stock, StockChange
 from service.security import AnyCaller
 
@@ -20,6 +20,7 @@ def _no_such_item() -> NotFound:
 
 async def adjust(session: Session, item_id: int, change: StockChange, *, by: AnyCaller) -> Stock:
     """Raises OutOfStock, which says what is left, when that is less than what is to be taken."""
+    await callers.lock(session, by)
     locked = await stock.lock(session, [item_id])
     if not locked:
         raise _no_such_item()

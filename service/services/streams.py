@@ -21,7 +21,7 @@ from service.changes import Change, ChangeFeed, Reader
 from service.database import Database
 from service.errors import InvalidToken, Overloaded, ServiceError, TooManyRequests, Unavailable
 from service.observability import metrics
-from service.repositories import auth, notifications, streams
+from service.repositories import auth, callers, notifications, streams
 from service.schemas.notifications import Notification, StreamTicket
 from service.security import ACCESS_TOKEN_SECONDS, Caller, fingerprint
 
@@ -259,6 +259,7 @@ async def issue_ticket(database: Database, caller: Caller, token_seconds: float)
     """
     ticket = secrets.token_urlsafe(32)
     async with database.transaction() as session:
+        await callers.lock(session, caller, needs_role=False)
         await streams.add_ticket(
             session,
             caller.session_id,

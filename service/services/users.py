@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from service.database import Database, Session
 from service.errors import EmailTaken, FieldFault, Forbidden, LastAdministrator, NotFound, Unprocessable
-from service.repositories import audit, events, mails, orders, users
+from service.repositories import audit, callers, events, mails, orders, users
 from service.repositories import auth as sessions
 from service.schemas.orders import Order
 from service.schemas.users import (
@@ -38,6 +38,7 @@ async def register(database: Database, passwords: Passwords, caller: Caller | No
         raise Forbidden("Only administrators may create an inactive account.")
     password_hash = await passwords.hash(new.password.get_secret_value())
     async with database.transaction() as session:
+        await callers.lock(session, caller)
         user = await create(session, new, password_hash)
         await audit.add(session, "user.registered", by=caller, target_kind="user", target_id=user.id)
         data = {**user.model_dump(mode="json"), "version": 1}
@@ -102,7 +103,9 @@ async def get_with_orders(session: Session, caller: AnyCaller, user_id: int) -> 
 async def change_profile(
     session: Session, caller: Caller, patch: ProfilePatch, *, expected: Versions | None = None
 ) -> User:
-    require(expected, await users.lock(session, caller.user_id))
+    account = await users.lock(session, caller.user_id)
+    await callers.lock(session, caller, needs_role=False)
+    require(expected, account)
     given = patch.model_fields_set
     if "full_name" in given:
         await users.change(session, caller.user_id, {"full_name": patch.full_name})
@@ -142,6 +145,8 @@ async def change_password(
         raise Unprocessable(refusal.detail, errors=(refusal,))
     fresh = await passwords.hash(change.new_password.get_secret_value())
     async with database.transaction() as session:
+        await users.lock(session, caller.user_id)
+        await callers.lock(session, caller, needs_role=False)
         if not await users.change_password(session, caller.user_id, old_hash=stored, new_hash=fresh):
             raise Unprocessable(refusal.detail, errors=(refusal,))
         await sessions.end_sessions(session, caller.user_id, but=caller.session_id)
@@ -154,12 +159,11 @@ async def administer(
 ) -> User:
     """Activate, deactivate, grant or withdraw. The last active administrator cannot be lost.
 
-    Whether the caller administers is asked once more, under the lock: a token is believed for up to a
-    second after its role has been withdrawn, which must not be time enough to grant it to oneself again.
+    A token is believed for up to a second after its role has been withdrawn, which must not be time enough
+    to grant it to oneself again.
     """
     administrators = await users.lock_administrators(session)
-    if caller.user_id not in administrators:
-        raise Forbidden("Only administrators may do this.")
+    await callers.lock(session, caller)
     loses = patch.is_active is False or patch.is_admin is False
     if loses and list(administrators) == [user_id]:
         raise LastAdministrator("This is the last active administrator. Make another one first.")

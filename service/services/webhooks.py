@@ -11,7 +11,7 @@ from service.outgoing import messages
 from service.outgoing.secrets import Vault, new_secret, written
 from service.outgoing.targets import Refused, Targets
 from service.pagination import Page
-from service.repositories import audit, deliveries, webhooks
+from service.repositories import audit, callers, deliveries, webhooks
 from service.schemas.webhooks import NewWebhook, Webhook, WebhookCreate, WebhookDelivery, WebhookPatch
 from service.security import Caller
 
@@ -35,6 +35,7 @@ async def create(session: Session, vault: Vault, caller: Caller, new: WebhookCre
 
     The address has been checked.
     """
+    await callers.lock(session, caller)
     secret = new_secret()
     row = await webhooks.add(
         session,
@@ -56,6 +57,7 @@ async def get(session: Session, webhook_id: int) -> Webhook:
 
 async def change(session: Session, caller: Caller, webhook_id: int, patch: WebhookPatch) -> Webhook:
     """Whoever changes the address, which has been checked, or starts it again gives it a fresh start."""
+    await callers.lock(session, caller)
     values = patch.model_dump(exclude_unset=True)
     before = _found(await webhooks.get(session, webhook_id, lock=True))
     if "description" in values:
@@ -77,12 +79,14 @@ async def change(session: Session, caller: Caller, webhook_id: int, patch: Webho
 
 async def remove(session: Session, caller: Caller, webhook_id: int) -> None:
     """With the log of its deliveries. Raises NotFound."""
+    await callers.lock(session, caller)
     if not await webhooks.remove(session, webhook_id):
         raise _no_such_webhook()
     await _note(session, caller, "webhook.deleted", webhook_id, {})
 
 
 async def rotate_secret(session: Session, vault: Vault, caller: Caller, webhook_id: int) -> NewWebhook:
+    await callers.lock(session, caller)
     _found(await webhooks.get(session, webhook_id, lock=True))
     secret = new_secret()
     await webhooks.rotate(session, webhook_id, vault.seal(secret), OVERLAP)
@@ -99,6 +103,7 @@ async def find_deliveries(session: Session, webhook_id: int, page: Page, *, stat
 
 async def ping(session: Session, caller: Caller, webhook_id: int) -> WebhookDelivery:
     """Queue a delivery of no event; it is tried once, also while the webhook is not active."""
+    await callers.lock(session, caller)
     _found(await webhooks.get(session, webhook_id))
     facts = request.facts()
     delivery_id = await deliveries.add_ping(
@@ -114,6 +119,7 @@ async def ping(session: Session, caller: Caller, webhook_id: int) -> WebhookDeli
 
 async def redeliver(session: Session, caller: Caller, webhook_id: int, delivery_id: int) -> WebhookDelivery:
     """The same message under the same id, with ten tries before it; one that is pending is tried now."""
+    await callers.lock(session, caller)
     webhook = _found(await webhooks.get(session, webhook_id, lock=True))
     if not webhook.is_active:
         raise WebhookInactive("This webhook is not active. Enable it first.")

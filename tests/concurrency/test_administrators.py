@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from service.dependencies.parts import Parts
-from service.errors import Forbidden
+from service.errors import Forbidden, InvalidToken, ServiceError
 from service.schemas.users import UserPatch
 from service.services import users
 from tests.concurrency.waiting import somebody_waits
@@ -58,15 +58,15 @@ async def test_the_second_waits_for_the_first_and_sees_what_it_did(
     assert [row["id"] for row in rows] == [ada.id]
 
 
-@pytest.mark.parametrize("lost", ["is_admin", "is_active"])
+@pytest.mark.parametrize(("lost", "refusal"), [("is_admin", Forbidden), ("is_active", InvalidToken)])
 async def test_a_role_that_is_withdrawn_cannot_be_granted_to_oneself_again(
-    make: Make, parts: Parts, sql: asyncpg.Connection, lost: str
+    make: Make, parts: Parts, sql: asyncpg.Connection, lost: str, refusal: type[ServiceError]
 ) -> None:
     """In the moment in which the token is still believed, the database is not."""
     ada, grace, maria = await make.admin(), await make.admin(), await make.user()
     await sql.execute(f"UPDATE users SET {lost} = false WHERE id = $1", grace.id)
     for user_id in (grace.id, maria.id):
-        with pytest.raises(Forbidden):
+        with pytest.raises(refusal):
             async with parts.database.transaction() as session:
                 await users.administer(session, grace.caller, user_id, UserPatch(is_admin=True))
     rows = await sql.fetch("SELECT id FROM users WHERE is_admin AND is_active")
