@@ -160,6 +160,10 @@ class TooManyUnpaid(Conflict):
     code, title = "too_many_unpaid", "Too many unpaid orders"
 
 
+class TooManyPending(Conflict):
+    code, title = "too_many_pending", "Too many pending posts"
+
+
 class KeyInUse(Conflict):
     """Another request with the same Idempotency-Key is running at this moment."""
 

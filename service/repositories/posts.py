@@ -68,6 +68,11 @@ async def add(session: Session, author_id: int, *, title: str, body: str, publis
     return post_id
 
 
+async def count_pending(session: Session, author_id: int) -> int:
+    statement = select(func.count()).where(Post.author_id == author_id, Post.status == "pending")
+    return await session.scalar(statement) or 0
+
+
 async def change(session: Session, post_id: int, values: Mapping[str, Any]) -> None:
     """`values` maps column names to new values."""
     changed = update(Post).where(Post.id == post_id)

@@ -46,15 +46,18 @@ async def get_post(post_id: PostId, caller: Anyone, reader: ReaderDep) -> Post:
     return await posts.get(reader, caller, post_id)
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=problems(409))
 async def create_post(new: PostIn, caller: SignedIn, session: SessionDep, located: Located) -> Post:
-    """Create a post. A customer's is `pending` until an administrator publishes it."""
+    """Create a post. A customer's is `pending` until an administrator publishes it.
+
+    A customer has at most 20 pending posts; one more is 409 `too_many_pending`.
+    """
     post = await posts.create(session, caller, new)
     located(post.id)
     return post
 
 
-@router.put("/{post_id}", responses=problems(403, 404))
+@router.put("/{post_id}", responses=problems(403, 404, 409))
 async def replace_post(
     post_id: PostId, new: PostIn, caller: SignedIn, expected: IfPost, session: SessionDep
 ) -> Post:
@@ -62,7 +65,7 @@ async def replace_post(
     return await posts.change(session, caller, post_id, new, expected=expected)
 
 
-@router.patch("/{post_id}", responses=problems(403, 404))
+@router.patch("/{post_id}", responses=problems(403, 404, 409))
 async def update_post(
     post_id: PostId, patch: PostPatch, caller: SignedIn, expected: IfPost, session: SessionDep
 ) -> Post:

@@ -1,13 +1,16 @@
 """Posts: who may write them, and what is public when."""
 
-from typing import Any
+from typing import Any, Final
 
 from service.database import Record, Session
-from service.errors import Forbidden, NotFound
-from service.repositories import audit, callers, events, posts
+from service.errors import Forbidden, NotFound, TooManyPending
+from service.repositories import audit, callers, events, posts, users
 from service.schemas.posts import Post, PostIn, PostPatch
 from service.schemas.versions import Versions, require
 from service.security import Caller
+
+#: Of one customer: administrators read each of them, and nobody may bury the others' under theirs.
+MOST_PENDING: Final = 20
 
 
 async def get(session: Session, caller: Caller | None, post_id: int) -> Post:
@@ -18,8 +21,10 @@ async def get(session: Session, caller: Caller | None, post_id: int) -> Post:
 
 
 async def create(session: Session, caller: Caller, new: PostIn) -> Post:
-    """An administrator's post is public at once, a customer's waits for one."""
-    await callers.lock(session, caller)
+    """An administrator's post is public at once, a customer's waits for one. Raises TooManyPending."""
+    await _lock_author(session, caller)
+    if not caller.is_admin:
+        await _require_room(session, caller)
     post_id = await posts.add(session, caller.user_id, **new.model_dump(), published=caller.is_admin)
     if caller.is_admin:
         return await _published(session, caller, post_id, caller.user_id)
@@ -37,7 +42,7 @@ async def change(
     """Replace or patch a post.
 
     A customer's change of a published post takes it back to `pending`: an administrator has let
-    through what stood there, not whatever is written over it later.
+    through what stood there, not whatever is written over it later. Raises TooManyPending for one too many.
     """
     row = await _lock_own(session, caller, post_id)
     require(expected, row)
@@ -45,6 +50,7 @@ async def change(
         name: value for name, value in new.model_dump().items() if getattr(row, name) != value
     }
     if changes and row.status == "published" and not caller.is_admin:
+        await _require_room(session, caller)
         await posts.withdraw(session, post_id, changes)
     elif changes:
         await posts.change(session, post_id, changes)
@@ -89,13 +95,28 @@ async def _note(session: Session, caller: Caller, action: str, post_id: int, *, 
 
 async def _lock_own(session: Session, caller: Caller, post_id: int) -> Record:
     """Another's post is Forbidden where it is public, NotFound where even its existence is not."""
-    await callers.lock(session, caller)
+    await _lock_author(session, caller)
     row = await posts.lock(session, caller, post_id)
     if row is None:
         raise _unknown()
     if row.author_id != caller.user_id and not caller.is_admin:
         raise Forbidden("Only the author of a post and administrators may change it.")
     return row
+
+
+async def _lock_author(session: Session, caller: Caller) -> None:
+    """One customer's posts are written one after the other, so that they are counted before the next."""
+    if not caller.is_admin:
+        await users.lock(session, caller.user_id)
+    await callers.lock(session, caller)
+
+
+async def _require_room(session: Session, caller: Caller) -> None:
+    if await posts.count_pending(session, caller.user_id) >= MOST_PENDING:
+        detail = (
+            f"{MOST_PENDING} of your posts are pending already. Wait until some are published, or delete one."
+        )
+        raise TooManyPending(detail)
 
 
 def _unknown() -> NotFound:

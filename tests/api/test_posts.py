@@ -5,6 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.services.posts import MOST_PENDING
 from tests.client import Api, assert_problem
 from tests.factories import Make, Person
 
@@ -52,6 +53,32 @@ class TestCreate:
         created = await ada.api.post("/posts", json=NEWS)
         assert (created.status_code, created.json()["status"]) == (201, "published")
         assert (await api.get(f"/posts/{created.json()['id']}")).json() == created.json()
+
+    async def test_a_customer_has_so_many_pending_posts_and_no_more(
+        self, make: Make, maria: Person, ada: Person, sql: asyncpg.Connection
+    ) -> None:
+        public = await make.post(maria)
+        pending = [(await maria.api.post("/posts", json=NEWS)).json()["id"] for _ in range(MOST_PENDING)]
+        before = await stored(sql)
+        for refused in (
+            await maria.api.post("/posts", json=NEWS),
+            await maria.api.put(f"/posts/{public}", json=EDIT),
+            await maria.api.patch(f"/posts/{public}", json={"title": "Chai is gone"}),
+        ):
+            problem = assert_problem(refused, 409, "too_many_pending")
+            assert problem["detail"] == (
+                "20 of your posts are pending already. Wait until some are published, or delete one."
+            )
+        assert await stored(sql) == before
+        # What is pending may be changed, others write, and whatever leaves the queue makes room for one.
+        assert (await maria.api.put(f"/posts/{pending[0]}", json=EDIT)).status_code == 200
+        assert (await (await make.user()).api.post("/posts", json=NEWS)).status_code == 201
+        assert (await ada.api.post("/posts", json=NEWS)).status_code == 201
+        await ada.api.post(f"/posts/{pending[0]}/publish")
+        assert (await maria.api.post("/posts", json=NEWS)).status_code == 201
+        assert_problem(await maria.api.post("/posts", json=NEWS), 409, "too_many_pending")
+        await maria.api.delete(f"/posts/{pending[1]}")
+        assert (await maria.api.patch(f"/posts/{public}", json={"title": "Chai is gone"})).status_code == 200
 
     async def test_markdown_is_kept_as_it_was_written(self, maria: Person) -> None:
         body = "\n    an indented block\r\n\n* a list \U0001f375\t<b>tag</b>  \n"

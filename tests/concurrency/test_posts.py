@@ -4,9 +4,12 @@ import asyncio
 
 import asyncpg
 
+from service.services.posts import MOST_PENDING
 from tests.client import Api, assert_problem
 from tests.concurrency.waiting import somebody_waits
 from tests.factories import Make
+
+NEWS = {"title": "Chai is back", "body": "The first boxes have arrived."}
 
 
 async def test_a_change_that_meets_the_publication_waits_for_an_administrator_again(
@@ -21,6 +24,17 @@ async def test_a_change_that_meets_the_publication_waits_for_an_administrator_ag
     answer = await change
     assert (answer.status_code, answer.json()["status"], answer.json()["version"]) == (200, "pending", 3)
     assert_problem(await api.get(path), 404, "not_found")
+
+
+async def test_posts_written_at_once_are_no_more_than_one_after_the_other(
+    make: Make, sql: asyncpg.Connection
+) -> None:
+    maria = await make.user()
+    for _ in range(MOST_PENDING - 2):
+        await make.post(maria, published=False)
+    answers = await asyncio.gather(*(maria.api.post("/posts", json=NEWS) for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 2 + [409] * 6
+    assert await sql.fetchval("SELECT count(*) FROM posts WHERE status = 'pending'") == MOST_PENDING
 
 
 async def test_a_change_that_meets_the_removal_is_404(make: Make, sql: asyncpg.Connection) -> None:
