@@ -36,6 +36,8 @@ class Page:
     after: tuple[Any, ...] | None = None
     #: Sort values of the last row kept, or None when nothing follows it.
     next: tuple[Any, ...] | None = field(default=None, init=False)
+    #: Of a list of changes: where the next poll starts.
+    mark: datetime | None = field(default=None, init=False)
 
     @property
     def fetch(self) -> int:

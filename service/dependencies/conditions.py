@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Header, Request, Response
 
+from service.dependencies.listing import NEXT_UPDATED_SINCE
 from service.edge.response_cache import BUILT_FROM, KEPT_HERE, REPEATED
 from service.errors import PreconditionRequired
 from service.schemas.items import Item
@@ -61,9 +62,13 @@ def answered(request: Request, response: Response) -> Response:
     if response.status_code != 200:
         return response
     headers = response.headers
-    if "ETag" not in headers and headers.get("Cache-Control") == "no-cache":
-        # What any cache may keep must have one: a list's is made of the rows that are shown.
-        headers["ETag"] = _digest(bytes(response.body), headers.get("Link", ""))
+    if "ETag" not in headers and (
+        headers.get("Cache-Control") == "no-cache" or NEXT_UPDATED_SINCE in headers
+    ):
+        # What any cache may keep must have one: a list's is made of the rows that are shown, and of where
+        # it goes on.
+        goes_on = headers.get("Link", "") + headers.get(NEXT_UPDATED_SINCE, "")
+        headers["ETag"] = _digest(bytes(response.body), goes_on)
     wanted, state = request.headers.get("If-None-Match"), request.scope["state"]
     if wanted is None or "ETag" not in headers or (KEPT_HERE in state and BUILT_FROM in state):
         return response
@@ -73,5 +78,5 @@ def answered(request: Request, response: Response) -> Response:
     return Response(status_code=304, headers=repeated)
 
 
-def _digest(body: bytes, link: str) -> str:
-    return f'"{hashlib.sha256(link.encode() + b" " + body).hexdigest()[:32]}"'
+def _digest(body: bytes, goes_on: str) -> str:
+    return f'"{hashlib.sha256(goes_on.encode() + b" " + body).hexdigest()[:32]}"'

@@ -91,6 +91,8 @@ class PublicRead:
         return said
 
     def declare(self, request: Request, response: Response) -> None:
+        if "Cache-Control" in response.headers:
+            return  # the handler knows better
         response.headers["Cache-Control"] = "no-cache"
         if self.table is not None:
             row_id = int(request.path_params[self.row]) if self.row else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Depends, Query, Request, Response
@@ -10,10 +10,15 @@ from pydantic import AfterValidator
 
 from service.errors import FieldFault, Unprocessable
 from service.pagination import DEFAULT_LIMIT, MAX_LIMIT, MAX_SKIP, Cursors, Page
-from service.schemas.base import DIGITS, Out
+from service.schemas.base import DIGITS, Moment, Out, utc
 
 T = TypeVar("T", bound=Out)
 PAGING = ("limit", "cursor", "skip")
+NEXT_UPDATED_SINCE: Final = "Next-Updated-Since"
+#: The `responses` of a list that takes `updated_since`.
+CHANGES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"headers": {NEXT_UPDATED_SINCE: {"$ref": f"#/components/headers/{NEXT_UPDATED_SINCE}"}}}
+}
 
 
 def _not_too_deep(skip: int) -> int:
@@ -41,6 +46,13 @@ Skip = Annotated[
 ]
 
 
+A_MARK: Final = "2026-11-22T10:30:00.123456Z"
+UPDATED_SINCE: Final = (
+    "What was changed then or later, by a time (RFC 3339) or by the `Next-Updated-Since` of the poll before."
+)
+UpdatedSince = Annotated[Moment, Query(description=UPDATED_SINCE, examples=[A_MARK])]
+
+
 @dataclass(slots=True)
 class Listing:
     """One page of a list: hand `page` to the repository, and its rows to `of`."""
@@ -51,7 +63,14 @@ class Listing:
     _cursors: Cursors
 
     def of(self, schema: type[T], rows: Sequence[Any]) -> list[T]:
-        """The rows as they go out; sets the Link header when more follow."""
+        """The rows as they go out; sets the Link header when more follow.
+
+        Of changes it says where the next poll starts, and nothing keeps them: what has been committed
+        since would be missed.
+        """
+        if self.page.mark is not None:
+            self._response.headers[NEXT_UPDATED_SINCE] = utc(self.page.mark)
+            self._response.headers["Cache-Control"] = "no-store"
         if self.page.next is not None:
             others = [pair for pair in self._request.query_params.multi_items() if pair[0] not in PAGING]
             cursor = self._cursors.encode(_scope(self._request), self.page.next)

@@ -26,6 +26,7 @@ EXPOSED: Final = (
     "Idempotent-Replayed",
     "Link",
     "Location",
+    "Next-Updated-Since",
     "RateLimit",
     "RateLimit-Policy",
     "Retry-After",

@@ -27,7 +27,9 @@ BUILT_FROM: Final = "built_from"
 #: Set here: whether the client has it already is decided here too, so that the whole answer can be kept.
 KEPT_HERE: Final = "kept_here"
 #: What a 304 repeats of the answer that it stands for (RFC 9110, section 15.4.5).
-REPEATED: Final = frozenset({b"cache-control", b"content-location", b"etag", b"expires", b"vary"})
+REPEATED: Final = frozenset(
+    {b"cache-control", b"content-location", b"etag", b"expires", b"next-updated-since", b"vary"}
+)
 #: Of requests that are not answered from memory: whose, or with a body that somebody has to measure.
 TELLING: Final = frozenset({b"authorization", b"content-length", b"transfer-encoding"})
 #: The tables that tell the change feed of their rows, and may be declared as a source.

@@ -87,6 +87,11 @@ HEADERS: Final = {
     "Idempotent-Replayed": _header(
         "`true` where this is the answer that the request had before.", always=False
     ),
+    "Next-Updated-Since": _header(
+        "With `updated_since`: its value for the next poll, which misses no change and repeats none that was"
+        " not changed again.",
+        always=False,
+    ),
     "Link": _header("Leads to the next page (RFC 8288), if there is one.", always=False),
 }
 HEADERS_OF: Final = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}

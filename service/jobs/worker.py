@@ -23,7 +23,7 @@ from service.jobs.parts import Attempt, Kind, WorkerParts
 from service.observability import job_metrics, logging, request, tracing
 from service.observability.job_metrics import Outcome
 from service.observability.request import RequestFacts
-from service.repositories import queue
+from service.repositories import changes, queue
 from service.repositories.queue import Job
 
 log = structlog.get_logger(__name__)
@@ -41,6 +41,8 @@ LOOK_SECONDS: Final = 1.0
 REST_SECONDS: Final = 0.01
 PERIODS_SECONDS: Final = 5.0
 MEASURE_SECONDS: Final = 15.0
+#: Before changes that no poll has asked for yet are seen by those who ask a read-only copy.
+SEQUENCE_SECONDS: Final = 1.0
 #: Before what has failed is tried again.
 AGAIN_SECONDS: Final = 1.0
 #: Before a second attempt at a job; doubled before each further one.
@@ -106,6 +108,7 @@ class Worker:
                 (self._held.give_sign, self._beat_seconds),
                 (self._come_round, PERIODS_SECONDS),
                 (self._measure, MEASURE_SECONDS),
+                (self._sequence, SEQUENCE_SECONDS),
             )
         ]
         taking = asyncio.create_task(self._take(), name="worker take")
@@ -253,6 +256,10 @@ class Worker:
     async def _come_round(self) -> None:
         async with self._parts.database.transaction() as session:
             await queue.come_round(session, self._periods)
+
+    async def _sequence(self) -> None:
+        async with self._parts.database.reading() as session:
+            await changes.sequence(session)
 
     async def _measure(self) -> None:
         async with self._parts.database.reading() as session:

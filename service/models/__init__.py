@@ -3,6 +3,7 @@
 from service.models import (
     audit,
     auth,
+    changes,
     events,
     idempotency,
     items,
@@ -20,6 +21,7 @@ __all__ = [
     "Base",
     "audit",
     "auth",
+    "changes",
     "events",
     "idempotency",
     "items",

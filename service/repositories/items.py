@@ -1,7 +1,7 @@
 """Every statement on items, but for the search."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -28,6 +28,7 @@ from sqlalchemy.exc import IntegrityError
 from service.database import Record, Session, sqlstate
 from service.models.items import AVAILABILITY, Item, Stock
 from service.pagination import Page
+from service.repositories import changes
 
 #: Everything but the search vector: the row has the shape of schemas.items.Item.
 COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
@@ -122,7 +123,7 @@ class Filters:
 
 _CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
     "sku": lambda sku: _item.sku == sku,
-    "updated_since": lambda moment: _item.updated_at >= moment,
+    "updated_since": lambda moment: changes.since("items", _item.id, moment),
     "category": lambda category: _item.category == category,
     "in_stock": lambda yes: _item.availability != OUT_OF_STOCK if yes else _item.availability == OUT_OF_STOCK,
     "min_price": lambda price: _item.price >= price,
@@ -155,6 +156,23 @@ async def find(session: Session, page: Page, filters: Filters, *, sort: str, wit
         here = tuple_(*columns)
         statement = statement.where(here < page.after if falling else here > page.after)
     return page.cut((await session.execute(statement)).all(), *(column.key for column in columns))
+
+
+async def find_changed(
+    session: Session, page: Page, updated_since: datetime, filters: Filters, *, withdrawn: bool
+) -> list[Any]:
+    poll = await changes.poll(session, "items", updated_since)
+    rows = chosen(replace(filters, updated_since=None), withdrawn=withdrawn)
+    return await changes.find(session, page, poll, rows, _item.id)
+
+
+async def find_removed(
+    session: Session, page: Page, updated_since: datetime, *, withdrawn: bool
+) -> list[Any]:
+    """Rows of schemas.changes.Removed."""
+    poll = await changes.poll(session, "items", updated_since)
+    visible = select(_item.id) if withdrawn else select(_item.id).where(_item.is_active)
+    return await changes.find_removed(session, page, poll, visible, sees_all=withdrawn)
 
 
 async def get(session: Session, item_id: int, *, withdrawn: bool) -> Record | None:

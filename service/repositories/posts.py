@@ -1,6 +1,7 @@
 """Every statement on posts. Who may see a post is part of each that reads one."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, func, insert, literal_column, or_, select, true, update
@@ -9,6 +10,7 @@ from service.database import Record, Session
 from service.models.posts import Post
 from service.models.users import User
 from service.pagination import Page
+from service.repositories import changes
 from service.security import Caller
 
 #: Written out, not bound: the planner takes the partial index only for a value that it can see.
@@ -32,9 +34,18 @@ def _whole(caller: Caller | None) -> Select[Any]:
 
 
 async def find(
-    session: Session, page: Page, *, caller: Caller | None, newest_first: bool, status: str | None
+    session: Session,
+    page: Page,
+    *,
+    caller: Caller | None,
+    newest_first: bool,
+    status: str | None,
+    updated_since: datetime | None = None,
 ) -> list[Any]:
     statement = _whole(caller).order_by(Post.id.desc() if newest_first else Post.id)
+    if updated_since is not None:
+        await changes.sequence(session)
+        statement = statement.where(changes.since("posts", Post.id, updated_since))
     if page.after is not None:
         last = page.after[0]
         statement = statement.where(Post.id < last if newest_first else Post.id > last)
@@ -42,6 +53,26 @@ async def find(
         statement = statement.where(Post.status == status)
     rows = (await session.execute(statement.limit(page.fetch).offset(page.skip))).all()
     return page.cut(rows, "id")
+
+
+async def find_changed(
+    session: Session, page: Page, updated_since: datetime, *, caller: Caller | None, status: str | None
+) -> list[Any]:
+    statement = _whole(caller)
+    if status is not None:
+        statement = statement.where(Post.status == status)
+    poll = await changes.poll(session, "posts", updated_since)
+    return await changes.find(session, page, poll, statement, Post.id)
+
+
+async def find_removed(
+    session: Session, page: Page, updated_since: datetime, *, caller: Caller | None
+) -> list[Any]:
+    """Rows of schemas.changes.Removed."""
+    poll = await changes.poll(session, "posts", updated_since)
+    visible = select(Post.id).where(_visible_to(caller))
+    sees_all = caller is not None and caller.is_admin
+    return await changes.find_removed(session, page, poll, visible, sees_all=sees_all)
 
 
 async def get(session: Session, caller: Caller | None, post_id: int) -> Record | None:

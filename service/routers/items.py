@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Depends, Path, Query
 from service.dependencies.caller import CatalogueReader, CatalogueWriter
 from service.dependencies.conditions import IfItem, IfItemRequired
 from service.dependencies.contract import built_from
-from service.dependencies.listing import ListingDep
+from service.dependencies.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, UpdatedSince
 from service.dependencies.located import Located
 from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
@@ -15,6 +15,7 @@ from service.edge.openapi import CATALOGUE_READ, problems
 from service.repositories import items as repository
 from service.repositories.items import Filters
 from service.schemas.base import DIGITS, MAX_ID, Bound, Moment, ShortLine
+from service.schemas.changes import Removed
 from service.schemas.items import (
     CHAI,
     CHANG,
@@ -46,9 +47,8 @@ async def get_filters(
     updated_since: Annotated[
         Moment | None,
         Query(
-            description="Changed then or later (RFC 3339). Who polls goes back some seconds further: a change"
-            " bears the time it began.",
-            examples=["2026-11-22T10:30:00Z"],
+            description=f"{UPDATED_SINCE} In the order of the changes, unless `sort` or `search` is given.",
+            examples=[A_MARK],
         ),
     ] = None,
     category: ShortLine | None = None,
@@ -62,7 +62,7 @@ async def get_filters(
     return Filters(sku, updated_since, category, in_stock, min_price, max_price, is_active)
 
 
-@router.get("", openapi_extra=CATALOGUE_READ)
+@router.get("", responses=CHANGES, openapi_extra=CATALOGUE_READ)
 @built_from("items")
 async def list_items(
     caller: CatalogueReader,
@@ -81,6 +81,14 @@ async def list_items(
     """
     rows = await items.find(reader, caller, listing.page, filters, search=search, sort=sort)
     return listing.of(Item, rows)
+
+
+@router.get("/removed", responses=CHANGES, openapi_extra=CATALOGUE_READ)
+async def list_removed_items(
+    caller: CatalogueReader, listing: ListingDep, reader: ReaderDep, updated_since: UpdatedSince
+) -> list[Removed]:
+    """List the ids of items that were withdrawn from sale, in the order of the changes."""
+    return listing.of(Removed, await items.find_removed(reader, caller, listing.page, updated_since))
 
 
 @router.get("/categories")

@@ -7,13 +7,14 @@ from fastapi import APIRouter, Path, Query
 from service.dependencies.caller import Administrator, Anyone, SignedIn
 from service.dependencies.conditions import IfPost
 from service.dependencies.contract import built_from
-from service.dependencies.listing import ListingDep
+from service.dependencies.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, UpdatedSince
 from service.dependencies.located import Located
 from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import OPTIONAL_SIGN_IN, problems
 from service.repositories import posts as repository
-from service.schemas.base import DIGITS, MAX_ID
+from service.schemas.base import DIGITS, MAX_ID, Moment
+from service.schemas.changes import Removed
 from service.schemas.posts import Order, Post, PostIn, PostPatch, Status
 from service.services import posts
 
@@ -22,21 +23,39 @@ router = APIRouter(route_class=Route, prefix="/posts", tags=["posts"])
 PostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-@router.get("", openapi_extra=OPTIONAL_SIGN_IN)
+@router.get("", responses=CHANGES, openapi_extra=OPTIONAL_SIGN_IN)
 @built_from("posts")
 async def list_posts(
     caller: Anyone,
     listing: ListingDep,
     reader: ReaderDep,
-    order: Annotated[Order, Query(description="Newest first (`desc`) or oldest first.")] = "desc",
+    *,
+    order: Annotated[
+        Order | None, Query(description="Newest first (`desc`, the default) or oldest first.")
+    ] = None,
     status: Annotated[Status | None, Query(description="Only these, of those that you may see.")] = None,
+    updated_since: Annotated[
+        Moment | None,
+        Query(
+            description=f"{UPDATED_SINCE} In the order of the changes, unless `order` is given.",
+            examples=[A_MARK],
+        ),
+    ] = None,
 ) -> list[Post]:
     """List posts. Published ones; authors see their own pending ones too, administrators all."""
-    newest_first = order == "desc"
-    rows = await repository.find(
-        reader, listing.page, caller=caller, newest_first=newest_first, status=status
+    rows = await posts.find(
+        reader, caller, listing.page, order=order, status=status, updated_since=updated_since
     )
     return listing.of(Post, rows)
+
+
+@router.get("/removed", responses=CHANGES, openapi_extra=OPTIONAL_SIGN_IN)
+async def list_removed_posts(
+    caller: Anyone, listing: ListingDep, reader: ReaderDep, updated_since: UpdatedSince
+) -> list[Removed]:
+    """List the ids of posts that were deleted or are no longer published, in the order of the changes."""
+    rows = await repository.find_removed(reader, listing.page, updated_since, caller=caller)
+    return listing.of(Removed, rows)
 
 
 @router.get("/{post_id}", responses=problems(404), openapi_extra=OPTIONAL_SIGN_IN)

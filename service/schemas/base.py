@@ -123,7 +123,7 @@ def encodable(secret: SecretStr) -> SecretStr:
     return secret
 
 
-def _utc(moment: datetime) -> str:
+def utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -227,7 +227,7 @@ Money = Annotated[
 ]
 Instant = Annotated[
     datetime,
-    PlainSerializer(_utc, return_type=str),
+    PlainSerializer(utc, return_type=str),
     Field(examples=["2026-11-22T10:30:00.123456Z"], json_schema_extra={"format": "date-time"}),
 ]
 Id = Annotated[int, Field(ge=1, le=MAX_ID, examples=[1]), NUMERAL]

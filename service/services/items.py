@@ -1,12 +1,13 @@
 """The catalogue: what is for sale, and what it costs."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from service.database import Record, Session
 from service.errors import FieldFault, NotFound, SkuTaken, Unprocessable
 from service.pagination import Page
-from service.repositories import audit, callers, events, items, stock
+from service.repositories import audit, callers, changes, events, items, stock
 from service.repositories.events import NewEvent
 from service.repositories.search import search as ranked
 from service.schemas.items import Item, ItemCreate, ItemPatch
@@ -33,11 +34,18 @@ async def find(
     search: str | None,
     sort: str | None,
 ) -> list[Any]:
-    """Rows of Item: sorted, or with `search` ranked, best match first."""
+    """Rows of Item: sorted, or with `search` ranked, best match first.
+
+    With nothing but `updated_since` to go by, they come in the order of their changes.
+    """
     low, high = filters.min_price, filters.max_price
     if low is not None and high is not None and low > high:
         raise _invalid("?min_price", "`min_price` is above `max_price`.", "empty_range")
-    withdrawn = _sees_withdrawn(caller)
+    withdrawn, since = _sees_withdrawn(caller), filters.updated_since
+    if since is not None and sort is None and search is None:
+        return await items.find_changed(session, page, since, filters, withdrawn=withdrawn)
+    if since is not None:
+        await changes.sequence(session)
     if search is None:
         return await items.find(session, page, filters, sort=sort or "id", withdrawn=withdrawn)
     if sort is not None:
@@ -47,6 +55,12 @@ async def find(
 
 def _invalid(pointer: str, detail: str, code: str) -> Unprocessable:
     return Unprocessable(detail, errors=(FieldFault(pointer, detail, code),))
+
+
+async def find_removed(
+    session: Session, caller: AnyCaller | None, page: Page, updated_since: datetime
+) -> list[Any]:
+    return await items.find_removed(session, page, updated_since, withdrawn=_sees_withdrawn(caller))
 
 
 async def get(session: Session, caller: AnyCaller | None, item_id: int) -> Item:

@@ -1,16 +1,35 @@
 """Posts: who may write them, and what is public when."""
 
+from datetime import datetime
 from typing import Any, Final
 
 from service.database import Record, Session
 from service.errors import Forbidden, NotFound, TooManyPending
+from service.pagination import Page
 from service.repositories import audit, callers, events, posts, users
-from service.schemas.posts import Post, PostIn, PostPatch
+from service.schemas.posts import Order, Post, PostIn, PostPatch, Status
 from service.schemas.versions import Versions, require
 from service.security import Caller
 
 #: Of one customer: administrators read each of them, and nobody may bury the others' under theirs.
 MOST_PENDING: Final = 20
+
+
+async def find(
+    session: Session,
+    caller: Caller | None,
+    page: Page,
+    *,
+    order: Order | None,
+    status: Status | None,
+    updated_since: datetime | None,
+) -> list[Any]:
+    """Rows of Post: by age, newest first, or with nothing but `updated_since` in the order of the changes."""
+    if updated_since is not None and order is None:
+        return await posts.find_changed(session, page, updated_since, caller=caller, status=status)
+    return await posts.find(
+        session, page, caller=caller, newest_first=order != "asc", status=status, updated_since=updated_since
+    )
 
 
 async def get(session: Session, caller: Caller | None, post_id: int) -> Post:

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -113,8 +114,13 @@ class TestListItems:
         self, api: Api, make: Make, sql: asyncpg.Connection
     ) -> None:
         await make_items(make, {"name": "Chai"}, {"name": "Chang"})
-        await sql.execute("UPDATE items SET updated_at = '2026-01-01T10:00:00Z' WHERE name = 'Chai'")
-        await sql.execute("UPDATE items SET updated_at = '2026-01-01T11:00:00Z' WHERE name = 'Chang'")
+        await api.get("/items", params={"updated_since": "2026-01-01T10:00:00Z"})
+        place = (
+            "UPDATE sequenced_changes SET sequenced_at = $2"
+            " WHERE row_id = (SELECT id FROM items WHERE name = $1)"
+        )
+        await sql.execute(place, "Chai", datetime(2026, 1, 1, 10, tzinfo=UTC))
+        await sql.execute(place, "Chang", datetime(2026, 1, 1, 11, tzinfo=UTC))
 
         async def since(moment: str) -> list[str]:
             return names(await api.get("/items", params={"updated_since": moment}))

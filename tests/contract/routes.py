@@ -241,6 +241,9 @@ ROUTES: Final = (
     ),
     Route("GET", f"{V1}/admin/audit", STAFF, query="?action=session.refused&since=2026-01-01T00:00:00Z"),
     Route("GET", f"{V1}/items", PUBLIC, query="?search=chai&category=Tea&in_stock=true&min_price=1"),
+    Route("GET", f"{V1}/items", PUBLIC, query="?updated_since=1970-01-01T00:00:00Z", note="since"),
+    Route("GET", f"{V1}/items/removed", PUBLIC, query="?updated_since=1970-01-01T00:00:00Z"),
+    Route("GET", f"{V1}/posts/removed", PUBLIC, query="?updated_since=1970-01-01T00:00:00Z"),
     Route("GET", f"{V1}/items/categories", PUBLIC, on=an_item),
     Route("GET", f"{V1}/items/{{item_id}}", PUBLIC, on=an_item),
     Route(
