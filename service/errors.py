@@ -63,6 +63,10 @@ class KeyInvalid(BadRequest):
     code, title = "idempotency_key_invalid", "Invalid Idempotency-Key"
 
 
+class IfMatchInvalid(BadRequest):
+    code, title = "if_match_invalid", "Invalid If-Match"
+
+
 class Unauthenticated(ServiceError):
     """No token where one is needed, or a bad one (RFC 6750, section 3)."""
 

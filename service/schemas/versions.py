@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 from pydantic import Field, TypeAdapter
 
-from service.errors import PreconditionFailed
+from service.errors import IfMatchInvalid, PreconditionFailed
 from service.schemas.base import Out
 
 #: Compressing proxies weaken tags. A weak one is taken for the strong one it was: what it compresses is
 #: the same representation, and nobody could change anything through such a proxy otherwise.
 _TAG: Final = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+
+#: A list as If-Match takes it (RFC 9110, sections 5.6.1 and 13.1.1).
+_TAGS: Final = re.compile(rf"[ \t]*(?:,[ \t]*)*{_TAG.pattern}(?:[ \t]*,(?:[ \t]*{_TAG.pattern})?)*[ \t]*")
 
 #: The versions that a client may have read; an empty set is none that there has ever been.
 Versions = frozenset[int]
@@ -44,6 +47,10 @@ def tag_of(resource: Versioned) -> str:
     return f'"{resource.version}-{_schema(type(resource))}"'
 
 
+def tag_example(model: type[Versioned]) -> str:
+    return f'"1-{_schema(model)}"'
+
+
 def tags_in(header: str) -> frozenset[str]:
     """The tags that If-Match or If-None-Match lists, each in quotes, and strong."""
     return frozenset(f'"{tag}"' for tag in _TAG.findall(header))
@@ -55,9 +62,18 @@ def has_already(header: str, tag: str) -> bool:
 
 
 def versions_in(header: str, model: type[Versioned]) -> Versions | None:
-    """The versions that If-Match admits: None for any, where it is `*`."""
+    """The versions that If-Match admits: None for any, where it is `*`.
+
+    Raises IfMatchInvalid for what is no list of tags: as a tag that does not match, a client would read again
+    and again.
+    """
     if header.strip() == "*":
         return None
+    if not _TAGS.fullmatch(header):
+        raise IfMatchInvalid(
+            f"Send If-Match as {tag_example(model)}: the ETag that you have read, with its double quotes;"
+            " or as * to change whatever is there."
+        )
     suffix = f'-{_schema(model)}"'
     numbers = (tag.removesuffix(suffix)[1:] for tag in tags_in(header) if tag.endswith(suffix))
     return frozenset(int(number) for number in numbers if re.fullmatch(r"[1-9]\d{0,18}", number, re.ASCII))

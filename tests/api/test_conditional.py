@@ -190,7 +190,7 @@ class TestWriting:
         )
         assert_problem(answer, 412, "precondition_failed")
 
-    @pytest.mark.parametrize("form", ['"1-00000000"', '"x"', "1", "", '"99-{}"'])
+    @pytest.mark.parametrize("form", ['"1-00000000"', '"x"', '""', '"99-{}"'])
     async def test_a_tag_of_another_build_or_of_nothing_is_refused(
         self, make: Make, sql: asyncpg.Connection, form: str
     ) -> None:
@@ -200,6 +200,31 @@ class TestWriting:
         answer = await admin.api.patch(f"/items/{chai.id}", json={"price": "19.00"}, headers=headers)
         assert_problem(answer, 412, "precondition_failed")
         assert await sql.fetchval("SELECT version FROM items") == 1
+
+    @pytest.mark.parametrize(
+        "form",
+        ["1-{}", "1", "", "'1-{}'", '"1-{}', '1-{}"', 'W/1-{}', '"1-{}" "2-{}"', '*, "1-{}"', '"1-{}";'],
+    )  # fmt: skip
+    async def test_a_tag_without_its_quotes_is_a_bad_request_that_shows_them(
+        self, make: Make, sql: asyncpg.Connection, form: str
+    ) -> None:
+        """As a 412 it would have a client read again and again what has not changed."""
+        admin, maria, chai = await make.admin(), await make.user(), await make.item()
+        read = await tag(admin.api, f"/items/{chai.id}")
+        headers = {"If-Match": form.format(*[read.split("-")[1][:-1]] * 2)}
+        answer = await admin.api.patch(f"/items/{chai.id}", json={"price": "19.00"}, headers=headers)
+        problem = assert_problem(answer, 400, "if_match_invalid")
+        assert f"If-Match as {read}" in problem["detail"]
+        assert await sql.fetchval("SELECT version FROM items") == 1
+        own = await maria.api.patch("/users/profile", json={"full_name": "Ana"}, headers=headers)
+        assert_problem(own, 400, "if_match_invalid")
+
+    @pytest.mark.parametrize("form", ["{}", " {} ", '"x", {}', '{},"x"', ", {},", '"a,b" , {}', "W/{}"])
+    async def test_a_list_of_tags_may_be_spelled_as_http_spells_lists(self, make: Make, form: str) -> None:
+        admin, chai = await make.admin(), await make.item()
+        headers = {"If-Match": form.format(await tag(admin.api, f"/items/{chai.id}"))}
+        answer = await admin.api.patch(f"/items/{chai.id}", json={"price": "19.00"}, headers=headers)
+        assert (answer.status_code, answer.json()["price"]) == (200, "19.00")
 
     async def test_several_tags_and_any(self, make: Make) -> None:
         admin, chai = await make.admin(), await make.item()
