@@ -155,6 +155,9 @@ image-scan: ## known vulnerabilities in the image, which docker builds; needs tr
 	@docker build --provenance=false --tag tradepost:scan .
 	@trivy image --scanners vuln,secret --severity HIGH,CRITICAL --ignore-unfixed --exit-code 1 tradepost:scan
 
+prod-like-secrets: $(SYNCED) ## write build/prod-like-secrets.yaml, which skaffold's profiles prod-like and ci take, once
+	@$(BIN)/python tools/prod_like_secrets.py build/prod-like-secrets.yaml
+
 end-to-end: $(SYNCED) ## the chart on a cluster of kind, rolled out under load; HELM=3 SHOW=1; needs docker, kind, kubectl
 	@$(BIN)/python tools/end_to_end.py --helm $(or $(HELM),4) $(if $(SHOW),--show)
 

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
 
 from service.config import Settings, generate_key
+from service.config.passwords import common_passwords
 from service.errors import Overloaded
-from service.schemas.users import common_passwords
 from service.security import (
     REMEMBERED_TOKENS,
     AccessTokens,

@@ -25,8 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 CLUSTER, NAMESPACE, RELEASE = "tradepost-e2e", "tradepost", "tradepost"
 #: Two tags of the same image: an upgrade is then what an upgrade is, but for the code.
 TAGS = ("e2e-1", "e2e-2")
+SECRETS = "build/prod-like-secrets.yaml"
 VALUES = [
     *("--values", "k8s/environments/dev.yaml", "--values", "k8s/environments/prod-like.yaml"),
+    *("--values", SECRETS),
     # From outside of the cluster by a port of each node, so that kube-proxy does what it does in life.
     *("--set", "api.service.type=NodePort", "--set", "config.RATE_LIMIT_DEFAULT=1000000/minute"),
     # Nodes put their addresses in place of the load's, and no proxy is there: nobody's network.
@@ -109,6 +111,7 @@ def build(run: Run) -> None:
     facts = (f"--build-arg=VERSION={build_image.version()}", f"--build-arg=REVISION={build_image.revision()}")
     tags = [f"--tag=tradepost:{tag}" for tag in TAGS]
     run("docker", "build", "--provenance=false", *facts, *tags, ".")
+    run(sys.executable, "tools/prod_like_secrets.py", SECRETS)
 
 
 def make_cluster(run: Run) -> None:

@@ -9,6 +9,7 @@ from pydantic import SecretStr, ValidationError
 from service.commands import migrate
 from service.commands.local_database import database
 from service.config import Settings
+from service.config.passwords import is_published
 from service.database import Database
 from service.errors import ServiceError
 from service.schemas.users import UserCreate
@@ -24,6 +25,9 @@ def run(settings: Settings, email: str) -> int:
     except ValidationError as error:
         for fault in error.errors(include_input=False, include_url=False):
             print(f"{fault['loc'][0]}: {fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+        return 1
+    if settings.environment == "production" and is_published(password):
+        print("password: is published with the source code; choose another", file=sys.stderr)
         return 1
     with database(settings) as complete:
         if complete.environment != "production":

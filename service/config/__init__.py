@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from service.config import types
+from service.config import keys, passwords, types
 from service.config.cgroup import default_workers
 from service.config.sources import collect, kept_key, reason
 from service.errors import ConfigError
@@ -191,6 +191,7 @@ def _conflicts(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
 def _refused_in_production(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     if "secret_key" not in settings.model_fields_set:
         yield ("secret_key",), "is missing; make one with `tradepost generate-key`"
+    yield from _published(settings)
     if not settings.database_url:
         yield ("database_url",), "is missing; write postgresql://user:password@host:5432/name"
     if settings.sample:
@@ -200,6 +201,20 @@ def _refused_in_production(settings: Settings) -> Iterator[tuple[tuple[str, ...]
             ("webhook_allow_private",),
             "is refused in production, for it opens the inner network; remove it",
         )
+
+
+def _published(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What stands in the repository is known to everybody."""
+    if keys.is_published(settings.secret_key):
+        yield ("secret_key",), f"is published with the source code; {keys.ADVICE}"
+    for position, key in enumerate(settings.secret_keys_accepted, start=1):
+        if keys.is_published(key):
+            yield (
+                ("secret_keys_accepted",),
+                f"entry {position} is published with the source code; remove it",
+            )
+    if settings.admin_password and passwords.is_published(settings.admin_password.get_secret_value()):
+        yield ("admin_password",), "is published with the source code; choose another"
 
 
 def _lines(faults: Mapping[str, str]) -> tuple[str, ...]:

@@ -11,20 +11,15 @@ from datetime import timedelta
 from decimal import Decimal
 from email.utils import formataddr, parseaddr
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from itertools import pairwise
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-#: Found in keys that people type, copy from tutorials or forget to replace; a random key holds one
-#: of them with a probability of about one in ten million.
-_WELL_KNOWN = re.compile(
-    "change-?me|change-?this|secret|passwor|insecure|example|placeholder|replace|default|qwerty|generate|"
-    "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
-    re.IGNORECASE,
-)
+from service.config import passwords
+from service.config.keys import strong_key
+
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _DRIVER_PARAMETERS = ("ssl", "host", "port", "target_session_attrs", "prepared_statement_cache_size")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -33,25 +28,12 @@ _LONGEST = timedelta(days=3660)
 _NOT_A_URL = "is not a URL; check its host and port, and encode special characters"
 
 
-def _strong_key(key: SecretStr) -> SecretStr:
-    """Refuse what can be guessed: the public signing keys let anyone test guesses at leisure."""
-    value = key.get_secret_value()
-    advice = "make one with `tradepost generate-key`"
-    if len(value.encode()) < 32:
-        raise ValueError(f"is shorter than 32 bytes; {advice}")
-    steps = [ord(right) - ord(left) for left, right in pairwise(value)]
-    repeated = any(value[size:] == value[:-size] for size in range(1, min(len(value) // 2, 64) + 1))
-    sequence = max(steps.count(step) for step in set(steps)) > len(steps) // 2
-    if repeated or sequence or len(set(value)) < 10 or _WELL_KNOWN.search(value):
-        raise ValueError(f"is well known or easily guessed; {advice}")
-    return key
-
-
 def _good_password(password: SecretStr) -> SecretStr:
-    value = password.get_secret_value()
-    if not 8 <= len(value) <= 128 or not re.search("[0-9]", value):
-        raise ValueError("is too weak; use 8 to 128 characters with at least one digit")
-    return password
+    """What the API would refuse is refused here, too."""
+    value = passwords.normalised(password.get_secret_value())
+    if broken := passwords.fault(value):
+        raise ValueError(f"is refused: {broken}")
+    return SecretStr(value)
 
 
 def _split_url(value: str, *schemes: str) -> SplitResult:
@@ -198,7 +180,7 @@ LogLevel = Annotated[
     BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
 ]
 Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_reasonable)]
-StrongKey = Annotated[SecretStr, AfterValidator(_strong_key)]
+StrongKey = Annotated[SecretStr, AfterValidator(strong_key)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 Password = Annotated[SecretStr, AfterValidator(_good_password)]
 Address = Annotated[str, AfterValidator(_address)]

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from pydantic import SecretStr
 
-from service.config import Settings, load_settings, types
+from service.config import Settings, generate_key, load_settings, types
 from service.errors import ConfigError
 from tests.chart.chart import CASES, Json, mounted, of_kind, one, pods, refused, rendered
 from tests.chart.test_pods import KEY, environment
@@ -33,6 +33,12 @@ NEEDED = {
     "migrate": {"DATABASE_URL"},
 }
 HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
+#: In place of those in the values' files, which are published: production refuses them.
+OWN = {
+    "SECRET_KEY": generate_key().encode(),
+    "SECRET_KEYS_ACCEPTED": generate_key().encode(),
+    "ADMIN_PASSWORD": f"{generate_key()}-1".encode(),
+}
 SMALLEST = {"SECRET_KEY": KEY, "DATABASE_URL": "postgresql://u:p@h/d"}
 
 
@@ -133,7 +139,7 @@ class TestLeastPrivilege:
             folder = tmp_path / which
             folder.mkdir()
             for key, value in mounted(volume, with_its_secrets(objects, pod)).items():
-                (folder / key).write_bytes(base64.b64decode(value))
+                (folder / key).write_bytes(OWN.get(key) or base64.b64decode(value))
             given = environment(objects, container)
             assert given["SECRETS_DIR"] == "/etc/tradepost/secrets"
             assert {each["mountPath"] for each in container["volumeMounts"]} >= {given["SECRETS_DIR"]}

@@ -2,6 +2,9 @@
 
 import copy
 import re
+import subprocess
+import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from tests.chart.restricted import violations
 
 SKAFFOLD = REPOSITORY / "skaffold.yaml"
 DEPENDENCIES, TRADEPOST = documents(SKAFFOLD)
+#: Of this checkout alone: `make prod-like-secrets` writes it.
+SECRETS = "build/prod-like-secrets.yaml"
 #: As they are activated: `dev` by its command, also beside a profile that is named.
 ACTIVATED = {
     "none": (),
@@ -50,9 +55,21 @@ def configured(name: str) -> Json:
 
 
 @cache
+def values_file(name: str) -> Path:
+    """A file of values; that of the secrets of prod-like is made as `make prod-like-secrets` does."""
+    if name != SECRETS:
+        return REPOSITORY / name
+    file = Path(tempfile.mkdtemp()) / "secrets.yaml"
+    subprocess.run(
+        [sys.executable, "tools/prod_like_secrets.py", file], cwd=REPOSITORY, check=True, timeout=60
+    )
+    return file
+
+
+@cache
 def rendered(name: str) -> list[Json]:
     [release] = configured(name)["deploy"]["helm"]["releases"]
-    done = template("3", Case(tuple(REPOSITORY / file for file in release["valuesFiles"]), release["name"]))
+    done = template("3", Case(tuple(map(values_file, release["valuesFiles"])), release["name"]))
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 
@@ -92,7 +109,9 @@ class TestFile:
             test["executionMode"]["kubernetesCluster"]["jobManifestPath"],
             *DEPENDENCIES["manifests"]["rawYaml"],
         ]
-        assert [file for file in files if not (REPOSITORY / file).exists()] == []
+        made = [SECRETS] if profile in {"prod-like", "ci"} else []
+        assert [file for file in files if not file.startswith(("k8s/", "charts/", "Dockerfile"))] == made
+        assert [file for file in files if file not in made and not (REPOSITORY / file).exists()] == []
 
     def test_what_the_chart_stands_on_comes_first(self) -> None:
         assert TRADEPOST["requires"] == [{"configs": ["dependencies"]}]
@@ -104,6 +123,14 @@ class TestFile:
 
 
 class TestProfiles:
+    def test_production_takes_no_secret_of_development(self) -> None:
+        """`prod-like` runs as production does, which refuses what is published."""
+        for name in ("prod-like", "ci"):
+            own, published = (one(rendered(each), "Secret", "tradepost")["data"] for each in (name, "none"))
+            assert {key for key in own if own[key] == published[key]} == {
+                "ADMIN_EMAIL", "DATABASE_URL", "SMTP_URL"
+            }  # fmt: skip
+
     def test_each_renders_and_is_let_into_the_namespace(self, profile: str) -> None:
         writes = "dev" in ACTIVATED[profile]
         wrong = {name: violations(pod, writes=writes) for name, pod in pods(rendered(profile))}
@@ -166,7 +193,7 @@ class TestProfiles:
 
     def test_values_are_those_of_k8s(self, profile: str) -> None:
         [release] = configured(profile)["deploy"]["helm"]["releases"]
-        assert {Path(file).parent for file in release["valuesFiles"]} == {
+        assert {Path(file).parent for file in release["valuesFiles"] if file != SECRETS} == {
             ENVIRONMENTS.relative_to(REPOSITORY)
         }
 

@@ -13,6 +13,9 @@ ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + 64 * "0"
 
 
+SECRETS = "build/prod-like-secrets.yaml"
+
+
 def tool(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
@@ -54,9 +57,16 @@ class TestEndToEnd:
         }
         assert "k8s/kind.yaml" in named
         assert "k8s/dependencies/postgresql.yaml" in named
+        # What a tool writes on the way.
+        named.remove(SECRETS)
         assert [name for name in named if not (ROOT / name).exists()] == []
 
-    def test_what_it_installs_renders_and_is_the_service_it_asks(self, commands: list[list[str]]) -> None:
+    def test_what_it_installs_renders_and_is_the_service_it_asks(
+        self, commands: list[list[str]], tmp_path: Path
+    ) -> None:
+        [making] = [command for command in commands if command[-1] == SECRETS and "tools/" in command[-2]]
+        made = tmp_path / "secrets.yaml"
+        assert tool(*making[1:-1], str(made)).returncode == 0
         installs = [command for command in commands if "--install" in command]
         assert len(installs) == 3
         tags = []
@@ -66,7 +76,8 @@ class TestEndToEnd:
                 command[command.index("charts/tradepost") + 1 : command.index("--wait")],
             )
             done = subprocess.run(
-                [helm, "template", "tradepost", "charts/tradepost", "-n", "tradepost", *values],
+                [helm, "template", "tradepost", "charts/tradepost", "-n", "tradepost"]
+                + [str(made) if value == SECRETS else value for value in values],
                 cwd=ROOT, capture_output=True, text=True, check=False,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr

@@ -20,11 +20,13 @@ from tests.pods.sandbox import (
     network,
     pod,
 )
-from tests.server.process import PASSWORD, cloned_database, eventually
+from tests.server.process import cloned_database, eventually
 
 pytestmark = pytest.mark.slow
 
 ADMIN = "ada@shop.example"
+#: Production refuses those that stand in the repository.
+PASSWORD = f"{generate_key()}-1"
 WORKERS = 2
 #: Who the process is; what is mounted to be written, and where of that it may.
 LOOK_AROUND = """

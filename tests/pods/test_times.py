@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from service.config import Settings
+from service.config import Settings, generate_key
 from service.gunicorn_conf import HEARTBEAT_SECONDS, KEEPALIVE_SECONDS, options
 from service.observability.tracing import FLUSH_SECONDS, SHARE_TO_FLUSH
 from service.server import IDLE_SECONDS, LINGER_SECONDS, SHARE_TO_CANCEL, SHARE_TO_FINISH, SHARE_TO_TELL
 from tests.pods.rendered import Container, containers
 
-SECRETS = {"secretKey": "k" * 20 + "0123456789abcdefghij", "databaseUrl": "postgresql://shop@database/shop"}
+SECRETS = {"secretKey": generate_key(), "databaseUrl": "postgresql://shop@database/shop"}
 #: Until kube-proxy has heard on every node that a pod has gone.
 NEWS_SECONDS = 1
 #: What Uvicorn takes before it ends the lifespan, whether there is anybody to wait for or not.

@@ -117,6 +117,17 @@ class TestCreateAdmin:
         assert opens(PASSWORD, account["password_hash"])
         assert PASSWORD not in made.stdout + made.stderr
 
+    def test_production_refuses_a_password_that_is_published(self, tmp_path: Path, database: str) -> None:
+        production = {"ENVIRONMENT": "production", "DATABASE_URL": database, "SECRET_KEY": generate_key()}
+        for password in ("Northwind1", PASSWORD):
+            answer = tradepost(tmp_path, "create-admin", ADMIN, stdin=f"{password}\n", **production)
+            assert (answer.returncode, answer.stderr.splitlines()[-1]) == (
+                1, "password: is published with the source code; choose another",
+            )  # fmt: skip
+        assert accounts(database) == []
+        made = tradepost(tmp_path, "create-admin", ADMIN, stdin=f"{generate_key()}-1\n", **production)
+        assert made.returncode == 0, made.stderr
+
     @pytest.mark.slow
     def test_refusals_change_nothing(self, tmp_path: Path, database: str) -> None:
         def refused(email: str, password: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.config import generate_key
 from tests.client import assert_problem
 from tests.server.process import (
     Service,
@@ -178,9 +179,7 @@ class TestSettings:
 
     def test_a_folder_that_cannot_be_written(self, tmp_path: Path) -> None:
         (tmp_path / "data").touch()
-        refused = tradepost(
-            tmp_path, "serve", SECRET_KEY="k" * 20 + "0123456789abcdefghij", DATABASE_URL="postgresql://x/y"
-        )
+        refused = tradepost(tmp_path, "serve", SECRET_KEY=generate_key(), DATABASE_URL="postgresql://x/y")
         assert refused.returncode == 78
         assert "DATA_DIR: cannot keep the metrics' files (Not a directory)" in refused.stderr
 
