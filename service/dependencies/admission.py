@@ -1,31 +1,54 @@
-"""What every request of the API passes before its handler is asked for anything.
+"""What every request of the API passes before its handler is asked for anything, and before its body is read.
 
 The class of its route asks, and no dependency: the framework takes longer to solve one than these take
 to decide, and reads the body before.
 """
 
+from dataclasses import dataclass
+
 from fastapi import Request
 
 from service.dependencies import caller, limits
-from service.dependencies.contract import honour_contract
+from service.dependencies.caller import Needs
+from service.dependencies.contract import honour_contract, operation_of
 from service.dependencies.parts import parts_of
+from service.edge.openapi import Operation
 
 
-async def admit_anyone(request: Request) -> None:
-    """Under the caller's rate limit, and as the documentation says. Bad credentials count, and pass: where
-    tokens are got and given back they are the handler's business.
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who may call a route. `lenient`: bad credentials pass, for they are the handler's business."""
+
+    needs: tuple[Needs, ...]
+    lenient: bool
+
+    async def admit(self, request: Request) -> Operation:
+        """Under the caller's rate limit; who may not is told that, and nothing about what they sent."""
+        parts = parts_of(request)
+        # Bad credentials count too.
+        await limits.default(request, await caller.identify(request, parts), parts)
+        operation = operation_of(request)
+        await self._authorize(request)
+        honour_contract(request, operation)
+        return operation
+
+    async def confirm(self, request: Request) -> None:
+        """Ask once more, after a wait. From memory, while the change feed is in sync: no query."""
+        await caller.identify(request, parts_of(request))
+        await self._authorize(request)
+
+    async def _authorize(self, request: Request) -> None:
+        if self.lenient and not self.needs:
+            return
+        who = await caller.get_caller(request)
+        for each in self.needs:
+            each.check(request, who)
+
+
+async def confirm(request: Request) -> None:
+    """For what waits inside of a handler, such as for DNS: whether its caller may still do this.
+
+    Raises Unauthenticated or Forbidden.
     """
-    await _count(request)
-    honour_contract(request)
-
-
-async def admit(request: Request) -> None:
-    """The same, but bad credentials are refused, also where nobody asks who is calling."""
-    await _count(request)
-    await caller.get_caller(request)
-    honour_contract(request)
-
-
-async def _count(request: Request) -> None:
-    parts = parts_of(request)
-    await limits.default(request, await caller.identify(request, parts), parts)
+    admission: Admission = request.scope["route"].admission
+    await admission.confirm(request)

@@ -1,9 +1,11 @@
 """Who is calling, as far as a handler may ask: a signature says who may call it."""
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Final
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Final, Protocol
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Request, Security, params
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 
 from service.dependencies.parts import Parts
@@ -15,16 +17,6 @@ from service.services import access
 
 #: What the request's credentials have come to.
 PRESENTED: Final = "presented"
-#: Both document the schemes, so that Authorize works in the docs; reading the header is `get_caller`'s.
-password_flow = OAuth2PasswordBearer(
-    tokenUrl="/api/v1/auth/token", scheme_name="OAuth2", auto_error=False, description="Sign in."
-)
-api_key = HTTPBearer(
-    bearerFormat=f"{PREFIX}...",
-    scheme_name="ApiKey",
-    auto_error=False,
-    description="A machine's key, which needs the scope that is named.",
-)
 
 
 async def identify(request: Request, parts: Parts) -> AnyCaller | Unauthenticated | None:
@@ -78,58 +70,92 @@ async def get_anyone(caller: Identified) -> Caller | None:
     return caller if isinstance(caller, Caller) else None
 
 
-async def get_signed_in(caller: Identified, _: Annotated[str | None, Depends(password_flow)]) -> Caller:
-    if caller is None:
-        raise Unauthenticated
-    if isinstance(caller, KeyCaller):
-        raise InsufficientScope(None)
-    return caller
+class Needs(Protocol):
+    """What a route asks of who calls it."""
+
+    def check(self, request: Request, caller: AnyCaller | None) -> None:
+        """Raises Unauthenticated or Forbidden."""
 
 
-async def get_administrator(caller: Annotated[Caller, Depends(get_signed_in)]) -> Caller:
-    if not caller.is_admin:
-        raise Forbidden("Only administrators may do this.")
-    return caller
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Somebody signed in, or only administrators; and keys with the scope, if there is one."""
 
+    administrators: bool = False
+    scope: Scope | None = None
 
-def _signed_in_or_key(scope: Scope) -> Callable[..., Awaitable[AnyCaller]]:
-    async def get_signed_in_or_key(
-        caller: Identified,
-        _: Annotated[str | None, Depends(password_flow)],
-        __: Annotated[object, Security(api_key, scopes=[scope])],
-    ) -> AnyCaller:
+    def check(self, _: Request, caller: AnyCaller | None) -> None:
         if caller is None:
             raise Unauthenticated
-        if isinstance(caller, KeyCaller) and not caller.may(scope):
-            raise InsufficientScope(scope)
-        return caller
-
-    return get_signed_in_or_key
-
-
-def _administrator_or_key(scope: Scope) -> Callable[..., Awaitable[AnyCaller]]:
-    async def get_administrator_or_key(
-        caller: Annotated[AnyCaller, Depends(_signed_in_or_key(scope))],
-    ) -> AnyCaller:
-        if not caller.may(scope):
+        if isinstance(caller, KeyCaller):
+            if self.scope is None or not caller.may(self.scope):
+                raise InsufficientScope(self.scope)
+        elif self.administrators and not caller.is_admin:
             raise Forbidden("Only administrators may do this.")
-        return caller
 
-    return get_administrator_or_key
+
+class Person(OAuth2PasswordBearer):
+    """A dependency that names what a route needs: the class of the route has asked, before the body was read.
+
+    It is the security scheme too, so that Authorize works in the docs.
+    """
+
+    def __init__(self, needs: Needs) -> None:
+        super().__init__(
+            tokenUrl="/api/v1/auth/token", scheme_name="OAuth2", auto_error=False, description="Sign in."
+        )
+        self.needs = needs
+
+    async def __call__(self, request: Request) -> AnyCaller | None:  # type: ignore[override]  # not the token
+        return await get_caller(request)
+
+
+class Machine(HTTPBearer):
+    """For the documentation alone, beside Person."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            bearerFormat=f"{PREFIX}...",
+            scheme_name="ApiKey",
+            auto_error=False,
+            description="A machine's key, which needs the scope that is named.",
+        )
+
+    async def __call__(self, _: Request) -> None:  # type: ignore[override]  # it is not looked at
+        return
+
+
+def needs_of(dependant: Dependant) -> Iterator[Needs]:
+    """What the dependencies of a handler ask of its caller."""
+    needs: Needs | None = getattr(dependant.call, "needs", None)
+    if needs is not None:
+        yield needs
+    for each in dependant.dependencies:
+        yield from needs_of(each)
+
+
+def _or_key(scope: Scope, *, administrators: bool = False) -> params.Depends:
+    class PersonOrMachine(Person):
+        async def __call__(  # type: ignore[override]  # the framework asks for what is named
+            self, request: Request, _: Annotated[None, Security(Machine(), scopes=[scope])]
+        ) -> AnyCaller | None:
+            return await get_caller(request)
+
+    return params.Depends(PersonOrMachine(Role(administrators, scope)))
 
 
 Anyone = Annotated[Caller | None, Depends(get_anyone)]
-SignedIn = Annotated[Caller, Depends(get_signed_in)]
-Administrator = Annotated[Caller, Depends(get_administrator)]
+SignedIn = Annotated[Caller, Depends(Person(Role()))]
+Administrator = Annotated[Caller, Depends(Person(Role(administrators=True)))]
 
 #: Anyone, where a key with catalogue:write sees what administrators see.
 CatalogueReader = Identified
 #: Administrators, and keys with the scope.
-CatalogueWriter = Annotated[AnyCaller, Depends(_administrator_or_key("catalogue:write"))]
-UsersReader = Annotated[AnyCaller, Depends(_administrator_or_key("users:read"))]
+CatalogueWriter = Annotated[AnyCaller, _or_key("catalogue:write", administrators=True)]
+UsersReader = Annotated[AnyCaller, _or_key("users:read", administrators=True)]
 #: Anybody signed in, for what is theirs, and keys with the scope, for everybody's.
-ProfileReader = Annotated[AnyCaller, Depends(_signed_in_or_key("users:read"))]
-OrdersReader = Annotated[AnyCaller, Depends(_signed_in_or_key("orders:read"))]
-OrdersWriter = Annotated[AnyCaller, Depends(_signed_in_or_key("orders:write"))]
+ProfileReader = Annotated[AnyCaller, _or_key("users:read")]
+OrdersReader = Annotated[AnyCaller, _or_key("orders:read")]
+OrdersWriter = Annotated[AnyCaller, _or_key("orders:write")]
 #: Administrators, and keys with the scope.
-OrdersKeeper = Annotated[AnyCaller, Depends(_administrator_or_key("orders:write"))]
+OrdersKeeper = Annotated[AnyCaller, _or_key("orders:write", administrators=True)]

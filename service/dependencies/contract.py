@@ -6,12 +6,15 @@ from typing import Any, Final, TypeVar
 
 from fastapi import HTTPException, Request, Response
 
+from service.dependencies.parts import parts_of
 from service.edge.context import route_template
 from service.edge.openapi import Operation, acceptable
 from service.edge.problems import LONGEST_POINTER, OAUTH_PATHS
 from service.edge.response_cache import BUILT_FROM, Table
 from service.errors import FieldFault, ServiceError, Unprocessable
 
+#: How a body may say that it is coded, and is not.
+UNCODED: Final = ("", "identity")
 #: Where a handler says that any cache may keep its answers.
 PUBLIC: Final = "public_read"
 
@@ -26,18 +29,23 @@ class NotAcceptable(ServiceError):
     status, code, title = 406, "not_acceptable", "Not acceptable"
 
 
-def honour_contract(request: Request) -> None:
-    """Refuse what the operation's documentation does not name."""
-    path = request.scope["path"]
-    operation = request.app.state.parts.contract.operation(
-        request.method, route_template(request.scope), path
-    )
+def operation_of(request: Request) -> Operation:
+    """What the operation's documentation says. Raises HTTPException 405 where there is none."""
+    path, template = request.scope["path"], route_template(request.scope)
+    operation = parts_of(request).contract.operation(request.method, template, path)
     if operation is None:
         raise HTTPException(405)
-    if path not in OAUTH_PATHS:
+    return operation
+
+
+def honour_contract(request: Request, operation: Operation) -> None:
+    """Refuse what the documentation does not name."""
+    if request.scope["path"] not in OAUTH_PATHS:
         # Those ignore what they do not know (RFC 6749, section 3.2).
         _known_parameters(request, operation)
-    _content_type(request, operation)
+    if operation.accepts and content_length(request):
+        # Of a chunked body only its first piece tells that there is one.
+        refuse_content(request, operation)
     accept = request.headers.get("Accept", "*/*")
     if operation.offers and not acceptable(accept, operation.offers):
         raise NotAcceptable(f"This address can answer with {', '.join(sorted(operation.offers))}.")
@@ -56,19 +64,25 @@ def _known_parameters(request: Request, operation: Operation) -> None:
         raise Unprocessable(detail, errors=(FieldFault(f"?{repeated[0]}", detail, "repeated_parameter"),))
 
 
-def _content_type(request: Request, operation: Operation) -> None:
-    if not operation.accepts or not _has_body(request):
-        return
+def content_length(request: Request) -> int | None:
+    """How long the body is said to be. None: nobody knows yet, or the number is none."""
+    declared = request.headers.get("Content-Length", "")
+    return int(declared) if declared.isascii() and declared.isdecimal() else None
+
+
+def refuse_content(request: Request, operation: Operation) -> None:
+    """Raises UnsupportedMediaType for a body of another type, or one that is compressed."""
+    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in UNCODED:
+        # RFC 9110, section 15.5.16.
+        detail = "Send the body as it is: no Content-Encoding is accepted."
+        raise UnsupportedMediaType(detail, headers={"Accept-Encoding": "identity"})
     media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media not in operation.accepts:
         accepted = sorted(operation.accepts)
         # RFC 5789, section 2.2.
         headers = {"Accept-Patch": ", ".join(accepted)} if request.method == "PATCH" else None
         raise UnsupportedMediaType(f"Send the body as {' or '.join(accepted)}.", headers=headers)
-
-
-def _has_body(request: Request) -> bool:
-    return request.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in request.headers
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,15 @@ from functools import wraps
 from typing import Any, Final
 
 from fastapi import Request, Response
+from fastapi.params import Form
 from fastapi.routing import APIRoute
 
 from service.dependencies import conditions, replay
-from service.dependencies.admission import admit, admit_anyone
+from service.dependencies.admission import Admission
+from service.dependencies.body import Reader, is_large
+from service.dependencies.caller import needs_of
 from service.dependencies.contract import PublicRead
+from service.dependencies.parts import parts_of
 from service.edge.context import route_template
 from service.errors import Contention
 from service.observability import metrics
@@ -29,16 +33,17 @@ STACK: Final = "fastapi_function_astack"
 PAUSES: Final = (0.02, 0.06, 0.2)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-Admission = Callable[[Request], Awaitable[None]]
 
 
 class Route(APIRoute):
-    """Admission, entity tags and 304, idempotency keys, and a second run after a deadlock.
+    """Admission, bodies, entity tags and 304, idempotency keys, and a second run after a deadlock.
 
-    `admission` stands before the framework's work: who is refused has no body read and nothing solved.
+    Admission and the reading of the body stand before the framework's work: who is refused has no body read
+    and nothing solved.
     """
 
-    admission: Admission = staticmethod(admit)
+    #: Whether bad credentials pass.
+    lenient = False
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         shown = inspect.signature(endpoint).return_annotation
@@ -58,23 +63,36 @@ class Route(APIRoute):
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Handler:
-        run, admission = super().get_route_handler(), self.admission
+        run = super().get_route_handler()
+        self.admission = admission = Admission(tuple(needs_of(self.dependant)), self.lenient)
         if self.methods == {"GET"}:
             handle = _reading(run, PublicRead.of(self.endpoint))
         else:
             handle = _writing(run, self.response_model)
 
         async def admitted(request: Request) -> Response:
-            await admission(request)
+            await admission.admit(request)
             return await handle(request)
 
-        return admitted
+        if self.body_field is None:
+            return admitted
+        reader = Reader(isinstance(self.body_field.field_info, Form), is_large(self.endpoint))
+
+        async def read(request: Request) -> Response:
+            operation = await admission.admit(request)
+            whole = await reader.read(request, operation, parts_of(request).settings.max_body_bytes)
+            if whole.waited:
+                await admission.confirm(whole)
+            reader.parse(whole)
+            return await handle(whole)
+
+        return read
 
 
 class OpenRoute(Route):
     """Where bad credentials are the handler's business."""
 
-    admission: Admission = staticmethod(admit_anyone)
+    lenient = True
 
 
 def _carries_tag(responses: dict[int | str, dict[str, Any]], status: int) -> None:

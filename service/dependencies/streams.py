@@ -5,12 +5,12 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
-from service.dependencies.caller import Identified, SignedIn, get_signed_in, password_flow
+from service.dependencies.caller import Person, Role, SignedIn
 from service.dependencies.parts import Parts, PartsDep
 from service.edge.context import WHO
 from service.errors import InvalidToken
 from service.schemas.base import DIGITS, MAX_ID
-from service.security import Caller
+from service.security import AnyCaller, Caller
 from service.services import access, streams
 from service.services.streams import Opener, Stream
 
@@ -65,12 +65,19 @@ async def get_token_seconds(request: Request, parts: PartsDep, _: SignedIn) -> f
 TokenSeconds = Annotated[float, Depends(get_token_seconds)]
 
 
+class TicketOrRole(Role):
+    """A browser's EventSource has a ticket instead, which is looked at when it is used."""
+
+    def check(self, request: Request, caller: AnyCaller | None) -> None:
+        if "ticket" not in request.query_params:
+            super().check(request, caller)
+
+
 async def get_listener(
     *,
     request: Request,
     parts: PartsDep,
-    identified: Identified,
-    documented: Annotated[str | None, Depends(password_flow)],
+    signed_in: Annotated[Caller, Depends(Person(TicketOrRole()))],
     ticket: Ticket = None,
     last_event_id: LastEventId = None,
     same_in_query: SameInQuery = None,
@@ -80,8 +87,7 @@ async def get_listener(
         caller, seconds = await streams.use_ticket(parts.database, ticket)
         request.scope["state"][WHO] = {"user_id": caller.user_id}
         return Listener(caller, "ticket", seconds, last)
-    caller = await get_signed_in(identified, documented)
-    return Listener(caller, "token", await get_token_seconds(request, parts, caller), last)
+    return Listener(signed_in, "token", await get_token_seconds(request, parts, signed_in), last)
 
 
 ListenerDep = Annotated[Listener, Depends(get_listener)]

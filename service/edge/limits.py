@@ -3,7 +3,6 @@
 import asyncio
 from typing import Final
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,8 +20,9 @@ SLOWEST_BYTES_A_SECOND: Final = 32 * 1024
 
 
 class BodyLimit:
-    """413 for a body over `limit` bytes, by its Content-Length or as soon as it has grown past it; 408
-    for one that does not come in time.
+    """For whoever reads a body: 413 as soon as it has grown past `limit` bytes, 408 when it does not come in
+    time. What is declared, and what a route needs, is up to that (service.dependencies.body): who may not
+    call it is told so first.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
@@ -34,12 +34,6 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         detail = f"The body is larger than the {self.limit} bytes that are accepted."
-        declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared) > self.limit:
-            # The rest of the body is not read, so the connection cannot serve another request.
-            refusal = response(scope, 413, detail=detail, headers={"Connection": "close"})
-            await refusal(scope, receive, send)
-            return
         seen, complete = 0, False
         deadline = asyncio.get_running_loop().time() + self.seconds
 

@@ -116,11 +116,7 @@ async def on_service_error(request: Request, error: Exception) -> Response:
 async def on_invalid(request: Request, error: Exception) -> Response:
     """Name each faulty field, and never show what was submitted: it may be a password."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    raw = error.errors()
-    if any(fault["type"] == "json_invalid" for fault in raw):
-        broken = FieldFault("", "The body is not valid JSON.", "malformed_json")
-        return response(request.scope, 400, code=broken.code, detail=broken.detail, errors=(broken,))
-    shown = raw[:MOST_FAULTS]
+    shown = error.errors()[:MOST_FAULTS]
     faults = tuple(FieldFault(_pointer(fault["loc"]), _message(fault), str(fault["type"])) for fault in shown)
     detail = "; ".join(f"{fault.pointer or 'body'}: {fault.detail}" for fault in faults[:3])
     return response(request.scope, 422, title="Invalid input", detail=detail, errors=faults)
@@ -129,10 +125,15 @@ async def on_invalid(request: Request, error: Exception) -> Response:
 def _pointer(location: Sequence[int | str]) -> str:
     place, *rest = (str(part) for part in location)
     if place == "body":
-        pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in rest)
-        return pointer[:LONGEST_POINTER]
+        return pointer_to(rest)
     name = rest[0] if rest else place
     return {"path": f"{{{name}}}", "query": f"?{name}"}.get(place, name)
+
+
+def pointer_to(path: Sequence[int | str]) -> str:
+    """A JSON pointer (RFC 6901) to a place in the body, cut where the client has made it too long."""
+    parts = (str(part)[:LONGEST_POINTER].replace("~", "~0").replace("/", "~1") for part in path)
+    return "".join("/" + part for part in parts)[:LONGEST_POINTER]
 
 
 def _message(fault: dict[str, Any]) -> str:

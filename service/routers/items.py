@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Path, Query
 
+from service.dependencies.body import large_body
 from service.dependencies.caller import CatalogueReader, CatalogueWriter
 from service.dependencies.conditions import IfItem, IfItemRequired
 from service.dependencies.contract import built_from
@@ -119,6 +120,7 @@ async def create_item(
 
 
 @router.post("/batch", status_code=201, responses=problems(403, 409))
+@large_body
 async def create_items(
     new: Annotated[list[ItemCreate], Body(min_length=1, max_length=MAX_BATCH, examples=[[CHAI, CHANG]])],
     caller: CatalogueWriter,

@@ -23,7 +23,7 @@ DOCUMENT: Final[dict[str, Any]] = json.loads(exported())
 MEGABYTE: Final = 1024 * 1024
 JSON: Final = {"Content-Type": "application/json"}
 LONG: Final = "Zq" * 5_001
-DEEP: Final = 100_000
+DEEP: Final = 20_000
 #: Stands in a body for what json.dumps would never write.
 RAW: Final = "@raw@"
 
@@ -91,9 +91,6 @@ def bad_values(field: Field) -> Iterator[tuple[str, str]]:
         numbers = [
             "1e400",
             "-1e400",
-            "NaN",
-            "Infinity",
-            "-Infinity",
             str(10**30),
             str(-(10**30)),
             "9" * 5_000,
@@ -217,14 +214,17 @@ async def test_a_field_that_is_not_known_is_named(sender: Sender, route: Route) 
         if "object" in field.kinds:
             body = placed(sender.json, (*field.path, "surprise"), "Zq")
             await sender.send(field.pointer, 422, pointer=f"{field.pointer}/surprise", json=body)
-    many = {f"surprise {number} {'x' * 500}": 1 for number in range(1_000)}
+    many = {f"surprise {number} {'x' * 100}": 1 for number in range(1_000)}
     await sender.send("many", 422, json=many)
+    twice = b'{"surprise": 1, "other": 1, "surprise": 1}'
+    await sender.send("twice", 422, pointer="/surprise", content=twice, headers=JSON)
     await sender.send("a lone surrogate", 422, content=b'{"\\ud800": 1}', headers=JSON)
 
 
 @of(WITH_JSON)
 async def test_what_is_not_json_is_400(sender: Sender, route: Route) -> None:
-    for content in (b"{", b"{'a': 1}", b"{}{}", b"nul", b'{"a": "\xff"}', b"\xff\xfe", b'{"a": 1,}', b"'"):
+    bodies = (b"{", b"{'a': 1}", b"{}{}", b"nul", b'{"a": "\xff"}', b"\xff\xfe", b'{"a": 1,}', b"'")
+    for content in (*bodies, b"NaN", b'{"a": NaN}', b"[Infinity]", b"[-Infinity]"):
         await sender.send(str(content), 400, content=content, headers=JSON)
     for content in (b"[" * DEEP, b'{"a":' * DEEP, b"[" * DEEP + b"]" * DEEP, b"1" * DEEP):
         await sender.send(str(content[:10]), 400, 422, content=content, headers=JSON)
