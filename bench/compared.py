@@ -11,7 +11,6 @@ on the machine has disturbed least. It writes the figures of docs/benchmarks/req
 
 import asyncio
 import json
-import math
 import os
 import secrets
 import signal
@@ -28,11 +27,12 @@ import asyncpg
 import jwt
 from compared_page import Found, Setting, write
 from costs import HOME, ORDERS, Spent, database_in, free_port, running, started
-from costs_shop import ADMIN, PASSWORD, V1, Client, Shop, question
+from costs_shop import ADMIN, PASSWORD, V1, Client, Shop, customer, question
 
 ROOT = Path(__file__).parents[1]
 ITEMS = 64
-ORDERS_A_ROUND, MOST_UNPAID = 40, 20
+#: As many orders in a round as there are customers, who pay before the next.
+CUSTOMERS = ORDERS_A_ROUND = 40
 SECRET = secrets.token_hex(32)
 
 
@@ -49,6 +49,8 @@ class Side:
     members: str = ""
     #: Of each item's answer, where it has one.
     tags: dict[int, str] = field(default_factory=dict)
+    #: Where customers are signed in, and orders paid; the other side knows neither.
+    shop: Shop | None = None
 
     def item(self, turn: int) -> int:
         return self.items[turn % len(self.items)]
@@ -66,6 +68,7 @@ class Kind:
     make: Callable[[Side, int], bytes]
     tradepost: bytes = b"200"
     tutorial: bytes = b"200"
+    places_orders: bool = False
 
 
 def conditional(side: Side, turn: int) -> bytes:
@@ -98,7 +101,7 @@ KINDS = (
         100,
         lambda side, turn: question("GET", f"{side.members}/items?limit=20", Authorization=side.token(turn)),
     ),
-    Kind("an order of two lines", ORDERS_A_ROUND, order, tradepost=b"201", tutorial=b"201"),
+    Kind("an order of two lines", ORDERS_A_ROUND, order, b"201", b"201", places_orders=True),
 )
 
 
@@ -127,7 +130,7 @@ async def database_of(url: str) -> str:
         await connection.close()
 
 
-async def fill(url: str, items: list[dict[str, str]], people: int) -> None:
+async def fill(url: str, items: list[dict[str, str]]) -> None:
     """The same items, with the same texts, and as many customers."""
     connection = await asyncpg.connect(url)
     try:
@@ -138,29 +141,26 @@ async def fill(url: str, items: list[dict[str, str]], people: int) -> None:
         )
         await connection.executemany(
             "INSERT INTO users (email, full_name, hashed_password) VALUES ($1, 'Maria Anders', 'none')",
-            [(email(number),) for number in range(people)],
+            [(customer(number),) for number in range(CUSTOMERS)],
         )
     finally:
         await connection.close()
 
 
-def email(number: int) -> str:
-    return f"customer{number}@tradepost.example"
-
-
-def both(ports: tuple[int, int], url: str, people: int) -> tuple[Side, Side]:
+def both(ports: tuple[int, int], url: str) -> tuple[Side, Side]:
     ours, theirs = ports
-    shop = Shop(ours, people)
+    shop = Shop(ours, CUSTOMERS)
     items, tags = [], {}
     for item in shop.items:
         with urllib.request.urlopen(f"http://127.0.0.1:{ours}{V1}/items/{item}", timeout=60) as answer:
             items.append(json.loads(answer.read()))
             tags[item] = answer.headers["ETag"]
-    asyncio.run(fill(url, items, people))
-    claims = [{"sub": email(number), "exp": int(time.time()) + 3600} for number in range(people)]
+    asyncio.run(fill(url, items))
+    # However slow the machine, they last.
+    claims = [{"sub": customer(number), "exp": int(time.time()) + 86_400} for number in range(CUSTOMERS)]
     tokens = [jwt.encode(each, SECRET, "HS256") for each in claims]
     return (
-        Side("tradepost", Client(ours), shop.items, shop.people, V1, V1, tags),
+        Side("tradepost", Client(ours), shop.items, shop.people, V1, V1, tags, shop),
         Side("tutorial", Client(theirs), list(range(1, ITEMS + 1)), tokens, members="/members"),
     )
 
@@ -173,11 +173,15 @@ def measure(sides: tuple[Side, Side], spent: Spent, rounds: int) -> list[Found]:
         found.append(each)
         for number in range(rounds + 1):
             for side in sides:
-                status = kind.tradepost if side.name == "tradepost" else kind.tutorial
+                status = kind.tradepost if side.shop else kind.tutorial
+                if side.shop:
+                    side.shop.stay_signed_in(side.client)
                 questions = [kind.make(side, turn) for turn in range(kind.count)]
                 before = spent.now()
-                side.client.ask(questions, status)
+                answers = side.client.ask(questions, status)
                 after = spent.now()
+                if side.shop and kind.places_orders:
+                    side.shop.settle(answers)
                 if number:  # the first of all warms up
                     each.add(
                         side.name,
@@ -191,7 +195,6 @@ def measure(sides: tuple[Side, Side], spent: Spent, rounds: int) -> list[Found]:
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     rounds = max(2, int(sys.argv[1])) if len(sys.argv) > 1 else 21  # one alone has no quartiles
-    people = math.ceil((rounds + 1) * ORDERS_A_ROUND / MOST_UNPAID)
     load, began = os.getloadavg()[0], time.monotonic()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, ExitStack() as stack:
         folder = Path(name)
@@ -203,7 +206,7 @@ def main() -> int:
         ours, port = stack.enter_context(started(folder / "tradepost", url, "serve", **admin))
         driver = second.replace("postgresql://", "postgresql+asyncpg://")
         theirs, other_port = stack.enter_context(tutorial_started(folder / "tutorial", driver))
-        sides = both((port, other_port), second, people)
+        sides = both((port, other_port), second)
         for side in sides:
             stack.callback(side.client.close)
         found = measure(sides, Spent(tradepost=ours, tutorial=theirs, postgres=postmaster), rounds)

@@ -30,13 +30,12 @@ from pathlib import Path
 
 import asyncpg
 import psutil
-from costs_shop import ADMIN, PASSWORD, V1, Client, Shop, form, question
+from costs_shop import ADMIN, PASSWORD, V1, Client, Shop, customer, form, question
 
 from service import embedded
 from service.commands import migrate
 
 TARGET = Path(__file__).with_name("scaling.toml")
-#: Each may have twenty unpaid orders.
 CUSTOMERS = 100
 START_WITHIN, WITHIN = 180, 120
 PLENTY = {
@@ -151,7 +150,7 @@ def kinds(shop: Shop) -> dict[str, tuple[int, bytes, Callable[[int], bytes]]]:
         return question("POST", f"{V1}/orders", body, Authorization=token(turn), **headers)
 
     def signing_in(turn: int) -> bytes:
-        body = form(f"customer{turn % len(shop.people)}@tradepost.example")
+        body = form(customer(turn % len(shop.people)))
         return question("POST", f"{V1}/auth/token", body, Content_Type="application/x-www-form-urlencoded")
 
     return {
@@ -169,12 +168,16 @@ def measure(client: Client, spent: Spent, shop: Shop, rounds: int) -> dict[str, 
     """Microseconds of CPU a request."""
     found: dict[str, dict[str, list[float]]] = {}
     for name, (count, status, make) in kinds(shop).items():
-        client.ask([make(turn) for turn in range(count)], status)
-        for _ in range(rounds):
+        for number in range(rounds + 1):
+            shop.stay_signed_in(client)
             questions = [make(turn) for turn in range(count)]
             before = spent.now()
-            client.ask(questions, status)
+            answers = client.ask(questions, status)
             after = spent.now()
+            if name == "order":
+                shop.settle(answers)
+            if not number:  # the first of all warms up
+                continue
             for part in ("api", "postgres"):
                 costs = found.setdefault(name, {}).setdefault(part, [])
                 costs.append((after[part] - before[part]) / count / 1_000)
@@ -208,6 +211,7 @@ async def written(database: str) -> tuple[int, int]:
 def follow(client: Client, spent: Spent, shop: Shop, database: str) -> dict[str, float]:
     """What follows from an order: the worker's events, jobs and mails; and bytes, all of it included."""
     count, status, make = kinds(shop)["order"]
+    shop.stay_signed_in(client)
     asyncio.run(jobs_done(database))
     before, bytes_before = spent.now(), asyncio.run(written(database))
     client.ask([make(turn) for turn in range(count)], status)

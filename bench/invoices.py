@@ -37,6 +37,8 @@ ROUNDS, PHASE_SECONDS, SETTLE_SECONDS = 10, 3.0, 0.5
 READS_A_SECOND, READERS = 100, 8
 STORM_CLIENTS = 16
 PAUSE_SECONDS = 0.05
+#: What the service says to those that it has no room for.
+REFUSALS = (429, 503)
 GOAL = 3.0
 LIMITS = ("DEFAULT", "SIGN_IN", "REFRESH", "REGISTER", "RESET")
 NAMES = (
@@ -135,6 +137,8 @@ async def storm(port: int, path: str, token: str, seconds: float) -> Counter[int
         while time.monotonic() < deadline:
             status = await client.get()
             seen[status] += 1
+            if status not in (200, *REFUSALS):
+                sys.exit(f"An invoice was answered with {status}.")
             if status != 200:
                 await asyncio.sleep(PAUSE_SECONDS)
 
@@ -170,6 +174,8 @@ async def read_in_storm(
     await asyncio.sleep(SETTLE_SECONDS)
     took = await read(readers, PHASE_SECONDS)
     answered, _ = await clients.communicate()
+    if clients.returncode:
+        sys.exit("The storm ended before its time.")
     return took, Counter({int(status): count for status, count in json.loads(answered).items()})
 
 

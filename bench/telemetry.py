@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from costs_shop import read
+
 from service import embedded
 from service.commands import migrate
 from service.observability import database_metrics
@@ -139,15 +141,8 @@ def ask(port: int, count: int) -> None:
             for each in sockets:
                 each.sendall(question)
             for each in sockets:
-                answer = b""
-                while b"\r\n\r\n" not in answer:
-                    answer += each.recv(65_536)
-                head, _, body = answer.partition(b"\r\n\r\n")
-                if not head.startswith(b"HTTP/1.1 200"):
+                if not (answer := read(each)).startswith(b"HTTP/1.1 200"):
                     sys.exit(f"it answered {answer[:200]!r}")
-                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-                while len(body) < length:
-                    body += each.recv(65_536)
     finally:
         for each in sockets:
             each.close()
