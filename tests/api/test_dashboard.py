@@ -143,7 +143,7 @@ class TestConcurrency:
         def waiting(read: Any) -> Any:
             async def wait_and_read(session: Any, *arguments: Any, **options: Any) -> Any:
                 await session.connection()
-                async with asyncio.timeout(5), together:
+                async with asyncio.timeout(60), together:
                     held.append(in_use(parts))
                 return await read(session, *arguments, **options)
 
@@ -221,7 +221,7 @@ class TestConcurrency:
         for module, name in ((dashboard, "statistics"), (orders, "latest"), (notifications, "find")):
             monkeypatch.setattr(module, name, sleeps)
         request = asyncio.create_task(maria.api.get(f"/dashboard/{maria.id}"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await running.wait()
         request.cancel()
         await asyncio.wait([request])

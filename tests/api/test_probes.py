@@ -81,9 +81,14 @@ class TestReadiness:
     async def test_a_database_that_is_silent_is_down(
         self, settings: Settings, silent_port: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """Long before an attempt to connect is given up, which is asked for at the same time."""
         monkeypatch.setattr(operations, "PING_SECONDS", 0.05)
-        async with running(settings, **at(silent_port)) as api, asyncio.timeout(3):
+        async with running(settings, **at(silent_port)) as api:
+            connecting = asyncio.create_task(api.get("/posts"))
+            await asyncio.sleep(0)
             assert (await api.root("/readyz")).json()["database"] == "down"
+            assert not connecting.done()
+            assert_problem(await connecting, 503, "unavailable")
 
     @pytest.mark.parametrize("mode", ["soft", "hard"])
     async def test_a_pod_that_drains_is_not_ready(
@@ -103,6 +108,7 @@ class TestReadiness:
             assert (await api.root("/readyz")).status_code == 200
 
 
+@pytest.mark.usefixtures("lease")
 class TestStartup:
     async def test_at_this_builds_schema_it_has_started(self, api: Api) -> None:
         answer = await api.root("/startupz")

@@ -11,7 +11,6 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from sqlalchemy import event
 
-from service import changes
 from service.config import Settings
 from service.dependencies.parts import Parts
 from service.edge import response_cache
@@ -20,6 +19,8 @@ from service.main import create_app
 from service.repositories import items as repository
 from tests.client import Api, assert_problem
 from tests.factories import Make
+
+pytestmark = pytest.mark.usefixtures("lease")
 
 #: What the process asks for its metrics, whoever is served meanwhile.
 PING = "SELECT 1"
@@ -49,18 +50,6 @@ DROPPED: dict[str, set[str]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-async def lease(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that a slow machine does not let lapse: without it the database would rightly be asked."""
-    monkeypatch.setattr(changes, "LEASE_SECONDS", 60.0)
-    changes.committed()
-    for _ in range(2_000):
-        if await parts.feed.catch_up():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("the application hears of no changes")
-
-
 @pytest.fixture
 def statements(parts: Parts) -> Iterator[list[str]]:
     """What the application's requests ask the database."""
@@ -81,7 +70,7 @@ def counted(name: str, **labels: str) -> float:
 
 async def heard(parts: Parts, since: int) -> None:
     """Wait until a change that was made past the application is known to it."""
-    for _ in range(2_000):
+    for _ in range(6_000):
         if parts.memory.heard > since:
             return
         await asyncio.sleep(0.01)

@@ -87,11 +87,11 @@ class TestEnqueuing:
         url = parts.settings.database_url
         assert url is not None
         listening = asyncio.create_task(queue.listen(url.get_secret_value(), heard.set))
-        await asyncio.wait_for(heard.wait(), 10)
+        await asyncio.wait_for(heard.wait(), 60)
         heard.clear()
         async with parts.database.transaction() as session:
             await events.add(session, "item.updated", object_id=1, data={})
-        await asyncio.wait_for(heard.wait(), 10)
+        await asyncio.wait_for(heard.wait(), 60)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
 

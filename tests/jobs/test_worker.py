@@ -209,12 +209,16 @@ class TestFailing:
     async def test_a_database_that_is_away_for_a_moment(
         self, parts: Parts, settings: Settings, sql: asyncpg.Connection
     ) -> None:
+        """Its own connections alone are ended: the application of the other tests would notice long after."""
         noting = Noting()
+        pids = "SELECT array_agg(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        others = await sql.fetchval(pids)
         async with working(settings, {"test": kind(noting)}) as worker:
             await eventually(lambda: worker.listening)
             await sql.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                " WHERE datname = current_database() AND pid <> ALL ($1::int[])",
+                others,
             )
             await eventually(lambda: not worker.listening)
             await put_when_it_answers(parts)

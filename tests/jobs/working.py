@@ -14,7 +14,7 @@ from service.jobs.parts import Attempt, Handler, Kind, WorkerParts
 from service.jobs.worker import Worker
 from service.repositories import jobs
 
-WITHIN_SECONDS = 20.0
+WITHIN_SECONDS = 60.0
 LOST_AFTER = timedelta(seconds=1)
 
 

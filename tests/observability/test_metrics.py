@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx2
@@ -86,21 +87,21 @@ class TestFolder:
 class TestExporter:
     """Its `main`, in this process: the loop ends as soon as the parent is another one."""
 
-    @pytest.fixture
-    def port(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    @pytest.fixture(autouse=True)
+    def as_it_was(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(files.MULTIPROC_DIR, str(tmp_path))
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = int(probe.getsockname()[1])
-        yield port
+        yield
         for number, handler in before.items():
             signal.signal(number, handler)
 
     def test_serves_until_its_parent_is_gone(
-        self, port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        """On a port that the kernel chooses."""
         texts: list[str] = []
-        servers, expose = [], files.expose
+        servers: list[Any] = []
+        expose = files.expose
         monkeypatch.setattr(files, "expose", lambda *a, **b: servers.append(expose(*a, **b)))
         master = os.getppid()
         parents = iter([master, 1])
@@ -108,9 +109,11 @@ class TestExporter:
         monkeypatch.setattr(
             time,
             "sleep",
-            lambda _: texts.append(httpx2.get(f"http://127.0.0.1:{port}/metrics").text),
+            lambda _: texts.append(
+                httpx2.get(f"http://127.0.0.1:{servers[0].server_port}/metrics", timeout=60).text
+            ),
         )
-        assert exporter.main(master, port, "127.0.0.1", "INFO", "json") == 0
+        assert exporter.main(master, 0, "127.0.0.1", "INFO", "json") == 0
         assert len(texts) == 1
         [family] = text_string_to_metric_families(texts[0])
         assert family.name == "process_start_time_seconds"
@@ -120,8 +123,9 @@ class TestExporter:
         server.shutdown()
         server.server_close()
 
-    def test_says_why_it_cannot(self, port: int, capsys: pytest.CaptureFixture[str]) -> None:
-        with socket.create_server(("127.0.0.1", port)):
+    def test_says_why_it_cannot(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = int(taken.getsockname()[1])
             assert exporter.main(os.getppid(), port, "127.0.0.1", "INFO", "json") == 1
         line = capsys.readouterr().out
         assert '"event": "metrics.not_served"' in line

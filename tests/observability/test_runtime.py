@@ -1,11 +1,15 @@
-"""What a process tells of its event loop, its threads, its hashing and its database."""
+"""What a process tells of its event loop, its threads, its hashing and its database.
+
+Its figures are the process's, and the application of the other tests moves them too: it asks its database
+every few seconds, and its pulse beats. So these tests have an event loop of their own (`alone`), in which
+nothing else runs: the application stands still meanwhile.
+"""
 
 import asyncio
 import threading
 import time
 from typing import Any
 
-import asyncpg
 import pytest
 from anyio import to_thread
 from sqlalchemy import text
@@ -13,22 +17,20 @@ from sqlalchemy.exc import DBAPIError
 
 from service.config import Settings
 from service.database import Database
-from service.dependencies.parts import Parts
 from service.edge.limits import Shedding
 from service.errors import Conflict, Overloaded
 from service.observability import database_metrics, runtime
 from service.repositories import posts
+from service.security import Passwords
 from service.services.vitals import Vitals
 from tests.conftest import for_sqlalchemy
 from tests.factories import PASSWORD, Make
 from tests.jobs.working import eventually
-from tests.observability.counted import counted
+from tests.observability.counted import alone, counted
 
 
 class TestPulse:
     def test_a_loop_that_is_held_up_is_late(self) -> None:
-        """In a loop of its own: the application of the other tests is late in theirs."""
-
         def late() -> float:
             below = counted("event_loop_lag_seconds_bucket", le="0.25")
             return counted("event_loop_lag_seconds_count") - below
@@ -46,6 +48,7 @@ class TestPulse:
         assert late() > before
         assert counted("build_info", version="tests") == 1
 
+    @alone
     async def test_threads_that_work_are_seen(self) -> None:
         told, leave = threading.Event(), threading.Event()
 
@@ -64,14 +67,16 @@ class TestPulse:
         await pulse.stop()
         assert counted("thread_pool_tasks") == 0
 
-    async def test_hashing_is_counted_until_it_is_done(self, parts: Parts) -> None:
-        before = counted("password_hash_duration_seconds_count")
-        hashing = [asyncio.create_task(parts.passwords.hash(PASSWORD)) for _ in range(3)]
+    @alone
+    async def test_hashing_is_counted_until_it_is_done(self) -> None:
+        passwords, before = Passwords(), counted("password_hash_duration_seconds_count")
+        hashing = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(3)]
         await asyncio.sleep(0)
         assert counted("password_hashes_waiting") == 3
         await asyncio.gather(*hashing)
         assert counted("password_hashes_waiting") == 0
         assert counted("password_hash_duration_seconds_count") == before + 3
+        passwords.close()
 
 
 class TestRequestsInProgress:
@@ -86,15 +91,17 @@ class TestRequestsInProgress:
             await asyncio.Event().wait()
 
         monkeypatch.setattr(posts, "find", find)
-        before = counted("http_requests_in_progress")
+        # What an earlier test has left may still be about to end.
+        await eventually(lambda: counted("http_requests_in_progress") == 0)
         asking = [asyncio.create_task(make.api.get("/posts")) for _ in range(5)]
         await eventually(lambda: begun == 5)
-        assert counted("http_requests_in_progress") == before + 5
+        assert counted("http_requests_in_progress") == 5
         for each in asking:
             each.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
-        assert counted("http_requests_in_progress") == before
+        assert counted("http_requests_in_progress") == 0
 
+    @alone
     async def test_what_is_shed_is_not_in_progress(self) -> None:
         before, shed = counted("http_requests_in_progress"), counted("requests_shed_total")
 
@@ -132,16 +139,6 @@ class TestDatabase:
         one = {"database_pool_size": 1, "database_max_overflow": 0, "database_pool_timeout": 0.05}
         return Database(for_sqlalchemy(database_url), settings.model_copy(update=one))
 
-    @pytest.fixture
-    def nobody_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The application asks the database every few seconds whether it is there."""
-
-        async def there(_: Database) -> None:
-            return None
-
-        monkeypatch.setattr(Database, "ping", there)
-
-    @pytest.mark.usefixtures("nobody_else")
     @pytest.mark.parametrize(
         ("statement", "operation"),
         [
@@ -154,34 +151,42 @@ class TestDatabase:
             ("LOCK TABLE posts", "other"),
         ],
     )
+    @alone
     async def test_statements_by_their_first_word(
-        self, parts: Parts, sql: asyncpg.Connection, statement: str, operation: str
+        self, one: Database, statement: str, operation: str
     ) -> None:
+        await one.ping()  # the first connection asks more than it is told to
         before = counted("database_query_duration_seconds_count", operation=operation)
-        async with parts.database.transaction() as session:
+        async with one.transaction() as session:
             await session.execute(text(statement))
+        await one.close()
         assert counted("database_query_duration_seconds_count", operation=operation) == before + 1
 
-    @pytest.mark.usefixtures("nobody_else")
-    async def test_those_that_fail_too(self, parts: Parts) -> None:
+    @alone
+    async def test_those_that_fail_too(self, one: Database) -> None:
+        await one.ping()
         before = counted("database_query_duration_seconds_count", operation="select")
         with pytest.raises(DBAPIError):
-            async with parts.database.reading() as session:
+            async with one.reading() as session:
                 await session.execute(text("SELECT * FROM nowhere"))
+        await one.close()
         assert counted("database_query_duration_seconds_count", operation="select") == before + 1
 
-    async def test_transactions_by_what_became_of_them(self, parts: Parts) -> None:
+    @alone
+    async def test_transactions_by_what_became_of_them(self, one: Database) -> None:
         outcomes = ("committed", "rolled_back", "unknown")
         before = [counted("database_transactions_total", outcome=name) for name in outcomes]
-        async with parts.database.transaction():
+        async with one.transaction():
             pass
         for fault in (Conflict("no"), RuntimeError("no")):
             with pytest.raises(type(fault)):
-                async with parts.database.transaction():
+                async with one.transaction():
                     raise fault
+        await one.close()
         now = [counted("database_transactions_total", outcome=name) for name in outcomes]
         assert [a - b for a, b in zip(now, before, strict=True)] == [1, 2, 0]
 
+    @alone
     async def test_waiting_for_a_connection_in_vain_is_seen(self, one: Database) -> None:
         before = counted("database_pool_wait_seconds_count")
         early = counted("database_pool_wait_seconds_bucket", le="0.025")
@@ -195,6 +200,7 @@ class TestDatabase:
         assert counted("database_pool_wait_seconds_count") == before + 2
         assert counted("database_pool_wait_seconds_bucket", le="0.025") <= early + 1
 
+    @alone
     async def test_vitals_tell_of_the_pool_and_the_database(
         self, one: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -214,6 +220,7 @@ class TestDatabase:
         assert counted("change_feed_listening") == 0
         await one.close()
 
+    @alone
     async def test_a_database_that_is_away_is_down(self, settings: Settings) -> None:
         away = Database("postgresql+asyncpg://nobody@127.0.0.1:9/nowhere", settings)
         database_metrics.database_seen(up=True)

@@ -173,7 +173,7 @@ class TestBound:
             assert isinstance(outbox, Outbox)
             for _ in range(200):
                 assert (await api.root("/")).status_code == 200
-            assert await asyncio.to_thread(collector.called.wait, 20)
+            assert await asyncio.to_thread(collector.called.wait, 60)
             assert outbox.waiting == 16
             assert len(outbox._batch_processor._queue) <= 16
             assert counted("trace_spans_total", outcome="dropped") == dropped + 200 - 16

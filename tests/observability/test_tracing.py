@@ -1,5 +1,6 @@
 """Spans as a collector gets them: over HTTP, from the application that ships."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -205,7 +206,7 @@ class TestTroubleWithTheCollector:
         monkeypatch.setattr(tracing, "FLUSH_SECONDS", 0.1)
         collector.open.clear()
         assert await ask(settings, collector, await make.user(), "/users/profile") == [200]
-        assert collector.called.wait(10)
+        assert await asyncio.to_thread(collector.called.wait, 60)
         assert collector.requests == []  # it has still not answered
         collector.open.set()
         await eventually(lambda: collector.requests)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ from tests.conftest import PLENTY, TEMPLATE, URL_VARIABLE, with_database
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
 PASSWORD = "correct-horse-1"
+FIRST_OF_THE_KERNEL = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 _numbers = count(1)
 
 
@@ -50,8 +52,14 @@ def alive(pid: int) -> bool:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """Free now, and outside of those that the kernel gives to connections.
+
+    One of these could be taken by any connection of this machine before it is listened on.
+    """
+    while True:
+        port = random.randrange(10_000, FIRST_OF_THE_KERNEL)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def statement(url: str, *statements: str) -> None:

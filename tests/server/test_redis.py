@@ -8,8 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -85,8 +87,7 @@ def shop(database: str, redis: Redis, name: str, **settings: Any) -> Iterator[Se
 
 
 def counted(service: Service, name: str, **labels: str) -> float:
-    """What METRICS_PORT says, over all workers, which write down what they count twice a second or more."""
-    time.sleep(2)
+    """What METRICS_PORT says, over all workers, which write down what they count a moment later."""
     text = httpx2.get(f"http://127.0.0.1:{service.metrics_port}/metrics").text
     return sum(
         sample.value
@@ -117,21 +118,26 @@ def test_two_services_share_one_limit_to_the_request(database: str, redis: Redis
     limit = {"RATE_LIMIT_DEFAULT": "40/hour", "WEB_CONCURRENCY": 2}
     with shop(database, redis, "one", **limit) as one, shop(database, redis, "two", **limit) as two:
         assert asyncio.run(statuses([one, two], 100)) == {200: 40, 429: 60}
-        assert sum(decided(each, "default", "allowed") for each in (one, two)) == 40
+        eventually(lambda: sum(decided(each, "default", "allowed") for each in (one, two)) == 40)
+        eventually(lambda: sum(decided(each, "default", "refused") for each in (one, two)) == 60)
         assert all(decided(each, "default", "refused") > 0 for each in (one, two))
         assert sum(decided(each, "default", "store_failed") for each in (one, two)) == 0
 
 
 async def test_whoever_waits_as_told_gets_in(redis: Redis) -> None:
     """The windows of the store are the same as those that a process keeps by itself."""
-    shared, rule = Store(redis.url), Rule("default", "3/second")
-    decisions = [await shared.shared(lambda counts: rule.hit(counts, "x")) for _ in range(4)]
+    shared, rule, took = Store(redis.url), Rule("default", "3/second"), 1.0
+    while took > 0.5:  # on a slow machine the first might be over by the fourth
+        key, began = uuid4().hex, time.monotonic()
+        hit = partial(rule.hit, key=key)
+        decisions = [await shared.shared(hit) for _ in range(4)]
+        took = time.monotonic() - began
     assert [decision.allowed for decision in decisions] == [True, True, True, False]
     standings = [decision.standing for decision in decisions if decision.standing]
     assert [standing.remaining for standing in standings] == [2, 1, 0, 0]
     assert [standing.seconds for standing in standings][:3] == [1, 1, 1]
     await asyncio.sleep(standings[3].seconds)
-    assert (await shared.shared(lambda counts: rule.hit(counts, "x"))).allowed
+    assert (await shared.shared(hit)).allowed
     await shared.aclose()
 
 
@@ -140,16 +146,21 @@ def test_what_failed_at_one_service_slows_down_at_the_other(database: str, redis
     with shop(database, redis, "one", **limit) as one, shop(database, redis, "two", **limit) as two:
         answers = [each.sign_in("nobody@shop.example").status_code for each in [one] * 5 + [two]]
         assert answers == [400] * 6
+        eventually(lambda: counted(two, "sign_ins_slowed_total", outcome="waited") == 1)
         assert counted(one, "sign_ins_slowed_total") == 0
-        assert counted(two, "sign_ins_slowed_total", outcome="waited") == 1
         assert b"nobody" not in redis.ask("KEYS *")
 
 
 def is_used(service: Service) -> bool:
     """Whether requests are counted in the store."""
-    before = decided(service, "default", "allowed")
+
+    def all_decided() -> float:
+        return sum(decided(service, "default", each) for each in ("allowed", "store_failed"))
+
+    allowed, before = decided(service, "default", "allowed"), all_decided()
     asyncio.run(statuses([service], 1))
-    return decided(service, "default", "allowed") > before
+    eventually(lambda: all_decided() > before)
+    return decided(service, "default", "allowed") > allowed
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hanging"])
@@ -160,8 +171,9 @@ def test_without_redis_the_service_goes_on(database: str, redis: Redis, fault: s
         email = f"maria{fault}@shop.example"
         service.register(email)
         assert asyncio.run(statuses([service], 20)) == {200: 20}
+        # Those that registered and signed in as well.
+        eventually(lambda: decided(service, "default", "allowed") == 22)
         assert decided(service, "default", "store_failed") == 0
-        allowed = decided(service, "default", "allowed")
 
         redis.kill() if fault is signal.SIGKILL else redis.send(fault)
         asked = 0
@@ -169,8 +181,8 @@ def test_without_redis_the_service_goes_on(database: str, redis: Redis, fault: s
         while time.monotonic() < deadline:
             assert asyncio.run(statuses([service], 20)) == {200: 20}
             asked += 20
-        outcomes = {each: decided(service, "default", each) for each in ("allowed", "store_failed")}
-        assert outcomes == {"allowed": allowed, "store_failed": asked}
+        eventually(lambda: decided(service, "default", "store_failed") == asked)
+        assert decided(service, "default", "allowed") == 22
         # This process goes on limiting by itself what must be limited.
         answers = [service.sign_in(email, PASSWORD).status_code for _ in range(8)]
         assert answers == [200] * 6 + [429] * 2

@@ -421,7 +421,7 @@ class TestDeadline:
 
     async def test_a_time_out_is_not_tried_again(self, upstream: Upstream) -> None:
         upstream.geocode = in_turn(hang, geocoded(BERLIN))
-        assert await refused(upstream.service(client=client(timeout=0.1))) == "5"
+        assert await refused(upstream.service(client=client(timeout=httpx2.Timeout(60, read=0.1)))) == "5"
         assert upstream.paths == ["/search"]
 
     async def test_it_covers_both_requests_together(self, upstream: Upstream) -> None:
