@@ -11,9 +11,11 @@ from service import __version__
 from service.config import Settings, load_settings
 from service.dependencies.parts import Parts
 from service.edge import docs, openapi, problems
+from service.edge.client import Proxies
 from service.edge.context import RequestContext
 from service.edge.cors import Cors
 from service.edge.faults import Faults
+from service.edge.hosts import Hosts
 from service.edge.limits import BodyLimit, Shedding
 from service.edge.response_cache import ResponseCache
 from service.observability import logging, metrics, tracing
@@ -92,7 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _middleware(settings: Settings, traces: tracing.Tracing | None) -> list[Middleware]:
     """From the outside in. CORS stands outside of what refuses, so that a browser may read refusals."""
     return [
-        Middleware(RequestContext, trusted_proxies=settings.trusted_proxies, traces=traces),
+        Middleware(RequestContext, proxies=Proxies.of(settings), hosts=Hosts.of(settings), traces=traces),
         Middleware(Cors, origins=settings.cors_origins, credentials=settings.cors_credentials),
         Middleware(Faults),
         *([Middleware(ResponseCache)] if settings.response_cache_bytes else []),

@@ -3,8 +3,7 @@
 The stock worker never hears of Gunicorn's graceful time-out (a request that outlives it is cut and
 the lifespan's shutdown never runs), closes connections that it has just accepted, and goes on
 serving when the master has been killed. It knows no drain flag: without one, clients with pooled
-connections find out that this process ends by sending a request into a closed connection. And it takes
-heads of any size, for as long as they come.
+connections find out that this process ends by sending a request into a closed connection.
 """
 
 import asyncio
@@ -22,12 +21,9 @@ from typing import Any, Final
 import structlog
 from gunicorn.arbiter import Arbiter
 from uvicorn import Config, Server
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
-from service.edge import problems
-from service.edge.context import complete, new_request_id
-from service.edge.event_stream import ABORT
+from service.http1.protocol import Protocol
 
 log = structlog.get_logger(__name__)
 
@@ -45,115 +41,6 @@ SHARE_TO_FINISH: Final = 0.7
 SHARE_TO_CANCEL: Final = 0.1
 POLL_SECONDS: Final = 0.05
 CLOSE: Final = (b"connection", b"close")
-
-
-#: What gateways let through: 60 KiB with Envoy, 32 with nginx. Each header is kept in memory until the head
-#: is complete, in up to fifteen times as many bytes.
-HEAD_BYTES: Final = 64 * 1024
-#: RFC 9110, section 4.1, asks for 8,000 at least; ours are a tenth of that.
-TARGET_BYTES: Final = 8 * 1024
-#: For a head to come in, from its first bytes on. An honest client sends it in one piece.
-HEAD_SECONDS: Final = 30.0
-#: For an answer that comes unasked to reach a client that is still sending.
-HANG_UP_SECONDS: Final = 2.0
-#: Of what the application never hears of.
-REFUSALS: Final = {
-    400: "This is not HTTP.",
-    408: f"The request has not come within {HEAD_SECONDS:.0f} seconds.",
-    414: f"The target is longer than the {TARGET_BYTES} bytes that are accepted.",
-    431: f"The headers are larger than the {HEAD_BYTES} bytes that are accepted.",
-}
-
-
-class Protocol(HttpToolsProtocol):
-    """Bounds a request's head in size and time, and lets an answer be broken off: Uvicorn can only close,
-    which waits for the client to read the rest.
-    """
-
-    #: Uvicorn has none before the first request.
-    url = b""
-    #: Bytes since the last head or piece of a body was complete: of a head, or of a body's trailers.
-    _unread = 0
-    #: What the parser's fault is answered with.
-    _status = 400
-    #: Answered without the application; whatever else comes is dropped.
-    _refused = False
-    #: What happens to a client that lets us wait.
-    _late: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as Uvicorn's
-        super().connection_made(transport)
-        # Before its first request a connection is as idle as between two, and gateways keep some ready.
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._unset_keepalive_if_required()
-        self._in_time()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self._refused:
-            return
-        self._unread += len(data)
-        super().data_received(data)
-        if self._unread > HEAD_BYTES:
-            self._refuse(414 if not self.headers and len(self.url) > TARGET_BYTES else 431)
-        elif self._late is None and not self._answering():
-            # Uvicorn has just stopped the only clock that ran.
-            self._late = self.loop.call_later(HEAD_SECONDS, self._refuse, 408)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
-
-    def on_headers_complete(self) -> None:
-        self._unread = 0
-        self._in_time()
-        if len(self.url) > TARGET_BYTES:
-            self._status = 414
-            raise ValueError(REFUSALS[414])
-        if sum([len(name) + len(value) for name, value in self.headers]) > HEAD_BYTES:
-            self._status = 431
-            raise ValueError(REFUSALS[431])
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self._unread = 0
-        super().on_body(body)
-
-    def send_400_response(self, _: str) -> None:
-        """Uvicorn's word for any fault of its parser, or of what that calls."""
-        self._refuse(self._status)
-
-    def _answering(self) -> bool:
-        return bool(self.cycle) and not self.cycle.response_complete
-
-    def _in_time(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
-
-    def _refuse(self, status: int) -> None:
-        """Answer for the application, and hang up."""
-        self._refused, self._unread = True, 0
-        self._in_time()
-        request_id = new_request_id()
-        log.info("request.refused", status=status, request_id=request_id)
-        if self._answering() or self.transport.is_closing():
-            # Inside of another request's answer, or before it, this one would be taken for that.
-            self.transport.close()
-            return
-        scope = {"path": "", "state": {problems.REQUEST_ID: request_id}}
-        answer = problems.response(scope, status, detail=REFUSALS[status], headers={"Connection": "close"})
-        complete(answer.headers, status, request_id)
-        others = [header for header in self.server_state.default_headers if header != CLOSE]
-        head = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in [*others, *answer.raw_headers])]
-        self.transport.write(b"".join([*head, b"\r\n", answer.body]))
-        # To close what has not been read to its end takes the answer away from who is still sending.
-        self.transport.write_eof()
-        self._late = self.loop.call_later(HANG_UP_SECONDS, self.transport.close)
 
 
 class DrainingServer(Server):
@@ -240,7 +127,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
         # Whom to believe about a client's address is decided in the edge, by TRUSTED_PROXIES.
         self.config.proxy_headers = False
         self.config.server_header = False
-        self.config.http = Protocol
+        self.config.http, self.config.ws = Protocol, "none"
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi

@@ -15,7 +15,7 @@ import uvicorn
 from prometheus_client import REGISTRY
 from starlette.types import ASGIApp
 
-from service.server import Protocol
+from service.http1.protocol import Protocol
 from tests.client import V1
 from tests.factories import Person
 

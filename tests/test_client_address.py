@@ -4,7 +4,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from service.edge.client import MOST_HOPS, client_address
+from service.config.types import MOST_HOPS
+from service.edge.client import client_address
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("192.0.2.1/32"), ip_network("2001:db8:ffff::/48"))
 PROXY, INNER, CLIENT, STRANGER = "10.0.0.1", "10.0.0.2", "198.51.100.7", "203.0.113.9"

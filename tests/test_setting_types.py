@@ -32,6 +32,11 @@ BARE = "is not a bare e-mail address; write one like admin@example.com"
 CENTS = "Decimal input should have no more than 2 decimal places"
 COMMON = "is refused: Password is one of the most common ones; choose another"
 GUESSED = "is well known or easily guessed"
+WIDE = (
+    "is wider than /{}, so that nearly every client could make up its address; name the proxies' own"
+    " addresses or networks"
+)
+HOST_NAME = "is not a host name; write one like shop.example or *.shop.example, without a port"
 NETWORK = "is not a network; write it like 10.0.0.0/8, without host bits"
 REFUSED_PARAMETER = f"has a parameter that the driver refuses; only {PARAMETERS} work"
 
@@ -74,6 +79,15 @@ class TestValues:
                 "10.0.0.0/8, fd00::/8,192.0.2.1",
                 (IPv4Network("10.0.0.0/8"), IPv6Network("fd00::/8"), IPv4Network("192.0.2.1/32")),
             ),
+            ("trusted_proxies", "::ffff:10.0.0.0/104", (IPv4Network("10.0.0.0/8"),)),
+            ("trusted_proxies", "2400:cb00::/32", (IPv6Network("2400:cb00::/32"),)),
+            ("trusted_proxy_hops", "2", 2),
+            (
+                "allowed_hosts",
+                "Shop.Example., *.shop.example,[::1]",
+                ("shop.example", "*.shop.example", "::1"),
+            ),
+            ("hsts_max_age", "365d", timedelta(days=365)),
             (
                 "cors_origins",
                 "https://Shop.Example, http://x:80,http://y:81",
@@ -118,6 +132,17 @@ class TestValues:
             ("CORS_ORIGINS", "https://u@a.example", f"entry 1 {ORIGIN}"),
             ("CORS_ORIGINS", "null", f"entry 1 {HTTP}"),
             ("TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.1/8", f"entry 2 {NETWORK}"),
+            ("TRUSTED_PROXIES", "0.0.0.0/0", f"entry 1 {WIDE.format(8)}"),
+            ("TRUSTED_PROXIES", "10.0.0.0/8,128.0.0.0/1", f"entry 2 {WIDE.format(8)}"),
+            ("TRUSTED_PROXIES", "::/0", f"entry 1 {WIDE.format(16)}"),
+            ("TRUSTED_PROXIES", "2000::/3", f"entry 1 {WIDE.format(16)}"),
+            ("TRUSTED_PROXIES", "fc00::/7", f"entry 1 {WIDE.format(8)}"),
+            ("TRUSTED_PROXIES", "::ffff:0.0.0.0/96", f"entry 1 {WIDE.format(8)}"),
+            ("TRUSTED_PROXY_HOPS", "0", f"must be greater than or equal to 1{DEFAULT}"),
+            ("ALLOWED_HOSTS", "shop.example,https://shop.example", f"entry 2 {HOST_NAME}"),
+            ("ALLOWED_HOSTS", "shop.example:8000", f"entry 1 {HOST_NAME}"),
+            ("ALLOWED_HOSTS", "*", f"entry 1 {HOST_NAME}"),
+            ("HSTS_MAX_AGE", "always", DURATION),
             ("REDIS_URL", "http://cache", "must be a URL that starts with redis:// or rediss://"),
             ("REDIS_URL", "redis://", "names no host; write scheme://host"),
             ("WEATHER_URL", "https://a b", NOT_A_URL),

@@ -8,6 +8,7 @@ import uvicorn
 import service
 from service.commands import companion, development, drain_flag, local_database
 from service.config import Settings
+from service.http1.protocol import Protocol
 
 
 def run(settings: Settings) -> int:
@@ -28,6 +29,8 @@ def run(settings: Settings) -> int:
                 reload_dirs=[str(Path(service.__file__).parent)],
                 log_config=None,
                 # As in service.server: our own access log, and who the client is, are the edge's business.
+                http=Protocol,
+                ws="none",
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,

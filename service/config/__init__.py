@@ -84,7 +84,10 @@ class Settings(BaseSettings):
     admin_password: types.Password | None = None
     cors_origins: types.Origins = ()
     cors_credentials: bool = False
-    trusted_proxies: types.Networks = ()
+    trusted_proxies: types.ProxyNetworks = ()
+    trusted_proxy_hops: types.Hops | None = None
+    allowed_hosts: types.HostNames = ()
+    hsts_max_age: types.Duration | None = None
 
     redis_url: types.RedisUrl | None = None
     rate_limit_default: types.RateLimit = "300/minute"

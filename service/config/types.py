@@ -11,7 +11,7 @@ from datetime import timedelta
 from decimal import Decimal
 from email.utils import formataddr, parseaddr
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from email_validator import EmailNotValidError, validate_email
@@ -107,6 +107,26 @@ def _network(value: object) -> object:
         raise ValueError("is not a network; write it like 10.0.0.0/8, without host bits") from None
 
 
+def _narrow(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Whoever has an address in it may say what the client's address is."""
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
+        network = IPv4Network((network.network_address.ipv4_mapped, network.prefixlen - 96))
+    widest = 8 if network.version == 4 or network.is_private else 16
+    if network.prefixlen < widest:
+        raise ValueError(
+            f"is wider than /{widest}, so that nearly every client could make up its address;"
+            " name the proxies' own addresses or networks"
+        )
+    return network
+
+
+def _host_name(value: str) -> str:
+    name = value.lower().removesuffix(".").removeprefix("[").removesuffix("]")
+    if not re.fullmatch(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f:.]*:[0-9a-f:.]*", name):
+        raise ValueError("is not a host name; write one like shop.example or *.shop.example, without a port")
+    return name
+
+
 def _mailbox(value: str) -> str:
     """`shop@example.com` or `The Shop <shop@example.com>`, safe to stand in a header."""
     name, address = parseaddr(value)
@@ -191,7 +211,11 @@ HttpUrl = Annotated[str, AfterValidator(_url("http", "https"))]
 RedisUrl = Annotated[SecretStr, AfterValidator(_url("redis", "rediss"))]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_url("smtp", "smtps"))]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
-Networks = Annotated[tuple[Network, ...], BeforeValidator(_list)]
+ProxyNetworks = Annotated[tuple[Annotated[Network, AfterValidator(_narrow)], ...], BeforeValidator(_list)]
+#: No chain of proxies is longer; who sends more wants to be read for a long time.
+MOST_HOPS: Final = 32
+Hops = Annotated[int, Field(ge=1, le=MOST_HOPS)]
+HostNames = Annotated[tuple[Annotated[str, AfterValidator(_host_name)], ...], BeforeValidator(_list)]
 StrongKeys = Annotated[tuple[StrongKey, ...], BeforeValidator(_list)]
 RateLimit = Annotated[
     str,

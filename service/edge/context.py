@@ -7,21 +7,21 @@ task, which loses context variables and leaks connections when a client leaves.
 import re
 import secrets
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.config.types import Network
-from service.edge.client import client_address
-from service.edge.problems import CODE, REQUEST_ID
+from service.edge.client import Proxies
+from service.edge.headers import Headers, combined
+from service.edge.hosts import Hosts
+from service.edge.problems import CODE, PROBES, REFUSAL, REQUEST_ID
 from service.observability import access, business, metrics, request
 from service.observability.request import RequestFacts
 from service.observability.tracing import ServerSpan, Tracing
 
 WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9_-]{8,128}")
-#: Neither logged nor counted: probes would drown what people do.
-PROBES: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
 OWN_ID: Final = "own_request_id"
 #: Headers that stand on the answer whoever gives it, a refusal included.
 ANSWER_HEADERS: Final = "answer_headers"
@@ -59,8 +59,8 @@ def route_template(scope: Scope) -> str:
 
 
 class RequestContext:
-    def __init__(self, app: ASGIApp, trusted_proxies: tuple[Network, ...], traces: Tracing | None) -> None:
-        self.app, self.trusted_proxies, self.traces = app, trusted_proxies, traces
+    def __init__(self, app: ASGIApp, *, proxies: Proxies, hosts: Hosts, traces: Tracing | None) -> None:
+        self.app, self.proxies, self.hosts, self.traces = app, proxies, hosts, traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,7 +68,7 @@ class RequestContext:
             return
         inner = _normalised(scope)
         request_id = inner["state"][REQUEST_ID]
-        address = _client(scope, self.trusted_proxies)
+        address, promise = self._look_outside(inner)
         request.begin(RequestFacts(request_id, inner["state"][OWN_ID], address))
         started, status, sent = time.perf_counter(), 500, 0
         told = inner["path"] not in PROBES
@@ -81,6 +81,7 @@ class RequestContext:
                 headers = MutableHeaders(scope=message)
                 headers.update(inner["state"].get(ANSWER_HEADERS, {}))
                 complete(headers, status, request_id)
+                headers.raw.extend(promise)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
             else:
@@ -97,21 +98,31 @@ class RequestContext:
             if span is not None:
                 _end(span, inner, scope["method"], status)
 
+    def _look_outside(self, inner: Scope) -> tuple[str | None, Iterable[tuple[bytes, bytes]]]:
+        """From where the request comes, and what its answer promises; whether its host is ours."""
+        peer = inner["client"][0] if inner.get("client") else None
+        address, scheme = self.proxies.client(peer, inner["headers"])
+        if scheme is not None:
+            inner["scheme"] = scheme
+        self.hosts.check(inner)
+        return address, self.hosts.promise(inner["scheme"], told=scheme is not None)
+
     def _span(self, scope: Scope, inner: Scope) -> ServerSpan | None:
         if self.traces is None or inner["path"].endswith(STREAMS):
             return None
-        return self.traces.begin(scope["method"], scope["headers"])
+        return self.traces.begin(scope["method"], inner["headers"])
 
 
 def _normalised(scope: Scope) -> Scope:
     """The scope as the application sees it; the server's own stays as it is, for it answers HEAD by it.
 
     One trailing slash is dropped, so that both forms answer directly; HEAD is a GET whose body is
-    left out on the way back (RFC 9110, section 9.3.2).
+    left out on the way back (RFC 9110, section 9.3.2); each header comes once.
     """
     own_id = new_request_id()
-    own = {REQUEST_ID: _given_id(scope) or own_id, OWN_ID: own_id, HEAD: scope["method"] == "HEAD"}
-    inner = {**scope, "state": {**scope.get("state", {}), **own}}
+    headers, refusal = combined(scope["headers"])
+    own = {REQUEST_ID: _given_id(headers) or own_id, OWN_ID: own_id, HEAD: scope["method"] == "HEAD"}
+    inner = {**scope, "headers": headers, "state": {REFUSAL: refusal, **scope.get("state", {}), **own}}
     path = scope["path"]
     if len(path) > 1 and path.endswith("/"):
         inner["path"] = path[:-1]
@@ -125,18 +136,11 @@ def new_request_id() -> str:
     return secrets.token_hex(16)
 
 
-def _given_id(scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
+def _given_id(headers: Headers) -> str | None:
+    for name, value in headers:
         if name == b"x-request-id" and WELL_FORMED.fullmatch(value):
             return bytes(value).decode()
     return None
-
-
-def _client(scope: Scope, trusted: tuple[Network, ...]) -> str | None:
-    """Scheme and host are never taken from headers: links go to PUBLIC_URL."""
-    peer = scope["client"][0] if scope.get("client") else None
-    forwarded = (value for name, value in scope["headers"] if name == b"x-forwarded-for") if trusted else ()
-    return client_address(peer, forwarded, trusted)
 
 
 def complete(headers: MutableHeaders, status: int, request_id: str) -> None:

@@ -1,4 +1,7 @@
-"""The last resort: an exception nobody expected is a 500 that tells nothing, and a whole log line."""
+"""The last resort: an exception nobody expected is a 500 that tells nothing, and a whole log line.
+
+What has been refused before the application was asked is answered here too, within CORS.
+"""
 
 import asyncio
 
@@ -6,7 +9,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.edge.context import route_template, who
-from service.edge.problems import response
+from service.edge.problems import REFUSAL, Refusal, response
 
 log = structlog.get_logger(__name__)
 
@@ -18,6 +21,15 @@ class Faults:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        refusal: Refusal | None = scope.get("state", {}).get(REFUSAL)
+        if refusal is not None:
+            # What is still on its way to us is not looked into.
+            headers = {"Connection": "close"}
+            answer = response(
+                scope, refusal.status, code=refusal.code, detail=refusal.detail, headers=headers
+            )
+            await answer(scope, receive, send)
             return
         started = False
 
@@ -34,8 +46,8 @@ class Faults:
             if started:
                 raise
             headers = {"Retry-After": "1", "Connection": "close"}
-            refusal = response(scope, 503, detail="The service is shutting down. Try again.", headers=headers)
-            await refusal(scope, receive, send)
+            answer = response(scope, 503, detail="The service is shutting down. Try again.", headers=headers)
+            await answer(scope, receive, send)
         except Exception:
             method, route = scope.get("method"), route_template(scope)
             log.exception("request.failed", method=method, route=route, status=500, **who(scope))

@@ -6,8 +6,8 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.edge.context import LEAVE, PROBES, RECEIVED
-from service.edge.problems import response
+from service.edge.context import LEAVE, RECEIVED
+from service.edge.problems import PROBES, response
 from service.observability import metrics
 
 #: Requests in flight for each database connection. A request that waits behind sixteen others for

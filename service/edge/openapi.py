@@ -197,7 +197,7 @@ def _given(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _common(path: str, operation: dict[str, Any]) -> set[int]:
-    statuses = {400, 500, 503}
+    statuses = {400, 421, 500, 503}
     if not path.startswith("/api/"):
         return statuses
     statuses |= {406, 429}

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -18,6 +18,10 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 REQUEST_ID: Final = "request_id"
+#: Neither logged nor counted: probes would drown what people do.
+PROBES: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
+#: What the server, or the outermost layer, has refused already: answered further in, where CORS is heard.
+REFUSAL: Final = "refusal"
 #: Of a refusal: its code, for whoever counts.
 CODE: Final = "code"
 #: Errors of these have the form of RFC 6749, section 5.2.
@@ -34,11 +38,13 @@ CODES: Final = {
     413: "body_too_large",
     414: "target_too_long",
     415: "unsupported_media_type",
+    421: "misdirected_request",
     422: "invalid_input",
     429: "too_many_requests",
     431: "headers_too_large",
     500: "internal_error",
     503: "unavailable",
+    505: "http_version_not_supported",
 }
 #: How a refusal is called on the OAuth endpoints, where its own code is not one of RFC 6749's.
 OAUTH_CODES: Final = {429: "slow_down", 500: "server_error", 503: "temporarily_unavailable"}
@@ -53,6 +59,14 @@ DETAILS: Final = {
     405: "This address does not know that method; Allow lists those that it knows.",
     500: "Something went wrong here. The request id in `instance` helps us to find out what.",
 }
+
+
+class Refusal(NamedTuple):
+    """Of a request that is not looked into any further."""
+
+    status: int
+    detail: str
+    code: str | None = None
 
 
 def response(

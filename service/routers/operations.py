@@ -68,5 +68,6 @@ async def get_authorization_server(
     settings: SettingsDep, request: Request, response: Response
 ) -> AuthorizationServer:
     """Get the metadata of the authorization server (RFC 8414)."""
-    response.headers["Cache-Control"] = "public, max-age=300"
+    # Without PUBLIC_URL the addresses are those of the request's Host: nobody else must get them.
+    response.headers["Cache-Control"] = "public, max-age=300" if settings.public_url else "no-store"
     return auth.describe(settings, str(request.base_url))

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import schemathesis
 
-from service.server import TARGET_BYTES
+from service.http1.head import TARGET_BYTES
 
 KEY = "Idempotency-Key"
 #: The longest of our paths is far shorter.

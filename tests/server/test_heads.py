@@ -11,12 +11,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import server
-from service.server import HEAD_BYTES, TARGET_BYTES
+from service.edge.client import Proxies
+from service.edge.context import RequestContext
+from service.edge.cors import Cors
+from service.edge.faults import Faults
+from service.edge.hosts import Hosts
+from service.http1 import head as heads
+from service.http1.head import HEAD_BYTES, TARGET_BYTES
 from tests.client import assert_problem
 from tests.streaming import PATIENCE_SECONDS, served
 
 GET = b"GET / HTTP/1.1\r\nHost: shop.example\r\n"
+SHOP = "https://shop.example"
 #: Far more than is accepted: who gets so far has been refused by nobody.
 ENDLESS = 32 * HEAD_BYTES
 
@@ -80,7 +86,9 @@ class Connection:
 
 @asynccontextmanager
 async def connected(application: ASGIApp = app, *, keep_alive: int = 60) -> AsyncIterator[Connection]:
-    async with served(application, keep_alive=keep_alive) as url:
+    cors = Cors(Faults(application), origins=(SHOP,), credentials=False)
+    edge = RequestContext(cors, proxies=Proxies(()), hosts=Hosts(), traces=None)
+    async with served(edge, keep_alive=keep_alive) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         try:
             yield Connection(reader, writer)
@@ -191,7 +199,7 @@ class TestSize:
 class TestTime:
     @pytest.fixture
     def short(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server, "HEAD_SECONDS", 0.1)
+        monkeypatch.setattr(heads, "HEAD_SECONDS", 0.1)
 
     @pytest.mark.usefixtures("short")
     @pytest.mark.parametrize("served_before", [False, True], ids=["first", "second"])
@@ -218,7 +226,7 @@ class TestTime:
                 await asyncio.sleep(0.01)
 
     async def test_the_answer_may_take_longer(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server, "HEAD_SECONDS", 2.0)
+        monkeypatch.setattr(heads, "HEAD_SECONDS", 2.0)
 
         async def slow(scope: Scope, receive: Receive, send: Send) -> None:
             await asyncio.sleep(2.2)
