@@ -288,7 +288,8 @@ def translated(fault: BaseException) -> BaseException:
     if isinstance(fault, PoolTimeout):
         return Overloaded("Every database connection is in use. Try again shortly.")
     if state == OUT_OF_RANGE:
-        too_large = FieldFault("", "An amount or a sum is larger than can be stored.", "too_large")
+        detail = "An amount or a sum is larger than can be stored: send smaller ones."
+        too_large = FieldFault("", detail, "too_large")
         return Unprocessable(too_large.detail, errors=(too_large,))
     if state in CONTENTION:
         log.warning("database.contention_met", sqlstate=state)

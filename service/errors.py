@@ -59,6 +59,10 @@ class KeyRequired(BadRequest):
     code, title = "idempotency_key_required", "Idempotency-Key required"
 
 
+class KeyNotSupported(BadRequest):
+    code, title = "idempotency_key_not_supported", "Idempotency-Key not supported here"
+
+
 class KeyInvalid(BadRequest):
     code, title = "idempotency_key_invalid", "Invalid Idempotency-Key"
 
@@ -168,6 +172,14 @@ class TooManyPending(Conflict):
     code, title = "too_many_pending", "Too many pending posts"
 
 
+class TooManyReserved(Conflict):
+    code, title = "too_many_reserved", "Too many units reserved by unpaid orders"
+
+
+class ItemWithdrawn(Conflict):
+    code, title = "item_withdrawn", "No longer for sale"
+
+
 class KeyInUse(Conflict):
     """Another request with the same Idempotency-Key is running at this moment."""
 
@@ -212,6 +224,10 @@ class TooManyRequests(ServiceError):
 
     def __init__(self, detail: str, *, retry_after: int) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class TooManyCancelled(TooManyRequests):
+    code, title = "too_many_cancelled", "Too many cancelled orders"
 
 
 class Unavailable(ServiceError):

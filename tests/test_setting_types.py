@@ -159,6 +159,8 @@ class TestValues:
                 "express=4.905",
                 f"{CENTS}{DEFAULT}",
             ),
+            ("RESERVED_UNITS_LIMIT", "0", f"must be greater than or equal to 1{DEFAULT}"),
+            ("CANCELLED_ORDERS_LIMIT", "many", f"is not a whole number{DEFAULT}"),
             ("PAYMENT_WINDOW", "tomorrow", DURATION),
             ("PAYMENT_WINDOW", "-1", DURATION),
             ("PAYMENT_WINDOW", "0", RANGE),

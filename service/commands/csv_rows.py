@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from service.errors import ServiceError
+from service.schemas.wording import message
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -112,11 +113,8 @@ def why(error: ValidationError | ServiceError) -> str:
     """A refusal in one line; never the submitted value of a field that might be secret."""
     if isinstance(error, ServiceError):
         return error.detail
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(
-        f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
-        for fault in faults
-    )
+    faults = error.errors(include_url=False, include_input=False)
+    return "; ".join(f"{'.'.join(str(part) for part in fault['loc'])}: {message(fault)}" for fault in faults)
 
 
 def parsed(model: type[Row], values: Mapping[str, Any]) -> Row:

@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     seller: str = "Tradepost"
     shipping_rates: types.ShippingRates = Field(default_factory=dict)
     payment_window: types.Duration = timedelta(hours=24)
+    reserved_units_limit: types.Units = 2_000
+    reserved_units_limit_unverified: types.Units = 200
+    cancelled_orders_limit: types.Units = 10
     smtp_url: types.SmtpUrl | None = None
     mail_from: types.Mailbox | None = None
     weather_url: types.HttpUrl = "https://api.open-meteo.com/v1/forecast"

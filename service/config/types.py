@@ -189,6 +189,7 @@ def _matches(pattern: str, advice: str) -> AfterValidator:
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=0, le=1000)]
+Units = Annotated[int, Field(ge=1, le=1_000_000_000)]
 AtLeastOne = Annotated[int, Field(ge=1, le=1000)]
 #: An end has parts, each a share of it: with less the smallest would be shorter than what it is for takes.
 Patience = Annotated[int, Field(ge=5, le=1000)]

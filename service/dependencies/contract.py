@@ -54,13 +54,13 @@ def honour_contract(request: Request, operation: Operation) -> None:
 def _known_parameters(request: Request, operation: Operation) -> None:
     unknown = sorted(set(request.query_params) - operation.parameters)
     if unknown:
-        detail = "This parameter is not known here."
+        detail = "Unknown parameter: correct its name or leave it out."
         names = [name[:LONGEST_POINTER] for name in unknown[:20]]
         faults = tuple(FieldFault(f"?{name}", detail, "unknown_parameter") for name in names)
-        raise Unprocessable("There are parameters that are not known here.", errors=faults)
+        raise Unprocessable("Unknown parameters: correct their names or leave them out.", errors=faults)
     repeated = sorted(name for name in request.query_params if len(request.query_params.getlist(name)) > 1)
     if repeated:
-        detail = "This parameter may be given once."
+        detail = "Send this parameter once."
         raise Unprocessable(detail, errors=(FieldFault(f"?{repeated[0]}", detail, "repeated_parameter"),))
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Annotated, Any, Final
@@ -14,7 +14,7 @@ from service.dependencies.caller import Identified
 from service.dependencies.parts import PartsDep
 from service.dependencies.session import SessionDep
 from service.edge.context import route_template
-from service.errors import KeyRequired
+from service.errors import KeyNotSupported, KeyRequired
 from service.observability import metrics
 from service.repositories.idempotency import Slot
 from service.schemas.base import shown_once
@@ -27,9 +27,12 @@ REPLAYED: Final = "Idempotent-Replayed"
 REQUIRED: Final[dict[str, Any]] = {"x-idempotency-key": "required"}
 #: The headers of an answer that are part of what it tells; the others are of the moment.
 KEPT: Final = ("Content-Type", "ETag", "Location")
+#: OAuth clients send to these what they like: what is not known is ignored (RFC 6749, section 3.2).
+IGNORE_KEYS: Final = ("/auth/token", "/auth/revoke")
 _GUARD: Final = "idempotency_guard"
 
 Endpoint = Callable[..., Awaitable[Any]]
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 @dataclass(slots=True)
@@ -105,6 +108,20 @@ def takes_keys(path: str, endpoint: Endpoint) -> bool:
     if path.startswith("/auth/"):
         return False
     return any(each.annotation == SessionDep for each in inspect.signature(endpoint).parameters.values())
+
+
+def without_key(handle: Handler) -> Handler:
+    """A handler that no key can guard."""
+
+    async def refusing(request: Request) -> Response:
+        if HEADER in request.headers:
+            raise KeyNotSupported(
+                f"This operation takes no {HEADER}: leave the header out. After a lost answer look whether it"
+                " was done before you send it again."
+            )
+        return await handle(request)
+
+    return refusing
 
 
 def keyed(endpoint: Endpoint) -> Endpoint:

@@ -23,6 +23,7 @@ from service.dependencies.caller import needs_of
 from service.dependencies.contract import PublicRead
 from service.dependencies.parts import parts_of
 from service.edge.context import route_template
+from service.edge.openapi import problems
 from service.errors import Contention
 from service.observability import metrics
 from service.schemas.versions import Versioned, tag_of
@@ -52,13 +53,17 @@ class Route(APIRoute):
         if versioned:
             endpoint = _tagged(endpoint)
             _carries_tag(responses, options.get("status_code") or 200)
-        if methods == {"GET"}:
-            if versioned or PublicRead.of(endpoint):
-                responses[304] = {"description": "What `If-None-Match` names is still what there is."}
-                for status in (200, 304):
-                    _carries_tag(responses, status)
-        elif methods == {"POST"} and replay.takes_keys(path, endpoint):
+        if methods == {"GET"} and (versioned or PublicRead.of(endpoint)):
+            responses[304] = {"description": "What `If-None-Match` names is still what there is."}
+            for status in (200, 304):
+                _carries_tag(responses, status)
+        keyed = methods == {"POST"} and replay.takes_keys(path, endpoint)
+        #: A key is not ignored: who sends one counts on it.
+        self.refuses_keys = methods == {"POST"} and not keyed and path not in replay.IGNORE_KEYS
+        if keyed:
             endpoint = replay.keyed(endpoint)
+        if self.refuses_keys:
+            responses = {**problems(400), **responses}
         options["responses"] = responses
         super().__init__(path, endpoint, **options)
 
@@ -69,6 +74,8 @@ class Route(APIRoute):
             handle = _reading(run, PublicRead.of(self.endpoint))
         else:
             handle = _writing(run, self.response_model)
+        if self.refuses_keys:
+            handle = replay.without_key(handle)
 
         async def admitted(request: Request) -> Response:
             await admission.admit(request)

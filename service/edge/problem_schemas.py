@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from service.errors import OutOfStock, PriceChanged, ServiceError, StockBelowZero
+from service.errors import (
+    ItemWithdrawn,
+    OutOfStock,
+    PriceChanged,
+    ServiceError,
+    StockBelowZero,
+    TooManyReserved,
+)
 
 Json = dict[str, Any]
 
@@ -71,6 +78,16 @@ MEMBERS: Final[Mapping[type[ServiceError], Json]] = {
     },
     PriceChanged: {
         "prices": _each("Every price that has changed.", product_id=_PRODUCT, yours=_AMOUNT, current=_AMOUNT)
+    },
+    ItemWithdrawn: {"products": _each("Every product that is no longer for sale.", product_id=_PRODUCT)},
+    TooManyReserved: {
+        "limit": {
+            "type": "integer",
+            "description": "The units that unpaid orders may hold.",
+            "examples": [200],
+        },
+        "reserved": {"type": "integer", "description": "Those that they hold.", "examples": [150]},
+        "requested": {"type": "integer", "description": "Those of this order.", "examples": [60]},
     },
     StockBelowZero: {"available": {"type": "integer", "description": "The units in stock.", "examples": [4]}},
 }

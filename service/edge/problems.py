@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from service.errors import FieldFault, ServiceError
+from service.schemas.wording import message
 
 log = structlog.get_logger(__name__)
 
@@ -131,7 +132,7 @@ async def on_invalid(request: Request, error: Exception) -> Response:
     """Name each faulty field, and never show what was submitted: it may be a password."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
     shown = error.errors()[:MOST_FAULTS]
-    faults = tuple(FieldFault(_pointer(fault["loc"]), _message(fault), str(fault["type"])) for fault in shown)
+    faults = tuple(FieldFault(_pointer(fault["loc"]), message(fault), str(fault["type"])) for fault in shown)
     detail = "; ".join(f"{fault.pointer or 'body'}: {fault.detail}" for fault in faults[:3])
     return response(request.scope, 422, title="Invalid input", detail=detail, errors=faults)
 
@@ -148,12 +149,6 @@ def pointer_to(path: Sequence[int | str]) -> str:
     """A JSON pointer (RFC 6901) to a place in the body, cut where the client has made it too long."""
     parts = (str(part)[:LONGEST_POINTER].replace("~", "~0").replace("/", "~1") for part in path)
     return "".join("/" + part for part in parts)[:LONGEST_POINTER]
-
-
-def _message(fault: dict[str, Any]) -> str:
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    # The e-mail library quotes characters of the address after the colon.
-    return message.partition(":")[0] if message.startswith("value is not a valid email") else message
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

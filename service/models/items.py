@@ -9,7 +9,7 @@ from sqlalchemy import Boolean, CheckConstraint, Computed, ForeignKey, Index, In
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.models.base import Base, CreatedAt, Id, Money, Ref, Str, Version
+from service.models.base import Base, CreatedAt, Id, Instant, Money, Ref, Str, Version
 
 AVAILABILITIES = ("in_stock", "low_stock", "out_of_stock")
 MOVEMENT_KINDS = ("initial", "adjustment", "sale", "return")
@@ -65,6 +65,8 @@ class Stock(Base):
     item_id: Mapped[Ref] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"), primary_key=True)
     quantity: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     reorder_level: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    #: When it was last notified that the stock had come to the reorder level.
+    low_stock_notified_at: Mapped[Instant | None]
 
 
 class StockMovement(Base):

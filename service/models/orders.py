@@ -87,6 +87,8 @@ class Order(Base):
     events: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     version: Mapped[Version]
     placed_at: Mapped[CreatedAt]
+    #: A trigger keeps it: of every change, of whichever release.
+    updated_at: Mapped[CreatedAt]
     paid_at: Mapped[Instant | None]
     shipped_at: Mapped[Instant | None]
     delivered_at: Mapped[Instant | None]

@@ -25,7 +25,8 @@ ADDRESS = ("name", "street", "city", "region", "postal_code", "country")
 ORDER = (
     "id", "user_id", "customer_name", "status", "shipping", "subtotal", "discount", "shipping_fee", "total",
     "currency", "ship_to", "reference", "refund_due", "cancel_reason", "payment_reference",
-    "refund_reference", "tracking", "events", "placed_at", "paid_at", "shipped_at", "delivered_at",
+    "refund_reference", "tracking", "events", "version", "placed_at", "updated_at", "paid_at", "shipped_at",
+    "delivered_at",
     "cancelled_at", "refunded_at",
 )  # fmt: skip
 LINE = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")

@@ -8,7 +8,6 @@ from sqlalchemy import (
     JSON,
     ColumnElement,
     DateTime,
-    Integer,
     Numeric,
     ScalarSelect,
     Select,
@@ -19,7 +18,6 @@ from sqlalchemy import (
     insert,
     literal,
     literal_column,
-    or_,
     select,
     true,
     tuple_,
@@ -32,6 +30,7 @@ from service.models.items import Item, StockMovement
 from service.models.orders import STATUSES, Order, OrderLine
 from service.observability import business
 from service.pagination import Page
+from service.repositories.reservations import UNBOUNDED, Bounds, within_bounds
 
 LINE_COLUMNS = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")
 GIVEN_COLUMNS = (
@@ -141,7 +140,7 @@ async def get_references(session: Session, references: Collection[str]) -> set[t
 
 
 def _adding() -> Select[Any]:
-    """One round trip: the order, unless its customer has too many unpaid ones, and its lines."""
+    """One round trip: the order, unless its customer is over one of the bounds, and its lines."""
     table = Order.__table__.c
     values = [bindparam(name, type_=table[name].type) for name in GIVEN_COLUMNS]
     placed_at = func.coalesce(bindparam("placed_at", type_=table.placed_at.type), func.now())
@@ -153,12 +152,7 @@ def _adding() -> Select[Any]:
     known = known.render_derived()
     event = aggregate_order_by(_event(known.c.state, known.c.at, bindparam("by", type_=Text)), known.c.number)
     events = select(func.jsonb_agg(event, type_=JSONB)).where(known.c.at.is_not(None)).scalar_subquery()
-    # A literal, not a parameter: otherwise the partial index of unpaid orders would not be used.
-    unpaid = select(func.count()).where(
-        table.user_id == bindparam("user_id"), table.status == literal_column("'placed'")
-    )
-    most = bindparam("most_unpaid", type_=Integer)
-    source = select(*values, placed_at, events).where(or_(most.is_(None), unpaid.scalar_subquery() < most))
+    source = select(*values, placed_at, events).where(within_bounds())
     order = insert(Order).from_select([*GIVEN_COLUMNS, "placed_at", "events"], source)
     added = order.returning(*Order.__table__.columns).cte("added")
     columns = [OrderLine.__table__.c[name] for name in LINE_COLUMNS]
@@ -183,9 +177,9 @@ async def add(
     lines: Sequence[Any],
     *,
     by: str,
-    most_unpaid: int | None = None,
+    bounds: Bounds | None = None,
 ) -> Record | None:
-    """The new order without its lines, or None when its customer has `most_unpaid` unpaid ones.
+    """The new order without its lines, or None when its customer would hold more than `bounds`.
 
     `values` has each of GIVEN_COLUMNS that is not null, and `placed_at` where it is not now. `lines`
     have the attributes of LINE_COLUMNS. The timeline has an event for each moment, by `by`, which is one
@@ -194,7 +188,8 @@ async def add(
     parameters: dict[str, Any] = dict.fromkeys((*GIVEN_COLUMNS, "placed_at"))
     parameters |= values
     parameters |= {f"line_{name}": [getattr(line, name) for line in lines] for name in LINE_COLUMNS}
-    parameters |= {"by": by, "most_unpaid": most_unpaid}
+    units = sum(line.quantity for line in lines)
+    parameters |= {"by": by, **(bounds.parameters(units) if bounds else UNBOUNDED)}
     row: Record | None = (await session.execute(_ADD, parameters)).one_or_none()
     if row is not None:
         after_commit(session, lambda: business.order_came(row))

@@ -20,11 +20,19 @@ MOVEMENT_COLUMNS = ("id", "kind", "delta", "reason", "order_id", "actor_id", "cr
 _MOVE = text(f"""
     WITH change AS (
         SELECT item_id, delta FROM unnest(:item_ids, :deltas) AS given (item_id, delta)
+    ), falling AS (
+        SELECT stock.item_id FROM stock JOIN change ON change.item_id = stock.item_id
+        WHERE stock.quantity > stock.reorder_level
+          AND stock.quantity + change.delta <= stock.reorder_level
+          AND (stock.low_stock_notified_at > now() - interval '1 hour') IS NOT TRUE
     ), moved AS (
-        UPDATE stock SET quantity = stock.quantity + change.delta
-        FROM change WHERE stock.item_id = change.item_id
-        RETURNING stock.item_id, change.delta, stock.quantity, stock.reorder_level,
-                  {AVAILABILITY} AS availability
+        UPDATE stock SET quantity = stock.quantity + change.delta,
+            low_stock_notified_at =
+                CASE WHEN falling.item_id IS NULL THEN stock.low_stock_notified_at ELSE now() END
+        FROM change LEFT JOIN falling ON falling.item_id = change.item_id
+        WHERE stock.item_id = change.item_id
+        RETURNING stock.item_id, stock.quantity, stock.reorder_level,
+                  falling.item_id IS NOT NULL AS fell, {AVAILABILITY} AS availability
     ), noted AS (
         INSERT INTO stock_movements (item_id, order_id, actor_id, kind, delta, reason)
         SELECT item_id, :order_id, :actor_id, :kind, delta, :reason FROM change
@@ -34,9 +42,7 @@ _MOVE = text(f"""
         RETURNING items.id, items.version
     )
     SELECT moved.item_id, items.name, items.sku, COALESCE(shown.version, items.version) AS version,
-           moved.availability, moved.quantity, moved.reorder_level,
-           moved.quantity <= moved.reorder_level
-           AND moved.quantity - moved.delta > moved.reorder_level AS fell
+           moved.availability, moved.quantity, moved.reorder_level, moved.fell
     FROM moved JOIN items ON items.id = moved.item_id LEFT JOIN shown ON shown.id = moved.item_id
     ORDER BY moved.item_id
 """).bindparams(
@@ -79,7 +85,8 @@ async def move(
 
     The caller holds the rows' locks and has made sure that none falls below 0. Rows have item_id,
     name, sku, version, availability, quantity, reorder_level, and `fell`: whether it has just come to its
-    reorder level.
+    reorder level, and nobody was told so within the last hour. Otherwise ordering and cancelling in a
+    loop would tell everybody each time.
     """
     values = {
         "item_ids": list(deltas),

@@ -36,12 +36,14 @@ def _whole() -> Select[Any]:
 
 
 #: Built once: every order asks for it.
-_CUSTOMER = select(User.full_name, User.is_active, _whose).where(User.id == bindparam("user_id"))
+_CUSTOMER = select(User.full_name, User.is_active, User.email_verified, _whose).where(
+    User.id == bindparam("user_id")
+)
 _LOCKED_CUSTOMER = _CUSTOMER.with_for_update(key_share=True, of=User)
 
 
 async def get_customer(session: Session, user_id: int, *, lock: bool = False) -> Record | None:
-    """Who an order is for: full_name, is_active, and the address as a document or None.
+    """Who an order is for: full_name, is_active, email_verified, and the address as a document or None.
 
     With `lock` the user's row is locked until the transaction ends, so that one customer's orders are
     placed one after the other. Locks are always taken in this order: user, then items.

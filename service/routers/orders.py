@@ -13,11 +13,11 @@ from service.dependencies.replay import REQUIRED
 from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
 from service.edge.openapi import problems
-from service.errors import OutOfStock, PriceChanged
+from service.errors import ItemWithdrawn, OutOfStock, PriceChanged, TooManyReserved
 from service.schemas.base import DIGITS, MAX_ID, Day
 from service.schemas.orders import Order, Status
 from service.schemas.placing import Cancellation, Delivery, OrderCreate, Payment, Refund, Shipment
-from service.schemas.users import HOME, AddressIn
+from service.schemas.users import HOME, ShipToIn
 from service.services import moves, orders
 
 router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
@@ -25,7 +25,12 @@ router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
 OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-@router.post("", status_code=201, responses=problems(403, OutOfStock, PriceChanged), openapi_extra=REQUIRED)
+@router.post(
+    "",
+    status_code=201,
+    responses=problems(403, ItemWithdrawn, OutOfStock, PriceChanged, TooManyReserved),
+    openapi_extra=REQUIRED,
+)
 async def create_order(
     new: OrderCreate, caller: OrdersWriter, session: SessionDep, settings: SettingsDep, located: Located
 ) -> Order:
@@ -106,7 +111,7 @@ async def refund_order(order_id: OrderId, refund: Refund, caller: OrdersKeeper, 
 @router.put("/{order_id}/ship-to", responses=problems(404, 409))
 async def change_ship_to(
     order_id: OrderId,
-    ship_to: Annotated[AddressIn, Body(examples=[HOME])],
+    ship_to: Annotated[ShipToIn, Body(examples=[HOME])],
     caller: OrdersWriter,
     expected: IfOrder,
     session: SessionDep,

@@ -45,13 +45,13 @@ def can_be_key(text: str) -> bool:
 
 def _each_once(scopes: list[Scope]) -> list[Scope]:
     if len(set(scopes)) < len(scopes):
-        raise ValueError("Name each scope once")
+        raise ValueError("Name each scope once.")
     return scopes
 
 
 def _to_come(moment: datetime) -> datetime:
     if moment <= datetime.now(UTC):
-        raise ValueError("Give a time to come")
+        raise ValueError("Send a time in the future, or leave it out.")
     return moment
 
 

@@ -20,6 +20,10 @@ from pydantic import (
     StringConstraints,
     WithJsonSchema,
 )
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
+
+from service.schemas.wording import UNICODE, WHOLE_NUMBER
 
 CENT: Final = Decimal("0.01")
 #: The most that NUMERIC(12, 2) holds.
@@ -53,19 +57,19 @@ def _documented(pattern: str, least: str, most: Decimal | int, example: str) -> 
 def _written_out(amount: Any) -> Any:
     """Decimal itself takes `1_000` and the digits of every script."""
     if isinstance(amount, str) and not _AMOUNT.fullmatch(amount):
-        raise ValueError("Write the amount in digits, such as 18.00")
+        raise ValueError("Write the amount in digits with a decimal point, such as 18.00.")
     return amount
 
 
 def _a_number(value: Any) -> Any:
     if isinstance(value, bool | str):
-        raise ValueError("Input should be a valid integer")  # noqa: TRY004 - only these become a 422
+        raise ValueError("Send a whole number without quotes, such as 12.")  # noqa: TRY004 - only these become a 422
     return value
 
 
 def _in_digits(value: Any) -> Any:
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
-        raise ValueError("Input should be a valid integer")
+        raise ValueError(WHOLE_NUMBER)
     return value
 
 
@@ -73,13 +77,13 @@ def _a_day(value: Any) -> Any:
     """Otherwise a plain number would pass for the seconds since 1970."""
     if isinstance(value, date) or _DAY.fullmatch(str(value)):
         return value
-    raise ValueError("Give a day such as 2026-11-22")
+    raise ValueError("Send a day such as 2026-11-22.")
 
 
 def _rfc3339(text: Any) -> Any:
     """Leaves out what else passes for a time: a plain number would be taken for seconds since 1970."""
     if not re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", str(text), re.IGNORECASE | re.ASCII):
-        raise ValueError("Give a time with its offset from UTC, such as 2026-11-22T10:30:00Z")
+        raise ValueError("Send a time with its offset from UTC, such as 2026-11-22T10:30:00Z.")
     return text
 
 
@@ -87,7 +91,7 @@ def _within_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("The time is outside the years 1 to 9999 in UTC") from None
+        raise ValueError("Send a time within the years 1 to 9999 in UTC.") from None
 
 
 def _at_most(length: int) -> BeforeValidator:
@@ -95,22 +99,22 @@ def _at_most(length: int) -> BeforeValidator:
 
     def check(text: Any) -> Any:
         if isinstance(text, str) and len(text) > length:
-            raise ValueError(f"String should have at most {length} characters")
+            raise ValueError(f"Send at most {length} characters.")
         return text
 
     return BeforeValidator(check)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """PostgreSQL cannot store NUL, and no one-line text means to contain a control character."""
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise ValueError("Control characters are not allowed")
+        raise ValueError("Control characters are not allowed: leave them out.")
     return text
 
 
 def _no_nul(text: str) -> str:
     if "\0" in text:
-        raise ValueError("NUL characters are not allowed")
+        raise ValueError("NUL characters are not allowed: leave them out.")
     return text
 
 
@@ -119,7 +123,7 @@ def encodable(secret: SecretStr) -> SecretStr:
     try:
         secret.get_secret_value().encode()
     except UnicodeEncodeError:
-        raise ValueError("Input should be valid Unicode text") from None
+        raise ValueError(UNICODE) from None
     return secret
 
 
@@ -163,12 +167,24 @@ def shown_once(model: Any) -> tuple[str, ...]:
     return tuple(name for name, field in fields.items() if ONCE in field.metadata)
 
 
+def changed_elsewhere(advice: str) -> tuple[Any, ...]:
+    """Of a field that clients look for here: refused as any unknown field, and undocumented like one.
+
+    stock: Annotated[Any, *changed_elsewhere("Stock is changed by ...")] = MISSING
+    """
+
+    def refuse(_: Any) -> Any:
+        raise PydanticCustomError("extra_forbidden", "{advice}", {"advice": advice})
+
+    return (BeforeValidator(refuse), SkipJsonSchema())  # type: ignore[type-arg]
+
+
 #: One line of text that is not blank, of at most 200 characters.
 Line = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     Field(json_schema_extra={"pattern": PRINTABLE}),
-    AfterValidator(_printable),
+    AfterValidator(printable),
     _at_most(200),
 ]
 #: The same, up to 100.
@@ -176,7 +192,7 @@ ShortLine = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
     Field(json_schema_extra={"pattern": PRINTABLE}),
-    AfterValidator(_printable),
+    AfterValidator(printable),
     _at_most(100),
 ]
 #: Text of many lines, up to 10,000 characters; may be empty.

@@ -1,6 +1,6 @@
 """The catalogue and its stock as clients send and see them."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import MISSING, AfterValidator, Field, StringConstraints
 
@@ -16,6 +16,8 @@ from service.schemas.base import (
     Price,
     Prose,
     ShortLine,
+    changed_elsewhere,
+    printable,
 )
 from service.schemas.versions import Version, Versioned
 
@@ -43,7 +45,7 @@ CHANG: Final = {
 
 def _not_zero(delta: int) -> int:
     if delta == 0:
-        raise ValueError("Must not be 0")
+        raise ValueError("Send a number of units other than 0: below 0 takes them out of stock.")
     return delta
 
 
@@ -51,8 +53,9 @@ Sku = Annotated[ShortLine, Field(description="Unique. `TP-` and the id when not 
 #: Like a ShortLine, but may be empty, which is to have none.
 Category = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$"),
-    Field(examples=["Beverages"]),
+    StringConstraints(strip_whitespace=True, max_length=100),
+    AfterValidator(printable),
+    Field(examples=["Beverages"], json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f]*$"}),
 ]
 ReorderLevel = Annotated[
     int,
@@ -82,6 +85,12 @@ class ItemPatch(In):
     price: Price | MISSING = MISSING
     is_active: Annotated[Flag | MISSING, Field(description="False withdraws it from sale.")] = MISSING
     reorder_level: ReorderLevel | MISSING = MISSING
+    stock: Annotated[
+        Any,
+        *changed_elsewhere(
+            "Stock is not changed here: send its `delta` and a `reason` to POST /items/{id}/stock."
+        ),
+    ] = MISSING
 
 
 class Item(Versioned):

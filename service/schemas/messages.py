@@ -134,8 +134,9 @@ _ORDER: Final[dict[str, Any]] = {
         "country": "DE",
     },
     "reference": None, "refund_due": False, "cancel_reason": None, "tracking": None,
-    "events": [{"status": "placed", "at": _AT, "by": "customer"}], "placed_at": _AT, "paid_at": None,
-    "shipped_at": None, "delivered_at": None, "cancelled_at": None, "refunded_at": None, "version": 1,
+    "events": [{"status": "placed", "at": _AT, "by": "customer"}], "placed_at": _AT, "updated_at": _AT,
+    "paid_at": None, "shipped_at": None, "delivered_at": None, "cancelled_at": None, "refunded_at": None,
+    "version": 1,
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from service.schemas.base import Id, Instant, Money, Out
-from service.schemas.versions import HiddenVersion, Versioned
+from service.schemas.versions import Version, Versioned
 
 Status = Literal["placed", "paid", "shipped", "delivered", "cancelled", "refunded"]
 Shipping = Literal["standard", "express", "overnight"]
@@ -49,7 +49,6 @@ class OrderEvent(Out):
 
 class Order(Versioned):
     id: Id
-    version: HiddenVersion
     user_id: Id
     customer_name: str
     status: Status
@@ -66,7 +65,9 @@ class Order(Versioned):
     cancel_reason: str | None
     tracking: str | None
     events: Annotated[list[OrderEvent], Field(description="The timeline, oldest first.")]
+    version: Version
     placed_at: Instant
+    updated_at: Instant
     paid_at: Instant | None
     shipped_at: Instant | None
     delivered_at: Instant | None

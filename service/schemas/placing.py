@@ -8,7 +8,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from service.schemas.base import NUMERAL, Id, In, Line, Percent, Price, ShortLine
 from service.schemas.orders import Shipping
-from service.schemas.users import HOME, AddressIn
+from service.schemas.users import HOME, ShipToIn
 
 MAX_LINES: Final = 100
 MAX_QUANTITY: Final = 1000
@@ -49,7 +49,7 @@ class OrderCreate(In):
     unit_price: Seen = None
     discount_pct: Annotated[Percent | None, Field(description="Only administrators may send one.")] = None
     shipping: Shipping = "standard"
-    ship_to: Annotated[AddressIn | None, Field(description="The profile's address where absent.")] = None
+    ship_to: Annotated[ShipToIn | None, Field(description="The profile's address where absent.")] = None
     reference: Annotated[ShortLine | None, Field(description="The customer's own.", examples=["PO 4711"])] = (
         None
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
-from service.schemas.base import Id, In, Instant, Line, Prose
+from service.schemas.base import Id, In, Instant, Line, Prose, changed_elsewhere
 from service.schemas.versions import Version, Versioned
 
 Status = Literal["pending", "published"]
@@ -16,7 +16,7 @@ _VISIBLE: Final = re.compile(r"[^\s\x00-\x1f]")
 def _not_blank(text: str) -> str:
     """Kept as it was written all the same: leading spaces mean something in markdown."""
     if not _VISIBLE.search(text):
-        raise ValueError("Text must not be blank")
+        raise ValueError("Text must not be blank: send at least one visible character.")
     return text
 
 
@@ -31,6 +31,9 @@ Body = Annotated[
 ]
 
 
+Published = Annotated[
+    Any, *changed_elsewhere("Send no `status`: an administrator publishes by POST /posts/{id}/publish.")
+]
 NEWS: Final[dict[str, Any]] = {
     "title": "Chai is back",
     "body": "The first boxes of **Chai** since June have arrived.",
@@ -44,6 +47,7 @@ class PostIn(In):
 
     title: Line
     body: Body
+    status: Published = MISSING
 
 
 class PostPatch(In):
@@ -53,6 +57,7 @@ class PostPatch(In):
 
     title: Line | MISSING = MISSING
     body: Body | MISSING = MISSING
+    status: Published = MISSING
 
 
 class Post(Versioned):

@@ -14,6 +14,8 @@ from service.schemas.placing import MAX_QUANTITY, NewLine, OrderCreate
 
 OVERNIGHT_MINIMUM: Final = Decimal("50.00")
 NOTHING: Final = Decimal("0.00")
+#: Both forms of an order.
+EITHER: Final = "send either `lines`, or a single `product_id` with its `quantity`"
 SINGLE_FIELDS: Final = ("product_id", "quantity", "unit_price", "discount_pct")
 
 
@@ -83,9 +85,10 @@ def asked_for(new: OrderCreate) -> list[Asked]:
         both = "Send `lines`, or the fields of a single product, not both."
         refuse(FieldFault(f"/{name}", both, "two_forms") for name in ("lines", *given) if given)
         return [Asked(f"/lines/{position}", line) for position, line in enumerate(new.lines)]
-    required = ("product_id", "quantity") if given else ("lines", "product_id")
-    missing = [name for name in required if getattr(new, name) is None]
-    refuse(FieldFault(f"/{name}", "Field required", "missing") for name in missing)
+    if not given:
+        refuse([FieldFault("/lines", f"Required: {EITHER}.", "missing")])
+    missing = [name for name in ("product_id", "quantity") if getattr(new, name) is None]
+    refuse(FieldFault(f"/{name}", f"Required: {EITHER}.", "missing") for name in missing)
     return [Asked("", NewLine.model_validate({name: getattr(new, name) for name in given}))]
 
 
@@ -95,7 +98,7 @@ def agree(asked: Sequence[Asked], products: Mapping[int, Any]) -> list[Line]:
     `products` has `name` and `price` of what may be sold, by id. Raises Unprocessable for any other
     product, and for lines of one product that cannot be merged.
     """
-    gone = "There is no such product for sale."
+    gone = "There is no such product: send the `id` of an item of GET /items."
     unknown = [each for each in asked if each.line.product_id not in products]
     refuse(FieldFault(f"{each.pointer}/product_id", gone, "unknown_product") for each in unknown)
     merged: dict[int, Line] = {}
@@ -108,7 +111,13 @@ def agree(asked: Sequence[Asked], products: Mapping[int, Any]) -> list[Line]:
             line = replace(before, quantity=before.quantity + line.quantity)
         merged[line.product_id] = line
         if line.gross > MAX_AMOUNT:
-            faults.append(FieldFault(f"{each.pointer}/quantity", "This costs too much.", "too_large"))
+            faults.append(
+                FieldFault(
+                    f"{each.pointer}/quantity",
+                    f"Send a smaller quantity: the line is worth more than {MAX_AMOUNT}.",
+                    "too_large",
+                )
+            )
     refuse(faults)
     return list(merged.values())
 
@@ -122,11 +131,13 @@ def _contradictions(pointer: str, before: Line, line: Line) -> Iterable[FieldFau
     """Why a line cannot be merged into one for the same product that stands before it."""
     again = "another line for this product"
     if line.unit_price != before.unit_price:
-        yield FieldFault(f"{pointer}/unit_price", f"Not the price of {again}.", "contradiction")
+        yield FieldFault(
+            f"{pointer}/unit_price", f"Send the same price as in {again}, or none.", "contradiction"
+        )
     if line.discount_pct != before.discount_pct:
-        yield FieldFault(f"{pointer}/discount_pct", f"Not the discount of {again}.", "contradiction")
+        yield FieldFault(f"{pointer}/discount_pct", f"Send the same discount as in {again}.", "contradiction")
     if line.quantity + before.quantity > MAX_QUANTITY:
-        detail = f"Together with {again} this is more than {MAX_QUANTITY}."
+        detail = f"Together with {again} this is more than {MAX_QUANTITY}: order fewer."
         yield FieldFault(f"{pointer}/quantity", detail, "too_many")
 
 
@@ -135,9 +146,14 @@ def sum_up(new: OrderCreate, lines: Sequence[Line], shipping_fee: Decimal) -> Su
     sums = Sums.of(lines, shipping_fee)
     if max(sums.subtotal, sums.total) > MAX_AMOUNT:
         place = "/lines" if new.lines else "/quantity"
-        refuse([FieldFault(place, "The order's total is larger than can be stored.", "too_large")])
+        refuse([FieldFault(place, f"The order is worth more than {MAX_AMOUNT}: split it.", "too_large")])
     if new.shipping == "overnight" and sums.goods < OVERNIGHT_MINIMUM:
-        detail = "Overnight shipping requires a $50+ order total"
+        # The first sentence is that of the tutorial which the API follows.
+        detail = (
+            f"Overnight shipping requires a $50+ order total: goods worth at least {OVERNIGHT_MINIMUM} after"
+            f" discounts, without the shipping fee. These are worth {sums.goods}: add some, or choose"
+            " another shipping."
+        )
         raise Unprocessable(detail, errors=(FieldFault("/shipping", detail, "overnight_minimum"),))
     return sums
 

@@ -4,14 +4,28 @@ from itertools import groupby
 from typing import Annotated, Any, ClassVar, Final
 
 import iso3166
-from pydantic import MISSING, AfterValidator, ConfigDict, EmailStr, Field, SecretStr, StringConstraints
+from pydantic import MISSING, AfterValidator, ConfigDict, EmailStr, Field, SecretStr
 
 from service.config import passwords
-from service.schemas.base import NO_NUL, Flag, Id, In, Instant, Line, Out, ShortLine, encodable
+from service.schemas.base import (
+    NO_NUL,
+    Flag,
+    Id,
+    In,
+    Instant,
+    Line,
+    Out,
+    ShortLine,
+    changed_elsewhere,
+    encodable,
+)
 from service.schemas.orders import Order
 from service.schemas.versions import HiddenVersion, Versioned
 
 COUNTRIES: Final = frozenset(iso3166.countries_by_alpha2)
+COUNTRY: Final = (
+    "Send the country's ISO 3166-1 alpha-2 code, which is two capital letters, such as DE for Germany."
+)
 #: All of them in one line: an enumeration would be half of the documentation.
 ANY_COUNTRY: Final = "|".join(
     f"{first}[{''.join(sorted(code[1] for code in codes))}]"
@@ -38,13 +52,13 @@ def _possible_password(password: SecretStr) -> SecretStr:
 
 def _known_country(code: str) -> str:
     if code not in COUNTRIES:
-        raise ValueError("Country must be an ISO 3166 alpha-2 code such as US")
+        raise ValueError(COUNTRY)
     return code
 
 
 def _storable_email(email: str) -> str:
     if len(email) > 254:  # RFC 5321, section 4.5.3.1.3
-        raise ValueError("E-mail address is longer than 254 characters")
+        raise ValueError("Send an e-mail address of at most 254 characters.")
     return email
 
 
@@ -71,16 +85,16 @@ CurrentPassword = Annotated[
 Email = Annotated[EmailStr, AfterValidator(_storable_email), Field(examples=["maria@shop.example"])]
 Country = Annotated[
     str,
-    StringConstraints(min_length=2, max_length=2, pattern="^[A-Z]{2}$"),
     AfterValidator(_known_country),
     Field(
-        description="ISO 3166 alpha-2.",
+        description="ISO 3166-1 alpha-2, in capitals.",
         examples=["US"],
-        json_schema_extra={"pattern": f"^({ANY_COUNTRY})$"},
+        json_schema_extra={"minLength": 2, "maxLength": 2, "pattern": f"^({ANY_COUNTRY})$"},
     ),
 ]
 
 
+BY_ADMINISTRATORS: Final = "This is not changed here: an administrator does it by PATCH /admin/users/{id}."
 MARIA: Final[dict[str, Any]] = {
     "email": "maria@shop.example",
     "password": "Northwind1",
@@ -101,6 +115,12 @@ class AddressIn(In):
     name: Line | None = None
     region: Line | None = None
     postal_code: ShortLine | None = None
+
+
+class ShipToIn(AddressIn):
+    """Where an order goes. Nothing is assumed: a parcel for the wrong country is costly."""
+
+    country: Country
 
 
 class AddressPatch(In):
@@ -131,6 +151,7 @@ class UserCreate(In):
     full_name: Line
     address: AddressIn | None = None
     is_active: Annotated[Flag, Field(description="Only administrators may send false.")] = True
+    is_admin: Annotated[Any, *changed_elsewhere(BY_ADMINISTRATORS)] = MISSING
 
 
 class ProfilePatch(In):
@@ -151,6 +172,15 @@ class ProfilePatch(In):
         Field(description="Needs `current_password`, and holds once a mail to it is answered."),
     ] = MISSING
     current_password: CurrentPassword | MISSING = MISSING
+    password: Annotated[
+        Any,
+        *changed_elsewhere(
+            "The password is not changed here: send `current_password` and `new_password` to"
+            " POST /users/profile/password."
+        ),
+    ] = MISSING
+    is_active: Annotated[Any, *changed_elsewhere(BY_ADMINISTRATORS)] = MISSING
+    is_admin: Annotated[Any, *changed_elsewhere(BY_ADMINISTRATORS)] = MISSING
 
 
 class PasswordChange(In):

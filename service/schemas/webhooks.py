@@ -31,9 +31,9 @@ def _well_formed(url: str) -> str:
 
 def _each_once(events: list[Subscription]) -> list[Subscription]:
     if len(set(events)) < len(events):
-        raise ValueError("Name each type once")
+        raise ValueError("Name each type once.")
     if EVERY_EVENT in events and len(events) > 1:
-        raise ValueError("`*` stands alone: it is every type")
+        raise ValueError("`*` stands alone: it is every type.")
     return events
 
 

@@ -10,6 +10,7 @@ from service.errors import FieldFault, Unprocessable
 from service.repositories import orders, users
 from service.schemas.placing import PastOrder
 from service.schemas.pricing import agree, agreed, asked_for, refuse, sum_up
+from service.schemas.wording import REQUIRED, message
 
 #: The moments that an order in this state has, besides that of its placing.
 MOMENTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -49,7 +50,7 @@ async def record(
     refuse(_untimely(new))
     asked = asked_for(new)
     unpriced = [each for each in asked if each.line.unit_price is None]
-    refuse(FieldFault(f"{each.pointer}/unit_price", "Field required", "missing") for each in unpriced)
+    refuse(FieldFault(f"{each.pointer}/unit_price", REQUIRED, "missing") for each in unpriced)
     customer = await users.get_customer(session, new.user_id)
     if customer is None:
         unknown = FieldFault("/user_id", "There is no such customer.", "unknown_user")
@@ -70,7 +71,7 @@ def _untimely(new: PastOrder) -> Iterator[FieldFault]:
     for name in MOMENTS["delivered"]:
         needed, given = name in MOMENTS[new.status], getattr(new, name) is not None
         if needed and not given:
-            yield FieldFault(f"/{name}", "Field required", "missing")
+            yield FieldFault(f"/{name}", REQUIRED, "missing")
         elif given and not needed:
             yield FieldFault(f"/{name}", f"An order that is {new.status} has none.", "contradiction")
 
@@ -78,7 +79,7 @@ def _untimely(new: PastOrder) -> Iterator[FieldFault]:
 def _unreadable(error: ValidationError) -> Unprocessable:
     """With the faults as the edge names those of a body."""
     faults = tuple(
-        FieldFault("".join(f"/{part}" for part in fault["loc"]), fault["msg"], fault["type"])
-        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+        FieldFault("".join(f"/{part}" for part in fault["loc"]), message(fault), fault["type"])
+        for fault in error.errors(include_url=False, include_input=False)
     )
     return Unprocessable("; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults), errors=faults)

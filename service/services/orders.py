@@ -1,21 +1,26 @@
 """Orders: reading and placing them, and saying where they go."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 from service.config import Settings
-from service.database import Session
+from service.database import Record, Session
 from service.errors import (
     FieldFault,
     Forbidden,
     IllegalMove,
+    ItemWithdrawn,
     NotFound,
+    ServiceError,
+    TooManyCancelled,
+    TooManyReserved,
     TooManyUnpaid,
     Unprocessable,
 )
 from service.pagination import Page
-from service.repositories import audit, callers, events, notifications, orders, stock, users
+from service.repositories import audit, callers, events, notifications, orders, reservations, stock, users
+from service.repositories.reservations import Bounds
 from service.schemas.orders import Order
 from service.schemas.placing import OrderCreate
 from service.schemas.pricing import (
@@ -29,7 +34,7 @@ from service.schemas.pricing import (
     refuse_other_prices,
     sum_up,
 )
-from service.schemas.users import AddressIn
+from service.schemas.users import ShipToIn
 from service.schemas.versions import Versions, require
 from service.security import AnyCaller
 
@@ -89,7 +94,8 @@ async def place(session: Session, settings: Settings, caller: AnyCaller, new: Or
     if customer is None or not customer.is_active:
         raise _no_customer()
     locked = {row.id: row for row in await stock.lock(session, {each.line.product_id for each in asked})}
-    lines = agree(asked, {item_id: row for item_id, row in locked.items() if row.is_active})
+    lines = agree(asked, locked)
+    _refuse_withdrawn(asked, locked)
     if not caller.may(AGREE):
         refuse_other_prices(lines, locked)
     sums = sum_up(new, lines, settings.shipping_rates.get(new.shipping, NOTHING))
@@ -100,17 +106,19 @@ async def place(session: Session, settings: Settings, caller: AnyCaller, new: Or
         "status": "placed",
         "ship_to": new.ship_to.model_dump() if new.ship_to else customer.address,
     }
-    return await _sell(session, caller, values, lines)
-
-
-async def _sell(
-    session: Session, caller: AnyCaller, values: Mapping[str, Any], lines: Sequence[Line]
-) -> Order:
-    # Staff may exceed it: it is there so that no customer holds stock for nothing.
-    most_unpaid = None if caller.may(AGREE) else MOST_UNPAID
-    row = await orders.add(session, values, lines, by=caller.acts_as, most_unpaid=most_unpaid)
+    # Staff may exceed them: they are there so that no customer holds stock for nothing.
+    verified = customer.email_verified
+    bounds = None if caller.may(AGREE) else _bounds(settings, email_verified=verified)
+    row = await orders.add(session, values, lines, by=caller.acts_as, bounds=bounds)
     if row is None:
-        raise TooManyUnpaid(f"There are {MOST_UNPAID} unpaid orders already. Pay or cancel one first.")
+        assert bounds is not None  # noqa: S101 - nothing else refuses it
+        units = sum(line.quantity for line in lines)
+        raise await _over_bounds(session, customer_id, bounds, units=units, email_verified=verified)
+    return await _sell(session, caller, row, lines)
+
+
+async def _sell(session: Session, caller: AnyCaller, row: Record, lines: Sequence[Line]) -> Order:
+    """Take the stock of a new order, and tell everybody of it."""
     moved = await stock.move(
         session,
         {line.product_id: -line.quantity for line in lines},
@@ -128,11 +136,44 @@ async def _sell(
     return order
 
 
+def _bounds(settings: Settings, *, email_verified: bool) -> Bounds:
+    """Fewer units until the e-mail address is verified: an account is had for the asking."""
+    units = settings.reserved_units_limit
+    if not email_verified:
+        units = min(units, settings.reserved_units_limit_unverified)
+    return Bounds(MOST_UNPAID, units, settings.cancelled_orders_limit)
+
+
+async def _over_bounds(
+    session: Session, user_id: int, bounds: Bounds, *, units: int, email_verified: bool
+) -> ServiceError:
+    """Why an order of so many units was not added, and what to do. The caller holds the customer's lock."""
+    held = await reservations.get(session, user_id, most_cancelled=bounds.cancelled)
+    if held.unpaid >= bounds.unpaid:
+        return TooManyUnpaid(f"There are {held.unpaid} unpaid orders already. Pay or cancel one first.")
+    if held.units + units > bounds.units:
+        advice = (
+            "" if email_verified else " Verify your e-mail address (POST /auth/verify-email) to order more."
+        )
+        detail = (
+            f"Unpaid orders may hold {bounds.units} units together; yours hold {held.units}, and this one"
+            f" would add {units}. Order fewer, or pay or cancel an order first.{advice}"
+        )
+        numbers = {"limit": bounds.units, "reserved": held.units, "requested": units}
+        return TooManyReserved(detail, extra=numbers)
+    wait = max(1, held.wait or 1)
+    return TooManyCancelled(
+        f"{bounds.cancelled} orders of the last hour were cancelled before they were paid."
+        f" Order again in {wait} s.",
+        retry_after=wait,
+    )
+
+
 async def redirect(
     session: Session,
     caller: AnyCaller,
     order_id: int,
-    ship_to: AddressIn,
+    ship_to: ShipToIn,
     *,
     expected: Versions | None = None,
 ) -> Order:
@@ -173,6 +214,21 @@ def _refuse_privileges(caller: AnyCaller, new: OrderCreate, asked: Sequence[Aske
         raise Forbidden("Only administrators may order for somebody else: leave out `user_id`.")
     if any(each.line.discount_pct for each in asked):
         raise Forbidden("Only administrators may give a discount: leave out `discount_pct`.")
+
+
+def _refuse_withdrawn(asked: Iterable[Asked], items: Mapping[int, Record]) -> None:
+    """Without their names: what was never for sale may have a name that is nobody's business yet."""
+    withdrawn = [each for each in asked if not items[each.line.product_id].is_active]
+    if withdrawn:
+        ids = sorted({each.line.product_id for each in withdrawn})
+        named = ", ".join(str(item_id) for item_id in ids[:3]) + (", ..." if len(ids) > 3 else "")
+        detail = f"No longer for sale: {named}. `products` has all of them; order again without them."
+        gone = "This product is no longer for sale: leave it out."
+        faults = tuple(
+            FieldFault(f"{each.pointer}/product_id", gone, ItemWithdrawn.code) for each in withdrawn
+        )
+        products = [{"product_id": item_id} for item_id in ids]
+        raise ItemWithdrawn(detail, errors=faults, extra={"products": products})
 
 
 def _no_customer(detail: str = "There is no such customer.", code: str = "unknown_user") -> Unprocessable:

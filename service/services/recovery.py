@@ -57,7 +57,11 @@ async def ask_change(
     if account is None or account.email == email:
         return
     if patch.current_password is MISSING:
-        raise _refused("/current_password", "Field required to change the e-mail address", "missing")
+        raise _refused(
+            "/current_password",
+            "Required to change the e-mail address: send the current password.",
+            "missing",
+        )
     if not await passwords.verify(account.password_hash, patch.current_password.get_secret_value()):
         raise _refused("/current_password", "This is not the current password.", "wrong_password")
     if other is not None and other.id != account.id:

@@ -27,10 +27,10 @@ async def adjust(session: Session, item_id: int, change: StockChange, *, by: Any
     before = locked[0].quantity
     after = before + change.delta
     if after < 0:
-        short = FieldFault("/delta", f"Only {before} left.", OutOfStock.code)
+        short = FieldFault("/delta", f"Only {before} left: take no more than that.", OutOfStock.code)
         raise StockBelowZero(short.detail, errors=(short,), extra={"available": before})
     if after > MAX_STOCK:
-        large = FieldFault("/delta", f"Stock would be above {MAX_STOCK}.", "too_large")
+        large = FieldFault("/delta", f"Stock would be above {MAX_STOCK}: add fewer.", "too_large")
         raise Unprocessable(large.detail, errors=(large,))
     moved = await stock.move(
         session, {item_id: change.delta}, kind="adjustment", reason=change.reason, actor_id=by.user_id

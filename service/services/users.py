@@ -20,6 +20,7 @@ from service.schemas.users import (
     UserWithAddress,
 )
 from service.schemas.versions import Versions, require
+from service.schemas.wording import REQUIRED
 from service.security import AnyCaller, Caller, Passwords
 
 LAST_ORDERS = 100
@@ -130,8 +131,8 @@ async def _change_address(session: Session, user_id: int, patch: AddressPatch | 
 
 
 def _required(*pointers: str) -> Unprocessable:
-    faults = tuple(FieldFault(pointer, "Field required", "missing") for pointer in pointers)
-    return Unprocessable("; ".join(f"{pointer}: Field required" for pointer in pointers), errors=faults)
+    faults = tuple(FieldFault(pointer, REQUIRED, "missing") for pointer in pointers)
+    return Unprocessable("; ".join(f"{pointer}: {REQUIRED}" for pointer in pointers), errors=faults)
 
 
 async def change_password(

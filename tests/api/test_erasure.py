@@ -128,7 +128,13 @@ class TestErasure:
         await erase(person)
         after = (await ada.api.get(f"/orders?user_id={person.id}")).json()
         assert len(after) == 2
-        assert after == [{**order, "cancel_reason": None} for order in before]
+        [placed] = [order for order in before if order["cancel_reason"] is None]
+        [cancelled] = [order for order in before if order is not placed]
+        changed = next(order for order in after if order["id"] == cancelled["id"])
+        assert changed["updated_at"] > cancelled["updated_at"]
+        forgotten = {"cancel_reason": None, "version": 3, "updated_at": changed["updated_at"]}
+        expected = [placed, {**cancelled, **forgotten}]
+        assert after == sorted(expected, key=lambda order: order["id"], reverse=True)
         assert await everything(sql, "stock_movements", "stock") == movements
         [post] = (await make.api.get("/posts")).json()
         assert (post["title"], post["author_name"]) == ("Good tea", "Erased customer")

@@ -43,6 +43,18 @@ KEYED = {
 }
 
 
+#: Those that refuse one, and a body that they would take. /auth/token and /auth/revoke ignore it.
+KEYLESS: dict[str, Any] = {
+    "/auth/password-reset": {"email": "maria@shop.example"},
+    "/auth/password-reset/confirm": {"token": "x", "new_password": "Southwind2"},
+    "/auth/verify-email": None,
+    "/auth/verify-email/confirm": {"token": "x"},
+    "/notifications/stream-ticket": None,
+    "/users": {"email": "maria@shop.example", "password": "Northwind1", "full_name": "Maria Anders"},
+    "/users/profile/password": {"current_password": "Northwind1", "new_password": "Southwind2"},
+}
+
+
 async def place(
     person: Person, item_id: int, *, key: str = KEY["Idempotency-Key"], **more: Any
 ) -> httpx2.Response:
@@ -321,3 +333,32 @@ class TestFingerprints:
 
     def test_a_quoted_key_may_hold_what_is_escaped(self) -> None:
         assert read_key(r'"a\"b\\c d"') == r'a"b\c d'
+
+
+@pytest.mark.parametrize(("path", "body"), KEYLESS.items())
+async def test_where_a_key_would_be_ignored_it_is_refused(
+    make: Make, sql: asyncpg.Connection, path: str, body: Any
+) -> None:
+    """Who registers under a key counts on it: a second account, or a 409 that is none, would surprise."""
+    maria = await make.user()
+    counts = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM mails)"
+    before = await sql.fetchrow(counts)
+    answer = await maria.api.post(path, json=body, headers=KEY)
+    problem = assert_problem(answer, 400, "idempotency_key_not_supported")
+    assert problem["detail"].startswith("This operation takes no Idempotency-Key: leave the header out.")
+    assert await sql.fetchrow(counts) == before
+    assert (await maria.api.post(path, json=body)).status_code != 400
+
+
+async def test_every_post_takes_keys_refuses_or_ignores_them(api: Api) -> None:
+    posts = {
+        context.path
+        for context in iter_route_contexts(api.app.routes)
+        if "POST" in (context.methods or ()) and (context.path or "").startswith("/api/v1")
+    }
+    known = {operation.removeprefix("POST ") for operation in KEYED} | {f"/api/v1{path}" for path in KEYLESS}
+    assert posts == known | {"/api/v1/auth/token", "/api/v1/auth/revoke"}
+    form = {"grant_type": "password", "username": "maria@shop.example", "password": "Northwind1"}
+    answer = await api.post("/auth/token", data=form, headers=KEY)
+    assert answer.json()["error"] == "invalid_grant"
+    assert (await api.post("/auth/revoke", data={"token": "x"}, headers=KEY)).status_code == 200

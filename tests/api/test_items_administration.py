@@ -97,7 +97,7 @@ class TestCreateItem:
         }
         assert item["availability"] == "low_stock"
         (stock,) = await sql.fetch("SELECT * FROM stock")
-        assert tuple(stock) == (item["id"], 17, 25)
+        assert tuple(stock) == (item["id"], 17, 25, None)
         (entry,) = await sql.fetch("SELECT item_id, order_id, actor_id, kind, delta FROM stock_movements")
         assert tuple(entry) == (item["id"], None, admin.id, "initial", 17)
 

@@ -133,11 +133,14 @@ class TestEveryMove:
         after = (await scene.move(order, case.move)).json()
         assert await seen(scene.maria, order) == after
         moment = after[f"{case.target}_at"]
+        assert after["updated_at"] > order["updated_at"]
         told = {"ship": {"tracking": "00340434161094042557"}, "cancel": {"cancel_reason": "Ordered twice"}}
         assert after == {
             **order,
             "status": case.target,
             f"{case.target}_at": moment,
+            "version": version + 1,
+            "updated_at": after["updated_at"],
             "refund_due": case[:2] == ("paid", "cancel"),
             "events": [*order["events"], {"status": case.target, "at": moment, "by": "staff"}],
             **told.get(case.move, {}),

@@ -122,7 +122,9 @@ class TestCancelOrder:
         assert moment.endswith("Z")
         order.pop("cancelled_at")
         order["events"].append({"status": "cancelled", "at": moment, "by": "customer"})
-        assert cancelled == {**order, "status": "cancelled", "cancel_reason": "Ordered twice"}
+        assert cancelled.pop("updated_at") > order.pop("updated_at")
+        expected = {"status": "cancelled", "cancel_reason": "Ordered twice", "version": 2}
+        assert cancelled == {**order, **expected}
         stock = await sql.fetch("SELECT item_id, quantity FROM stock ORDER BY item_id")
         assert [tuple(row) for row in stock] == [(chai.id, 2), (chang.id, 7)]
         back = await sql.fetch("SELECT * FROM stock_movements WHERE kind = 'return' ORDER BY item_id")
@@ -209,6 +211,15 @@ class TestCancelOrder:
 
 
 class TestChangeShipTo:
+    async def test_without_a_country_it_does_not_become_the_united_states(
+        self, make: Make, sql: asyncpg.Connection
+    ) -> None:
+        maria, chai = await make.user(), await make.item(stock=1)
+        order = await placed(maria, chai.id, ship_to=HOME)
+        path, home = f"/orders/{order['id']}/ship-to", {"street": "Hauptstr. 1", "city": "Bonn"}
+        assert_problem(await maria.api.put(path, json=home), 422, "invalid_input", "/country")
+        assert await sql.fetchval("SELECT ship_to ->> 'country' FROM orders") == "DE"
+
     @pytest.mark.parametrize("status", ["placed", "paid"])
     async def test_before_it_ships(self, make: Make, sql: asyncpg.Connection, status: str) -> None:
         maria, admin, chai = await make.user(), await make.admin(), await make.item(stock=1)
@@ -216,7 +227,9 @@ class TestChangeShipTo:
         await brought_to(sql, order, status)
         before = (await maria.api.get(f"/orders/{order['id']}")).json()
         answer = await maria.api.put(f"/orders/{order['id']}/ship-to", json=HOME)
-        assert (answer.status_code, answer.json()) == (200, {**before, "ship_to": BERLIN})
+        after = answer.json()
+        assert after.pop("updated_at") > before.pop("updated_at")
+        assert (answer.status_code, after) == (200, {**before, "ship_to": BERLIN, "version": 2})
         moved = {**HOME, "street": "Elsewhere 1", "name": "Alfreds Futterkiste"}
         answer = await admin.api.put(f"/orders/{order['id']}/ship-to", json=moved)
         assert answer.json()["ship_to"] == {**moved, "region": None}
@@ -248,5 +261,5 @@ class TestChangeShipTo:
         maria, chai = await make.user(), await make.item(stock=1)
         order = await placed(maria, chai.id)
         answer = await maria.api.put(f"/orders/{order['id']}/ship-to", json={"city": "B\0nn", "zip": "1"})
-        assert_problem(answer, 422, "invalid_input", "/street", "/city", "/zip")
+        assert_problem(answer, 422, "invalid_input", "/street", "/city", "/country", "/zip")
         assert await sql.fetchval("SELECT ship_to FROM orders") is None

@@ -79,6 +79,8 @@ class TestPlacing:
             "currency": "USD",
             "ship_to": None,
             "reference": None,
+            "version": 1,
+            "updated_at": moment,
             "refund_due": False,
             "cancel_reason": None,
             "tracking": None,
@@ -245,8 +247,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("body", "pointers"),
         [
-            ({}, ["/lines", "/product_id"]),
-            ({"shipping": "express"}, ["/lines", "/product_id"]),
+            ({}, ["/lines"]),
+            ({"shipping": "express"}, ["/lines"]),
             ({"product_id": 1}, ["/quantity"]),
             ({"quantity": 1}, ["/product_id"]),
             ({"lines": [LINE], **LINE}, ["/lines", "/product_id", "/quantity"]),
@@ -269,10 +271,11 @@ class TestRefusals:
             ({**LINE, "reference": "a\0b"}, ["/reference"]),
             ({**LINE, "reference": "x" * 101}, ["/reference"]),
             (
-                {**LINE, "ship_to": {"street": "x" * 10_000, "city": "B\0nn"}},
+                {**LINE, "ship_to": {"street": "x" * 10_000, "city": "B\0nn", "country": "DE"}},
                 ["/ship_to/street", "/ship_to/city"],
             ),
             ({**LINE, "ship_to": {**HOME, "country": "XX"}}, ["/ship_to/country"]),
+            ({**LINE, "ship_to": {"street": "Hauptstr. 1", "city": "Bonn"}}, ["/ship_to/country"]),
             ({**LINE, "user_id": 0}, ["/user_id"]),
             ({**LINE, "total": "1.00"}, ["/total"]),
         ],
@@ -297,13 +300,26 @@ class TestRefusals:
 
     async def test_unknown_and_withdrawn_products(self, make: Make, sql: asyncpg.Connection) -> None:
         maria, admin = await make.user(), await make.admin()
-        chai, gone = await make.item(stock=1), await make.item(stock=1, is_active=False)
+        chai, gone = await make.item(stock=1), await make.item(name="Chang", stock=1, is_active=False)
         lines = [{"product_id": number, "quantity": 1} for number in (MAX_ID, chai.id, gone.id)]
-        pointers = "/lines/0/product_id", "/lines/2/product_id"
         for person in (maria, admin):
-            problem = await self.refused(sql, person, {"lines": lines}, 422, "invalid_input", *pointers)
-            assert {fault["code"] for fault in problem["errors"]} == {"unknown_product"}
-        await self.refused(sql, maria, lines[2], 422, "invalid_input", "/product_id")
+            body = {"lines": lines}
+            problem = await self.refused(sql, person, body, 422, "invalid_input", "/lines/0/product_id")
+            assert [fault["code"] for fault in problem["errors"]] == ["unknown_product"]
+            body = {"lines": lines[1:]}
+            problem = await self.refused(sql, person, body, 409, "item_withdrawn", "/lines/1/product_id")
+            assert problem["products"] == [{"product_id": gone.id}]
+            assert problem["detail"].startswith(f"No longer for sale: {gone.id}. ")
+            assert "Chang" not in str(problem)
+        await self.refused(sql, maria, lines[2], 409, "item_withdrawn", "/product_id")
+        await self.refused(sql, maria, {**lines[2], "quantity": 2}, 409, "item_withdrawn", "/product_id")
+
+    async def test_an_order_of_nothing_is_told_what_to_send(
+        self, make: Make, sql: asyncpg.Connection
+    ) -> None:
+        problem = await self.refused(sql, await make.user(), {}, 422, "invalid_input", "/lines")
+        say = "Required: send either `lines`, or a single `product_id` with its `quantity`."
+        assert problem["errors"] == [{"pointer": "/lines", "detail": say, "code": "missing"}]
 
     async def test_another_price_than_the_catalogues(self, make: Make, sql: asyncpg.Connection) -> None:
         maria = await make.user()
@@ -330,7 +346,10 @@ class TestRefusals:
         maria, admin, chai = await make.user(), await make.admin(), await make.item(price="25.00", stock=9)
         line = {"product_id": chai.id, "quantity": 2, "shipping": "overnight"}
         problem = await self.refused(sql, maria, {**line, "quantity": 1}, 422, "invalid_input", "/shipping")
-        assert problem["detail"] == "Overnight shipping requires a $50+ order total"
+        assert problem["detail"] == (
+            "Overnight shipping requires a $50+ order total: goods worth at least 50.00 after discounts,"
+            " without the shipping fee. These are worth 25.00: add some, or choose another shipping."
+        )
         await self.refused(sql, admin, {**line, "discount_pct": "0.02"}, 422, "invalid_input", "/shipping")
         assert (await maria.api.post("/orders", json=line)).json()["total"] == "50.00"
 

@@ -11,7 +11,7 @@ from tests.factories import Make, Person
 
 NEWS: dict[str, Any] = {"title": "Chai is back", "body": "The first boxes of **Chai** have arrived."}
 EDIT = {"title": "Chai is gone", "body": "Sold out within a day."}
-BLANK = "Text must not be blank"
+BLANK = "Text must not be blank: send at least one visible character."
 
 
 async def stored(sql: asyncpg.Connection) -> list[dict[str, Any]]:

@@ -227,7 +227,7 @@ class TestRevoke:
     @pytest.mark.parametrize("form", [{}, {"token": ""}, {"token_type_hint": "access_token"}], ids=str)
     async def test_a_missing_token_is_named(self, api: Api, form: dict[str, str]) -> None:
         document = assert_refused(await api.post("/auth/revoke", data=form), "invalid_request")
-        assert document["error_description"] == "/token: Field required"
+        assert document["error_description"] == "/token: Required: send this field."
 
     async def test_other_media_types_are_415(self, api: Api, maria: Person, sql: asyncpg.Connection) -> None:
         answer = await api.post("/auth/revoke", json={"token": maria.token})

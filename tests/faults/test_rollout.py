@@ -32,7 +32,10 @@ RESTARTS = 20
 #: until no new connection comes, and what is left is for clients to hear that they should go.
 DRAIN_SECONDS = 3
 #: Neither limits nor a machine that is busy with other things are rehearsed.
-CONFIG = {f"RATE_LIMIT_{name}": PLENTY for name in ("DEFAULT", "SIGN_IN", "REGISTER")}
+CONFIG = {f"RATE_LIMIT_{name}": PLENTY for name in ("DEFAULT", "SIGN_IN", "REGISTER")} | {
+    # Each shopper orders and cancels all the time.
+    "CANCELLED_ORDERS_LIMIT": "1000000"
+}
 CONFIG |= {f"DATABASE_{name}_TIMEOUT": "60" for name in ("POOL", "STATEMENT")}
 
 

@@ -35,7 +35,7 @@ class Item:
     stock: int
     active: bool = True
     version: int = 1
-    #: How often the administrator was told that it runs low.
+    #: How often the administrator was told that it runs low: once, for no machine runs for an hour.
     warnings: int = 0
 
     @property
@@ -49,7 +49,7 @@ class Item:
         if after.availability != self.availability:
             after = replace(after, version=after.version + 1)
         if may_warn and after.stock <= REORDER_LEVEL < self.stock:
-            after = replace(after, warnings=after.warnings + 1)
+            after = replace(after, warnings=1)
         return after
 
     def changed(self, **values: Any) -> "Item":

@@ -108,7 +108,7 @@ class Place:
         too_few = any(line.quantity > items[line.item_id].stock for line in lines)
         # In this order, of which the first is told.
         refusals = (
-            (withdrawn, (422, "invalid_input")),
+            (withdrawn, (409, "item_withdrawn")),
             (other_price, (409, "price_changed")),
             (too_cheap, (422, "invalid_input")),
             (too_few, (409, "out_of_stock")),

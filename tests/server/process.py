@@ -93,6 +93,8 @@ def environment(folder: Path, **settings: object) -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     base = {"PATH": os.environ["PATH"], "PYTHONPATH": path, "HOME": str(folder), "TZ": "UTC"}
     base |= {name.upper(): PLENTY for name in Settings.model_fields if name.startswith("rate_limit_")}
+    # Tests order and cancel as often as they like.
+    base["CANCELLED_ORDERS_LIMIT"] = "1000000"
     # However slow the machine, nobody is turned away while waiting for a connection.
     base["DATABASE_POOL_TIMEOUT"] = "60"
     base |= {"ENVIRONMENT": "test", "HOST": "127.0.0.1", "DATA_DIR": str(folder / "data")}

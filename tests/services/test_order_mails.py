@@ -66,8 +66,8 @@ async def ada(make: Make) -> Person:
 
 async def placed(make: Make, person: Person, **more: Any) -> int:
     chai = await make.item(name="Chai <i>20</i>", price="18.00", stock=100)
-    tofu = await make.item(name="Tofu", price="0.10", stock=5000)
-    lines = [{"product_id": chai.id, "quantity": 3}, {"product_id": tofu.id, "quantity": 999}]
+    tofu = await make.item(name="Tofu", price="1.11", stock=5000)
+    lines = [{"product_id": chai.id, "quantity": 3}, {"product_id": tofu.id, "quantity": 90}]
     answer = await person.api.post("/orders", json={"lines": lines, "reference": "PO <4711>", **more})
     assert answer.status_code == 201, answer.text
     return int(answer.json()["id"])
@@ -92,7 +92,7 @@ class TestPlaced:
         assert rest.partition("\n")[0].endswith(day)
         assert rest.partition("\n\n")[2] == (
             "3 x Chai <i>20</i>\n18.00 each: 54.00 USD\n\n"
-            "999 x Tofu\n0.10 each: 99.90 USD\n\n"
+            "90 x Tofu\n1.11 each: 99.90 USD\n\n"
             "Goods: 153.90 USD\nShipping (standard): 0.00 USD\nTotal: 153.90 USD\n\n"
             "Your reference: PO <4711>\n\n"
             "It goes to:\nMaria <b>Anders</b>\nObere Str. 57\n12209 Berlin\nDE\n\n"
