@@ -13,6 +13,7 @@ from service.dependencies.caller import Needs
 from service.dependencies.contract import honour_contract, operation_of
 from service.dependencies.parts import parts_of
 from service.edge.openapi import Operation
+from service.security import AnyCaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,7 @@ class Admission:
 
     async def admit(self, request: Request) -> Operation:
         """Under the caller's rate limit; who may not is told that, and nothing about what they sent."""
-        parts = parts_of(request)
-        # Bad credentials count too.
-        await limits.default(request, await caller.identify(request, parts), parts)
+        await _count(request)
         operation = operation_of(request)
         await self._authorize(request)
         honour_contract(request, operation)
@@ -52,3 +51,15 @@ async def confirm(request: Request) -> None:
     """
     admission: Admission = request.scope["route"].admission
     await admission.confirm(request)
+
+
+async def _count(request: Request) -> None:
+    """By who is calling; bad credentials too. Where the database must be asked for that, before: past the
+    limit nobody asks.
+    """
+    parts = parts_of(request)
+
+    async def before_asking(who: AnyCaller | None) -> None:
+        await limits.default(request, who, parts, strict=who is None)
+
+    await limits.default(request, await caller.identify(request, parts, before_asking), parts)

@@ -11,6 +11,7 @@ from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 from service.dependencies.parts import Parts
 from service.edge.context import WHO
 from service.errors import Forbidden, InsufficientScope, InvalidToken, Unauthenticated
+from service.limits.policies import BeforeAsking
 from service.schemas.api_keys import PREFIX
 from service.security import AnyCaller, Caller, KeyCaller, Scope
 from service.services import access
@@ -19,15 +20,18 @@ from service.services import access
 PRESENTED: Final = "presented"
 
 
-async def identify(request: Request, parts: Parts) -> AnyCaller | Unauthenticated | None:
+async def identify(
+    request: Request, parts: Parts, before_asking: BeforeAsking | None = None
+) -> AnyCaller | Unauthenticated | None:
     """The caller, or None without credentials; bad ones as a refusal: it is counted before it is raised.
 
-    It is noted for `get_caller`, and for the log.
+    It is noted for `get_caller`, and for the log. Where the database must be asked, `before_asking` is
+    awaited first.
     """
     presented: AnyCaller | Unauthenticated | None
     state = request.scope["state"]
     try:
-        presented = await _admitted(request, parts)
+        presented = await _admitted(request, parts, before_asking)
     except Unauthenticated as refusal:
         presented = refusal
     else:
@@ -38,7 +42,7 @@ async def identify(request: Request, parts: Parts) -> AnyCaller | Unauthenticate
     return presented
 
 
-async def _admitted(request: Request, parts: Parts) -> AnyCaller | None:
+async def _admitted(request: Request, parts: Parts, before_asking: BeforeAsking | None) -> AnyCaller | None:
     authorization = request.headers.get("Authorization")
     if authorization is None:
         return None
@@ -47,11 +51,11 @@ async def _admitted(request: Request, parts: Parts) -> AnyCaller | None:
     if scheme.lower() != "bearer":
         raise InvalidToken
     if token.startswith(PREFIX):
-        return await parts.keys.admitted(parts.feed, token)
+        return await parts.keys.admitted(parts.feed, token, before_asking)
     named = parts.tokens.verify(token)
     if named is None:
         raise InvalidToken
-    return await access.admitted(parts.database, parts.feed, parts.access, named)
+    return await access.admitted(parts.database, parts.feed, parts.access, named, before_asking)
 
 
 async def get_caller(request: Request) -> AnyCaller | None:

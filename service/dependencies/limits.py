@@ -14,7 +14,7 @@ from service.dependencies.caller import Anyone, SignedIn
 from service.dependencies.parts import Parts, PartsDep
 from service.edge.context import ANSWER_HEADERS
 from service.errors import TooManyRequests, Unauthenticated
-from service.limits.policies import Decision, Policy, bucket
+from service.limits.policies import Decision, Policy, bucket, subject
 from service.observability import request as request_facts
 from service.security import AnyCaller
 
@@ -22,12 +22,15 @@ DECISIONS: Final = "rate_limits"
 OF_GRANT: Final[dict[object, Policy]] = {"password": "sign_in", "refresh_token": "refresh"}
 
 
-async def default(request: Request, presented: AnyCaller | Unauthenticated | None, parts: Parts) -> None:
-    if presented is None or isinstance(presented, Unauthenticated):
-        key = _address()
-    else:
-        key = f"key:{presented.key_id}" if presented.key_id else f"user:{presented.user_id}"
-    await _hit(request, parts, "default", key)
+async def default(
+    request: Request, who: AnyCaller | Unauthenticated | None, parts: Parts, *, strict: bool = False
+) -> None:
+    """Once for each for whom the request is counted: a stranger may turn out to be somebody.
+
+    `strict`: for this process alone while the shared store fails.
+    """
+    key = _address() if who is None or isinstance(who, Unauthenticated) else subject(who)
+    await _hit(request, parts, "default", key, strict=strict)
 
 
 async def grant(request: Request, parts: PartsDep) -> None:
@@ -56,15 +59,15 @@ def _address() -> str:
     return bucket(request_facts.facts().address)
 
 
-async def _hit(request: Request, parts: Parts, policy: Policy, key: str) -> None:
+async def _hit(request: Request, parts: Parts, policy: Policy, key: str, *, strict: bool = False) -> None:
     state = request.scope["state"]
-    decisions = state.setdefault(DECISIONS, {})
-    if policy in decisions:
+    decisions: dict[Policy, tuple[str, Decision]] = state.setdefault(DECISIONS, {})
+    if policy in decisions and decisions[policy][0] == key:
         return  # The request is run again, after a deadlock: it is one request still.
-    decision = await parts.limits.hit(policy, key)
-    decisions[policy] = decision
+    decision = await parts.limits.hit(policy, key, strict=strict)
+    decisions[policy] = key, decision
     # Also of an answer that a later dependency or the handler refuses: the edge adds them to any.
-    state[ANSWER_HEADERS] = _headers(decisions.values())
+    state[ANSWER_HEADERS] = _headers([each for _, each in decisions.values()])
     if not decision.allowed:
         wait = decision.standing.seconds if decision.standing else 1
         raise TooManyRequests(f"Too many requests. Try again in {wait} s.", retry_after=wait)

@@ -6,6 +6,7 @@ the store, so that the clocks of pods may differ.
 """
 
 import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final, Literal
@@ -15,8 +16,11 @@ from limits import RateLimitItem, parse_many
 from service.config import Settings
 from service.limits.store import Counts, Store, StoreFailed, Windows
 from service.observability import metrics
+from service.security import AnyCaller
 
 Policy = Literal["default", "sign_in", "refresh", "register", "reset"]
+#: Awaited before the database is asked who is calling, with whom it seems to be, or None; may refuse.
+BeforeAsking = Callable[[AnyCaller | None], Awaitable[None]]
 #: These hold for this process alone while the shared store fails; the default one then does not hold.
 STRICT: Final[frozenset[Policy]] = frozenset({"sign_in", "refresh", "register", "reset"})
 #: Who has one IPv6 address has 2^64 of them.
@@ -32,6 +36,11 @@ def bucket(address: str | None) -> str:
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((parsed, IPV6_PREFIX), strict=False))
     return str(parsed)
+
+
+def subject(caller: AnyCaller) -> str:
+    """The same for those who are known: one user's, by whatever session, or one API key's."""
+    return f"key:{caller.key_id}" if caller.key_id else f"user:{caller.user_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +136,17 @@ class Limits:
         }
         self._rules = {name: Rule(name, text) for name, text in policies.items()}
 
-    async def hit(self, policy: Policy, key: str) -> Decision:
-        """Count one request. While the store fails the service goes on, and counts that."""
+    async def hit(self, policy: Policy, key: str, *, strict: bool = False) -> Decision:
+        """Count one request. While the store fails the service goes on, and counts that; with a strict
+        policy, or `strict`, this process counts by itself meanwhile.
+        """
         rule = self._rules[policy]
         try:
             decision = await self._store.shared(lambda counts: rule.hit(counts, key))
             outcome = "allowed" if decision.allowed else "refused"
         except StoreFailed:
             decision = Decision(True, rule.described)
-            if policy in STRICT:
+            if strict or policy in STRICT:
                 decision = await rule.hit(self._store.local, key)
             outcome = "store_failed" if decision.allowed else "refused"
         metrics.rate_limit_decided(policy, outcome)

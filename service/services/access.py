@@ -15,6 +15,7 @@ from typing import Final, Generic, TypeVar
 from service.changes import Change, ChangeFeed, Reader
 from service.database import Database, Session
 from service.errors import InvalidToken
+from service.limits.policies import BeforeAsking
 from service.repositories import auth as sessions
 from service.security import ACCESS_TOKEN_SECONDS, LEEWAY_SECONDS, Caller
 
@@ -66,6 +67,8 @@ class Access:
         self._database = database
         self._users: Recent[Standing] = Recent(clock)
         self._ended: Recent[bool] = Recent(clock)
+        #: Sessions that the database has refused, asked because nothing was heard.
+        self._refused: Recent[bool] = Recent(clock)
 
     @property
     def reader(self) -> Reader:
@@ -89,6 +92,12 @@ class Access:
         elif change["of"] == "sessions":
             self._ended.put(change["id"], value=True)
 
+    def was_refused(self, named: Caller) -> bool:
+        return bool(self._refused.get(named.session_id))
+
+    def note_refused(self, named: Caller) -> None:
+        self._refused.put(named.session_id, value=True)
+
     def caller(self, named: Caller) -> Caller:
         """The caller as things stand. Raises InvalidToken once the session or the account is void."""
         if self._ended.get(named.session_id):
@@ -109,9 +118,25 @@ async def current(session: Session, named: Caller) -> Caller:
     return Caller(named.user_id, named.session_id, row.is_admin)
 
 
-async def admitted(database: Database, feed: ChangeFeed, access: Access, named: Caller) -> Caller:
-    """Who a verified token stands for. Raises InvalidToken for nobody."""
+async def admitted(
+    database: Database,
+    feed: ChangeFeed,
+    access: Access,
+    named: Caller,
+    before_asking: BeforeAsking | None = None,
+) -> Caller:
+    """Who a verified token stands for. Raises InvalidToken for nobody.
+
+    `before_asking` is awaited before the database is asked, with whom the token seems to stand for: None
+    once that was refused, so that a void token uses up nothing of its user's.
+    """
     if feed.current:
         return access.caller(named)
-    async with database.reading() as session:
-        return await current(session, named)
+    if before_asking is not None:
+        await before_asking(None if access.was_refused(named) else named)
+    try:
+        async with database.reading() as session:
+            return await current(session, named)
+    except InvalidToken:
+        access.note_refused(named)
+        raise

@@ -4,6 +4,7 @@ from typing import Final
 
 from service.database import Database
 from service.errors import FieldFault, InvalidToken, LastAdministrator, Unprocessable
+from service.limits.policies import subject
 from service.repositories import audit, callers, erasure, idempotency, users
 from service.schemas.erasure import AccountDeletion
 from service.schemas.versions import Versions, require
@@ -56,7 +57,7 @@ async def erase(
             full_name=NAME,
             password_hash=passwords.unusable,
         )
-        await idempotency.forget(session, f"user:{caller.user_id}")
+        await idempotency.forget(session, subject(caller))
 
 
 def _wrong_password() -> Unprocessable:

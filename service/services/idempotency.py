@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from service.database import Session
 from service.errors import Forbidden, KeyInUse, KeyInvalid, KeyReused
+from service.limits.policies import subject
 from service.repositories import idempotency
 from service.repositories.idempotency import Slot
 from service.security import AnyCaller, KeyCaller, same
@@ -88,7 +89,7 @@ class Retries:
 
 
 def slot_of(caller: AnyCaller, route: str, key: str) -> Slot:
-    return Slot(f"key:{caller.key_id}" if caller.key_id else f"user:{caller.user_id}", route, key)
+    return Slot(subject(caller), route, key)
 
 
 def rights_of(caller: AnyCaller) -> frozenset[str]:

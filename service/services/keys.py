@@ -10,18 +10,21 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
 from service.changes import Change, ChangeFeed, Reader
 from service.database import Database
 from service.errors import InvalidToken, ServiceError
+from service.limits.policies import BeforeAsking
 from service.repositories import api_keys
 from service.schemas.api_keys import can_be_key
 from service.security import KeyCaller, fingerprint
 
 log = structlog.get_logger(__name__)
+
+Value = TypeVar("Value")
 
 REMEMBERED_KEYS: Final = 1_024
 NOTED_EVERY_SECONDS: Final = api_keys.USE_NOTED_EVERY.total_seconds()
@@ -38,6 +41,8 @@ class Keys:
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database, self._clock = database, clock
         self._known: OrderedDict[bytes, Known] = OrderedDict()
+        #: Whose keys were good when they were last asked for, whatever has been heard since.
+        self._were_good: OrderedDict[bytes, KeyCaller] = OrderedDict()
         #: Counts what has been forgotten: an answer that was asked for before is not remembered.
         self._forgotten = 0
         self._noted: dict[int, float] = {}
@@ -59,13 +64,22 @@ class Keys:
         self._known.clear()
         self._forgotten += 1
 
-    async def admitted(self, feed: ChangeFeed, key: str) -> KeyCaller:
-        """Who calls with this key. Raises InvalidToken unless it is good."""
+    async def admitted(
+        self, feed: ChangeFeed, key: str, before_asking: BeforeAsking | None = None
+    ) -> KeyCaller:
+        """Who calls with this key. Raises InvalidToken unless it is good.
+
+        `before_asking` is awaited before the database is asked, with whose key it seems to be: None for one
+        that was never good, for anybody can make up as many as they like.
+        """
         if not can_be_key(key):
             raise _refusal()
         key_hash = fingerprint(key)
         known = self._known.get(key_hash) if feed.current else None
-        known = known or await self._ask(key_hash)
+        if known is None:
+            if before_asking is not None:
+                await before_asking(self._were_good.get(key_hash))
+            known = await self._ask(key_hash)
         if known is None or known.ends <= self._clock():
             raise _refusal()
         self._note_use(known.caller.key_id)
@@ -76,13 +90,13 @@ class Keys:
         async with self._database.reading() as session:
             row = await api_keys.get_good(session, key_hash)
         if row is None:
+            self._were_good.pop(key_hash, None)
             return None
         left = math.inf if row.seconds_left is None else float(row.seconds_left)
         known = Known(KeyCaller(row.id, frozenset(row.scopes)), asked + left)
+        _remember(self._were_good, key_hash, known.caller)
         if forgotten == self._forgotten:
-            self._known[key_hash] = known
-            if len(self._known) > REMEMBERED_KEYS:
-                self._known.popitem(last=False)
+            _remember(self._known, key_hash, known)
         return known
 
     def _note_use(self, key_id: int) -> None:
@@ -105,6 +119,12 @@ class Keys:
     async def settle(self) -> None:
         """Wait for what is still being noted: before the database is closed."""
         await asyncio.gather(*self._notes, return_exceptions=True)
+
+
+def _remember(entries: OrderedDict[bytes, Value], key_hash: bytes, value: Value) -> None:
+    entries[key_hash] = value
+    if len(entries) > REMEMBERED_KEYS:
+        entries.popitem(last=False)
 
 
 def _refusal() -> InvalidToken:

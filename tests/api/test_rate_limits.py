@@ -4,29 +4,21 @@ Each test starts with nothing counted, and no time passes for the counts.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from ipaddress import ip_network
-from typing import Any
 
 import asyncpg
 import httpx2
 import pytest
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
-from pydantic import SecretStr
 
 from service.config import Settings
-from service.dependencies.parts import Parts
-from service.limits.policies import Limits
-from service.limits.slowdown import SlowDown, free_failures
-from service.limits.store import LocalCounts, Store
 from service.main import create_app
 from tests.client import Api, assert_problem
 from tests.factories import PASSWORD, Make, Person
+from tests.limited import NOBODY_LISTENS, limited, stands, statuses
 
 ELSEWHERE = {"X-Forwarded-For": "198.51.100.7"}
-NOBODY_LISTENS = SecretStr("redis://127.0.0.1:9/0")
 
 
 @pytest.fixture(scope="module")
@@ -36,22 +28,6 @@ async def application(settings: Settings) -> AsyncIterator[FastAPI]:
     app = create_app(settings.model_copy(update={"trusted_proxies": here, "response_cache_bytes": 0}))
     async with app.router.lifespan_context(app):
         yield app
-
-
-@asynccontextmanager
-async def limited(app: FastAPI, **update: Any) -> AsyncIterator[Api]:
-    """A client of the application as it is with these settings, as far as they are about limits."""
-    parts: Parts = app.state.parts
-    settings = parts.settings.model_copy(update=update)
-    counts = Store(settings.redis_url.get_secret_value() if settings.redis_url else None)
-    counts.local = LocalCounts(lambda: 0.0)
-    slow_down = SlowDown(counts, b"key", free=free_failures(settings.rate_limit_sign_in))
-    issuer = replace(parts.issuer, slow_down=slow_down)
-    app.state.parts = replace(parts, counts=counts, limits=Limits(counts, settings), issuer=issuer)
-    async with Api.of(app) as api:
-        yield api
-    await counts.aclose()
-    app.state.parts = parts
 
 
 @pytest.fixture
@@ -66,17 +42,9 @@ async def shop(application: FastAPI, maria: Person) -> AsyncIterator[Api]:
         yield api
 
 
-def stands(answer: httpx2.Response) -> tuple[int, str | None]:
-    return answer.status_code, answer.headers.get("ratelimit")
-
-
 def decided(policy: str, decision: str) -> float:
     labels = {"policy": policy, "decision": decision}
     return REGISTRY.get_sample_value("rate_limit_decisions_total", labels) or 0
-
-
-async def statuses(api: Api, times: int, path: str = "/items", **headers: str) -> list[int]:
-    return [(await api.get(path, headers=headers)).status_code for _ in range(times)]
 
 
 class TestAnswers:
