@@ -10,7 +10,9 @@ import os
 import pickle
 import sys
 from asyncio.subprocess import PIPE, Process
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -18,7 +20,7 @@ from typing import Final, Self
 import structlog
 
 import service
-from service.errors import Overloaded, Unavailable
+from service.errors import Overloaded, TooManyRequests, Unavailable
 from service.invoices.document import Document
 from service.invoices.edition import edition
 from service.invoices.frames import FAILED, HEAD, LENGTH
@@ -96,6 +98,8 @@ class Renderers:
     processes: int = 1
     #: Invoices that wait for a process; more are refused.
     waiting: int = 8
+    #: Of those that are rendered or wait, so many may be one caller's: others find room beside them.
+    share: int = 3
     #: For which one waits, and which rendering may take.
     seconds: float = 20.0
     #: After so many a process is replaced, whatever it may have gathered by then.
@@ -109,22 +113,22 @@ class Renderers:
     _living: set[Renderer] = field(default_factory=set, init=False)
     _ending: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _pending: int = field(default=0, init=False)
+    _pending_of: Counter[str] = field(default_factory=Counter, init=False)
     _closed: bool = field(default=False, init=False)
     _free: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self._free = asyncio.Semaphore(self.processes)
 
-    async def render(self, document: Document) -> bytes:
-        """The invoice as a PDF file.
+    async def render(self, document: Document, subject: str) -> bytes:
+        """The invoice as a PDF file, for this caller.
 
         Raises:
+            TooManyRequests: the caller has its share under way.
             Overloaded: too many wait already, or it has waited too long.
             Unavailable: the process died or took too long; the next invoice gets another one.
         """
-        self.require_room()
-        self._pending += 1
-        try:
+        with self._place(subject):
             with metrics.invoices_under_way("waiting"):
                 await self._turn()
             try:
@@ -132,11 +136,15 @@ class Renderers:
                     return await self._rendered(document)
             finally:
                 self._free.release()
-        finally:
-            self._pending -= 1
 
-    def require_room(self) -> None:
-        """Raise Overloaded where there is none: worth asking before anything is done for an invoice."""
+    def require_room(self, subject: str) -> None:
+        """Raise TooManyRequests or Overloaded where there is none for this caller: worth asking before
+        anything is done for an invoice.
+        """
+        if self._pending_of[subject] >= self.share:
+            metrics.invoice_ended("refused")
+            detail = f"{self.share} invoices are being made for you already. Ask for one after the other."
+            raise TooManyRequests(detail, retry_after=2)
         if self._closed or self._pending >= self.processes + self.waiting:
             metrics.invoice_ended("refused")
             raise Overloaded("Too many invoices are being made. Try again shortly.", retry_after=2)
@@ -146,6 +154,19 @@ class Renderers:
         self._closed = True
         self._idle.clear()
         await asyncio.gather(*(self._end(renderer) for renderer in list(self._living)), *self._ending)
+
+    @contextmanager
+    def _place(self, subject: str) -> Iterator[None]:
+        self.require_room(subject)
+        self._pending += 1
+        self._pending_of[subject] += 1
+        try:
+            yield
+        finally:
+            self._pending -= 1
+            self._pending_of[subject] -= 1
+            if not self._pending_of[subject]:
+                del self._pending_of[subject]
 
     async def _turn(self) -> None:
         try:

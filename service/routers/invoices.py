@@ -4,11 +4,13 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request, Response
 
+from service.dependencies.admission import confirm
 from service.dependencies.caller import OrdersReader
 from service.dependencies.conditions import answered
 from service.dependencies.parts import PartsDep
 from service.dependencies.route import Route
 from service.edge.openapi import acceptable, problems
+from service.limits.policies import subject
 from service.schemas.base import DIGITS, MAX_ID
 from service.services import invoices
 
@@ -45,7 +47,7 @@ async def get_invoice(
     """Get the invoice of an order, as a PDF file. While too many are being made the answer is 503."""
     if "If-None-Match" not in request.headers:
         # Refusals are to cost nothing, or a storm of them would do what the queue is there to prevent.
-        parts.renderers.require_room()
+        parts.renderers.require_room(subject(caller))
     edition = parts.renderers.edition
     invoice = await invoices.get(parts.database, parts.settings, caller, order_id, edition=edition)
     disposition = f'inline; filename="invoice-{order_id}.pdf"'
@@ -54,4 +56,7 @@ async def get_invoice(
     if unchanged.status_code == 304:
         return unchanged
     media_type = PDF if acceptable(request.headers.get("Accept", ""), frozenset({PDF})) else BYTES
-    return Pdf(await parts.renderers.render(invoice.document), headers=headers, media_type=media_type)
+    file = await parts.renderers.render(invoice.document, subject(caller))
+    # It may have waited for long: whose access has ended meanwhile gets nobody's name and address.
+    await confirm(request)
+    return Pdf(file, headers=headers, media_type=media_type)

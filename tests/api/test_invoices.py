@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,9 @@ from service.invoices.pool import Renderers
 from service.schemas.base import MAX_ID
 from service.services import invoices
 from tests.client import Api, assert_problem
+from tests.concurrency.waiting import eventually
 from tests.factories import Make, Person
+from tests.identity import until_void
 from tests.invoices.examples import NAMES, pages_of, squeezed
 from tests.orders import HOME, brought_to, placed
 
@@ -47,7 +50,7 @@ class Hanging(Renderers):
         super().__init__()
         self.asked, self.go_on = asyncio.Event(), asyncio.Event()
 
-    async def render(self, document: Document) -> bytes:
+    async def render(self, document: Document, subject: str) -> bytes:
         self.asked.set()
         await self.go_on.wait()
         return b"%PDF"
@@ -275,6 +278,46 @@ class TestOverload:
         answer = await maria.api.get(f"/orders/{order['id']}/invoice.pdf")
         assert_problem(answer, 500, "internal_error")
         assert "ZeroDivisionError" not in answer.text
+
+    async def test_one_customer_who_floods_leaves_others_served(self, make: Make, parts: Parts) -> None:
+        """With the pool that ships, which has its first process free once the flood is there."""
+        pool = parts.renderers
+        (flood, many), (maria, one) = await an_order(make), await an_order(make)
+        again = await make.signed_in_again(flood)
+        async with pool._free:
+            asked = [
+                asyncio.create_task(person.api.get(f"/orders/{many['id']}/invoice.pdf"))
+                for person in (flood, again)
+                for _ in range(20)
+            ]
+            refused = [await each for each in itertools.islice(asyncio.as_completed(asked), 40 - pool.share)]
+            served = asyncio.create_task(maria.api.get(f"/orders/{one['id']}/invoice.pdf"))
+            await eventually(lambda: pool._pending == pool.share + 1)
+        for answer in refused:
+            problem = assert_problem(answer, 429, "too_many_requests")
+            assert problem["detail"] == (
+                "3 invoices are being made for you already. Ask for one after the other."
+            )
+            assert answer.headers["retry-after"] == "2"
+        assert (await served).status_code == 200
+        answers = await asyncio.gather(*asked)
+        assert [answer.status_code for answer in answers].count(200) == pool.share
+
+    async def test_whose_session_ends_while_it_is_rendered_gets_none(
+        self, make: Make, app: FastAPI, parts: Parts
+    ) -> None:
+        maria, order = await an_order(make)
+        pool = Hanging()
+        app.state.parts = replace(parts, renderers=pool)
+        try:
+            task = asyncio.create_task(maria.api.get(f"/orders/{order['id']}/invoice.pdf"))
+            await pool.asked.wait()
+            assert (await maria.api.delete("/auth/sessions")).status_code == 204
+            await until_void(maria.api)
+            pool.go_on.set()
+            assert_problem(await task, 401, "invalid_token")
+        finally:
+            app.state.parts = parts
 
     async def test_no_connection_is_held_while_it_is_rendered(
         self, make: Make, app: FastAPI, parts: Parts

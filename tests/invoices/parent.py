@@ -11,11 +11,11 @@ from tests.invoices.examples import invoice
 
 async def main(buyer: str) -> None:
     pool = Renderers(module="tests.invoices.stand_in", seconds=60.0)
-    told = json.loads(await pool.render(invoice(buyer=stand_in.TELL)))
+    told = json.loads(await pool.render(invoice(buyer=stand_in.TELL), "user:1"))
     sys.stdout.write(f"{told['pid']}\n")
     sys.stdout.flush()
     if buyer:
-        await pool.render(invoice(buyer=buyer))
+        await pool.render(invoice(buyer=buyer), "user:1")
     await asyncio.Event().wait()
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import psutil
 import pytest
 from prometheus_client import REGISTRY
 
-from service.errors import Overloaded, Unavailable
+from service.errors import Overloaded, TooManyRequests, Unavailable
 from service.invoices import pool as pools
 from service.invoices.drawing import render
 from service.invoices.pool import Renderers, RenderingFailed
@@ -24,6 +25,8 @@ from tests.invoices.examples import hundred_lines, invoice
 from tests.invoices.stand_in import DIE, FAIL, HANG, TELL
 from tests.server.process import alive, eventually
 
+#: Another caller each time.
+anybody = map("user:{}".format, count()).__next__
 STAND_IN = "tests.invoices.stand_in"
 Open = Callable[..., Renderers]
 
@@ -57,7 +60,7 @@ def children() -> set[int]:
 
 
 async def told(pool: Renderers) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(await pool.render(invoice(buyer=TELL)))
+    answer: dict[str, Any] = json.loads(await pool.render(invoice(buyer=TELL), anybody()))
     return answer
 
 
@@ -77,7 +80,7 @@ class TestRendering:
         pool = opened()
         for document in (invoice(), hundred_lines()):
             before = counted("rendered")
-            assert await pool.render(document) == render(document)
+            assert await pool.render(document, anybody()) == render(document)
             assert counted("rendered") == before + 1
 
     async def test_processes_start_with_the_first_invoice_and_are_used_again(self, opened: Open) -> None:
@@ -114,7 +117,7 @@ class TestRendering:
         pool = opened(idle_seconds=0.0)
         await told(pool)
         await until(lambda: children() == set())
-        assert (await pool.render(invoice())).startswith(b"%PDF")
+        assert (await pool.render(invoice(), anybody())).startswith(b"%PDF")
 
 
 class TestFaults:
@@ -122,7 +125,7 @@ class TestFaults:
         pool = opened()
         first, before = (await told(pool))["pid"], counted("died")
         with pytest.raises(Unavailable) as refusal:
-            await pool.render(invoice(buyer=DIE))
+            await pool.render(invoice(buyer=DIE), anybody())
         assert (refusal.value.code, refusal.value.headers) == ("unavailable", {"Retry-After": "1"})
         assert counted("died") == before + 1
         assert (await told(pool))["pid"] != first
@@ -140,23 +143,23 @@ class TestFaults:
         first, before = (await told(pool))["pid"], counted("timed_out")
         pool.seconds = 0.5
         with pytest.raises(Unavailable):
-            await pool.render(invoice(buyer=HANG))
+            await pool.render(invoice(buyer=HANG), anybody())
         pool.seconds = 60.0
         assert counted("timed_out") == before + 1
         await until(lambda: not alive(first))
-        assert (await pool.render(invoice())).startswith(b"%PDF")
+        assert (await pool.render(invoice(), anybody())).startswith(b"%PDF")
 
     async def test_a_fault_of_the_drawing_is_told_as_it_was(self, opened: Open) -> None:
         pool, before = opened(), counted("failed")
         with pytest.raises(RenderingFailed, match="ZeroDivisionError: no such page"):
-            await pool.render(invoice(buyer=FAIL))
+            await pool.render(invoice(buyer=FAIL), anybody())
         assert counted("failed") == before + 1
-        assert (await pool.render(invoice())).startswith(b"%PDF")
+        assert (await pool.render(invoice(), anybody())).startswith(b"%PDF")
 
     async def test_what_is_given_up_does_not_come_back_as_another_invoice(self, opened: Open) -> None:
         pool = opened()
         first = (await told(pool))["pid"]
-        task = asyncio.create_task(pool.render(invoice(buyer=HANG)))
+        task = asyncio.create_task(pool.render(invoice(buyer=HANG), anybody()))
         await until(lambda: not pool._idle)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -169,22 +172,36 @@ class TestQueue:
     async def test_what_does_not_fit_is_refused_at_once(self, opened: Open) -> None:
         pool, before = opened(processes=1, waiting=2), counted("refused")
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(pool.render(invoice(buyer=HANG))) for _ in range(3)]
+            tasks = [group.create_task(pool.render(invoice(buyer=HANG), anybody())) for _ in range(3)]
             await until(lambda: len(children()) == 1 and pool._pending == 3)
             with pytest.raises(Overloaded) as refusal:
-                await pool.render(invoice())
+                await pool.render(invoice(), anybody())
             assert (refusal.value.code, refusal.value.headers) == ("overloaded", {"Retry-After": "2"})
             assert counted("refused") == before + 1
             assert len(children()) == 1
             for task in tasks:
                 task.cancel()
-        assert (await pool.render(invoice())).startswith(b"%PDF")
+        assert (await pool.render(invoice(), anybody())).startswith(b"%PDF")
+
+    async def test_one_caller_has_a_share_and_others_find_room_beside_it(self, opened: Open) -> None:
+        pool, before = opened(processes=1, waiting=8), counted("refused")
+        async with asyncio.TaskGroup() as group:
+            flood = [group.create_task(pool.render(invoice(), "user:flood")) for _ in range(pool.share)]
+            await until(lambda: pool._pending == pool.share)
+            with pytest.raises(TooManyRequests) as refusal:
+                await pool.render(invoice(), "user:flood")
+            assert refusal.value.headers == {"Retry-After": "2"}
+            assert counted("refused") == before + 1
+            assert (await pool.render(invoice(), anybody())).startswith(b"%PDF")
+        assert all(task.result().startswith(b"%PDF") for task in flood)
+        assert (await pool.render(invoice(), "user:flood")).startswith(b"%PDF")
+        assert (pool._pending, pool._pending_of) == (0, {})
 
     async def test_nobody_waits_for_longer_than_an_invoice_may_take(self, opened: Open) -> None:
         pool, before = opened(seconds=0.05), counted("waited")
         async with pool._free:
             with pytest.raises(Overloaded) as refusal:
-                await pool.render(invoice())
+                await pool.render(invoice(), anybody())
         assert refusal.value.headers == {"Retry-After": "5"}
         assert (counted("waited"), children()) == (before + 1, set())
 
@@ -197,9 +214,9 @@ class TestQueue:
                 for state in ("waiting", "rendering")
             )
 
-        await pool.render(invoice())
+        await pool.render(invoice(), anybody())
         assert under_way() == (0, 0)
-        tasks = [asyncio.create_task(pool.render(invoice(buyer=HANG))) for _ in range(3)]
+        tasks = [asyncio.create_task(pool.render(invoice(buyer=HANG), anybody())) for _ in range(3)]
         await until(lambda: under_way() == (2, 1))
         for task in tasks:
             task.cancel()
@@ -211,14 +228,14 @@ class TestTheEnd:
     async def test_closing_ends_every_process_also_one_at_work(self, opened: Open) -> None:
         pool = opened(processes=2)
         await asyncio.gather(told(pool), told(pool))
-        task = asyncio.create_task(pool.render(invoice(buyer=HANG)))
+        task = asyncio.create_task(pool.render(invoice(buyer=HANG), anybody()))
         await until(lambda: len(pool._idle) == 1)
         await pool.aclose()
         assert children() == set()
         with pytest.raises(Unavailable):
             await task
         with pytest.raises(Overloaded):
-            await pool.render(invoice())
+            await pool.render(invoice(), anybody())
         assert children() == set()
 
     async def test_signals_for_the_whole_group_are_the_services_to_answer(self, opened: Open) -> None:
