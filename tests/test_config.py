@@ -251,6 +251,7 @@ class TestRules:
         [
             ({}, None),
             ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318/"}, "http://c:4318/v1/traces"),
+            ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c/otlp?key=k"}, "http://c/otlp/v1/traces?key=k"),
             ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://t/in"}, "http://t/in"),
             (
                 {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://t"},

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -127,8 +128,10 @@ class Settings(BaseSettings):
         """
         if self.otel_sdk_disabled or "otlp" not in self.otel_traces_exporter:
             return None
-        base = self.otel_exporter_otlp_endpoint
-        return self.otel_exporter_otlp_traces_endpoint or (base and base.rstrip("/") + "/v1/traces")
+        if self.otel_exporter_otlp_traces_endpoint or not self.otel_exporter_otlp_endpoint:
+            return self.otel_exporter_otlp_traces_endpoint
+        base = urlsplit(self.otel_exporter_otlp_endpoint)  # a query is the collector's key, and stays behind
+        return base._replace(path=base.path.rstrip("/") + "/v1/traces").geturl()
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:

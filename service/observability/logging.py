@@ -123,6 +123,8 @@ def log_config(level: str, log_format: str) -> dict[str, Any]:
             "httpx2": {"level": "WARNING"},
             "alembic.runtime.plugins": {"level": "WARNING"},
             "httpcore2": {"level": "WARNING"},
+            # The exporter of traces calls by it; its lines have the whole address, which may hold a key.
+            "urllib3": {"level": "ERROR"},
             # SQLAlchemy tells of each connection, by the name of the pool's class.
             "service.database.Pool": {"level": "WARNING"},
         },

@@ -211,6 +211,26 @@ class TestTroubleWithTheCollector:
         collector.open.set()
         await eventually(lambda: collector.requests)
 
+    def test_its_key_is_in_no_line(self, collector: Collector) -> None:
+        """A process of its own, for the level of the log is the process's."""
+        script = (
+            "import sys\n"
+            "from service.config import Settings\n"
+            "from service.observability import logging, tracing\n"
+            "logging.configure('DEBUG', 'json')\n"
+            "settings = Settings(otel_exporter_otlp_endpoint=sys.argv[1])\n"
+            "traces = tracing.of(settings.traces_endpoint, 'tradepost', '1')\n"
+            "traces.provider.get_tracer('t').start_span('asked').end()\n"
+            "traces.shutdown(60)\n"
+        )
+        for status in (200, 400):
+            collector.status = status
+            command = [sys.executable, "-c", script, f"{collector.url}?key=canary-of-the-collector"]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            assert "canary" not in done.stdout + done.stderr
+        assert len(collector.requests) == 2
+        assert "traces.not_sent" in done.stdout
+
 
 class TestSwitchedOff:
     def test_nothing_is_instrumented(self, app: FastAPI, settings: Settings) -> None:
