@@ -80,7 +80,7 @@ class Shop:
             {"name": f"{n} {NAMES[n % len(NAMES)]}", "price": f"{n}.10", "stock": 9} for n in range(1, 101)
         ]
         items = self.post("/items/batch", new)
-        lines = [{"product_id": item["id"], "quantity": 2} for item in items]
+        lines = [{"product_id": item["id"], "quantity": 1} for item in items]
         order = self.post("/orders", {"lines": lines}, **{"Idempotency-Key": "bench-invoices"})
         return items[0]["id"], order["id"], token
 

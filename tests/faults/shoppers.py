@@ -37,6 +37,7 @@ async def registered(url: str) -> list[Shopper]:
             assert (await client.post("/users", json=body)).status_code == 201
             form = {"grant_type": "password", "username": email, "password": PASSWORD}
             answer = await client.post("/auth/token", data=form)
+            assert answer.status_code == 200, answer.text
             shoppers.append(Shopper(number, answer.json()["access_token"]))
     return shoppers
 

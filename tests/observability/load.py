@@ -67,11 +67,14 @@ class Load:
         with self.client() as client:
             body = {"email": email, "password": PASSWORD, "full_name": "Maria Anders", "address": HOME}
             assert client.post("/users", json=body).status_code == 201
-            tokens = sign_in(client, email).json()
+            answer = sign_in(client, email)
+            assert answer.status_code == 200, answer.text
+            tokens = answer.json()
             client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
             for path in ("/items", "/items/3", "/items/categories", "/notifications", "/weather/Berlin"):
                 assert client.get(path).status_code == 200, path
-            with client.stream("GET", "/notifications/stream"):
+            with client.stream("GET", "/notifications/stream") as stream:
+                assert stream.status_code == 200
                 orders = [self.order(client, shipping) for shipping in ("standard", "express", "overnight")]
                 self.deal_with(client, orders)
             self.refresh(client, tokens["refresh_token"])
