@@ -1,10 +1,9 @@
-"""Passwords, tokens and keys: every use of cryptography.
+"""Tokens and keys: every use of cryptography but for passwords (passwords.py).
 
 All keys come from SECRET_KEY, one HKDF label a use, so that one secret configures everything and
 none of the derived keys tells anything of another (RFC 5869).
 """
 
-import asyncio
 import base64
 import contextlib
 import hashlib
@@ -12,25 +11,16 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, Final, Literal, TypeVar
+from typing import Any, ClassVar, Final, Literal
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
-
-from service.errors import Overloaded
-from service.observability import runtime
-
-T = TypeVar("T")
 
 ACCESS_TOKEN_SECONDS: Final = 600
 LEEWAY_SECONDS: Final = 30
@@ -244,55 +234,3 @@ class RefreshTokens:
         """
         digests = (hmac.digest(key, token.encode(), "sha256") for key in self._keys)
         return tuple(base64.urlsafe_b64encode(digest).rstrip(b"=").decode() for digest in digests)
-
-
-class Passwords:
-    """argon2id, off the event loop and a few at a time.
-
-    A hash takes 19 MiB and 23 ms of a core (OWASP's minimum: m=19456, t=2, p=1). More at once
-    than there are cores only costs memory, and a queue that is longer than a client would wait
-    for helps nobody: past QUEUE the answer is Overloaded.
-    """
-
-    AT_ONCE: Final = 2
-    QUEUE: Final = 64
-
-    def __init__(self) -> None:
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
-        self._pool = ThreadPoolExecutor(self.AT_ONCE, thread_name_prefix="argon2")
-        self._waiting = 0
-        #: What a password is checked against when the account does not exist, so that it takes as long.
-        self._nobody = self._hasher.hash(secrets.token_urlsafe())
-
-    @property
-    def unusable(self) -> str:
-        """The hash of no password that anybody knows; checking against it takes as long as any."""
-        return self._nobody
-
-    async def hash(self, password: str) -> str:
-        return await self._run(self._hasher.hash, password)
-
-    async def verify(self, stored: str | None, password: str) -> bool:
-        """Whether it is the password. Takes the same time without a stored hash, and is False then."""
-        good = await self._run(self._verify, stored or self._nobody, password)
-        return good and stored is not None
-
-    def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def _verify(self, stored: str, password: str) -> bool:
-        try:
-            return self._hasher.verify(stored, password)
-        except (VerificationError, InvalidHashError):
-            return False
-
-    async def _run(self, function: Callable[..., T], *arguments: str) -> T:
-        if self._waiting >= self.QUEUE:
-            raise Overloaded("Too many people are signing in at once. Try again shortly.")
-        self._waiting += 1
-        try:
-            loop = asyncio.get_running_loop()
-            with runtime.hashing():
-                return await loop.run_in_executor(self._pool, function, *arguments)
-        finally:
-            self._waiting -= 1

@@ -16,11 +16,11 @@ from joserfc import jwt
 from service.config import Settings, generate_key
 from service.config.passwords import common_passwords
 from service.errors import Overloaded
+from service.passwords import Passwords
 from service.security import (
     REMEMBERED_TOKENS,
     AccessTokens,
     Caller,
-    Passwords,
     Pseudonyms,
     RefreshTokens,
     SigningKey,

@@ -12,8 +12,8 @@ from service.config import Settings
 from service.config.passwords import is_published
 from service.database import Database
 from service.errors import ServiceError
+from service.passwords import Passwords
 from service.schemas.users import UserCreate
-from service.security import Passwords
 from service.services import users
 
 

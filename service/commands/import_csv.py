@@ -35,10 +35,10 @@ from service.commands.northwind import (
 from service.config import Settings, generate_key
 from service.database import Database, Session
 from service.errors import ServiceError
+from service.passwords import Passwords
 from service.repositories import items as item_rows
 from service.repositories import orders as order_rows
 from service.repositories import users as user_rows
-from service.security import Passwords
 from service.services import history, items, users
 
 #: Rows a transaction: few enough that an interrupted import loses little, many enough to be quick.

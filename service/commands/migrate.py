@@ -11,7 +11,7 @@ import service
 from service.config import Settings
 from service.database import Database, translated
 from service.errors import ConfigError, EmailTaken, ServiceError
-from service.security import Passwords
+from service.passwords import Passwords
 from service.services import audit, operations, users
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from service.commands import import_csv, local_database, migrate
 from service.commands.csv_rows import UnusableFile
 from service.config import Settings
 from service.database import Database
-from service.security import Passwords
+from service.passwords import Passwords
 from service.services import users
 
 #: The same for every sample account. Production refuses SAMPLE.

@@ -14,10 +14,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from service.config import passwords
+from service.config.addresses import normalised
 from service.config.keys import strong_key
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -131,8 +131,8 @@ def _mailbox(value: str) -> str:
     """`shop@example.com` or `The Shop <shop@example.com>`, safe to stand in a header."""
     name, address = parseaddr(value)
     try:
-        checked = validate_email(address, check_deliverability=False).normalized
-    except EmailNotValidError:
+        checked = normalised(address)
+    except ValueError:
         checked = ""
     if not checked or not value.isprintable():
         raise ValueError("is not an e-mail address; write one like shop@example.com")

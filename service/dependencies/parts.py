@@ -19,7 +19,8 @@ from service.mail import ADDRESSES
 from service.outgoing.secrets import Vault
 from service.outgoing.targets import Targets
 from service.pagination import Cursors
-from service.security import AccessTokens, Passwords, Pseudonyms, RefreshTokens, derive
+from service.passwords import Passwords
+from service.security import AccessTokens, Pseudonyms, RefreshTokens, derive
 from service.services.access import Access
 from service.services.auth import Issuer
 from service.services.idempotency import Retries

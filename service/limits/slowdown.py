@@ -13,6 +13,7 @@ from typing import Final
 
 from limits import parse_many
 
+from service.config.addresses import known_as
 from service.errors import Overloaded, TooManyRequests
 from service.limits.policies import bucket
 from service.limits.store import Store
@@ -37,7 +38,7 @@ def free_failures(sign_in_limit: str) -> int:
 
 def folded(email: str) -> str:
     """One form for every spelling that the database might take for the same address, and for some more."""
-    plain = unicodedata.normalize("NFKD", email.replace("\0", "").casefold())
+    plain = unicodedata.normalize("NFKD", known_as(email).casefold())
     return "".join(each for each in plain if not unicodedata.combining(each))
 
 

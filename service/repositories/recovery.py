@@ -4,13 +4,14 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.database import Record, Session
 from service.models.auth import MailToken
 from service.models.mails import Mail
 from service.models.users import User
+from service.repositories.users import has_address
 
 _account = select(
     User.id,
@@ -24,18 +25,17 @@ _account = select(
 
 async def get_account(session: Session, user_id: int, *, lock: bool = False) -> Record | None:
     """With `lock` it stays as it is until the transaction ends."""
-    return await _one(session, User.id == user_id, lock=lock)
+    return await _first(session, _account.where(User.id == user_id), lock=lock)
 
 
 async def get_account_by_email(session: Session, email: str, *, lock: bool = False) -> Record | None:
-    """The account with this address, in any case."""
-    return await _one(session, func.lower(User.email) == func.lower(email), lock=lock)
+    """The account with this address, in any spelling."""
+    return await _first(session, has_address(_account, email), lock=lock)
 
 
-async def _one(session: Session, condition: ColumnElement[bool], *, lock: bool) -> Record | None:
-    found = _account.where(condition)
+async def _first(session: Session, found: Select[*tuple[Any, ...]], *, lock: bool) -> Record | None:
     locked = found.with_for_update(key_share=True) if lock else found
-    return (await session.execute(locked)).one_or_none()
+    return (await session.execute(locked)).first()
 
 
 async def get_recent_mail(

@@ -1,14 +1,17 @@
 """Every statement on users and addresses."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVarTuple
 
-from sqlalchemy import JSON, Select, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import JSON, Select, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from service.config import addresses
 from service.database import Record, Session
 from service.models.users import Address, User
 from service.pagination import Page
+
+Columns = TypeVarTuple("Columns")
 
 ADDRESS_COLUMNS = ("name", "street", "city", "region", "postal_code", "country")
 
@@ -85,9 +88,25 @@ async def get(session: Session, user_id: int) -> Record | None:
 
 
 async def get_credentials(session: Session, email: str) -> Record | None:
-    """Id, password hash, `is_active` and `is_admin` of the account with this address, in any case."""
+    """Id, password hash, `is_active` and `is_admin` of the account with this address, in any spelling."""
     statement = select(User.id, User.password_hash, User.is_active, User.is_admin)
-    return (await session.execute(statement.where(func.lower(User.email) == func.lower(email)))).one_or_none()
+    return (await session.execute(has_address(statement, email))).first()
+
+
+def has_address(statement: Select[*Columns], email: str) -> Select[*Columns]:
+    """The statement on users for the address in any case; if several accounts have spellings of it, that
+    with the given one first.
+    """
+    ours = [func.lower(each) for each in addresses.spellings(email)]
+    stored = func.lower(User.email)
+    ranks = [(stored == each, rank) for rank, each in enumerate(ours)]
+    return statement.where(stored.in_(ours)).order_by(case(*ranks)).limit(1)
+
+
+async def rehash_password(session: Session, user_id: int, *, old_hash: str, new_hash: str) -> None:
+    """Store another hash of the same password, unless that was changed meanwhile."""
+    statement = update(User).where(User.id == user_id, User.password_hash == old_hash)
+    await session.execute(statement.values(password_hash=new_hash))
 
 
 async def get_password_hash(session: Session, user_id: int) -> str | None:
@@ -104,7 +123,8 @@ async def find(
     if search is not None:
         statement = statement.where(
             or_(
-                User.email.icontains(search, autoescape=True),
+                User.email.icontains(addresses.readable(search), autoescape=True),
+                func.lower(User.email).in_([func.lower(each) for each in addresses.spellings(search)]),
                 User.full_name.icontains(search, autoescape=True),
             )
         )

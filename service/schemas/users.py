@@ -4,9 +4,9 @@ from itertools import groupby
 from typing import Annotated, Any, ClassVar, Final
 
 import iso3166
-from pydantic import MISSING, AfterValidator, ConfigDict, EmailStr, Field, SecretStr
+from pydantic import MISSING, AfterValidator, ConfigDict, Field, SecretStr
 
-from service.config import passwords
+from service.config import addresses, passwords
 from service.schemas.base import (
     NO_NUL,
     Flag,
@@ -82,7 +82,12 @@ CurrentPassword = Annotated[
     AfterValidator(_possible_password),
     Field(json_schema_extra={"maxLength": passwords.MAX_LENGTH, "pattern": NO_NUL}),
 ]
-Email = Annotated[EmailStr, AfterValidator(_storable_email), Field(examples=["maria@shop.example"])]
+Email = Annotated[
+    str,
+    AfterValidator(addresses.normalised),
+    AfterValidator(_storable_email),
+    Field(examples=["maria@shop.example"], json_schema_extra={"format": "email"}),
+]
 Country = Annotated[
     str,
     AfterValidator(_known_country),

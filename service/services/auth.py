@@ -6,10 +6,12 @@ from typing import ClassVar, Final, Literal
 from pydantic import MISSING, SecretStr
 
 from service.config import Settings
-from service.database import Database, Session
+from service.config.addresses import known_as
+from service.database import Database, Record, Session
 from service.errors import NotFound, ServiceError
 from service.limits.slowdown import SlowDown
 from service.observability import metrics
+from service.passwords import Passwords
 from service.repositories import audit, callers, users
 from service.repositories import auth as sessions
 from service.schemas.auth import AuthorizationServer, Token, TokenRequest
@@ -17,7 +19,6 @@ from service.security import (
     ACCESS_TOKEN_SECONDS,
     AccessTokens,
     Caller,
-    Passwords,
     Pseudonyms,
     RefreshTokens,
     fingerprint,
@@ -94,13 +95,9 @@ async def _sign_in(issuer: Issuer, request: TokenRequest, client: str | None) ->
     """The hashing stands between two short transactions, in neither."""
     if not request.username or request.password is None:
         raise InvalidTokenRequest("username and password are both required.")
-    email = request.username.replace("\0", "")
+    email = known_as(request.username)
     attempt = await issuer.slow_down.attempt(email)
-    async with issuer.database.reading() as session:
-        account = await users.get_credentials(session, email)
-    good = await issuer.passwords.verify(
-        account.password_hash if account else None, request.password.get_secret_value()
-    )
+    account, good = await _known(issuer, request.username, request.password.get_secret_value())
     try:
         async with issuer.database.transaction() as session:
             session_id = None
@@ -122,6 +119,23 @@ async def _sign_in(issuer: Issuer, request: TokenRequest, client: str | None) ->
     metrics.signed_in(good=True)
     await issuer.slow_down.succeeded(attempt)
     return Caller(account.id, session_id, account.is_admin), refresh_token
+
+
+async def _known(issuer: Issuer, username: str, password: str) -> tuple[Record | None, bool]:
+    """The account with this address, and whether the password is its own.
+
+    One that was set before passwords were normalised is good as it is sent. It is hashed anew and looked at
+    again: of several sign-ins at once each then finds the hash that stays.
+    """
+    while True:
+        async with issuer.database.reading() as session:
+            account = await users.get_credentials(session, username)
+        match = await issuer.passwords.match(account.password_hash if account else None, password)
+        if account is None or match != "as_sent":
+            return account, match is not None
+        fresh = await issuer.passwords.hash(password)
+        async with issuer.database.transaction() as session:
+            await users.rehash_password(session, account.id, old_hash=account.password_hash, new_hash=fresh)
 
 
 async def _note_refusal(session: Session, issuer: Issuer, email: str, user_id: int | None) -> None:

@@ -5,10 +5,11 @@ from typing import Final
 from service.database import Database
 from service.errors import FieldFault, InvalidToken, LastAdministrator, Unprocessable
 from service.limits.policies import subject
+from service.passwords import Passwords
 from service.repositories import audit, callers, erasure, idempotency, users
 from service.schemas.erasure import AccountDeletion
 from service.schemas.versions import Versions, require
-from service.security import Caller, Passwords
+from service.security import Caller
 
 #: What stands where a name is shown, as beside a post.
 NAME: Final = "Erased customer"

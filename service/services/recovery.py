@@ -11,12 +11,13 @@ from pydantic import MISSING
 from service.database import Database, Record, Session
 from service.errors import EmailTaken, FieldFault, Unprocessable
 from service.outgoing.secrets import Vault
+from service.passwords import Passwords
 from service.repositories import audit, callers, mails, users
 from service.repositories import auth as sessions
 from service.repositories import recovery as tokens
 from service.schemas.recovery import Confirmation, Reset
 from service.schemas.users import ProfilePatch
-from service.security import Caller, Passwords, account_state, fingerprint, same
+from service.security import Caller, account_state, fingerprint, same
 
 _TAKEN: Final = "There is another account with this e-mail address."
 

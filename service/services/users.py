@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from service.database import Database, Session
 from service.errors import EmailTaken, FieldFault, Forbidden, LastAdministrator, NotFound, Unprocessable
+from service.passwords import Passwords
 from service.repositories import audit, callers, events, mails, orders, users
 from service.repositories import auth as sessions
 from service.schemas.orders import Order
@@ -21,7 +22,7 @@ from service.schemas.users import (
 )
 from service.schemas.versions import Versions, require
 from service.schemas.wording import REQUIRED
-from service.security import AnyCaller, Caller, Passwords
+from service.security import AnyCaller, Caller
 
 LAST_ORDERS = 100
 #: What the audit log calls a change of what a user may do.

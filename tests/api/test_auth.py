@@ -141,11 +141,11 @@ class TestRefusedSignIn:
         sql: asyncpg.Connection,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        async def verify(stored: str | None, password: str) -> bool:
+        async def match(stored: str | None, password: str) -> str:
             await sql.execute("UPDATE users SET password_hash = 'new'")
-            return True
+            return "normalised"
 
-        monkeypatch.setattr(parts.passwords, "verify", verify)
+        monkeypatch.setattr(parts.passwords, "match", match)
         before = await sessions(sql)
         assert assert_refused(await api.token(maria.email, PASSWORD), "invalid_grant") == WRONG
         assert await sessions(sql) == before

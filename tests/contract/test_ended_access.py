@@ -21,7 +21,7 @@ from service.changes import ChangeFeed
 from service.dependencies.parts import Parts
 from service.outgoing.addresses import Address
 from service.outgoing.targets import Targets
-from service.security import Passwords
+from service.passwords import Passwords
 from tests.client import V1, assert_problem
 from tests.concurrency.waiting import somebody_waits
 from tests.contract.ended import WRITES, attempt, contents, kinds_of

@@ -20,8 +20,8 @@ from service.database import Database
 from service.edge.limits import Shedding
 from service.errors import Conflict, Overloaded
 from service.observability import database_metrics, runtime
+from service.passwords import Passwords
 from service.repositories import posts
-from service.security import Passwords
 from service.services.vitals import Vitals
 from tests.conftest import for_sqlalchemy
 from tests.factories import PASSWORD, Make

@@ -18,7 +18,7 @@ import pytest
 from service import __version__
 from service.__main__ import COMMANDS
 from service.config import Settings, generate_key
-from service.security import Passwords
+from service.passwords import Passwords
 from tests.client import V1
 from tests.server.process import (
     PASSWORD,
