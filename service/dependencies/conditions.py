@@ -1,21 +1,23 @@
 """Conditional requests (RFC 9110, section 13): nothing is sent twice, and nothing unread is overwritten."""
 
 import hashlib
+import inspect
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Request, Response
 
 from service.dependencies.listing import NEXT_UPDATED_SINCE
 from service.edge.response_cache import BUILT_FROM, KEPT_HERE, REPEATED
-from service.errors import PreconditionRequired
+from service.errors import PreconditionFailed, PreconditionRequired
 from service.schemas.items import Item
 from service.schemas.orders import Order
 from service.schemas.posts import Post
 from service.schemas.users import User
-from service.schemas.versions import Versioned, Versions, has_already, versions_in
+from service.schemas.versions import Versioned, Versions, but_those_in, has_already, versions_in
 
 IF_MATCH: Final = "If-Match"
+IF_NONE_MATCH: Final = "If-None-Match"
 
 Condition = Callable[..., Awaitable[Versions | None]]
 
@@ -24,12 +26,15 @@ def if_match(model: type[Versioned]) -> Condition:
     """The versions that the client wants to change, or None for whatever is there."""
 
     async def get_versions(
+        request: Request,
         header: Annotated[
             str | None,
             Header(alias=IF_MATCH, description="The `ETag` that was read: 412 if it is another by now."),
         ] = None,
     ) -> Versions | None:
-        return None if header is None else versions_in(header, model)
+        versions = None if header is None else versions_in(header, model)
+        unwanted = request.headers.get(IF_NONE_MATCH)
+        return versions if unwanted is None else but_those_in(unwanted, versions, model)
 
     return get_versions
 
@@ -57,6 +62,18 @@ IfPost = Annotated[Versions | None, Depends(if_match(Post))]
 IfUser = Annotated[Versions | None, Depends(if_match(User))]
 
 
+def conditional(endpoint: Callable[..., Any]) -> bool:
+    """Whether the endpoint itself asks which version is to be changed."""
+    asked = inspect.signature(endpoint).parameters.values()
+    return any(each.annotation in (IfItem, IfItemRequired, IfOrder, IfPost, IfUser) for each in asked)
+
+
+def require_absence(request: Request) -> None:
+    """Who sends `If-None-Match: *` wants to make what is not there: nothing is made by these methods."""
+    if request.method != "POST" and request.headers.get(IF_NONE_MATCH, "").strip() == "*":
+        raise PreconditionFailed
+
+
 def answered(request: Request, response: Response) -> Response:
     """The answer to a GET, or 304 without it for who has it already."""
     if response.status_code != 200:
@@ -69,7 +86,7 @@ def answered(request: Request, response: Response) -> Response:
         # it goes on.
         goes_on = headers.get("Link", "") + headers.get(NEXT_UPDATED_SINCE, "")
         headers["ETag"] = _digest(bytes(response.body), goes_on)
-    wanted, state = request.headers.get("If-None-Match"), request.scope["state"]
+    wanted, state = request.headers.get(IF_NONE_MATCH), request.scope["state"]
     if wanted is None or "ETag" not in headers or (KEPT_HERE in state and BUILT_FROM in state):
         return response
     if not has_already(wanted, headers["ETag"]):

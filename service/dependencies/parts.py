@@ -25,6 +25,7 @@ from service.services.access import Access
 from service.services.auth import Issuer
 from service.services.idempotency import Retries
 from service.services.keys import Keys
+from service.services.operations import Probes
 from service.services.streams import Streams
 from service.services.vitals import Vitals
 from service.services.weather import WeatherService
@@ -54,6 +55,7 @@ class Parts:
     retries: Retries
     renderers: Renderers
     vitals: Vitals
+    probes: Probes
 
     @classmethod
     def of(cls, settings: Settings, contract: Contract) -> Self:
@@ -97,6 +99,7 @@ class Parts:
             ),
             renderers=Renderers(),
             vitals=Vitals(database, lambda: feed.current),
+            probes=Probes(database, settings),
         )
 
     async def start(self) -> None:
@@ -108,6 +111,7 @@ class Parts:
     async def stop(self) -> None:
         """End it, and close every connection: the database last, for the others may still write."""
         await self.vitals.stop()
+        await self.probes.aclose()
         await self.streams.stop()
         await self.renderers.aclose()
         await self.feed.stop()

@@ -73,7 +73,7 @@ class Route(APIRoute):
         if self.methods == {"GET"}:
             handle = _reading(run, PublicRead.of(self.endpoint))
         else:
-            handle = _writing(run, self.response_model)
+            handle = _writing(run, self.response_model, conditional=conditions.conditional(self.endpoint))
         if self.refuses_keys:
             handle = replay.without_key(handle)
 
@@ -131,7 +131,7 @@ def _reading(run: Handler, public: PublicRead | None) -> Handler:
     return handle
 
 
-def _writing(run: Handler, model: Any) -> Handler:
+def _writing(run: Handler, model: Any, *, conditional: bool) -> Handler:
     async def once(request: Request) -> Response:
         async with AsyncExitStack() as stack:
             request.scope[STACK] = stack
@@ -140,6 +140,8 @@ def _writing(run: Handler, model: Any) -> Handler:
         return response
 
     async def handle(request: Request) -> Response:
+        if not conditional:
+            conditions.require_absence(request)
         for longest in PAUSES:
             try:
                 return await once(request)

@@ -139,6 +139,7 @@ def _complete_conditions(method: str, operation: dict[str, Any]) -> None:
     responses, condition = operation["responses"], _header_parameters(operation).get("If-Match")
     if condition is not None:
         condition["required"] = "428" in responses
+    if condition is not None or method in ("put", "patch", "delete"):
         responses["412"] = {"description": WHAT[412]}
     if "304" in responses:
         operation.setdefault("parameters", []).append(IF_NONE_MATCH)

@@ -34,7 +34,7 @@ WHAT: Final = {
     406: "None of the accepted media types can be answered.",
     408: "The body has not come in time.",
     409: "The current state does not allow it; `code` says why.",
-    412: "It was changed since the client read it.",
+    412: "It was changed since the client read it, or exists where `If-None-Match` says that it shall not.",
     413: "The body is too large.",
     415: "The body's media type is not accepted.",
     421: "The service does not answer to the host that the request names.",

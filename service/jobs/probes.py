@@ -13,7 +13,7 @@ from service.errors import ServiceError
 from service.jobs.parts import WorkerParts
 from service.jobs.worker import Worker
 from service.schemas.operations import Alive
-from service.services import operations
+from service.services.operations import Probes
 
 log = structlog.get_logger(__name__)
 
@@ -27,14 +27,14 @@ Answer = tuple[int, dict[str, Any]]
 @asynccontextmanager
 async def served(parts: WorkerParts, worker: Worker) -> AsyncIterator[None]:
     """On PORT, until the end."""
-    settings = parts.settings
+    settings, probes = parts.settings, Probes(parts.database, parts.settings)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             async with asyncio.timeout(PATIENCE_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
                 method, target, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
-                answer = await _answer(parts, worker, target.partition("?")[0].rstrip("/"))
+                answer = await _answer(probes, worker, target.partition("?")[0].rstrip("/"))
                 writer.write(_written(*answer, body=method != "HEAD"))
                 await writer.drain()
         writer.close()
@@ -43,18 +43,19 @@ async def served(parts: WorkerParts, worker: Worker) -> AsyncIterator[None]:
     async with server:
         log.info("probes.served", port=settings.port)
         yield
+    await probes.aclose()
 
 
-async def _answer(parts: WorkerParts, worker: Worker, path: str) -> Answer:
+async def _answer(probes: Probes, worker: Worker, path: str) -> Answer:
     try:
         match path:
             case "/livez":
                 return 200, Alive().model_dump()
             case "/readyz":
-                readiness = await operations.readiness(parts.database, parts.settings, ending=worker.stopping)
+                readiness = await probes.readiness(ending=worker.stopping)
                 return 200 if readiness.status == "ready" else 503, readiness.model_dump()
             case "/startupz":
-                startup = await operations.startup(parts.database, listening=worker.listening)
+                startup = await probes.startup(listening=worker.listening)
                 return 200 if startup.status == "started" else 503, startup.model_dump()
             case _:
                 return 404, {"detail": "A worker serves /livez, /readyz and /startupz."}

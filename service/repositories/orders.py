@@ -205,16 +205,19 @@ async def change(
     values: Mapping[str, Any],
     guard: ColumnElement[bool] | None = None,
     versions: Collection[int] | None = None,
+    other_than: Collection[int] = (),
 ) -> Record | None:
     """The order as changed, if `viewer_id` may see it, it is in one of these states, and `guard` holds.
 
-    And, where `versions` are given, if it is one of them. All of that is asked in the UPDATE itself: of two
-    that change the order at once, the second finds it changed.
+    And, where `versions` are given, if it is one of them, and none of `other_than`. All of that is asked in
+    the UPDATE itself: of two that change the order at once, the second finds it changed.
     """
     guards = (Order.status.in_(tuple(sources)), visible_to(viewer_id), true() if guard is None else guard)
     statement = _CHANGED.where(Order.id == order_id, *guards)
     if versions is not None:
         statement = statement.where(Order.version.in_(versions))
+    if other_than:
+        statement = statement.where(Order.version.not_in(other_than))
     statement = statement.values(**values, version=Order.version + 1)
     row: Record | None = (await session.execute(statement)).one_or_none()
     return row

@@ -8,7 +8,7 @@ from service import __version__
 from service.dependencies.parts import PartsDep, SettingsDep
 from service.schemas.auth import AuthorizationServer
 from service.schemas.operations import Alive, Health, Readiness, Startup, Welcome
-from service.services import auth, operations
+from service.services import auth
 
 router = APIRouter(tags=["operations"])
 
@@ -36,7 +36,7 @@ async def get_liveness() -> Alive:
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Draining, or without database."}})
 async def get_readiness(parts: PartsDep, response: Response) -> Readiness:
     """Check readiness for requests. 503 while draining; the database counts only in mode `hard`."""
-    readiness = await operations.readiness(parts.database, parts.settings)
+    readiness = await parts.probes.readiness()
     if readiness.status != "ready":
         _try_again(response)
     return readiness
@@ -45,7 +45,7 @@ async def get_readiness(parts: PartsDep, response: Response) -> Readiness:
 @router.get("/startupz", responses={503: {"model": Startup, "description": "Still starting."}})
 async def get_startup(parts: PartsDep, response: Response) -> Startup:
     """Check that startup is complete. The database's schema must be this build's, or a newer one."""
-    startup = await operations.startup(parts.database, listening=parts.feed.current)
+    startup = await parts.probes.startup(listening=parts.feed.current)
     if startup.status != "started":
         _try_again(response)
     return startup

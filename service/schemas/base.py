@@ -61,6 +61,11 @@ def _written_out(amount: Any) -> Any:
     return amount
 
 
+def _no_minus_zero(amount: Decimal) -> Decimal:
+    """It is not below 0, and would be shown with its sign."""
+    return amount or abs(amount)
+
+
 def _a_number(value: Any) -> Any:
     if isinstance(value, bool | str):
         raise ValueError("Send a whole number without quotes, such as 12.")  # noqa: TRY004 - only these become a 422
@@ -221,6 +226,7 @@ Price = Annotated[
     Field(gt=0, max_digits=12, decimal_places=2),
     _documented(POSITIVE_AMOUNT, "0.01", MAX_AMOUNT, "18.00"),
     BeforeValidator(_written_out),
+    AfterValidator(_no_minus_zero),
 ]
 #: A bound of prices; unlike a price it may be 0.
 Bound = Annotated[
@@ -228,17 +234,19 @@ Bound = Annotated[
     Field(ge=0, max_digits=12, decimal_places=2),
     _documented(PLAIN_AMOUNT, "0", MAX_AMOUNT, "18.00"),
     BeforeValidator(_written_out),
+    AfterValidator(_no_minus_zero),
 ]
 Percent = Annotated[
     Decimal,
     Field(ge=0, le=100, max_digits=5, decimal_places=2),
     _documented(r"^(100(\.00?)?|[1-9]?\d(\.\d{1,2})?)$", "0", 100, "5.00"),
     BeforeValidator(_written_out),
+    AfterValidator(_no_minus_zero),
 ]
 #: An amount that goes out: a string with exactly two decimals, never a float.
 Money = Annotated[
     Decimal,
-    PlainSerializer(lambda amount: f"{amount:.2f}", return_type=str),
+    PlainSerializer(lambda amount: f"{amount:z.2f}", return_type=str),
     Field(examples=["18.00"], json_schema_extra={"pattern": r"^-?\d+\.\d{2}$"}),
 ]
 Instant = Annotated[

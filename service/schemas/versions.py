@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
@@ -18,8 +19,22 @@ _TAG: Final = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 #: A list as If-Match takes it (RFC 9110, sections 5.6.1 and 13.1.1).
 _TAGS: Final = re.compile(rf"[ \t]*(?:,[ \t]*)*{_TAG.pattern}(?:[ \t]*,(?:[ \t]*{_TAG.pattern})?)*[ \t]*")
 
-#: The versions that a client may have read; an empty set is none that there has ever been.
-Versions = frozenset[int]
+#: What servers add to the tag of what they compress: Apache's mod_deflate and mod_brotli, Jetty's handler.
+_CODED: Final = re.compile(r"(?:--?|;)(?:br|deflate|gzip|zstd)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class AllBut:
+    """Every version but these."""
+
+    versions: frozenset[int]
+
+    def __contains__(self, version: int) -> bool:
+        return version not in self.versions
+
+
+#: The versions that a client wants to change; an empty set is none that there has ever been.
+Versions = frozenset[int] | AllBut
 
 
 Version = Annotated[int, Field(description="Counts the changes.", examples=[1])]
@@ -52,8 +67,8 @@ def tag_example(model: type[Versioned]) -> str:
 
 
 def tags_in(header: str) -> frozenset[str]:
-    """The tags that If-Match or If-None-Match lists, each in quotes, and strong."""
-    return frozenset(f'"{tag}"' for tag in _TAG.findall(header))
+    """The tags that If-Match or If-None-Match lists, each in quotes, strong, and as made here."""
+    return frozenset(f'"{_CODED.sub("", tag)}"' for tag in _TAG.findall(header))
 
 
 def has_already(header: str, tag: str) -> bool:
@@ -61,7 +76,7 @@ def has_already(header: str, tag: str) -> bool:
     return header.strip() == "*" or tag in tags_in(header)
 
 
-def versions_in(header: str, model: type[Versioned]) -> Versions | None:
+def versions_in(header: str, model: type[Versioned]) -> frozenset[int] | None:
     """The versions that If-Match admits: None for any, where it is `*`.
 
     Raises IfMatchInvalid for what is no list of tags: as a tag that does not match, a client would read again
@@ -74,6 +89,20 @@ def versions_in(header: str, model: type[Versioned]) -> Versions | None:
             f"Send If-Match as {tag_example(model)}: the ETag that you have read, with its double quotes;"
             " or as * to change whatever is there."
         )
+    return _numbers(header, model)
+
+
+def but_those_in(header: str, versions: Versions | None, model: type[Versioned]) -> Versions:
+    """What is left of these versions by If-None-Match, which a client sends with a change too (RFC 9110,
+    section 13.1.2): with `*` it wants to make what is not there yet.
+    """
+    if header.strip() == "*":
+        return frozenset()
+    known = _numbers(header, model)
+    return versions - known if isinstance(versions, frozenset) else AllBut(known)
+
+
+def _numbers(header: str, model: type[Versioned]) -> frozenset[int]:
     suffix = f'-{_schema(model)}"'
     numbers = (tag.removesuffix(suffix)[1:] for tag in tags_in(header) if tag.endswith(suffix))
     return frozenset(int(number) for number in numbers if re.fullmatch(r"[1-9]\d{0,18}", number, re.ASCII))

@@ -35,7 +35,7 @@ from service.schemas.pricing import (
     sum_up,
 )
 from service.schemas.users import ShipToIn
-from service.schemas.versions import Versions, require
+from service.schemas.versions import AllBut, Versions, require
 from service.security import AnyCaller
 
 MOST_UNPAID: Final = 20
@@ -185,7 +185,8 @@ async def redirect(
         viewer_id=caller.sees_only,
         sources=BEFORE_SHIPPING,
         values={"ship_to": ship_to.model_dump()},
-        versions=expected,
+        versions=None if isinstance(expected, AllBut) else expected,
+        other_than=expected.versions if isinstance(expected, AllBut) else frozenset(),
     )
     if changed is None:
         order = await get(session, caller, order_id)

@@ -5,7 +5,6 @@ import re
 from typing import Any
 
 import asyncpg
-import httpx2
 import pytest
 
 from service.schemas.items import Item
@@ -13,6 +12,7 @@ from service.schemas.posts import Post
 from service.schemas.versions import tags_in, versions_in
 from tests.client import Api, assert_problem
 from tests.factories import Make
+from tests.orders import placed
 
 HOME = {"street": "Obere Str. 57", "city": "Berlin", "country": "DE"}
 
@@ -318,8 +318,85 @@ def tag_suffix(model: type[Item] | type[Post]) -> str:
     return versions._schema(model)
 
 
-async def test_the_framework_never_answers_304_to_a_change(make: Make) -> None:
-    admin, chai = await make.admin(), await make.item()
-    headers = {"If-None-Match": await tag(admin.api, f"/items/{chai.id}")}
-    answer: httpx2.Response = await admin.api.patch(f"/items/{chai.id}", json={}, headers=headers)
-    assert answer.status_code == 200
+class TestAbsence:
+    """`If-None-Match` with a change (RFC 9110, section 13.1.2): 412, and nothing is changed."""
+
+    @pytest.mark.parametrize("condition", ["*", " * ", "{}", 'W/{}, "other"'])
+    async def test_a_put_with_if_none_match_overwrites_nothing(self, make: Make, condition: str) -> None:
+        maria = await make.user()
+        path = f"/posts/{await make.post(maria, title='News')}"
+        headers = {"If-None-Match": condition.format(await tag(maria.api, path))}
+        for method, body in (
+            ("PUT", {"title": "x", "body": "y"}),
+            ("PATCH", {"title": "x"}),
+            ("DELETE", None),
+        ):
+            answer = await maria.api.request(method, path, json=body, headers=headers)
+            assert_problem(answer, 412, "precondition_failed")
+        assert (await maria.api.get(path)).json()["title"] == "News"
+
+    async def test_another_tag_than_the_present_one_lets_it_through(self, make: Make) -> None:
+        maria = await make.user()
+        path = f"/posts/{await make.post(maria)}"
+        headers = {"If-None-Match": f'"99-{tag_suffix(Post)}"'}
+        assert (await maria.api.patch(path, json={"title": "x"}, headers=headers)).status_code == 200
+
+    async def test_both_conditions_must_hold(self, make: Make) -> None:
+        admin, chai = await make.admin(), await make.item()
+        path = f"/items/{chai.id}"
+        known = await tag(admin.api, path)
+        for unwanted in ("*", known):
+            headers = {"If-Match": known, "If-None-Match": unwanted}
+            answer = await admin.api.patch(path, json={"name": "x"}, headers=headers)
+            assert_problem(answer, 412, "precondition_failed")
+
+    async def test_the_address_of_an_order(self, make: Make) -> None:
+        """Whose condition stands in the UPDATE."""
+        maria, chai = await make.user(), await make.item(stock=5)
+        path = f"/orders/{(await placed(maria, chai.id))['id']}"
+        for unwanted in ("*", await tag(maria.api, path)):
+            headers = {"If-None-Match": unwanted}
+            answer = await maria.api.put(f"{path}/ship-to", json=HOME, headers=headers)
+            assert_problem(answer, 412, "precondition_failed")
+        headers = {"If-None-Match": '"99-00000000"'}
+        assert (await maria.api.put(f"{path}/ship-to", json=HOME, headers=headers)).status_code == 200
+
+    async def test_what_has_no_tag_is_there_all_the_same(self, make: Make) -> None:
+        maria = await make.user()
+        answer = await maria.api.delete("/auth/sessions", headers={"If-None-Match": "*"})
+        assert_problem(answer, 412, "precondition_failed")
+        assert len((await maria.api.get("/auth/sessions")).json()) == 1
+
+    async def test_what_is_not_there_is_not_made(self, make: Make) -> None:
+        maria = await make.user()
+        answer = await maria.api.put("/posts/99", json=dict.fromkeys(("title", "body"), "x"))
+        assert_problem(answer, 404, "not_found")
+        headers = {"If-None-Match": "*"}
+        answer = await maria.api.put("/posts/99", json=dict.fromkeys(("title", "body"), "x"), headers=headers)
+        assert_problem(answer, 404, "not_found")
+
+
+class TestCompressing:
+    """What servers in front add to the tags of what they compress."""
+
+    @pytest.mark.parametrize("suffix", ["-gzip", ";gzip", "--gzip", "-br", "-deflate", "-zstd"])
+    async def test_their_tags_are_known_again(self, make: Make, suffix: str) -> None:
+        """Apache's mod_deflate made every If-Match a 412, for ever."""
+        admin, chai = await make.admin(), await make.item()
+        path = f"/items/{chai.id}"
+        for address in (path, "/items"):
+            known = (await tag(admin.api, address))[:-1] + suffix + '"'
+            answer = await admin.api.get(address, headers={"If-None-Match": f"W/{known}"})
+            assert answer.status_code == 304
+        headers = {"If-Match": (await tag(admin.api, path))[:-1] + suffix + '"'}
+        answer = await admin.api.patch(path, json={"name": "Chang"}, headers=headers)
+        assert answer.status_code == 200
+        assert_problem(
+            await admin.api.patch(path, json={"name": "x"}, headers=headers), 412, "precondition_failed"
+        )
+
+    @pytest.mark.parametrize("suffix", ["-gzip-gzip", "gzip", "-x", "-gzip "])
+    async def test_other_endings_are_other_tags(self, api: Api, make: Make, suffix: str) -> None:
+        path = f"/items/{(await make.item()).id}"
+        known = (await tag(api, path))[:-1] + suffix + '"'
+        assert (await api.get(path, headers={"If-None-Match": known})).status_code == 200

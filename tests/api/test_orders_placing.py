@@ -196,6 +196,14 @@ def statements(parts: Parts) -> Iterator[list[str]]:
 
 
 class TestAdministrators:
+    @pytest.mark.parametrize("zero", ["-0", "-0.00", -0.0, 0])
+    async def test_no_discount_has_no_sign(self, make: Make, zero: object) -> None:
+        maria, admin, chai = await make.user(), await make.admin(), await make.item(stock=20)
+        line = {"product_id": chai.id, "quantity": 1, "discount_pct": zero}
+        for body in (line, {"lines": [line]}):
+            order = (await admin.api.post("/orders", json={**body, "user_id": maria.id})).json()
+            assert (order["lines"][0]["discount_pct"], order["discount"]) == ("0.00", "0.00")
+
     async def test_enter_agreed_prices_for_a_customer(self, make: Make, sql: asyncpg.Connection) -> None:
         maria, admin, chai = await make.user(address=HOME), await make.admin(), await make.item(stock=20)
         line = {"product_id": chai.id, "quantity": 12, "unit_price": "14.00", "discount_pct": "5.5"}

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 
 from service import __version__
 from service.config import Settings
-from service.database import required_revision
+from service.database import Database, required_revision
+from service.errors import Unavailable
 from service.main import create_app
 from service.services import operations
 from tests.client import Api, assert_problem
@@ -106,6 +107,56 @@ class TestReadiness:
             assert (await api.root("/livez")).status_code == 200
             flag.unlink()
             assert (await api.root("/readyz")).status_code == 200
+
+
+class TestMany:
+    """Anybody may ask for them, signed in or not, and under no rate limit."""
+
+    @pytest.mark.parametrize(("path", "question"), [("/readyz", "ping"), ("/startupz", "revision")])
+    async def test_a_flood_of_probes_asks_the_database_once(
+        self, settings: Settings, lease: object, monkeypatch: pytest.MonkeyPatch, path: str, question: str
+    ) -> None:
+        asked, ask = 0, getattr(Database, question)
+
+        async def counted(database: Database) -> Any:
+            nonlocal asked
+            asked += 1
+            return await ask(database)
+
+        monkeypatch.setattr(Database, question, counted)
+        monkeypatch.setattr(operations, "REMEMBERED_SECONDS", 60.0)
+        async with running(settings) as api:
+            asked = 0
+            answers = await asyncio.gather(*(api.root(path) for _ in range(50)))
+            answers += [await api.root(path) for _ in range(50)]
+            assert {answer.status_code for answer in answers} <= {200, 503}
+            assert len({answer.text for answer in answers}) == 1
+            # The process asks by itself, too, whether the database is there.
+            assert asked <= 2
+
+    async def test_it_is_asked_again_when_the_answer_is_old(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(operations, "REMEMBERED_SECONDS", 0.05)
+        async with running(settings, readiness_database="hard") as api:
+            assert (await api.root("/readyz")).status_code == 200
+
+            async def ping(_: Database) -> None:
+                raise Unavailable("It does not answer.")
+
+            monkeypatch.setattr(Database, "ping", ping)
+            await asyncio.sleep(0.06)
+            assert (await api.root("/readyz")).status_code == 503
+            monkeypatch.undo()
+
+    async def test_who_leaves_takes_the_answer_from_nobody(
+        self, settings: Settings, silent_port: int
+    ) -> None:
+        async with running(settings, **at(silent_port)) as api:
+            first, second = (asyncio.create_task(api.root("/readyz")) for _ in range(2))
+            await asyncio.sleep(0.05)
+            first.cancel()
+            assert (await second).json()["database"] == "down"
 
 
 @pytest.mark.usefixtures("lease")

@@ -206,6 +206,24 @@ class TestProxies:
         settings = one(objects, "ConfigMap", "tradepost")["data"]
         assert settings["TRUSTED_PROXIES"] == "10.0.0.0/8"
 
+    @pytest.mark.parametrize(
+        ("network", "widest"),
+        [("0.0.0.0/0", 8), ("10.0.0.0/7", 8), ("::/0", 16), ("2000::/8", 16), ("fc00::/7", 8)],
+    )
+    @pytest.mark.parametrize("major", HELMS)
+    def test_a_network_of_nearly_everyone_is_no_proxys(self, major: str, network: str, widest: int) -> None:
+        message = refused("--set", f"trustedProxies={{10.244.0.0/16,{network}}}", major=major)
+        assert f"trustedProxies has {network}, which is wider than /{widest}" in message
+        options = ("--set", "trustedProxies={10.0.0.0/8,fd00::/8,2400:cb00::/32,192.0.2.1}")
+        assert rendered("minimal", *options, major=major)
+
+    def test_the_hosts_that_are_answered_include_the_services_own(self) -> None:
+        """By which `helm test` asks."""
+        objects = rendered("minimal", "--set", "config.ALLOWED_HOSTS=shop.example")
+        assert one(objects, "ConfigMap", "tradepost")["data"]["ALLOWED_HOSTS"] == (
+            "shop.example,tradepost,tradepost.shop,tradepost.shop.svc,tradepost.shop.svc.cluster.local"
+        )
+
     @pytest.mark.parametrize("way_in", [LOAD_BALANCER, NODE_PORT])
     @pytest.mark.parametrize("major", HELMS)
     def test_clients_that_no_proxy_stands_before_are_known_by_their_own_address(

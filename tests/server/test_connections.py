@@ -141,7 +141,7 @@ class TestRefusedBodies:
         [
             (("Authorization: Bearer no.such.token",), "/posts", 401),
             ((), "/nothing", 404),
-            (("Accept: image/png",), "/posts", 406),
+            (("Accept: image/png",), "/users", 406),
             (("Idempotency-Key: a", "Idempotency-Key: b"), "/posts", 400),
         ],
     )

@@ -28,6 +28,12 @@
 {{- range $name, $value := .Values.config -}}
 {{- $_ := set $settings $name (include "tradepost.text" $value) -}}
 {{- end -}}
+{{- with $settings.ALLOWED_HOSTS -}}
+{{- /* The cluster's own ways to the Service, which the smoke test takes. */ -}}
+{{- $service := printf "%s.%s" (include "tradepost.fullname" $) $.Release.Namespace -}}
+{{- $own := list (include "tradepost.fullname" $) $service (printf "%s.svc" $service) (printf "%s.svc.cluster.local" $service) -}}
+{{- $_ := set $settings "ALLOWED_HOSTS" (join "," (prepend $own .)) -}}
+{{- end -}}
 {{- toYaml $settings -}}
 {{- end -}}
 
