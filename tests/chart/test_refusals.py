@@ -257,6 +257,12 @@ class TestProxies:
     def test_any_other_word_means_nothing(self, value: str) -> None:
         assert "values don't meet the specifications of the schema" in refused("--set", value)
 
+    @pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0", "0.0.0.0/1"])
+    def test_nor_is_everybody_a_proxy(self, network: str) -> None:
+        """The pods would not start."""
+        message = refused("--set", f"{self.LOAD_BALANCER},trustedProxies={{10.0.0.0/8,{network}}}")
+        assert f"trustedProxies has {network}, which the service refuses" in message
+
     def test_there_is_no_third_way_in(self) -> None:
         """By addresses of the Service's own, say."""
         message = said(refused("--set", "api.service.externalIPs={192.0.2.1}"))

@@ -84,6 +84,12 @@
 {{- if and $ways (not .Values.trustedProxies) -}}
 {{- fail (printf "With %s set trustedProxies to the networks of the proxies in front, such as [10.0.0.0/8]: without it every client has the proxy's address, and everyone shares one rate limit. Where clients reach the Service without any proxy, set it to none, and api.service.externalTrafficPolicy to Local." (join " and " $ways)) -}}
 {{- end -}}
+{{- range kindIs "slice" .Values.trustedProxies | ternary .Values.trustedProxies list -}}
+{{- $size := regexFind "/[0-9]+$" . | trimPrefix "/" -}}
+{{- if and $size (lt (int $size) 8) -}}
+{{- fail (printf "trustedProxies has %s, which the service refuses: nearly every client could make up its address. Name the proxies' own networks." .) -}}
+{{- end -}}
+{{- end -}}
 {{- if and $none $proxied -}}
 {{- fail (printf "trustedProxies is none, but with %s there is a proxy: name its networks, or everyone shares one rate limit." (join " and " $proxied)) -}}
 {{- end -}}
