@@ -4,7 +4,7 @@ import re
 import unicodedata
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import Final, NamedTuple
 
 from service.config.keys import forms
 
@@ -38,18 +38,25 @@ def common_passwords() -> frozenset[str]:
     return frozenset(line for line in text.splitlines() if not line.startswith("#"))
 
 
-def fault(password: str) -> str | None:
+class Rule(NamedTuple):
+    """One that is broken: the word that the API has for it, and what it demands."""
+
+    code: str
+    demand: str
+
+
+def fault(password: str) -> Rule | None:
     """The first rule that a normalised password breaks; None for a good one."""
     if len(password) < MIN_LENGTH:
-        return f"Password must be at least {MIN_LENGTH} characters"
+        return Rule("password_too_short", f"Password must be at least {MIN_LENGTH} characters")
     if len(password) > MAX_LENGTH:
-        return f"Password must be at most {MAX_LENGTH} characters"
+        return Rule("password_too_long", f"Password must be at most {MAX_LENGTH} characters")
     if not re.search("[0-9]", password):
-        return "Password must contain at least one digit"
+        return Rule("password_without_digit", "Password must contain at least one digit")
     if password.lower() in common_passwords():
-        return "Password is one of the most common ones; choose another"
+        return Rule("password_too_common", "Password is one of the most common ones; choose another")
     if "\0" in password:
-        return "Password must not contain NUL characters"
+        return Rule("forbidden_characters", "Password must not contain NUL characters")
     return None
 
 

@@ -32,7 +32,7 @@ def _good_password(password: SecretStr) -> SecretStr:
     """What the API would refuse is refused here, too."""
     value = passwords.normalised(password.get_secret_value())
     if broken := passwords.fault(value):
-        raise ValueError(f"is refused: {broken}")
+        raise ValueError(f"is refused: {broken.demand}")
     return SecretStr(value)
 
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator
 from service.errors import FieldFault, Unprocessable
 from service.pagination import DEFAULT_LIMIT, MAX_LIMIT, MAX_SKIP, Cursors, Page
 from service.schemas.base import DIGITS, Moment, Out, utc
+from service.schemas.fault_codes import invalid
 
 T = TypeVar("T", bound=Out)
 PAGING = ("limit", "cursor", "skip")
@@ -23,8 +24,9 @@ CHANGES: Final[dict[int | str, dict[str, Any]]] = {
 
 def _not_too_deep(skip: int) -> int:
     if skip > MAX_SKIP:
-        raise ValueError(
-            f"Up to {MAX_SKIP} rows can be skipped. Follow the cursor in the Link header instead."
+        raise invalid(
+            "too_large",
+            f"Up to {MAX_SKIP} rows can be skipped. Follow the cursor in the Link header instead.",
         )
     return skip
 

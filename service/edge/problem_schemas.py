@@ -11,6 +11,7 @@ from service.errors import (
     StockBelowZero,
     TooManyReserved,
 )
+from service.schemas.fault_codes import FAULT_CODES
 
 Json = dict[str, Any]
 
@@ -30,7 +31,12 @@ FIELD_FAULT_SCHEMA: Final[Json] = {
             "examples": ["/lines/0/quantity"],
         },
         "detail": {"type": "string", "examples": ["Send a value of 1 or more."]},
-        "code": {"type": "string", "examples": ["too_small"]},
+        "code": {
+            "type": "string",
+            "description": "A stable word; there may be more one day.\n\n"
+            + "\n".join(f"- `{code}`: {meaning}" for code, meaning in FAULT_CODES.items()),
+            "examples": ["too_small"],
+        },
     },
 }
 PROBLEM_SCHEMA: Final[Json] = {
@@ -45,7 +51,16 @@ PROBLEM_SCHEMA: Final[Json] = {
         "detail": {"type": "string", "examples": ["There is no such item."]},
         "instance": {"type": "string", "description": "The request id.", "examples": ["5f0c9a6f4be24b0d"]},
         "code": {"type": "string", "description": "A stable word.", "examples": ["not_found"]},
-        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldFault"}},
+        "errors": {
+            "type": "array",
+            "description": "The faults of fields, at most 50.",
+            "items": {"$ref": "#/components/schemas/FieldFault"},
+        },
+        "errors_omitted": {
+            "type": "integer",
+            "description": "How many more faults there are than `errors` lists.",
+            "examples": [550],
+        },
     },
 }
 OAUTH_ERROR_SCHEMA: Final[Json] = {

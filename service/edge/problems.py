@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from service.errors import FieldFault, ServiceError
+from service.schemas.fault_codes import code_of
 from service.schemas.wording import message
 
 log = structlog.get_logger(__name__)
@@ -78,10 +79,14 @@ def response(
     title: str | None = None,
     detail: str = "",
     errors: Sequence[FieldFault] = (),
+    omitted: int = 0,
     headers: dict[str, str] | None = None,
     extra: dict[str, Any] | None = None,
 ) -> Response:
-    """The answer for one error. Safe to call anywhere in the edge, whatever has happened so far."""
+    """The answer for one error. Safe to call anywhere in the edge, whatever has happened so far.
+
+    `omitted`: how many faults there are beside `errors`.
+    """
     code = code or CODES.get(status, "error")
     scope.get("state", {})[CODE] = code
     if scope["path"].rstrip("/") in OAUTH_PATHS:
@@ -96,8 +101,13 @@ def response(
     }
     if errors:
         document["errors"] = [
-            {"pointer": fault.pointer, "detail": fault.detail, "code": fault.code} for fault in errors
+            {"pointer": fault.pointer, "detail": fault.detail, "code": fault.code}
+            for fault in errors[:MOST_FAULTS]
         ]
+    omitted += max(len(errors) - MOST_FAULTS, 0)
+    if omitted:
+        document["detail"] += f" `errors` lists the first {MOST_FAULTS} of {MOST_FAULTS + omitted} faults."
+        document["errors_omitted"] = omitted
     document.update(extra or {})
     return Response(json.dumps(document), status, headers, MEDIA_TYPE)
 
@@ -131,10 +141,14 @@ async def on_service_error(request: Request, error: Exception) -> Response:
 async def on_invalid(request: Request, error: Exception) -> Response:
     """Name each faulty field, and never show what was submitted: it may be a password."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    shown = error.errors()[:MOST_FAULTS]
-    faults = tuple(FieldFault(_pointer(fault["loc"]), message(fault), str(fault["type"])) for fault in shown)
+    raw = error.errors()
+    shown = raw[:MOST_FAULTS]
+    faults = tuple(FieldFault(_pointer(fault["loc"]), message(fault), code_of(fault)) for fault in shown)
     detail = "; ".join(f"{fault.pointer or 'body'}: {fault.detail}" for fault in faults[:3])
-    return response(request.scope, 422, title="Invalid input", detail=detail, errors=faults)
+    if (more := len(raw) - 3) > 0:
+        detail += f"; and {more} more."
+    omitted = len(raw) - len(shown)
+    return response(request.scope, 422, title="Invalid input", detail=detail, errors=faults, omitted=omitted)
 
 
 def _pointer(location: Sequence[int | str]) -> str:

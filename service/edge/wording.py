@@ -79,10 +79,13 @@ HEADERS: Final = {
     "Retry-After": _header("Seconds to wait.", "integer"),
     "RateLimit": _header(
         "The limit that is used up first: what remains, and seconds until there is more "
-        "(draft-ietf-httpapi-ratelimit-headers).",
+        "(draft-ietf-httpapi-ratelimit-headers). Absent where the response cache answers, which counts "
+        "under no limit.",
         always=False,
     ),
-    "RateLimit-Policy": _header("Every limit that holds here: quota and seconds.", always=False),
+    "RateLimit-Policy": _header(
+        "Every limit that holds here: quota and seconds. Absent where `RateLimit` is.", always=False
+    ),
     "Location": _header("Where the new resource is."),
     "ETag": _header("Names the state that is shown; for `If-None-Match` and `If-Match` (RFC 9110)."),
     "Accept-Patch": _header("The media types of a change (RFC 5789)."),

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, get_args
 from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
 from service.schemas.base import ONCE, Id, In, Instant, Line, Moment, Out
+from service.schemas.fault_codes import invalid
 from service.security import Scope
 
 PREFIX: Final = "tp_"
@@ -45,13 +46,13 @@ def can_be_key(text: str) -> bool:
 
 def _each_once(scopes: list[Scope]) -> list[Scope]:
     if len(set(scopes)) < len(scopes):
-        raise ValueError("Name each scope once.")
+        raise invalid("duplicate", "Name each scope once.")
     return scopes
 
 
 def _to_come(moment: datetime) -> datetime:
     if moment <= datetime.now(UTC):
-        raise ValueError("Send a time in the future, or leave it out.")
+        raise invalid("too_small", "Send a time in the future, or leave it out.")
     return moment
 
 

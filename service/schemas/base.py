@@ -21,8 +21,8 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.json_schema import SkipJsonSchema
-from pydantic_core import PydanticCustomError
 
+from service.schemas.fault_codes import invalid
 from service.schemas.wording import UNICODE, WHOLE_NUMBER
 
 CENT: Final = Decimal("0.01")
@@ -57,7 +57,7 @@ def _documented(pattern: str, least: str, most: Decimal | int, example: str) -> 
 def _written_out(amount: Any) -> Any:
     """Decimal itself takes `1_000` and the digits of every script."""
     if isinstance(amount, str) and not _AMOUNT.fullmatch(amount):
-        raise ValueError("Write the amount in digits with a decimal point, such as 18.00.")
+        raise invalid("wrong_format", "Write the amount in digits with a decimal point, such as 18.00.")
     return amount
 
 
@@ -68,13 +68,13 @@ def _no_minus_zero(amount: Decimal) -> Decimal:
 
 def _a_number(value: Any) -> Any:
     if isinstance(value, bool | str):
-        raise ValueError("Send a whole number without quotes, such as 12.")  # noqa: TRY004 - only these become a 422
+        raise invalid("wrong_type", "Send a whole number without quotes, such as 12.")
     return value
 
 
 def _in_digits(value: Any) -> Any:
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
-        raise ValueError(WHOLE_NUMBER)
+        raise invalid("wrong_format", WHOLE_NUMBER)
     return value
 
 
@@ -82,13 +82,13 @@ def _a_day(value: Any) -> Any:
     """Otherwise a plain number would pass for the seconds since 1970."""
     if isinstance(value, date) or _DAY.fullmatch(str(value)):
         return value
-    raise ValueError("Send a day such as 2026-11-22.")
+    raise invalid("wrong_format", "Send a day such as 2026-11-22.")
 
 
 def _rfc3339(text: Any) -> Any:
     """Leaves out what else passes for a time: a plain number would be taken for seconds since 1970."""
     if not re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", str(text), re.IGNORECASE | re.ASCII):
-        raise ValueError("Send a time with its offset from UTC, such as 2026-11-22T10:30:00Z.")
+        raise invalid("wrong_format", "Send a time with its offset from UTC, such as 2026-11-22T10:30:00Z.")
     return text
 
 
@@ -96,7 +96,7 @@ def _within_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("Send a time within the years 1 to 9999 in UTC.") from None
+        raise invalid("too_large", "Send a time within the years 1 to 9999 in UTC.") from None
 
 
 def _at_most(length: int) -> BeforeValidator:
@@ -104,7 +104,7 @@ def _at_most(length: int) -> BeforeValidator:
 
     def check(text: Any) -> Any:
         if isinstance(text, str) and len(text) > length:
-            raise ValueError(f"Send at most {length} characters.")
+            raise invalid("too_long", f"Send at most {length} characters.")
         return text
 
     return BeforeValidator(check)
@@ -113,13 +113,13 @@ def _at_most(length: int) -> BeforeValidator:
 def printable(text: str) -> str:
     """PostgreSQL cannot store NUL, and no one-line text means to contain a control character."""
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise ValueError("Control characters are not allowed: leave them out.")
+        raise invalid("forbidden_characters", "Control characters are not allowed: leave them out.")
     return text
 
 
 def _no_nul(text: str) -> str:
     if "\0" in text:
-        raise ValueError("NUL characters are not allowed: leave them out.")
+        raise invalid("forbidden_characters", "NUL characters are not allowed: leave them out.")
     return text
 
 
@@ -128,7 +128,7 @@ def encodable(secret: SecretStr) -> SecretStr:
     try:
         secret.get_secret_value().encode()
     except UnicodeEncodeError:
-        raise ValueError(UNICODE) from None
+        raise invalid("forbidden_characters", UNICODE) from None
     return secret
 
 
@@ -179,7 +179,7 @@ def changed_elsewhere(advice: str) -> tuple[Any, ...]:
     """
 
     def refuse(_: Any) -> Any:
-        raise PydanticCustomError("extra_forbidden", "{advice}", {"advice": advice})
+        raise invalid("unknown_field", advice)
 
     return (BeforeValidator(refuse), SkipJsonSchema())  # type: ignore[type-arg]
 

@@ -19,6 +19,7 @@ from service.schemas.base import (
     changed_elsewhere,
     printable,
 )
+from service.schemas.fault_codes import invalid
 from service.schemas.versions import Version, Versioned
 
 MAX_INITIAL_STOCK: Final = 1_000_000
@@ -45,7 +46,7 @@ CHANG: Final = {
 
 def _not_zero(delta: int) -> int:
     if delta == 0:
-        raise ValueError("Send a number of units other than 0: below 0 takes them out of stock.")
+        raise invalid("zero", "Send a number of units other than 0: below 0 takes them out of stock.")
     return delta
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
 from service.schemas.base import Id, In, Instant, Line, Prose, changed_elsewhere
+from service.schemas.fault_codes import invalid
 from service.schemas.versions import Version, Versioned
 
 Status = Literal["pending", "published"]
@@ -16,7 +17,7 @@ _VISIBLE: Final = re.compile(r"[^\s\x00-\x1f]")
 def _not_blank(text: str) -> str:
     """Kept as it was written all the same: leading spaces mean something in markdown."""
     if not _VISIBLE.search(text):
-        raise ValueError("Text must not be blank: send at least one visible character.")
+        raise invalid("blank", "Text must not be blank: send at least one visible character.")
     return text
 
 

@@ -19,6 +19,7 @@ from service.schemas.base import (
     changed_elsewhere,
     encodable,
 )
+from service.schemas.fault_codes import invalid
 from service.schemas.orders import Order
 from service.schemas.versions import HiddenVersion, Versioned
 
@@ -37,7 +38,7 @@ def good_password(password: SecretStr) -> SecretStr:
     """Its rules are checked, and it is hashed, as it is normalised."""
     text = passwords.normalised(password.get_secret_value())
     if broken := passwords.fault(text):
-        raise ValueError(broken)
+        raise invalid(broken.code, broken.demand)
     return SecretStr(text)
 
 
@@ -46,19 +47,19 @@ def _possible_password(password: SecretStr) -> SecretStr:
     text = password.get_secret_value()
     # Some characters are longer when they are normalised: those set before were counted as they came.
     if min(len(text), len(passwords.normalised(text))) > passwords.MAX_LENGTH or "\0" in text:
-        raise ValueError("This is not the current password")
+        raise invalid("wrong_password", "This is not the current password")
     return password
 
 
 def _known_country(code: str) -> str:
     if code not in COUNTRIES:
-        raise ValueError(COUNTRY)
+        raise invalid("unknown_country", COUNTRY)
     return code
 
 
 def _storable_email(email: str) -> str:
     if len(email) > 254:  # RFC 5321, section 4.5.3.1.3
-        raise ValueError("Send an e-mail address of at most 254 characters.")
+        raise invalid("too_long", "Send an e-mail address of at most 254 characters.")
     return email
 
 

@@ -8,6 +8,7 @@ from pydantic import MISSING, AfterValidator, ConfigDict, Field
 from service.models.events import EVENT_TYPES, EventType
 from service.outgoing.targets import LONGEST, PATTERN, Refused, Target
 from service.schemas.base import ONCE, Flag, Id, In, Instant, Line, Out
+from service.schemas.fault_codes import invalid
 
 Subscription = Literal[EventType, "*"]
 Status = Literal["pending", "succeeded", "failed"]
@@ -26,14 +27,14 @@ def _well_formed(url: str) -> str:
     try:
         return str(Target.read(url, allow_private=True))
     except Refused as refusal:
-        raise ValueError(refusal.detail) from None
+        raise invalid(refusal.reason, refusal.detail) from None
 
 
 def _each_once(events: list[Subscription]) -> list[Subscription]:
     if len(set(events)) < len(events):
-        raise ValueError("Name each type once.")
+        raise invalid("duplicate", "Name each type once.")
     if EVERY_EVENT in events and len(events) > 1:
-        raise ValueError("`*` stands alone: it is every type.")
+        raise invalid("contradiction", "`*` stands alone: it is every type.")
     return events
 
 

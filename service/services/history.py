@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from service.database import Record, Session
 from service.errors import FieldFault, Unprocessable
 from service.repositories import orders, users
+from service.schemas.fault_codes import code_of
 from service.schemas.placing import PastOrder
 from service.schemas.pricing import agree, agreed, asked_for, refuse, sum_up
 from service.schemas.wording import REQUIRED, message
@@ -79,7 +80,7 @@ def _untimely(new: PastOrder) -> Iterator[FieldFault]:
 def _unreadable(error: ValidationError) -> Unprocessable:
     """With the faults as the edge names those of a body."""
     faults = tuple(
-        FieldFault("".join(f"/{part}" for part in fault["loc"]), message(fault), fault["type"])
+        FieldFault("".join(f"/{part}" for part in fault["loc"]), message(fault), code_of(fault))
         for fault in error.errors(include_url=False, include_input=False)
     )
     return Unprocessable("; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults), errors=faults)

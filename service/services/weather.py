@@ -275,9 +275,11 @@ def _tidy(city: str) -> str:
     """Spell a name in one way (NFKC, single spaces), and refuse what can be none."""
     name = " ".join(unicodedata.normalize("NFKC", city).split())
     if not name or max(len(city), len(name)) > 100:
-        fault = FieldFault("{city}", "Send a name of 1 to 100 characters.", "length")
+        fault = FieldFault("{city}", "Send a name of 1 to 100 characters.", "too_long" if name else "blank")
     elif any(unicodedata.category(character) in {"Cc", "Cs"} for character in city):
-        fault = FieldFault("{city}", "Control characters are not allowed: leave them out.", "characters")
+        fault = FieldFault(
+            "{city}", "Control characters are not allowed: leave them out.", "forbidden_characters"
+        )
     else:
         return name
     raise Unprocessable("This cannot be the name of a city.", errors=(fault,))

@@ -55,10 +55,10 @@ class TestAskForTheChange:
         [
             ({"email": NEW}, ("/current_password", "missing")),
             ({"email": NEW, "current_password": "wrong-1"}, ("/current_password", "wrong_password")),
-            ({"email": NEW, "current_password": "\0"}, ("/current_password", "value_error")),
-            ({"email": NEW, "current_password": None}, ("/current_password", "string_type")),
-            ({"email": None, "current_password": PASSWORD}, ("/email", "string_type")),
-            ({"email": "maria", "current_password": PASSWORD}, ("/email", "value_error")),
+            ({"email": NEW, "current_password": "\0"}, ("/current_password", "wrong_password")),
+            ({"email": NEW, "current_password": None}, ("/current_password", "wrong_type")),
+            ({"email": None, "current_password": PASSWORD}, ("/email", "wrong_type")),
+            ({"email": "maria", "current_password": PASSWORD}, ("/email", "invalid_email")),
         ],
     )
     async def test_bad_input(

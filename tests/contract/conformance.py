@@ -12,6 +12,7 @@ from jsonschema_rs import Draft202012Validator, ValidationError
 
 from service.edge.components import resolved
 from service.edge.problems import MEDIA_TYPE, OAUTH_PATHS
+from service.schemas.fault_codes import FAULT_CODES
 
 
 class Undocumented(AssertionError):
@@ -78,6 +79,9 @@ class Document:
         """A client reads a member of a problem that its documentation names, and no other."""
         kinds = [resolved(self.components, each) for each in schema.get("anyOf", [schema])]
         known = {name for kind in kinds for name in kind["properties"]}
+        codes = {fault["code"] for fault in problem.get("errors", ())}
+        if unlisted := sorted(codes - FAULT_CODES.keys()):
+            raise Undocumented(f"{where}: the codes of faults are not in the list: {unlisted}.")
         if unknown := sorted(problem.keys() - known):
             raise Undocumented(f"{where}: {problem['code']} has undocumented members: {unknown}.")
 

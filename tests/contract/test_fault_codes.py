@@ -1,0 +1,180 @@
+"""The words by which programs tell faults of fields apart: one list, in the code, OpenAPI and the guide."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service import errors
+from service.commands.export_openapi import document
+from service.schemas.fault_codes import FAULT_CODES
+from tests.client import Api, assert_problem
+from tests.contract.routes import HOME
+from tests.factories import Make
+
+ROOT = Path(__file__).parents[2]
+
+
+def words() -> Iterator[tuple[str, str]]:
+    """Each word that the service names where it makes a fault, and where."""
+    for path in sorted((ROOT / "service").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and (told := word_of(node)) is not None:
+                for part in ast.walk(told):
+                    yield from ((word, f"{path.relative_to(ROOT)}:{node.lineno}") for word in named(part))
+
+
+def word_of(call: ast.Call) -> ast.expr | None:
+    """What stands for the word in FieldFault(pointer, detail, word) and invalid(word, advice)."""
+    name = ast.unparse(call.func)
+    if name == "FieldFault" and len(call.args) > 2:
+        return call.args[2]
+    return call.args[0] if name == "invalid" else None
+
+
+def named(part: ast.AST) -> list[str]:
+    """A literal, or the code of a class of errors."""
+    if isinstance(part, ast.Constant) and isinstance(part.value, str):
+        return [part.value]
+    if isinstance(part, ast.Attribute) and hasattr(errors, ast.unparse(part.value)):
+        return [getattr(errors, ast.unparse(part.value)).code]
+    return []
+
+
+def test_every_word_is_listed() -> None:
+    """Those that are not literals are found by the check of every answer (conformance.py)."""
+    assert len({word for word, _ in words()}) > 10
+    assert [f"{where}: {word}" for word, where in words() if word not in FAULT_CODES] == []
+
+
+def test_the_words_are_stable_words_with_a_meaning() -> None:
+    assert [word for word in FAULT_CODES if not re.fullmatch(r"[a-z]+(_[a-z]+)*", word)] == []
+    assert [word for word, meaning in FAULT_CODES.items() if not re.fullmatch(r"\S.+\.", meaning)] == []
+
+
+def test_openapi_and_the_guide_list_the_same() -> None:
+    assert [line for line in FAULT_CODES if f"- `{line}`: {FAULT_CODES[line]}" not in document()] == []
+    guide = (ROOT / "docs" / "api.md").read_text()
+    assert dict(re.findall(r"^\| `([a-z_]+)` \| (.+) \|$", guide, re.MULTILINE)) == dict(FAULT_CODES)
+
+
+def test_no_validator_leaves_its_word_to_the_library() -> None:
+    """What it raises as a plain ValueError would be `invalid`, whatever is wrong."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for folder in ("schemas", "dependencies")
+        for path in sorted((ROOT / "service" / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Raise) and "ValueError" in ast.unparse(node)
+    ]
+    assert found == []
+
+
+MARIA = {"email": "maria@shop.example", "password": "Northwind7", "full_name": "Maria"}
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("change", "fault"),
+        [
+            ({"password": "short-1"}, ("/password", "password_too_short")),
+            ({"password": "x1" * 65}, ("/password", "password_too_long")),
+            ({"password": "without-a-digit"}, ("/password", "password_without_digit")),
+            ({"password": "password1"}, ("/password", "password_too_common")),
+            ({"password": "with-nul-1\0"}, ("/password", "forbidden_characters")),
+            ({"password": 12345678}, ("/password", "wrong_type")),
+            ({"email": "maria"}, ("/email", "invalid_email")),
+            ({"full_name": " "}, ("/full_name", "too_short")),
+            ({"full_name": "x" * 201}, ("/full_name", "too_long")),
+            ({"full_name": "a\0b"}, ("/full_name", "forbidden_characters")),
+            ({"full_name": None}, ("/full_name", "wrong_type")),
+            ({"nickname": "Mia"}, ("/nickname", "unknown_field")),
+            ({"is_admin": True}, ("/is_admin", "unknown_field")),
+            ({"is_active": "yes"}, ("/is_active", "wrong_type")),
+            ({"address": {**HOME, "country": "Germany"}}, ("/address/country", "unknown_country")),
+            ({"address": []}, ("/address", "wrong_type")),
+        ],
+    )
+    async def test_each_rule_of_registering_has_its_own(
+        self, api: Api, change: dict[str, Any], fault: tuple[str, str]
+    ) -> None:
+        problem = assert_problem(
+            await api.post("/users", json={**MARIA, **change}), 422, "invalid_input", fault[0]
+        )
+        assert problem["errors"][0]["code"] == fault[1]
+
+    @pytest.mark.parametrize(
+        ("change", "fault"),
+        [
+            ({"price": "0"}, ("/price", "too_small")),
+            ({"price": "1e3"}, ("/price", "wrong_format")),
+            ({"price": "1.005"}, ("/price", "too_many_decimals")),
+            ({"price": "99999999999.00"}, ("/price", "too_many_digits")),
+            ({"price": []}, ("/price", "wrong_type")),
+            ({"stock": True}, ("/stock", "wrong_type")),
+            ({"stock": -1}, ("/stock", "too_small")),
+            ({"stock": 10**12}, ("/stock", "too_large")),
+            ({"stock": 10**30}, ("/stock", "too_large")),
+            ({"stock": 1.5}, ("/stock", "wrong_type")),
+        ],
+    )
+    async def test_each_rule_of_an_item_has_its_own(
+        self, make: Make, change: dict[str, Any], fault: tuple[str, str]
+    ) -> None:
+        admin = await make.admin()
+        answer = await admin.api.post("/items", json={"name": "Chai", "price": "18.00", **change})
+        problem = assert_problem(answer, 422, "invalid_input", fault[0])
+        assert problem["errors"][0]["code"] == fault[1]
+
+    @pytest.mark.parametrize(
+        ("query", "fault"),
+        [
+            ("limit=0", ("?limit", "too_small")),
+            ("limit=101", ("?limit", "too_large")),
+            ("limit=ten", ("?limit", "wrong_format")),
+            ("skip=10001", ("?skip", "too_large")),
+            ("cursor=x", ("?cursor", "bad_cursor")),
+            ("sort=colour", ("?sort", "unknown_value")),
+            ("search=ch", ("?search", "too_short")),
+            ("in_stock=perhaps", ("?in_stock", "wrong_format")),
+            ("min_price=2&max_price=1", ("?min_price", "empty_range")),
+            ("updated_since=yesterday", ("?updated_since", "wrong_format")),
+            ("colour=red", ("?colour", "unknown_parameter")),
+            ("limit=1&limit=2", ("?limit", "repeated_parameter")),
+        ],
+    )
+    async def test_each_rule_of_a_list_has_its_own(
+        self, api: Api, query: str, fault: tuple[str, str]
+    ) -> None:
+        problem = assert_problem(await api.get(f"/items?{query}"), 422, "invalid_input", fault[0])
+        assert problem["errors"][0]["code"] == fault[1]
+
+
+class TestManyFaults:
+    async def test_a_batch_with_600_says_how_many_are_not_listed(self, make: Make) -> None:
+        admin = await make.admin()
+        batch = [{"name": f"Tea {number}", "price": "0.00"} for number in range(600)]
+        answer = await admin.api.post("/items/batch", json=batch)
+        pointers = [f"/{number}/price" for number in range(50)]
+        problem = assert_problem(answer, 422, "invalid_input", *pointers)
+        assert problem["errors_omitted"] == 550
+        assert "; and 597 more. `errors` lists the first 50 of 600 faults." in problem["detail"]
+
+    async def test_so_does_one_whose_faults_the_database_finds(self, make: Make) -> None:
+        admin = await make.admin()
+        batch = [{"name": f"Tea {number}", "price": "1.00", "sku": f"T-{number}"} for number in range(60)]
+        assert (await admin.api.post("/items/batch", json=batch)).status_code == 201
+        answer = await admin.api.post("/items/batch", json=batch)
+        problem = assert_problem(answer, 409, "sku_taken", *[f"/{number}/sku" for number in range(50)])
+        assert problem["errors_omitted"] == 10
+        assert problem["detail"].endswith("`errors` lists the first 50 of 60 faults.")
+
+    async def test_what_is_complete_does_not_speak_of_more(self, make: Make) -> None:
+        admin = await make.admin()
+        batch = [{"name": f"Tea {number}", "price": "0.00"} for number in range(50)]
+        problem = (await admin.api.post("/items/batch", json=batch)).json()
+        assert (len(problem["errors"]), "errors_omitted" in problem) == (50, False)
+        assert problem["detail"].endswith("; and 47 more.")
