@@ -34,7 +34,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from service.errors import ServiceError
+from service.errors import ReadOnly, ServiceError
 
 log = structlog.get_logger(__name__)
 
@@ -202,6 +202,9 @@ class ChangeFeed:
         began, self._asking = time.monotonic(), bool(_behind[self._place])
         _behind[self._place] = 0
         await raw.execute("SELECT 1")
+        if is_read_only(raw):
+            # A primary that has been demoted hears nothing of what the new one is told.
+            raise ReadOnly
         if self._missed:
             raise Deaf("A notification could not be read: what is held is read anew.")
         self._lease_ends = began + LEASE_SECONDS
@@ -241,3 +244,12 @@ async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
     driver: asyncpg.Connection | None = (await connection.get_raw_connection()).driver_connection
     assert driver is not None  # noqa: S101 - it has just been connected
     return driver
+
+
+def is_read_only(raw: asyncpg.Connection) -> bool:
+    """As the server has said by itself when it last answered (PostgreSQL 14 and later)."""
+    said = raw.get_settings()
+    return "on" in (
+        getattr(said, "in_hot_standby", "off"),
+        getattr(said, "default_transaction_read_only", "off"),
+    )

@@ -239,6 +239,13 @@ class Unavailable(ServiceError):
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
+class ReadOnly(Unavailable):
+    """The database takes no changes, such as a primary that has been demoted."""
+
+    def __init__(self) -> None:
+        super().__init__("Nothing can be saved at the moment. Try again shortly.")
+
+
 class Contention(Unavailable):
     """A deadlock or a serialisation failure: nothing was done, and it may well work when it is run again."""
 

@@ -19,6 +19,7 @@ class Proxy:
         self._flows = asyncio.Event()
         self._refuses = False
         self._writers: set[asyncio.StreamWriter] = set()
+        self._spoilt: set[asyncio.StreamWriter] = set()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.port = 0
@@ -28,6 +29,10 @@ class Proxy:
 
     def cut(self) -> None:
         self._loop.call_soon_threadsafe(self._cut)
+
+    def spoil(self) -> None:
+        """Close each connection that is there as soon as anything is sent over it; new ones are good."""
+        self._loop.call_soon_threadsafe(lambda: self._spoilt.update(self._writers))
 
     def resume(self) -> None:
         self._refuses = False
@@ -41,8 +46,15 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
+    def reset(self) -> None:
+        """Close what is there; new connections are good."""
+        self._loop.call_soon_threadsafe(self._abort)
+
     def _cut(self) -> None:
         self._refuses = True
+        self._abort()
+
+    def _abort(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
 
@@ -86,6 +98,9 @@ class Proxy:
         with contextlib.suppress(ConnectionError):
             while block := await reader.read(BLOCK):
                 await self._flows.wait()
+                if writer in self._spoilt:
+                    writer.transport.abort()
+                    return
                 writer.write(block)
                 await writer.drain()
             writer.close()

@@ -25,8 +25,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from service.changes import is_read_only
 from service.database import Record, Session
-from service.errors import Unavailable
+from service.errors import ReadOnly, Unavailable
 from service.repositories import jobs
 from service.repositories.jobs import AT_ONCE, NAMES, QUEUE, Statements, queries
 
@@ -222,6 +223,8 @@ async def listen(url: str, heard: Callable[[], None]) -> None:
                 while True:
                     # Fails on one that is closed, and on one that is silent.
                     await raw.execute("SELECT 1")
+                    if is_read_only(raw):
+                        raise ReadOnly
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(LISTEN_SECONDS):
                             await closed.wait()

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from service.schemas.base import Out
 
+#: It takes no changes while it is `read_only`, such as a primary that has been demoted.
+DatabaseState = Literal["up", "read_only", "down"]
+
 
 class Welcome(Out):
     message: str
@@ -25,7 +28,7 @@ class Alive(Out):
 
 class Readiness(Out):
     status: Literal["ready", "not_ready"]
-    database: Literal["up", "down"]
+    database: DatabaseState
     draining: bool
 
 

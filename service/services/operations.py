@@ -9,8 +9,8 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 from service.config import Settings
 from service.database import Database, required_revision
-from service.errors import ServiceError
-from service.schemas.operations import Readiness, Startup
+from service.errors import ReadOnly, ServiceError
+from service.schemas.operations import DatabaseState, Readiness, Startup
 
 PING_SECONDS: Final = 1.0
 #: Anybody may ask, as often as they like: what the database has answered is told again for so long.
@@ -56,7 +56,7 @@ class Probes:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._settings = settings
-        self._up, self._revision = Shared(partial(_answers, database)), Shared(database.revision)
+        self._state, self._revision = Shared(partial(_state, database)), Shared(database.revision)
 
     async def readiness(self, *, ending: bool = False) -> Readiness:
         """Soft by default: a database that is down takes no pod out, or it would take all at once.
@@ -65,10 +65,10 @@ class Probes:
         """
         flag = self._settings.drain_file
         draining = ending or (flag is not None and os.path.exists(flag))  # noqa: ASYNC240, PTH110 - a stat of tmpfs does not block
-        up = await self._up.answer()
-        ready = not draining and (up or self._settings.readiness_database == "soft")
+        found = await self._state.answer()
+        ready = not draining and (found == "up" or self._settings.readiness_database == "soft")
         state: Literal["ready", "not_ready"] = "ready" if ready else "not_ready"
-        return Readiness(status=state, database="up" if up else "down", draining=draining)
+        return Readiness(status=state, database=found, draining=draining)
 
     async def startup(self, *, listening: bool) -> Startup:
         """`listening` is whether this process hears what others do.
@@ -86,17 +86,19 @@ class Probes:
         )
 
     async def aclose(self) -> None:
-        await self._up.aclose()
+        await self._state.aclose()
         await self._revision.aclose()
 
 
-async def _answers(database: Database) -> bool:
+async def _state(database: Database) -> DatabaseState:
     try:
         async with asyncio.timeout(PING_SECONDS):
             await database.ping()
+    except ReadOnly:
+        return "read_only"
     except (ServiceError, TimeoutError):
-        return False
-    return True
+        return "down"
+    return "up"
 
 
 async def has_schema(database: Database) -> bool:

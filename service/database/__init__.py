@@ -1,4 +1,4 @@
-"""The engine, sessions and transactions; what a database fault means to a client.
+"""The engine and its transactions.
 
 Everyone above this module speaks of `Session`; nobody but `transaction()` commits.
 """
@@ -14,23 +14,16 @@ from typing import Any
 import structlog
 from alembic.script import ScriptDirectory
 from sqlalchemy import Row, event, func, select, text
-from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
+from sqlalchemy.pool import QueuePool
 
 from service import changes
 from service.config import Settings
-from service.errors import (
-    Contention,
-    FieldFault,
-    OutcomeUnknown,
-    Overloaded,
-    ServiceError,
-    Unavailable,
-    Unprocessable,
-)
+from service.database import faults, sessions
+from service.database.faults import sqlstate as sqlstate
+from service.database.faults import translated as translated
+from service.errors import OutcomeUnknown, ServiceError
 from service.observability import database_metrics
 from service.observability.database_metrics import Outcome
 
@@ -48,41 +41,13 @@ SILENCE_SECONDS = 2
 #: From "no typo" (1.0) down: 0.4 finds "Chocolade" for "choklade". Words of few letters find
 #: neighbours too, ranked below what really matches.
 WORD_SIMILARITY = "0.4"
+READ_ONLY = "SELECT current_setting('transaction_read_only')"
 
-#: Classes and codes of SQLSTATE (PostgreSQL manual, appendix A) that pass by themselves:
-#: connection exceptions, a password or a database that is being changed, insufficient resources,
-#: statement time-out, lock time-out, shutdown and start-up.
-TRANSIENT = ("08", "28", "3D", "53", "57014", "55P03", "57P0")
-#: Serialisation failure and deadlock: the transaction was rolled back for the sake of another.
-CONTENTION = ("40001", "40P01")
-OUT_OF_RANGE = "22003"
 UNKNOWN = (
     "The connection to the database was lost while the change was being saved."
     " Look whether it was made before you send it again."
 )
 _BEFORE_COMMIT, _AFTER_COMMIT = "before_commit", "after_commit"
-
-
-class _Session(AsyncSession):
-    async def close(self) -> None:
-        try:
-            await super().close()
-        except (SQLAlchemyError, OSError) as fault:
-            # Its transaction has gone with it. Whatever is being told at this moment is still true.
-            if not _lost(fault):
-                raise
-            log.warning("rollback.connection_lost")
-
-
-class Pool(AsyncAdaptedQueuePool):
-    """Tells how long each waits for a connection; SQLAlchemy has events for having got one only."""
-
-    def _do_get(self) -> Any:
-        began = time.perf_counter()
-        try:
-            return super()._do_get()
-        finally:
-            database_metrics.WAIT.observe(time.perf_counter() - began)
 
 
 def _measure(engine: AsyncEngine) -> None:
@@ -117,7 +82,7 @@ class Database:
     def __init__(self, url: str, settings: Settings) -> None:
         self.engine = create_async_engine(
             url,
-            poolclass=Pool,
+            poolclass=sessions.Pool,
             pool_size=settings.database_pool_size,
             max_overflow=settings.database_max_overflow,
             pool_timeout=settings.database_pool_timeout,
@@ -138,12 +103,12 @@ class Database:
                 },
             },
         )
-        event.listen(self.engine.sync_engine, "handle_error", _give_up_lost)
+        event.listen(self.engine.sync_engine, "handle_error", faults.give_up)
         self._connections = settings.database_pool_size + settings.database_max_overflow
         _measure(self.engine)
-        self._writing = async_sessionmaker(self.engine, class_=_Session, expire_on_commit=False)
+        self._writing = async_sessionmaker(self.engine, class_=sessions.Writing, expire_on_commit=False)
         reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._reading = async_sessionmaker(reading, class_=_Session)
+        self._reading = async_sessionmaker(reading, class_=sessions.Reading)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
@@ -195,7 +160,7 @@ class Database:
             log.warning("commit.cut_short")
             raise OutcomeUnknown(UNKNOWN) from None
         except (SQLAlchemyError, OSError) as fault:
-            if _lost(fault):
+            if faults.is_lost(fault):
                 log.warning("commit.connection_lost")
                 raise OutcomeUnknown(UNKNOWN) from fault
             raise translated(fault) from fault
@@ -211,9 +176,11 @@ class Database:
         return (pool.checkedout() if isinstance(pool, QueuePool) else 0), self._connections
 
     async def ping(self) -> None:
-        """Raises Unavailable unless the database answers."""
+        """Raises Unavailable unless the database answers, and ReadOnly where it takes no changes."""
         async with self.reading() as session:
-            await session.execute(text("SELECT 1"))
+            if await session.scalar(text(READ_ONLY)) == "on":
+                # As a write would: the connections are given up, for what they lead to was demoted.
+                await session.execute(text("DO $$ BEGIN RAISE read_only_sql_transaction; END $$"))
 
     async def notify(self, channel: str, payload: str) -> None:
         """Tell whoever listens. Changes of rows are told by triggers."""
@@ -253,48 +220,9 @@ def after_commit(session: Session, act: Callable[[], None]) -> None:
 @cache
 def required_revision() -> tuple[str, frozenset[str]]:
     """The schema revision that this build needs, and the older ones that it knows."""
-    script = ScriptDirectory(str(Path(__file__).parent / "migrations"))
+    script = ScriptDirectory(str(Path(__file__).parents[1] / "migrations"))
     needed = script.get_current_head()
     known = {revision.revision for revision in script.walk_revisions()}
     if needed is None:
         raise RuntimeError("service/migrations has no revision")
     return needed, frozenset(known - {needed})
-
-
-def sqlstate(fault: BaseException) -> str:
-    """The five letters of the SQLSTATE, or '' when the fault did not come from the server."""
-    return getattr(getattr(fault, "orig", None), "sqlstate", None) or ""
-
-
-def _give_up_lost(context: ExceptionContext) -> None:
-    """Take it out of the pool, though the driver may not know yet: it is told first, and closed later."""
-    if not context.is_disconnect and _lost(context.sqlalchemy_exception or context.original_exception):
-        context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
-
-
-def _lost(fault: BaseException) -> bool:
-    return (
-        isinstance(fault, OSError | InterfaceError)
-        # The driver's own: a connection that is being closed is still busy with what it was told.
-        or (isinstance(fault, InternalError) and not sqlstate(fault))
-        or (isinstance(fault, DBAPIError) and fault.connection_invalidated)
-        or sqlstate(fault).startswith(("08", "57P0"))
-    )
-
-
-def translated(fault: BaseException) -> BaseException:
-    """The service error that a database fault means to a client; other faults come back as they are."""
-    state = sqlstate(fault)
-    if isinstance(fault, PoolTimeout):
-        return Overloaded("Every database connection is in use. Try again shortly.")
-    if state == OUT_OF_RANGE:
-        detail = "An amount or a sum is larger than can be stored: send smaller ones."
-        too_large = FieldFault("", detail, "too_large")
-        return Unprocessable(too_large.detail, errors=(too_large,))
-    if state in CONTENTION:
-        log.warning("database.contention_met", sqlstate=state)
-        return Contention("Too much is changing at the same time. Try again shortly.")
-    if _lost(fault) or state.startswith(TRANSIENT) or (isinstance(fault, OperationalError) and not state):
-        log.warning("database.fault_met", sqlstate=state, fault=type(fault).__name__)
-        return Unavailable("The database does not answer at the moment. Try again shortly.")
-    return fault
