@@ -7,19 +7,12 @@ around. Case is kept as its owner wrote it: the database compares without it.
 import re
 import unicodedata
 from contextlib import suppress
-from typing import Final
 
 from pydantic import validate_email
 
-#: What is longer is no address (RFC 5321 allows 254), and is not normalised: that takes time which grows with
-#: the square of a run of combining characters.
-LONGEST_INPUT: Final = 1_000
-
 
 def normalised(text: str) -> str:
-    """Raises ValueError for what is no address."""
-    if len(text) > LONGEST_INPUT:
-        raise ValueError("It is too long for an e-mail address")
+    """Raises ValueError for what is no address, or is too long to be looked at (over 2,048 characters)."""
     return validate_email(text)[1]
 
 

@@ -14,6 +14,7 @@ from service.edge.openapi import problems
 from service.repositories import auth as repository
 from service.schemas.auth import RevocationRequest, Token, TokenRequest, UserSession
 from service.schemas.base import DIGITS, MAX_ID
+from service.schemas.characters import shown
 from service.services import auth
 
 router = APIRouter(route_class=OpenRoute, prefix="/auth", tags=["auth"])
@@ -30,8 +31,7 @@ async def issue_token(
     `grant_type=password` signs in; `grant_type=refresh_token` stays signed in.
     """
     response.headers["Cache-Control"] = "no-store"
-    client = request.headers.get("User-Agent", "")[:MAX_CLIENT] or None
-    return await auth.grant(parts.issuer, form, client=client)
+    return await auth.grant(parts.issuer, form, client=_client(request.headers.get("User-Agent", "")))
 
 
 @router.post("/revoke", response_class=Response, responses=problems(400))
@@ -62,3 +62,13 @@ async def end_session(
 async def end_all_sessions(caller: SignedIn, session: SessionDep) -> None:
     """End all sessions of the caller, this one too."""
     await auth.end_sessions(session, caller)
+
+
+def _client(agent: str) -> str | None:
+    """What the client calls itself, as a line that can be shown. Headers come as Latin-1 and may be UTF-8."""
+    try:
+        text = agent.encode("latin-1").decode()
+    except UnicodeError:
+        text = agent
+    line = shown(text)
+    return line[:MAX_CLIENT] if line else None

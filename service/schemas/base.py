@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
+from service.schemas import characters
 from service.schemas.fault_codes import invalid
 from service.schemas.wording import UNICODE, WHOLE_NUMBER
 
@@ -38,7 +39,6 @@ def to_cents(amount: Decimal) -> Decimal:
 
 
 #: For the documentation, in the dialect of JSON Schema; what is refused is up to the validators.
-PRINTABLE: Final = r"^\s*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*\s*$"
 NO_NUL: Final = r"^[^\x00]*$"
 PLAIN_AMOUNT: Final = r"^(0|[1-9]\d{0,9})(\.\d{1,2})?$"
 POSITIVE_AMOUNT: Final = r"^([1-9]\d{0,9}(\.\d{1,2})?|0\.(0[1-9]|[1-9]\d?))$"
@@ -110,19 +110,6 @@ def _at_most(length: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def printable(text: str) -> str:
-    """PostgreSQL cannot store NUL, and no one-line text means to contain a control character."""
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise invalid("forbidden_characters", "Control characters are not allowed: leave them out.")
-    return text
-
-
-def _no_nul(text: str) -> str:
-    if "\0" in text:
-        raise invalid("forbidden_characters", "NUL characters are not allowed: leave them out.")
-    return text
-
-
 def encodable(secret: SecretStr) -> SecretStr:
     """JSON can escape half of a surrogate pair, which is no character and has no bytes to be hashed."""
     try:
@@ -184,28 +171,28 @@ def changed_elsewhere(advice: str) -> tuple[Any, ...]:
     return (BeforeValidator(refuse), SkipJsonSchema())  # type: ignore[type-arg]
 
 
-#: One line of text that is not blank, of at most 200 characters.
+#: One line of text that shows something, of at most 200 characters (characters.py).
 Line = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    Field(json_schema_extra={"pattern": PRINTABLE}),
-    AfterValidator(printable),
+    Field(json_schema_extra={"pattern": characters.LINE}),
+    AfterValidator(characters.line),
     _at_most(200),
 ]
 #: The same, up to 100.
 ShortLine = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
-    Field(json_schema_extra={"pattern": PRINTABLE}),
-    AfterValidator(printable),
+    Field(json_schema_extra={"pattern": characters.LINE}),
+    AfterValidator(characters.line),
     _at_most(100),
 ]
 #: Text of many lines, up to 10,000 characters; may be empty.
 Prose = Annotated[
     str,
     StringConstraints(max_length=10_000),
-    Field(json_schema_extra={"pattern": NO_NUL}),
-    AfterValidator(_no_nul),
+    Field(json_schema_extra={"pattern": characters.PROSE}),
+    AfterValidator(characters.prose),
 ]
 
 #: For whole numbers and for yes or no in a client's JSON: otherwise `true` would pass for 1, the text

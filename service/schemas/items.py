@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import MISSING, AfterValidator, Field, StringConstraints
 
+from service.schemas import characters
 from service.schemas.base import (
     NUMERAL,
     Flag,
@@ -17,7 +18,6 @@ from service.schemas.base import (
     Prose,
     ShortLine,
     changed_elsewhere,
-    printable,
 )
 from service.schemas.fault_codes import invalid
 from service.schemas.versions import Version, Versioned
@@ -55,8 +55,8 @@ Sku = Annotated[ShortLine, Field(description="Unique. `TP-` and the id when not 
 Category = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=100),
-    AfterValidator(printable),
-    Field(examples=["Beverages"], json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f]*$"}),
+    AfterValidator(characters.line_or_none),
+    Field(examples=["Beverages"], json_schema_extra={"pattern": characters.LINE_OR_NONE}),
 ]
 ReorderLevel = Annotated[
     int,

@@ -1,34 +1,25 @@
 """Posts as clients send and see them."""
 
-import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
+from service.schemas import characters
 from service.schemas.base import Id, In, Instant, Line, Prose, changed_elsewhere
-from service.schemas.fault_codes import invalid
 from service.schemas.versions import Version, Versioned
 
 Status = Literal["pending", "published"]
 Order = Literal["asc", "desc"]
-_VISIBLE: Final = re.compile(r"[^\s\x00-\x1f]")
 
-
-def _not_blank(text: str) -> str:
-    """Kept as it was written all the same: leading spaces mean something in markdown."""
-    if not _VISIBLE.search(text):
-        raise invalid("blank", "Text must not be blank: send at least one visible character.")
-    return text
-
-
+#: Spaces at its beginning stay: they mean something in markdown.
 Body = Annotated[
     Prose,
     Field(
         min_length=1,
-        description="Markdown, kept as it is sent; at least one character that is not blank.",
-        json_schema_extra={"pattern": r"^[^\x00]*[^\s\x00-\x1f\x85][^\x00]*$"},
+        description="Markdown, kept as it is sent; at least one visible character.",
+        json_schema_extra={"pattern": characters.PROSE_THAT_SHOWS},
     ),
-    AfterValidator(_not_blank),
+    AfterValidator(characters.visible),
 ]
 
 

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime, ValidationErro
 
 from service.errors import FieldFault, NotFound, Unavailable, Unprocessable
 from service.observability import tracing, upstream
+from service.schemas.characters import NOT_A_LINE, is_line
 from service.schemas.weather import Weather
 
 log = structlog.get_logger(__name__)
@@ -276,10 +277,8 @@ def _tidy(city: str) -> str:
     name = " ".join(unicodedata.normalize("NFKC", city).split())
     if not name or max(len(city), len(name)) > 100:
         fault = FieldFault("{city}", "Send a name of 1 to 100 characters.", "too_long" if name else "blank")
-    elif any(unicodedata.category(character) in {"Cc", "Cs"} for character in city):
-        fault = FieldFault(
-            "{city}", "Control characters are not allowed: leave them out.", "forbidden_characters"
-        )
+    elif not is_line(city):
+        fault = FieldFault("{city}", NOT_A_LINE, "forbidden_characters")
     else:
         return name
     raise Unprocessable("This cannot be the name of a city.", errors=(fault,))

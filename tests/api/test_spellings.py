@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from argon2 import PasswordHasher
 
-from service.config.addresses import LONGEST_INPUT, known_as, normalised, readable, spellings
+from service.config.addresses import known_as, normalised, readable, spellings
 from service.config.types import _address
 from service.dependencies.parts import Parts
 from service.limits.slowdown import folded
@@ -141,8 +141,8 @@ class TestAddresses:
         assert known_as(text) == text.replace("\0", "").strip()
 
     def test_what_is_too_long_is_not_normalised(self) -> None:
-        with pytest.raises(ValueError, match="too long"):
-            normalised("a\u0301\u0323" * LONGEST_INPUT)
+        with pytest.raises(ValueError, match="2048"):
+            normalised("a\u0301\u0323" * 1_000)
 
     def test_a_part_is_readable(self) -> None:
         assert readable("@XN--Bcher-kva.exa") == "@bücher.exa"
