@@ -139,8 +139,10 @@ class TestRefusedBodies:
     @pytest.mark.parametrize(
         ("headers", "path", "status"),
         [
+            ((), "/posts", 401),
             (("Authorization: Bearer no.such.token",), "/posts", 401),
             ((), "/nothing", 404),
+            ((), "/orders/1", 405),
             (("Accept: image/png",), "/users", 406),
             (("Idempotency-Key: a", "Idempotency-Key: b"), "/posts", 400),
         ],
@@ -148,9 +150,23 @@ class TestRefusedBodies:
     def test_any_other_refusal_too(
         self, connection: Connection, headers: tuple[str, ...], path: str, status: int
     ) -> None:
-        body = b" " * (1024 * 1024 - 1)
-        connection.send(request("POST", V1 + path, *headers, body=body))
-        assert connection.answer().status == status
+        """And where the connection is kept, the next request is answered on it."""
+        connection.send(request("POST", V1 + path, *headers, body=b" " * LARGE))
+        refused = connection.answer()
+        assert refused.status == status
+        if refused.headers["connection"] != "close":
+            connection.send(request("GET", "/livez"))
+            assert connection.answer().status == 200
+
+    def test_of_a_media_type_that_is_not_taken(self, connection: Connection, token: str) -> None:
+        media = "Content-Type: text/plain"
+        sent = request("POST", f"{V1}/posts", media, f"Content-Length: {LARGE}", token=token)
+        connection.send(sent + b" " * LARGE)
+        assert connection.answer().problem == (415, "unsupported_media_type")
+
+    def test_who_may_not_is_told_so(self, connection: Connection, token: str) -> None:
+        connection.send(request("POST", f"{V1}/items", token=token, body=b" " * LARGE))
+        assert connection.answer().problem == (403, "forbidden")
 
     def test_who_waits_for_leave_to_send_is_told_and_hung_up_on(self, connection: Connection) -> None:
         """What came next on the connection could be the body or another request."""

@@ -106,7 +106,7 @@ class TestLog:
             "logger": "access",
             "method": "GET",
             "route": "/api/v1/users/{user_id}",
-            "status": 422,
+            "status": 401,
             "user_id": None,
             "client": "127.0.0.1",
             "request_id": request_id,

@@ -120,7 +120,7 @@ class TestTerminating:
         with started(tmp_path, DATABASE_URL=database, GRACEFUL_TIMEOUT=600, WEB_CONCURRENCY=1) as service:
             service.wait_until_up()
             reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-            writer.write(b"GET /livez HTTP/1.1\r\n\r\nGET /livez HTTP/1.1\r\nHost:")
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: shop\r\n\r\nGET /livez HTTP/1.1\r\nHost:")
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
             service.send(signal.SIGTERM)
             assert await asyncio.to_thread(service.ended) == 0

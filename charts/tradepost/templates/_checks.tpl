@@ -86,8 +86,9 @@
 {{- end -}}
 {{- range kindIs "slice" .Values.trustedProxies | ternary .Values.trustedProxies list -}}
 {{- $size := regexFind "/[0-9]+$" . | trimPrefix "/" -}}
-{{- if and $size (lt (int $size) 8) -}}
-{{- fail (printf "trustedProxies has %s, which the service refuses: nearly every client could make up its address. Name the proxies' own networks." .) -}}
+{{- $widest := and (contains ":" .) (not (hasPrefix "f" (lower .))) | ternary 16 8 -}}
+{{- if and $size (lt (int $size) $widest) -}}
+{{- fail (printf "trustedProxies has %s, which the service refuses: it is wider than /%d, so that nearly every client could make up its address. Name the proxies' own addresses or networks, such as 10.244.0.0/16." . $widest) -}}
 {{- end -}}
 {{- end -}}
 {{- if and $none $proxied -}}
@@ -95,15 +96,6 @@
 {{- end -}}
 {{- if and $none $ways (ne $service.externalTrafficPolicy "Local") -}}
 {{- fail "trustedProxies is none, which needs api.service.externalTrafficPolicy: Local: otherwise nodes put their own address in place of each client's, and everyone shares one rate limit." -}}
-{{- end -}}
-{{- if not $none -}}
-{{- range .Values.trustedProxies -}}
-{{- $parts := splitList "/" . -}}
-{{- $widest := and (contains ":" .) (not (hasPrefix "f" (lower .))) | ternary 16 8 -}}
-{{- if and (eq (len $parts) 2) (lt (index $parts 1 | int) $widest) -}}
-{{- fail (printf "trustedProxies has %s, which is wider than /%d: nearly every client could make up its address in X-Forwarded-For. Name the proxies' own addresses or networks, such as 10.244.0.0/16." . $widest) -}}
-{{- end -}}
-{{- end -}}
 {{- end -}}
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) -}}
 {{- fail "gateway.parentRefs must name the Gateways that the route belongs to." -}}
