@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from service import errors
 from service.commands.export_openapi import document
+from service.edge.problem_schemas import MEMBERS
+from service.edge.problems import CODES, OAUTH_CODES, RFC6749_CODES
+from service.errors import Conflict, ServiceError
 from service.schemas.fault_codes import FAULT_CODES
 from tests.client import Api, assert_problem
 from tests.contract.routes import HOME
@@ -74,6 +78,34 @@ def test_no_validator_leaves_its_word_to_the_library() -> None:
 
 
 MARIA = {"email": "maria@shop.example", "password": "Northwind7", "full_name": "Maria"}
+
+
+def problem_codes(base: type[ServiceError] = ServiceError) -> Iterator[str]:
+    for each in base.__subclasses__():
+        yield each.code
+        yield from problem_codes(each)
+
+
+def test_the_guide_lists_the_code_of_every_problem(app: FastAPI) -> None:
+    """With the application every module that has a class of errors is there."""
+    guide = (ROOT / "docs" / "api.md").read_text()
+    table = guide.partition("| status | `code` | means |")[2].partition("\n\n")[0]
+    oauth = {*RFC6749_CODES, *OAUTH_CODES.values(), "invalid_request"}
+    only_a_base = {Conflict.code}
+    codes = {*problem_codes(), *CODES.values()} - oauth - only_a_base
+    assert sorted(codes - set(re.findall(r"`([a-z_]+)`", table))) == []
+
+
+def test_the_guide_names_the_members_that_some_problems_have() -> None:
+    guide = (ROOT / "docs" / "api.md").read_text()
+    told = guide.partition("Some problems have members of their own:")[2].partition("\n")[0]
+    missing = {
+        (error.code, member)
+        for error, members in MEMBERS.items()
+        for member in members
+        if f"`{error.code}`" not in told or f"`{member}`" not in told
+    }
+    assert missing == set()
 
 
 class TestWords:
