@@ -89,8 +89,7 @@ async def place(session: Session, settings: Settings, caller: AnyCaller, new: Or
     customer_id = new.user_id or caller.user_id
     if customer_id is None:
         raise _no_customer("An API key acts for nobody: name the customer.", "missing")
-    customer = await users.get_customer(session, customer_id, lock=True)
-    await _lock_staff(session, caller)
+    customer = await _lock_accounts(session, caller, customer_id)
     if customer is None or not customer.is_active:
         raise _no_customer()
     locked = {row.id: row for row in await stock.lock(session, {each.line.product_id for each in asked})}
@@ -195,6 +194,16 @@ async def redirect(
     order = Order.of(changed)
     await _note(session, caller, order, "order.redirected")
     return order
+
+
+async def _lock_accounts(session: Session, caller: AnyCaller, customer_id: int) -> Record | None:
+    """The customer. Who orders for another is locked before, as where accounts are administered."""
+    if customer_id != caller.user_id:
+        await _lock_staff(session, caller)
+    customer = await users.get_customer(session, customer_id, lock=True)
+    if customer_id == caller.user_id:
+        await _lock_staff(session, caller)
+    return customer
 
 
 async def _lock_staff(session: Session, caller: AnyCaller) -> None:
