@@ -7,14 +7,15 @@ import sys
 from pydantic import SecretStr, ValidationError
 
 from service.commands import migrate
-from service.commands.local_database import database
+from service.commands.local_database import NO_SCHEMA, database
 from service.config import Settings
 from service.config.passwords import is_published
 from service.database import Database
 from service.errors import ServiceError
 from service.passwords import Passwords
 from service.schemas.users import UserCreate
-from service.services import users
+from service.schemas.wording import message
+from service.services import operations, users
 
 
 def run(settings: Settings, email: str) -> int:
@@ -24,7 +25,7 @@ def run(settings: Settings, email: str) -> int:
         new = UserCreate(email=email, password=SecretStr(password), full_name="Administrator")
     except ValidationError as error:
         for fault in error.errors(include_input=False, include_url=False):
-            print(f"{fault['loc'][0]}: {fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+            print(f"{fault['loc'][0]}: {message(fault)}", file=sys.stderr)
         return 1
     if settings.environment == "production" and is_published(password):
         print("password: is published with the source code; choose another", file=sys.stderr)
@@ -39,6 +40,9 @@ async def _create(connected: Database, new: UserCreate) -> int:
     passwords = Passwords()
     try:
         password_hash = await passwords.hash(new.password.get_secret_value())
+        if not await operations.has_schema(connected):
+            print(NO_SCHEMA, file=sys.stderr)
+            return 1
         async with connected.transaction() as session:
             user = await users.create(session, new, password_hash, is_admin=True)
     except ServiceError as refusal:

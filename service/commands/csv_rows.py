@@ -1,10 +1,17 @@
-"""Reads CSV files so that one broken row costs that row, and is named with its line."""
+"""Reads CSV files as spreadsheets write them, so that a row that is refused is named with its line.
 
+What stands in a quoted field is never taken for a row: where the quotes of a file do not match, nothing
+says where its rows end, and the whole file is refused.
+"""
+
+import codecs
 import csv
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TextIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,12 +20,22 @@ from service.schemas.wording import message
 
 Row = TypeVar("Row", bound=BaseModel)
 
-#: A quoted field may hold line ends. One that seems to go on for longer has lost its closing quote.
-LONGEST_RECORD: Final = 10
+#: By the mark at the start of a file; longer ones first, for UTF-32 starts as UTF-16 does.
+_MARKS: Final = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+#: What a spreadsheet writes where a formula has failed.
+_ERRORS: Final = frozenset({"#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"})
+_AS: Final = "Export it as CSV in UTF-8."
 
 
 class UnusableFile(Exception):
-    """A file is missing, or is not what its name says; nothing was read. The message says what to do."""
+    """A file is missing, or is not what its name says; nothing was written. The message says what to do."""
 
 
 @dataclass(frozen=True, order=True)
@@ -58,55 +75,136 @@ class Record:
     fault: str | None = None
 
 
-def read(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
-    """The records of a file with a header row.
+@dataclass(frozen=True)
+class Table:
+    """A file that has been read through once: its form is known, and that its quotes match."""
 
-    Raises UnusableFile when the file cannot be opened or lacks one of `columns`.
-    """
+    path: Path
+    encoding: str
+    delimiter: str
+    header: tuple[str, ...]
+    #: How many lines stand before the first record.
+    preamble: int
+    count: int
+
+    @classmethod
+    def open(cls, path: Path, columns: tuple[str, ...]) -> "Table":
+        """Raises UnusableFile when the file cannot be read, or lacks one of `columns`."""
+        encoding = _encoding(path)
+        try:
+            return cls._open(path, columns, encoding)
+        except UnicodeError:
+            raise UnusableFile(f"{path}: is not {encoding.upper()} throughout. {_AS}") from None
+
+    @classmethod
+    def _open(cls, path: Path, columns: tuple[str, ...], encoding: str) -> "Table":
+        with _text(path, encoding) as file:
+            first = file.readline()
+            named = first.strip().lower().removeprefix('"').removesuffix('"')
+            given = named[4:5] if named.startswith("sep=") else ""
+            # Excel says in a line of its own what separates the columns.
+            line = file.readline() if given else first
+            delimiter = given or _delimiter(line, columns)
+            reader = csv.reader(chain([line], file), delimiter=delimiter, strict=True)
+            try:
+                header = tuple(cell.strip() for cell in next(reader, []))
+            except csv.Error as error:
+                raise UnusableFile(f"{path}: its header row cannot be read: {error}. {_AS}") from None
+            _check_header(path, header, columns, delimiter)
+            preamble = reader.line_num + bool(given)
+        table = cls(path, encoding, delimiter, header, preamble, 0)
+        count = sum(1 for _ in table.records())
+        return cls(path, encoding, delimiter, header, preamble, count)
+
+    def records(self) -> Iterator[Record]:
+        """One after the other, so that a large file needs no more memory than a small one."""
+        with _text(self.path, self.encoding) as file:
+            for _ in range(self.preamble):
+                file.readline()
+            reader = csv.reader(file, delimiter=self.delimiter, strict=True)
+            while True:
+                line = self.preamble + reader.line_num + 1
+                try:
+                    cells = next(reader, None)
+                except csv.Error:
+                    raise UnusableFile(
+                        f"{self.path}:{line}: its quotes do not match. Close each quoted field, and double"
+                        " each quote inside of one; nothing was imported."
+                    ) from None
+                if cells is None:
+                    return
+                if any(cell.strip() for cell in cells):
+                    yield self._record(line, cells)
+
+    def _record(self, line: int, cells: list[str]) -> Record:
+        width = len(self.header)
+        named = dict(zip(self.header, cells, strict=False))
+        # Spreadsheets fill up with empty cells.
+        if len(cells) < width or any(cell.strip() for cell in cells[width:]):
+            what = _DELIMITERS.get(self.delimiter, "delimiters")
+            fault = f"has {len(cells)} columns, and the header row {width}: check its {what} and quotes"
+            return Record(line, named, fault)
+        text = "".join(cells)
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            return Record(line, named, f"is not UTF-8. {_AS}")
+        failed = next((name for name, cell in named.items() if cell.strip() in _ERRORS), None)
+        if failed is not None:
+            return Record(line, named, f"{failed}: is an error of the spreadsheet's formula; write the value")
+        return Record(line, named)
+
+
+def _text(path: Path, encoding: str) -> TextIO:
+    csv.field_size_limit(sys.maxsize)  # what is too long is told by the rule that it breaks
+    # Bytes that are not UTF-8 come through as lone surrogates, and their row alone is refused.
+    errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
+    return path.open(encoding=encoding, errors=errors, newline="")
+
+
+def _encoding(path: Path) -> str:
     try:
-        # Bytes that are not UTF-8 come through as lone surrogates, and their row alone is refused.
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            lines = list(file)
+        if path.exists() and not path.is_file():
+            raise UnusableFile(f"{path}: is not a file. Name a folder with the file.")
+        with path.open("rb") as file:
+            start = file.read(1024)
     except OSError as fault:
         raise UnusableFile(
             f"{path}: cannot be read: {fault.strerror}. Name a folder with the file."
         ) from None
-    header = next(csv.reader(lines[:1]), [])
+    if not start.strip():
+        raise UnusableFile(f"{path}: is empty. Its first line must be the header row.")
+    encoding = next((encoding for mark, encoding in _MARKS if start.startswith(mark)), "utf-8")
+    if start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise UnusableFile(f"{path}: is a spreadsheet, not a CSV file. {_AS}")
+    if encoding == "utf-8" and b"\0" in start.partition(b"\n")[0]:
+        raise UnusableFile(f"{path}: is not UTF-8; UTF-16 needs its byte order mark. {_AS}")
+    return encoding
+
+
+def _delimiter(line: str, columns: tuple[str, ...]) -> str:
+    """The one by which the header row has most of the columns."""
+
+    def found(delimiter: str) -> int:
+        cells = line.rstrip("\r\n").split(delimiter)
+        return len({cell.strip().strip('"').strip() for cell in cells}.intersection(columns))
+
+    return max(_DELIMITERS, key=found)
+
+
+def _check_header(path: Path, header: tuple[str, ...], columns: tuple[str, ...], delimiter: str) -> None:
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise UnusableFile(f"{path}: the header row has {', '.join(twice)} more than once.")
     missing = [name for name in columns if name not in header]
+    if len(missing) == len(columns):
+        raise UnusableFile(
+            f"{path}: its first line is not the header row. Begin it with the names of the columns, such as"
+            f" {columns[0]}, separated by commas, semicolons or tabs."
+        )
     if missing:
-        raise UnusableFile(f"{path}: the header row lacks {', '.join(missing)}.")
-    return _records(lines, header)
-
-
-def _records(lines: list[str], header: list[str]) -> Iterator[Record]:
-    at = 1
-    while at < len(lines):
-        used, cells = _record(lines, at, len(header))
-        if cells is None:
-            first = lines[at].partition(",")[0].strip().strip('"')
-            fault = f"is not a row of {len(header)} columns; check its commas and quotes"
-            yield Record(at + 1, {header[0]: first}, fault)
-        elif cells:
-            yield _checked(at + 1, dict(zip(header, cells, strict=True)))
-        at += used
-
-
-def _record(lines: list[str], at: int, width: int) -> tuple[int, list[str] | None]:
-    """How many lines the record takes, and its cells: empty for a blank line, None if it is broken."""
-    for used in range(1, LONGEST_RECORD + 1):
-        try:
-            cells = next(csv.reader(lines[at : at + used], strict=True), [])
-        except csv.Error:
-            continue  # an open quote: the record may go on in the next line
-        return (used, cells) if len(cells) in {0, width} else (1, None)
-    return 1, None
-
-
-def _checked(line: int, cells: dict[str, str]) -> Record:
-    text = "".join(cells.values())
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        return Record(line, cells, "is not UTF-8")
-    return Record(line, cells)
+        what = _DELIMITERS.get(delimiter, f"'{delimiter}'")
+        raise UnusableFile(
+            f"{path}: the header row lacks {', '.join(missing)}. Its columns are separated by {what}."
+        )
 
 
 def why(error: ValidationError | ServiceError) -> str:
@@ -114,9 +212,11 @@ def why(error: ValidationError | ServiceError) -> str:
     if isinstance(error, ServiceError):
         return error.detail
     faults = error.errors(include_url=False, include_input=False)
-    return "; ".join(f"{'.'.join(str(part) for part in fault['loc'])}: {message(fault)}" for fault in faults)
+    return "; ".join(
+        ": ".join(filter(None, (".".join(map(str, fault["loc"])), message(fault)))) for fault in faults
+    )
 
 
 def parsed(model: type[Row], values: Mapping[str, Any]) -> Row:
     """Empty cells are absent fields."""
-    return model.model_validate({name: value for name, value in values.items() if value != ""})
+    return model.model_validate({name: value for name, value in values.items() if value.strip() != ""})

@@ -6,27 +6,31 @@ at all.
 """
 
 import asyncio
+import re
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from service.commands import local_database, migrate
-from service.commands.csv_rows import Record, Refusal, Report, UnusableFile, parsed, read, why
+from service.commands.csv_rows import Record, Refusal, Report, Table, UnusableFile, parsed, why
 from service.commands.northwind import (
     CUSTOMERS,
     LINES,
     ORDERS,
     PRODUCTS,
     CustomerRow,
+    FileRow,
     LineRow,
+    OrderLine,
     OrderRow,
     ProductRow,
     email_of,
@@ -34,23 +38,25 @@ from service.commands.northwind import (
 )
 from service.config import Settings, generate_key
 from service.database import Database, Session
-from service.errors import ServiceError
+from service.errors import ServiceError, Unprocessable
 from service.passwords import Passwords
 from service.repositories import items as item_rows
 from service.repositories import orders as order_rows
 from service.repositories import users as user_rows
-from service.services import history, items, users
+from service.services import history, items, operations, users
 
 #: Rows a transaction: few enough that an interrupted import loses little, many enough to be quick.
 CHUNK: Final = 100
-FILES: Final[dict[str, type[BaseModel]]] = {
+AGAIN: Final = "What has gone in stays; run it again, and it goes on with the rest."
+#: Of a program that SIGINT has ended, as shells count.
+INTERRUPTED: Final = 130
+FILES: Final[dict[str, type[FileRow]]] = {
     PRODUCTS: ProductRow,
     CUSTOMERS: CustomerRow,
     ORDERS: OrderRow,
     LINES: LineRow,
 }
-Row = TypeVar("Row", bound=BaseModel)
-Each = TypeVar("Each")
+Row = TypeVar("Row", bound=FileRow)
 
 
 @dataclass
@@ -61,22 +67,54 @@ class Import:
     settings: Settings
     progress: Progress
     report: Report = field(default_factory=Report)
+    #: The lines of each order, until it is recorded.
+    lines: dict[int, list[OrderLine]] = field(default_factory=lambda: defaultdict(list))
+    #: Orders with a line that cannot be read: half an order is none.
+    broken: set[int] = field(default_factory=set)
 
     def refuse(self, file: str, record: Record, reason: str) -> None:
-        # The key is in the first column; short, for it may be garbage.
-        key = next(iter(record.cells.values()), "")[:40] or "?"
-        self.report.refused.append(Refusal(file, record.line, key, reason))
+        # The key is in the first column that the layout has; short, for it may be garbage.
+        key = record.cells.get(next(iter(FILES[file].model_fields)), "").strip()[:40]
+        shown = "".join(each if each.isprintable() else "?" for each in key) or "?"
+        self.report.refused.append(Refusal(file, record.line, shown, reason))
 
-    def rows(self, file: str, records: Iterable[Record], model: type[Row]) -> Iterator[tuple[Record, Row]]:
-        """The records as rows; those that are none are refused."""
-        for record in records:
-            if record.fault is not None:
-                self.refuse(file, record, record.fault)
-                continue
-            try:
-                yield record, parsed(model, record.cells)
-            except ValidationError as error:
-                self.refuse(file, record, why(error))
+    def chunks(self, file: str, table: Table, model: type[Row]) -> Iterator[list[tuple[Record, Row]]]:
+        """The rows, CHUNK by CHUNK, with a progress bar; records that are no rows are refused."""
+        task = self.progress.add_task(file.removesuffix(".csv").replace("_", " "), total=table.count)
+        rows = self._rows(file, table, model, task)
+        while chunk := list(islice(rows, CHUNK)):
+            yield chunk
+
+    def _rows(self, file: str, table: Table, model: type[Row], task: TaskID) -> Iterator[tuple[Record, Row]]:
+        lines: dict[int | str, int] = {}
+        for record in table.records():
+            row = self._row(file, record, model)
+            if row is None:
+                self._without(file, record)
+            elif row.key is not None and (before := lines.setdefault(row.key, record.line)) != record.line:
+                self.refuse(file, record, f"stands in line {before} already: leave one of them out")
+            else:
+                yield record, row
+            self.progress.advance(task)
+
+    def _row(self, file: str, record: Record, model: type[Row]) -> Row | None:
+        if record.fault is not None:
+            self.refuse(file, record, record.fault)
+            return None
+        try:
+            return parsed(model, record.cells)
+        except ValidationError as error:
+            self.refuse(file, record, why(error))
+            return None
+
+    def _without(self, file: str, record: Record) -> None:
+        """After a refusal: an order that lacks this line is none, and one that is not read has no lines."""
+        order_id = record.cells.get("order_id", "").strip()
+        if re.fullmatch("[0-9]{1,19}", order_id):
+            if file == LINES:
+                self.broken.add(int(order_id))
+            elif file == ORDERS:
+                self.lines.pop(int(order_id), None)
 
     @asynccontextmanager
     async def one(self, session: Session, file: str, record: Record) -> AsyncIterator[None]:
@@ -87,39 +125,28 @@ class Import:
         except (ValidationError, ServiceError) as error:
             self.refuse(file, record, why(error))
 
-    def chunks(self, kind: str, rows: list[Each]) -> Iterator[list[Each]]:
-        """The rows, CHUNK by CHUNK, with a progress bar."""
-        task = self.progress.add_task(kind, total=len(rows))
-        for start in range(0, len(rows), CHUNK):
-            yield rows[start : start + CHUNK]
-            self.progress.update(task, completed=min(start + CHUNK, len(rows)))
-
 
 async def load(
     database: Database, settings: Settings, folder: Path, console: Console, *, password: str | None = None
 ) -> Report:
     """Load the folder. `password` is every customer's, for demonstrations; without it nobody knows theirs.
 
-    Raises UnusableFile before anything is written when a file is missing or lacks a column.
+    Raises UnusableFile before anything is written when a file is missing, lacks a column, or has quotes
+    that do not match.
     """
-    files = {name: list(read(folder / name, _columns(model))) for name, model in FILES.items()}
-    bars = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    tables = {name: Table.open(folder / name, tuple(model.model_fields)) for name, model in FILES.items()}
+    bars = (TextColumn("{task.description:>11}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*bars, console=console) as progress:
         run = Import(database, settings, progress)
-        await _products(run, files[PRODUCTS])
-        await _customers(run, files[CUSTOMERS], password)
-        await _orders(run, files[ORDERS], files[LINES])
+        await _products(run, tables[PRODUCTS])
+        await _customers(run, tables[CUSTOMERS], password)
+        await _orders(run, tables[ORDERS], tables[LINES])
     run.report.refused.sort()
     return run.report
 
 
-def _columns(model: type[BaseModel]) -> tuple[str, ...]:
-    return tuple(model.model_fields)
-
-
-async def _products(run: Import, records: list[Record]) -> None:
-    rows = list(run.rows(PRODUCTS, records, ProductRow))
-    for chunk in run.chunks("products", rows):
+async def _products(run: Import, table: Table) -> None:
+    for chunk in run.chunks(PRODUCTS, table, ProductRow):
         async with run.database.transaction() as session:
             known = await item_rows.get_ids_by_sku(session, [row.sku for _, row in chunk])
             for record, row in chunk:
@@ -131,14 +158,13 @@ async def _products(run: Import, records: list[Record]) -> None:
                     run.report.add("products")
 
 
-async def _customers(run: Import, records: list[Record], password: str | None) -> None:
-    rows = list(run.rows(CUSTOMERS, records, CustomerRow))
+async def _customers(run: Import, table: Table, password: str | None) -> None:
     given = SecretStr(password or f"{generate_key()}0")
     passwords = Passwords()
     # One hash for all: either everybody may know the password, or nobody ever will.
     password_hash = await passwords.hash(given.get_secret_value())
     passwords.close()
-    for chunk in run.chunks("customers", rows):
+    for chunk in run.chunks(CUSTOMERS, table, CustomerRow):
         async with run.database.transaction() as session:
             known = await user_rows.get_ids_by_email(session, [email_of(row.customer_id) for _, row in chunk])
             for record, row in chunk:
@@ -150,63 +176,68 @@ async def _customers(run: Import, records: list[Record], password: str | None) -
                     run.report.add("customers")
 
 
-async def _orders(run: Import, records: list[Record], line_records: list[Record]) -> None:
-    rows = list(run.rows(ORDERS, records, OrderRow))
-    lines, broken = _lines(run, line_records)
-    for chunk in run.chunks("orders", rows):
+async def _orders(run: Import, table: Table, lines: Table) -> None:
+    for chunk in run.chunks(LINES, lines, LineRow):
+        for record, row in chunk:
+            run.lines[row.order_id].append(OrderLine.of(record.line, row))
+    for orders in run.chunks(ORDERS, table, OrderRow):
         async with run.database.transaction() as session:
-            await _record(run, session, chunk, lines, broken)
+            await _record(run, session, orders)
+    for order_id, left_over in run.lines.items():
+        for line in left_over:
+            record = Record(line.at, {"order_id": str(order_id)})
+            run.refuse(LINES, record, f"its order {order_id} is not in {ORDERS}")
 
 
-def _lines(run: Import, records: list[Record]) -> tuple[dict[int, list[LineRow]], set[str]]:
-    """The lines by order, and the orders with a line that cannot be read: half an order is none."""
-    lines: dict[int, list[LineRow]] = defaultdict(list)
-    broken: set[str] = set()
-    before = len(run.report.refused)
-    for _, row in run.rows(LINES, records, LineRow):
-        lines[row.order_id].append(row)
-    broken.update(refusal.key for refusal in run.report.refused[before:])
-    return lines, broken
-
-
-async def _record(
-    run: Import,
-    session: Session,
-    chunk: list[tuple[Record, OrderRow]],
-    lines: dict[int, list[LineRow]],
-    broken: set[str],
-) -> None:
+async def _record(run: Import, session: Session, chunk: list[tuple[Record, OrderRow]]) -> None:
+    lines = {row.order_id: run.lines.pop(row.order_id, []) for _, row in chunk}
     emails = {email_of(row.customer_id) for _, row in chunk}
-    skus = {sku_of(line.product_id) for _, row in chunk for line in lines[row.order_id]}
+    skus = {sku_of(line.product_id) for each in lines.values() for line in each}
     user_ids = await user_rows.get_ids_by_email(session, emails)
     item_ids = await item_rows.get_ids_by_sku(session, skus)
     products = await order_rows.get_products(session, set(item_ids.values()))
     taken = await order_rows.get_references(session, [row.reference for _, row in chunk])
     for record, row in chunk:
-        user_id = user_ids.get(email_of(row.customer_id))
-        fault = _incomplete(row, user_id, lines[row.order_id], item_ids, broken)
+        user_id, own = user_ids.get(email_of(row.customer_id)), lines[row.order_id]
+        fault = _incomplete(run, row, user_id, own, item_ids)
         if user_id is None or fault:
             run.refuse(ORDERS, record, fault)
         elif (user_id, row.reference) in taken:
             run.report.know("orders")
         else:
             async with run.one(session, ORDERS, record):
-                given = [line.line(item_ids[sku_of(line.product_id)]) for line in lines[row.order_id]]
+                given = [line.line(item_ids[sku_of(line.product_id)]) for line in own]
                 past = row.past(user_id, given)
-                await history.record(session, past, products=products, currency=run.settings.currency)
+                try:
+                    await history.record(session, past, products=products, currency=run.settings.currency)
+                except Unprocessable as refusal:
+                    raise _located(refusal, [line.at for line in own]) from None
                 run.report.add("orders")
 
 
 def _incomplete(
-    row: OrderRow, user_id: int | None, lines: list[LineRow], item_ids: dict[str, int], broken: set[str]
+    run: Import, row: OrderRow, user_id: int | None, lines: list[OrderLine], item_ids: dict[str, int]
 ) -> str:
     """What the order refers to and is not there, or ''."""
     if user_id is None:
         return f"its customer {row.customer_id} is not there"
-    if str(row.order_id) in broken:
+    if row.order_id in run.broken:
         return f"a line of it in {LINES} cannot be read"
-    absent = [str(line.product_id) for line in lines if sku_of(line.product_id) not in item_ids]
-    return f"its products {', '.join(absent)} are not there" if absent else ""
+    if not lines:
+        return f"it has no line in {LINES}"
+    absent = sorted({line.product_id for line in lines if sku_of(line.product_id) not in item_ids})
+    return f"its products {', '.join(map(str, absent))} are not there" if absent else ""
+
+
+def _located(refusal: Unprocessable, lines: list[int]) -> Unprocessable:
+    """Faults of an order's lines, by where those stand."""
+    found = []
+    for fault in refusal.errors:
+        match = re.fullmatch(r"/lines/([0-9]+)/(\w+)", fault.pointer)
+        if match is None:
+            return refusal
+        found.append(f"{LINES}:{lines[int(match[1])]}: {match[2]}: {fault.detail}")
+    return Unprocessable("; ".join(found) or refusal.detail)
 
 
 def show(report: Report, console: Console) -> None:
@@ -225,9 +256,15 @@ def run(settings: Settings, folder: str) -> int:
     with local_database.database(settings) as complete:
         try:
             report = asyncio.run(_run(complete, Path(folder), console))
-        except (UnusableFile, ServiceError) as fault:
+        except UnusableFile as fault:
             print(fault, file=sys.stderr)
             return 1
+        except ServiceError as fault:
+            print(f"{fault} {AGAIN}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print(f"Interrupted. {AGAIN}", file=sys.stderr)
+            return INTERRUPTED
     show(report, console)
     return 1 if report.refused else 0
 
@@ -235,6 +272,8 @@ def run(settings: Settings, folder: str) -> int:
 async def _run(settings: Settings, folder: Path, console: Console) -> Report:
     database = Database(migrate.direct_url(settings), settings)
     try:
+        if not await operations.has_schema(database):
+            raise UnusableFile(local_database.NO_SCHEMA)
         return await load(database, settings, folder, console)
     finally:
         await database.close()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from pydantic import SecretStr
 from rich.console import Console
@@ -9,6 +10,8 @@ from rich.console import Console
 from service import embedded
 from service.config import Settings
 
+#: What a command says that neither migrates nor can work without.
+NO_SCHEMA: Final = "The database lacks the tables of this build: run `tradepost migrate` first."
 #: For people; what machines read goes to standard output.
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 

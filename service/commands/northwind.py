@@ -1,12 +1,13 @@
 """The Northwind layout of CSV files, row by row into what the services take."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple, Self
 
-import iso3166
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from service.commands.countries import country_code
+from service.schemas.base import MAX_ID, a_day, in_digits, written_out
 from service.schemas.items import ItemCreate
 from service.schemas.users import AddressIn, UserCreate
 
@@ -21,42 +22,56 @@ SHIPPINGS: Final = {
     "Speedy Express": "express",
     "Federal Shipping": "overnight",
 }
-#: How the importer wrote countries whose names ISO 3166 gives otherwise.
-COUNTRY_NAMES: Final = {"UK": "GB", "USA": "US", "VENEZUELA": "VE"}
-
-
-def country_code(name: str) -> str:
-    """ISO 3166 alpha-2 of an English name. Raises ValueError for a name that is not known."""
-    known = COUNTRY_NAMES.get(name.upper())
-    if known is None and (country := iso3166.countries_by_name.get(name.upper())) is not None:
-        known = country.alpha2
-    if known is None:
-        raise ValueError(f"{name} is not the English name of a country")
-    return known
 
 
 def _shipping(shipper: str) -> str:
     if shipper not in SHIPPINGS:
-        raise ValueError(f"must be one of {', '.join(SHIPPINGS)}")
+        raise ValueError(f"Write one of these: {', '.join(SHIPPINGS)}.")
     return SHIPPINGS[shipper]
 
 
+def _past(day: date) -> date:
+    if day > datetime.now(UTC).date():
+        raise ValueError("Write a day that is not in the future.")
+    return day
+
+
+def _trimmed(cell: Any) -> Any:
+    return cell.strip() if isinstance(cell, str) else cell
+
+
 Country = Annotated[str, AfterValidator(country_code)]
+#: As the API reads them: Python itself takes `1_9`, the digits of every script, and 0 for a day.
+Whole = Annotated[int, BeforeValidator(in_digits), BeforeValidator(_trimmed)]
+Number = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(in_digits), BeforeValidator(_trimmed)]
+Amount = Annotated[Decimal, BeforeValidator(written_out), BeforeValidator(_trimmed)]
+Day = Annotated[date, AfterValidator(_past), BeforeValidator(a_day), BeforeValidator(_trimmed)]
+Yes = Annotated[bool, BeforeValidator(_trimmed)]
+CustomerId = Annotated[str, Field(pattern="^[A-Za-z0-9]{1,40}$"), BeforeValidator(_trimmed)]
 
 
-class _Row(BaseModel):
+class FileRow(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
+    @property
+    def key(self) -> int | str | None:
+        """What stands once in its file, or None."""
+        return None
 
-class ProductRow(_Row):
-    product_id: int
+
+class ProductRow(FileRow):
+    product_id: Number
     product_name: str
     category: str = ""
     quantity_per_unit: str = ""
-    unit_price: Decimal
-    units_in_stock: int
-    reorder_level: int
-    discontinued: bool
+    unit_price: Amount
+    units_in_stock: Whole
+    reorder_level: Whole
+    discontinued: Yes
+
+    @property
+    def key(self) -> int | str:
+        return self.product_id
 
     @property
     def sku(self) -> str:
@@ -76,8 +91,8 @@ class ProductRow(_Row):
         )
 
 
-class CustomerRow(_Row):
-    customer_id: Annotated[str, Field(pattern="^[A-Za-z0-9]{1,40}$")]
+class CustomerRow(FileRow):
+    customer_id: CustomerId
     company_name: str
     contact_name: str
     address: str
@@ -85,6 +100,10 @@ class CustomerRow(_Row):
     region: str | None = None
     postal_code: str | None = None
     country: Country
+
+    @property
+    def key(self) -> int | str:
+        return self.customer_id.lower()
 
     def user(self, password: SecretStr) -> UserCreate:
         return UserCreate(
@@ -102,19 +121,34 @@ class CustomerRow(_Row):
         )
 
 
-class OrderRow(_Row):
-    order_id: int
-    customer_id: str
-    order_date: date
-    shipped_date: date | None = None
+class OrderRow(FileRow):
+    order_id: Number
+    customer_id: CustomerId
+    order_date: Day
+    shipped_date: Day | None = None
     shipper: Annotated[str, AfterValidator(_shipping)]
-    freight: Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)]
+    freight: Annotated[
+        Decimal,
+        Field(ge=0, max_digits=12, decimal_places=2),
+        BeforeValidator(written_out),
+        BeforeValidator(_trimmed),
+    ]
     ship_name: str
     ship_address: str
     ship_city: str
     ship_region: str | None = None
     ship_postal_code: str | None = None
     ship_country: Country
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.shipped_date and self.shipped_date < self.order_date:
+            raise ValueError("shipped_date is before order_date: correct one of them.")
+        return self
+
+    @property
+    def key(self) -> int | str:
+        return self.order_id
 
     @property
     def reference(self) -> str:
@@ -145,12 +179,26 @@ class OrderRow(_Row):
         }
 
 
-class LineRow(_Row):
-    order_id: int
+class LineRow(FileRow):
+    order_id: Number
+    product_id: Number
+    unit_price: Amount
+    quantity: Whole
+    discount_pct: Amount
+
+
+class OrderLine(NamedTuple):
+    """What is kept of a line until its order is read: a file may have hundreds of thousands of them."""
+
+    at: int
     product_id: int
     unit_price: Decimal
     quantity: int
     discount_pct: Decimal
+
+    @classmethod
+    def of(cls, at: int, row: LineRow) -> Self:
+        return cls(at, row.product_id, row.unit_price, row.quantity, row.discount_pct)
 
     def line(self, item_id: int) -> dict[str, Any]:
         return {

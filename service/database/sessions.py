@@ -4,6 +4,7 @@ Servers and poolers close connections that are idle. Mostly the process knows by
 another. Otherwise the first statement finds out: nothing has been done yet, so it is run again.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -92,3 +93,7 @@ class Pool(AsyncAdaptedQueuePool):
         if connection is not None and connection.driver_connection.is_closed():
             record.invalidate()
         return record
+
+
+# SQLAlchemy logs under the name of the class, and would tell of every pool that is closed.
+logging.getLogger(f"{__name__}.{Pool.__name__}").setLevel(logging.WARNING)

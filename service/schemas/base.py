@@ -54,7 +54,7 @@ def _documented(pattern: str, least: str, most: Decimal | int, example: str) -> 
     return WithJsonSchema({"anyOf": [number, text], "examples": [example]})
 
 
-def _written_out(amount: Any) -> Any:
+def written_out(amount: Any) -> Any:
     """Decimal itself takes `1_000` and the digits of every script."""
     if isinstance(amount, str) and not _AMOUNT.fullmatch(amount):
         raise invalid("wrong_format", "Write the amount in digits with a decimal point, such as 18.00.")
@@ -72,13 +72,13 @@ def _a_number(value: Any) -> Any:
     return value
 
 
-def _in_digits(value: Any) -> Any:
+def in_digits(value: Any) -> Any:
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
         raise invalid("wrong_format", WHOLE_NUMBER)
     return value
 
 
-def _a_day(value: Any) -> Any:
+def a_day(value: Any) -> Any:
     """Otherwise a plain number would pass for the seconds since 1970."""
     if isinstance(value, date) or _DAY.fullmatch(str(value)):
         return value
@@ -199,10 +199,10 @@ Prose = Annotated[
 #: `1_0` for 10, and `on` for true.
 NUMERAL: Final = BeforeValidator(_a_number)
 #: For whole numbers in an address: `1_0` and `+10` are not other names of 10.
-DIGITS: Final = BeforeValidator(_in_digits)
+DIGITS: Final = BeforeValidator(in_digits)
 Flag = Annotated[bool, Strict()]
 #: A day in a query.
-Day = Annotated[date, BeforeValidator(_a_day)]
+Day = Annotated[date, BeforeValidator(a_day)]
 
 #: A moment in a query, with its offset from UTC.
 Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339), AfterValidator(_within_utc)]
@@ -212,7 +212,7 @@ Price = Annotated[
     Decimal,
     Field(gt=0, max_digits=12, decimal_places=2),
     _documented(POSITIVE_AMOUNT, "0.01", MAX_AMOUNT, "18.00"),
-    BeforeValidator(_written_out),
+    BeforeValidator(written_out),
     AfterValidator(_no_minus_zero),
 ]
 #: A bound of prices; unlike a price it may be 0.
@@ -220,14 +220,14 @@ Bound = Annotated[
     Decimal,
     Field(ge=0, max_digits=12, decimal_places=2),
     _documented(PLAIN_AMOUNT, "0", MAX_AMOUNT, "18.00"),
-    BeforeValidator(_written_out),
+    BeforeValidator(written_out),
     AfterValidator(_no_minus_zero),
 ]
 Percent = Annotated[
     Decimal,
     Field(ge=0, le=100, max_digits=5, decimal_places=2),
     _documented(r"^(100(\.00?)?|[1-9]?\d(\.\d{1,2})?)$", "0", 100, "5.00"),
-    BeforeValidator(_written_out),
+    BeforeValidator(written_out),
     AfterValidator(_no_minus_zero),
 ]
 #: An amount that goes out: a string with exactly two decimals, never a float.
