@@ -112,7 +112,7 @@ class Protocol(HttpToolsProtocol):
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+        if self._fault is None and self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             # It comes again, without the offer.
             return
         self._unread, self._in_head = 0, False

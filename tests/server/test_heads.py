@@ -152,6 +152,16 @@ class TestSize:
             await connection.send_for_ever(piece)
             assert_problem(await connection.refusal(), status, code)
 
+    async def test_an_offer_to_upgrade_does_not_hide_what_is_too_large(self) -> None:
+        """It has the head read twice; what was dropped the first time may be the body's length."""
+        offer = b"Content-Length: 20\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+        for piece in (b"X: " + b"y" * HEAD_BYTES + b"\r\n", b"X: y\r\n" * (HEAD_BYTES // 6)):
+            async with connected() as connection:
+                await connection.send(GET + piece)
+                await asyncio.sleep(0.1)
+                await connection.send(offer + GET + b"\r\n")
+                assert_problem(await connection.refusal(), 431, "headers_too_large")
+
     async def test_of_what_follows_a_body(self) -> None:
         """Trailers are headers. Whoever reads the body is told that there is no end to it."""
         told = asyncio.Event()
