@@ -99,7 +99,7 @@ def _within_utc(moment: datetime) -> datetime:
         raise invalid("too_large", "Send a time within the years 1 to 9999 in UTC.") from None
 
 
-def _at_most(length: int) -> BeforeValidator:
+def at_most(length: int) -> BeforeValidator:
     """With the spaces around it, which are left out afterwards."""
 
     def check(text: Any) -> Any:
@@ -177,7 +177,7 @@ Line = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     Field(json_schema_extra={"pattern": characters.LINE}),
     AfterValidator(characters.line),
-    _at_most(200),
+    at_most(200),
 ]
 #: The same, up to 100.
 ShortLine = Annotated[
@@ -185,7 +185,7 @@ ShortLine = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
     Field(json_schema_extra={"pattern": characters.LINE}),
     AfterValidator(characters.line),
-    _at_most(100),
+    at_most(100),
 ]
 #: Text of many lines, up to 10,000 characters; may be empty.
 Prose = Annotated[

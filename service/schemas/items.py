@@ -17,6 +17,7 @@ from service.schemas.base import (
     Price,
     Prose,
     ShortLine,
+    at_most,
     changed_elsewhere,
 )
 from service.schemas.fault_codes import invalid
@@ -56,6 +57,7 @@ Category = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=100),
     AfterValidator(characters.line_or_none),
+    at_most(100),
     Field(examples=["Beverages"], json_schema_extra={"pattern": characters.LINE_OR_NONE}),
 ]
 ReorderLevel = Annotated[
