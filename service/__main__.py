@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from service import __version__
 from service.config import EXIT_CONFIG, Settings, load_settings
+from service.connections import cause_of
 from service.embedded import EmbeddedError
-from service.errors import ConfigError, ServiceError
+from service.errors import ConfigError, ServiceError, Unavailable
 from service.observability import logging
 
 #: prometheus_client reads it when it is imported, so it has to be set before any command is.
@@ -38,7 +39,12 @@ COMMANDS = {
     "dev": Command("dev", "run it in one process that restarts when the code changes"),
     "worker": Command("worker", "run a worker: mails, webhooks and what the clock sets off"),
     "migrate": Command("migrate", "bring the database's schema to this build's revision", signs=False),
-    "check-config": Command("check_config", "list every setting and every fault in them", configured=False),
+    "check-config": Command(
+        "check_config",
+        "list every setting and every fault in them",
+        configured=False,
+        flags=(("connect", "try the database's addresses too; exit status 69 where one does not work"),),
+    ),
     "generate-key": Command("generate_key", "print a new SECRET_KEY", configured=False),
     "create-admin": Command(
         "create_admin", "create an administrator", arguments=(("email", "the e-mail address"),)
@@ -95,8 +101,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("The configuration is not usable:", *error.faults, sep="\n  ", file=sys.stderr)  # noqa: T201
         return EXIT_CONFIG
     except (EmbeddedError, ServiceError) as error:
-        print(f"tradepost {arguments.command}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"tradepost {arguments.command}: {error}{_cause(error)}", file=sys.stderr)  # noqa: T201
         return 1
+
+
+def _cause(error: Exception) -> str:
+    """Of a database that does not answer, for whoever has to mend it: clients are not told."""
+    if not isinstance(error, Unavailable) or error.__cause__ is None:
+        return ""
+    return f" The cause: {cause_of(error.__cause__)}."
 
 
 def _run(command: Command, arguments: list[str | bool]) -> int:

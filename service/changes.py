@@ -31,9 +31,10 @@ from typing import Any, Final
 import asyncpg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
+from service import connections
 from service.errors import ReadOnly, ServiceError
 
 log = structlog.get_logger(__name__)
@@ -91,7 +92,7 @@ class Reader:
 
 class ChangeFeed:
     def __init__(self, url: str, readers: tuple[Reader, ...], announce: Announce) -> None:
-        self._engine = create_async_engine(
+        self._engine = connections.engine(
             url,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
@@ -161,7 +162,8 @@ class ChangeFeed:
                 OSError,
                 ServiceError,
             ) as fault:
-                log.warning("changes.connection_lost", fault=type(fault).__name__)
+                cause = connections.cause_of(fault)
+                log.warning("changes.connection_lost", fault=type(fault).__name__, cause=cause)
             except Deaf as fault:
                 log.error("changes.not_heard", fault=str(fault))  # noqa: TRY400 - there is no more to tell
             except Exception:

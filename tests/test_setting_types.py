@@ -19,7 +19,10 @@ CYRILLIC = str.maketrans("0123456789abcdef", "абвгдежзийклмноп")
 DEFAULT = "; correct it or leave it out for the default"
 MAKE_ONE = "; make one with `tradepost generate-key`"
 NOT_A_URL = "is not a URL; check its host and port, and encode special characters"
-PARAMETERS = "ssl, host, port, target_session_attrs, prepared_statement_cache_size"
+PARAMETERS = (
+    "ssl, host, port, target_session_attrs, prepared_statement_cache_size, options, sslpassword,"
+    " sslrootcert, sslcert, sslkey, sslcrl, ssl_min_protocol_version, ssl_max_protocol_version"
+)
 HTTP = "must be a URL that starts with http:// or https://"
 DURATION = "is not a duration; write seconds, 90m, 24h, 30d or ISO 8601 (P1DT12H)"
 RANGE = "is out of range; write more than 0 and at most 3660d"
@@ -38,7 +41,8 @@ WIDE = (
 )
 HOST_NAME = "is not a host name; write one like shop.example or *.shop.example, without a port"
 NETWORK = "is not a network; write it like 10.0.0.0/8, without host bits"
-REFUSED_PARAMETER = f"has a parameter that the driver refuses; only {PARAMETERS} work"
+REFUSED_PARAMETER = f"has the parameter connect_timeout, which is not taken; only {PARAMETERS} work"
+UNKNOWN_PARAMETER = f"has an unknown parameter; only {PARAMETERS} work"
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +98,20 @@ class TestValues:
                 ("https://shop.example", "http://x", "http://y:81"),
             ),
             ("cors_origins", "*", ("*",)),
+            (
+                "cors_origins",
+                (
+                    "capacitor://localhost,ionic://localhost,tauri://localhost,"
+                    "chrome-extension://abcdefghijklmnopabcdefghijklmnop,https://[::1]:8443"
+                ),
+                (
+                    "capacitor://localhost",
+                    "ionic://localhost",
+                    "tauri://localhost",
+                    "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+                    "https://[::1]:8443",
+                ),
+            ),
             ("public_url", "https://shop.example/api/", "https://shop.example/api"),
             ("mail_from", "The Shop <shop@Example.com>", "The Shop <shop@example.com>"),
             ("admin_email", "ann@Example.com", "ann@example.com"),
@@ -131,6 +149,12 @@ class TestValues:
             ("CORS_ORIGINS", "https://a.example/", f"entry 1 {ORIGIN}"),
             ("CORS_ORIGINS", "https://u@a.example", f"entry 1 {ORIGIN}"),
             ("CORS_ORIGINS", "null", f"entry 1 {HTTP}"),
+            ("CORS_ORIGINS", "capacitor://localhost/", f"entry 1 {ORIGIN}"),
+            ("CORS_ORIGINS", "capacitor://localhost/app", f"entry 1 {ORIGIN}"),
+            ("CORS_ORIGINS", "https://*.shop.example", f"entry 1 {ORIGIN}"),
+            ("CORS_ORIGINS", "capacitor://", f"entry 1 {ORIGIN}"),
+            ("CORS_ORIGINS", "https://a.example:99999", f"entry 1 {ORIGIN}"),
+            ("CORS_ORIGINS", "https://a.example?x", f"entry 1 {ORIGIN}"),
             ("TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.1/8", f"entry 2 {NETWORK}"),
             ("TRUSTED_PROXIES", "0.0.0.0/0", f"entry 1 {WIDE.format(8)}"),
             ("TRUSTED_PROXIES", "10.0.0.0/8,128.0.0.0/1", f"entry 2 {WIDE.format(8)}"),
@@ -218,6 +242,11 @@ class TestValues:
             ("postgresql+asyncpg://u@[::1]:5432/d?ssl=require", "u@[::1]:5432/d?ssl=require"),
             ("postgres://h/d?sslmode=verify-full&channel_binding=require", "h/d?ssl=verify-full"),
             ("postgres:///d?host=/run/postgresql", "/d?host=%2Frun%2Fpostgresql"),
+            (
+                "postgres://u:p@h1,h2:5433/d?target_session_attrs=primary",
+                "u:p@h1,h2:5433/d?target_session_attrs=primary",
+            ),
+            ("postgres://h/d?options=-c%20geqo%3Doff", "h/d?options=-c+geqo%3Doff"),
         ],
     )
     def test_database_urls_are_normalised(self, name: str, given: str, rest: str) -> None:
@@ -242,6 +271,26 @@ class TestValues:
             (
                 "postgres://h/d?connect_timeout=3",
                 REFUSED_PARAMETER,
+            ),
+            ("postgres://h/d?secret=1", UNKNOWN_PARAMETER),
+            (
+                "postgres://h/d?sslrootcert=/nowhere/ca.pem",
+                (
+                    "names a file in sslrootcert that cannot be read (No such file or directory);"
+                    " name the file of the certificate authority"
+                ),
+            ),
+            ("postgres://h1:5432,h2:port/d", NOT_A_URL),
+            (
+                "postgres://h/d?target_session_attrs=master",
+                (
+                    "has an unknown target_session_attrs;"
+                    " use one of any, read-write, read-only, primary, standby, prefer-standby"
+                ),
+            ),
+            (
+                "postgres://h/d?prepared_statement_cache_size=many",
+                "has a prepared_statement_cache_size that is not a whole number",
             ),
             (
                 "postgres://h/d?sslmode=yes",

@@ -1,13 +1,23 @@
 """Say whether the service would start with this configuration, before it is rolled out."""
 
+import asyncio
 import sys
+from typing import Final
 
-from service.config import EXIT_CONFIG, describe, load_settings
+from service import connections
+from service.config import EXIT_CONFIG, Settings, describe, load_settings
 from service.errors import ConfigError
 
+#: EX_UNAVAILABLE of sysexits.h.
+EXIT_UNAVAILABLE: Final = 69
+CONNECT_SECONDS: Final = 10.0
 
-def run() -> int:
-    """Print the effective settings, secrets masked, or every fault; 78 as `serve` would exit."""
+
+def run(connect: bool = False) -> int:
+    """Print the effective settings, secrets masked, or every fault; 78 as `serve` would exit.
+
+    With `connect` 69 where a database's address does not work.
+    """
     try:
         settings = load_settings()
     except ConfigError as error:
@@ -21,4 +31,27 @@ def run() -> int:
     for name, value in rows:
         print(f"{name:<{width}}  {value}".replace("\n", "\n" + " " * (width + 2)))
     print("Configuration is valid")
-    return 0
+    return asyncio.run(_connect(settings)) if connect else 0
+
+
+async def _connect(settings: Settings) -> int:
+    status = 0
+    for name in ("database_url", "database_direct_url"):
+        url = getattr(settings, name)
+        if url is None:
+            continue
+        cause = await _fault(url.get_secret_value())
+        status = status if cause is None else EXIT_UNAVAILABLE
+        print(f"{name.upper()}: {'connected' if cause is None else f'cannot connect: {cause}'}")
+    return status
+
+
+async def _fault(url: str) -> str | None:
+    engine = connections.engine(url, connect_args={"timeout": CONNECT_SECONDS})
+    try:
+        async with engine.connect():
+            return None
+    except Exception as fault:  # noqa: BLE001 - whatever it is, it is told
+        return connections.cause_of(fault)
+    finally:
+        await engine.dispose()

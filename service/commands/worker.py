@@ -13,6 +13,7 @@ from service import __version__
 from service.commands import drain_flag, local_database
 from service.commands.companion import COMPANION_OF
 from service.config import Settings
+from service.connections import cause_of
 from service.errors import ServiceError
 from service.jobs import invariants, probes
 from service.jobs.kinds import KINDS
@@ -88,10 +89,11 @@ async def _schema(parts: WorkerParts, worker: Worker) -> None:
         try:
             if await operations.has_schema(parts.database):
                 return
-        except ServiceError:
-            pass
+            cause = "the schema is not that of this build; run tradepost migrate"
+        except ServiceError as fault:
+            cause = cause_of(fault.__cause__ or fault)
         if not told:
-            log.warning("worker.held_up", reason="the database or its schema is not ready")
+            log.warning("worker.held_up", reason="the database or its schema is not ready", cause=cause)
             told = True
         await asyncio.sleep(POLL_SECONDS)
 

@@ -12,20 +12,18 @@ from decimal import Decimal
 from email.utils import formataddr, parseaddr
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from service.config import passwords
 from service.config.addresses import normalised
+from service.config.database_url import database_url
 from service.config.keys import strong_key
+from service.config.urls import origin, split_url
 
-_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_DRIVER_PARAMETERS = ("ssl", "host", "port", "target_session_attrs", "prepared_statement_cache_size")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _NO_RATE = Decimal("0.00")
 _LONGEST = timedelta(days=3660)
-_NOT_A_URL = "is not a URL; check its host and port, and encode special characters"
 
 
 def _good_password(password: SecretStr) -> SecretStr:
@@ -36,23 +34,10 @@ def _good_password(password: SecretStr) -> SecretStr:
     return SecretStr(value)
 
 
-def _split_url(value: str, *schemes: str) -> SplitResult:
-    """The parts of a URL. The standard library's own messages quote the value, so they end here."""
-    try:
-        parts, port = urlsplit(value), urlsplit(value).port
-    except ValueError:
-        raise ValueError(_NOT_A_URL) from None
-    if parts.scheme not in schemes:
-        raise ValueError(f"must be a URL that starts with {' or '.join(f'{name}://' for name in schemes)}")
-    if port == 0 or re.search(r"\s", value) or not re.fullmatch(r"[\w.:%-]*", parts.hostname or "", re.ASCII):
-        raise ValueError(_NOT_A_URL)
-    return parts
-
-
 def _url(*schemes: str) -> Callable[[Any], Any]:
     def check(value: str | SecretStr) -> str | SecretStr:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if not _split_url(text, *schemes).hostname:
+        if not split_url(text, *schemes).hostname:
             raise ValueError("names no host; write scheme://host")
         return value
 
@@ -60,40 +45,10 @@ def _url(*schemes: str) -> Callable[[Any], Any]:
 
 
 def _public_url(value: str) -> str:
-    parts = _split_url(value, "http", "https")
+    parts = split_url(value, "http", "https")
     if not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("must be scheme://host[:port][/path] and nothing else")
     return parts.geturl().rstrip("/")
-
-
-def _origin(value: str) -> str:
-    """An origin as browsers send it: lower case, no default port, no path."""
-    if value == "*":
-        return value
-    parts = _split_url(value, "http", "https")
-    bare = f"{parts.scheme}://{parts.netloc}".lower()
-    if not parts.hostname or "@" in parts.netloc or value.lower() != bare:
-        raise ValueError("is not an origin; write scheme://host[:port] without a path, or *")
-    return bare.removesuffix({"http": ":80", "https": ":443"}[parts.scheme])
-
-
-def _database_url(url: SecretStr) -> SecretStr:
-    """The URL as SQLAlchemy's asyncpg driver wants it, from any form that libpq's users write."""
-    parts = _split_url(url.get_secret_value(), "postgresql", "postgres", "postgresql+asyncpg")
-    if not parts.path.strip("/"):
-        raise ValueError("names no database; end it with /name")
-    query = {("ssl" if name == "sslmode" else name): value for name, value in parse_qsl(parts.query)}
-    query.pop("channel_binding", None)  # asyncpg negotiates it by itself and refuses the word
-    if parts.fragment:
-        raise ValueError(_NOT_A_URL)  # most often a password with a bare "#"
-    if not query.keys() <= set(_DRIVER_PARAMETERS):
-        raise ValueError(
-            f"has a parameter that the driver refuses; only {', '.join(_DRIVER_PARAMETERS)} work"
-        )
-    if query.get("ssl", "require") not in _SSL_MODES:
-        raise ValueError(f"has an unknown sslmode; use one of {', '.join(_SSL_MODES)}")
-    query_text = f"?{urlencode(query)}" if query else ""
-    return SecretStr(f"postgresql+asyncpg://{parts.netloc}{parts.path}{query_text}")
 
 
 def _list(value: object) -> object:
@@ -202,12 +157,12 @@ LogLevel = Annotated[
 ]
 Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_reasonable)]
 StrongKey = Annotated[SecretStr, AfterValidator(strong_key)]
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(database_url)]
 Password = Annotated[SecretStr, AfterValidator(_good_password)]
 Address = Annotated[str, AfterValidator(_address)]
 Mailbox = Annotated[str, AfterValidator(_mailbox)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
-Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_list)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(origin)], ...], BeforeValidator(_list)]
 HttpUrl = Annotated[str, AfterValidator(_url("http", "https"))]
 RedisUrl = Annotated[SecretStr, AfterValidator(_url("redis", "rediss"))]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_url("smtp", "smtps"))]

@@ -15,10 +15,10 @@ import structlog
 from alembic.script import ScriptDirectory
 from sqlalchemy import Row, event, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.pool import QueuePool
 
-from service import changes
+from service import changes, connections
 from service.config import Settings
 from service.database import faults, sessions
 from service.database.faults import sqlstate as sqlstate
@@ -80,7 +80,7 @@ class Database:
     """One pool for a process, and the two ways to use it: `transaction()` and `reading()`."""
 
     def __init__(self, url: str, settings: Settings) -> None:
-        self.engine = create_async_engine(
+        self.engine = connections.engine(
             url,
             poolclass=sessions.Pool,
             pool_size=settings.database_pool_size,

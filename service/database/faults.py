@@ -7,6 +7,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from service.connections import cause_of
 from service.errors import Contention, FieldFault, Overloaded, ReadOnly, Unavailable, Unprocessable
 
 log = structlog.get_logger(__name__)
@@ -81,6 +82,7 @@ def translated(fault: BaseException) -> BaseException:
         log.warning("database.read_only_met")
         return ReadOnly()
     if is_lost(fault) or state.startswith(TRANSIENT) or (isinstance(fault, OperationalError) and not state):
-        log.warning("database.fault_met", sqlstate=state, fault=type(fault).__name__)
+        cause = cause_of(fault)
+        log.warning("database.fault_met", sqlstate=state, fault=type(fault).__name__, cause=cause)
         return Unavailable("The database does not answer at the moment. Try again shortly.")
     return fault

@@ -4,8 +4,8 @@ import asyncio
 
 from alembic import context
 from sqlalchemy import Connection, pool, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
+from service import connections
 from service.models import Base
 
 #: Any number does, as long as every release uses the same.
@@ -38,7 +38,7 @@ def _run(connection: Connection | None) -> None:
 
 
 async def _online(url: str) -> None:
-    engine = create_async_engine(url, poolclass=pool.NullPool)
+    engine = connections.engine(url, poolclass=pool.NullPool)
     try:
         async with engine.connect() as connection:
             await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})

@@ -22,9 +22,9 @@ from pgqueuer.ports.repository import EntrypointExecutionParameter
 from sqlalchemy import BigInteger, Interval, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from service import connections
 from service.changes import is_read_only
 from service.database import Record, Session
 from service.errors import ReadOnly, Unavailable
@@ -202,7 +202,7 @@ async def listen(url: str, heard: Callable[[], None]) -> None:
             heard()
 
     # A connection of its own, that no pool may want for others.
-    engine = create_async_engine(
+    engine = connections.engine(
         url,
         poolclass=NullPool,
         connect_args={
