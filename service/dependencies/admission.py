@@ -10,7 +10,7 @@ from fastapi import Request
 
 from service.dependencies import caller, limits
 from service.dependencies.caller import Needs
-from service.dependencies.contract import honour_contract, operation_of
+from service.dependencies.contract import operation_of
 from service.dependencies.parts import parts_of
 from service.edge.openapi import Operation
 from service.security import AnyCaller
@@ -28,7 +28,6 @@ class Admission:
         await _count(request)
         operation = operation_of(request)
         await self._authorize(request)
-        honour_contract(request, operation)
         return operation
 
     async def confirm(self, request: Request) -> None:

@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from fastapi import HTTPException, Request
+from fastapi.params import Form
+from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect
 
 from service.dependencies.contract import content_length, refuse_content
 from service.dependencies.parsing import MOST_VALUES, MOST_VALUES_OF_LARGE, parse_form, parse_json
+from service.dependencies.parts import parts_of
 from service.edge.openapi import Operation
 
 #: More than any body needs but a batch's: 10,000 characters, each written as twelve (`\ud83d\ude00`).
@@ -26,10 +29,6 @@ def large_body(endpoint: Endpoint) -> Endpoint:
     """Decorates a handler whose body may be as large as MAX_BODY_BYTES."""
     vars(endpoint)[LARGE] = True
     return endpoint
-
-
-def is_large(endpoint: Callable[..., Any]) -> bool:
-    return LARGE in vars(endpoint)
 
 
 class ReadRequest(Request):
@@ -60,8 +59,16 @@ class Reader:
     is_form: bool
     is_large: bool
 
-    async def read(self, request: Request, operation: Operation, limit: int) -> ReadRequest:
+    @classmethod
+    def of(cls, route: APIRoute) -> Self | None:
+        """None for a route that takes no body."""
+        if route.body_field is None:
+            return None
+        return cls(isinstance(route.body_field.field_info, Form), LARGE in vars(route.endpoint))
+
+    async def read(self, request: Request, operation: Operation) -> ReadRequest:
         """The request with its body. Raises HTTPException 413 for more bytes than this needs."""
+        limit = parts_of(request).settings.max_body_bytes
         most = limit if self.is_large else min(limit, MOST_BYTES)
         if (content_length(request) or 0) > most:
             raise _too_large(most)

@@ -13,15 +13,14 @@ from functools import wraps
 from typing import Any, Final
 
 from fastapi import Request, Response
-from fastapi.params import Form
 from fastapi.routing import APIRoute
 
 from service.dependencies import conditions, replay
 from service.dependencies.admission import Admission
-from service.dependencies.body import Reader, is_large
+from service.dependencies.body import Reader
 from service.dependencies.caller import needs_of
-from service.dependencies.contract import PublicRead
-from service.dependencies.parts import parts_of
+from service.dependencies.contract import PublicRead, honour_contract
+from service.dependencies.guards import FAULTS, guards_of, refuse_first
 from service.edge.context import route_template
 from service.edge.openapi import problems
 from service.errors import Contention
@@ -37,7 +36,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Route(APIRoute):
-    """Admission, bodies, entity tags and 304, idempotency keys, and a second run after a deadlock.
+    """Admission, bodies, guards, entity tags and 304, idempotency keys, and a second run after a deadlock.
 
     Admission and the reading of the body stand before the framework's work: who is refused has no body read
     and nothing solved.
@@ -77,23 +76,23 @@ class Route(APIRoute):
         if self.refuses_keys:
             handle = replay.without_key(handle)
 
+        reader, guards = Reader.of(self), guards_of(self)
+
         async def admitted(request: Request) -> Response:
-            await admission.admit(request)
-            return await handle(request)
-
-        if self.body_field is None:
-            return admitted
-        reader = Reader(isinstance(self.body_field.field_info, Form), is_large(self.endpoint))
-
-        async def read(request: Request) -> Response:
             operation = await admission.admit(request)
-            whole = await reader.read(request, operation, parts_of(request).settings.max_body_bytes)
-            if whole.waited:
-                await admission.confirm(whole)
-            reader.parse(whole)
-            return await handle(whole)
+            try:
+                honour_contract(request, operation)
+                if reader is not None:
+                    request = whole = await reader.read(request, operation)
+                    if whole.waited:
+                        await admission.confirm(whole)
+                    reader.parse(whole)
+                return await handle(request)
+            except FAULTS as fault:
+                await refuse_first(request, guards, fault)
+                raise
 
-        return read
+        return admitted
 
 
 class OpenRoute(Route):

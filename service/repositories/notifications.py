@@ -119,6 +119,13 @@ async def mark_read(session: Session, user_id: int, notification_id: int) -> Rec
     return row
 
 
+async def exists(session: Session, user_id: int, notification_id: int) -> bool:
+    statement = select(Notification.id).where(
+        Notification.id == notification_id, Notification.user_id == user_id
+    )
+    return (await session.execute(statement)).one_or_none() is not None
+
+
 async def mark_all_read(session: Session, user_id: int) -> int:
     """How many were unread."""
     statement = update(Notification).where(Notification.user_id == user_id, Notification.read_at.is_(None))

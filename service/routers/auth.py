@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Form, Path, Request, Response
 
 from service.dependencies import limits
 from service.dependencies.caller import SignedIn
+from service.dependencies.guards import Guard
 from service.dependencies.listing import ListingDep
 from service.dependencies.parts import PartsDep
 from service.dependencies.route import OpenRoute
@@ -52,7 +53,9 @@ async def list_sessions(caller: SignedIn, listing: ListingDep, reader: ReaderDep
 
 @router.delete("/sessions/{session_id}", status_code=204, responses=problems(404))
 async def end_session(
-    session_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS], caller: SignedIn, session: SessionDep
+    session_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(auth.require_own)],
+    caller: SignedIn,
+    session: SessionDep,
 ) -> None:
     """End a session of the caller. Its tokens are refused within a second."""
     await auth.end_session(session, caller, session_id)

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from service.dependencies.caller import SignedIn
+from service.dependencies.guards import Guard
 from service.dependencies.route import Route
 from service.dependencies.session import DatabaseDep
 from service.edge.openapi import problems
@@ -17,7 +18,9 @@ router = APIRouter(route_class=Route, prefix="/dashboard", tags=["dashboard"])
 
 @router.get("/{user_id}", responses=problems(404))
 async def get_dashboard(
-    user_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS], caller: SignedIn, database: DatabaseDep
+    user_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(dashboard.require_visible)],
+    caller: SignedIn,
+    database: DatabaseDep,
 ) -> Dashboard:
     """Get a user's dashboard: statistics, last orders and unread notifications.
 

@@ -7,12 +7,13 @@ from fastapi import APIRouter, Path, Request, Response
 from service.dependencies.admission import confirm
 from service.dependencies.caller import OrdersReader
 from service.dependencies.conditions import answered
+from service.dependencies.guards import Guard
 from service.dependencies.parts import PartsDep
 from service.dependencies.route import Route
 from service.edge.openapi import acceptable, problems
 from service.limits.policies import subject
 from service.schemas.base import DIGITS, MAX_ID
-from service.services import invoices
+from service.services import invoices, orders
 
 router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
 
@@ -39,7 +40,7 @@ class Pdf(Response):
 
 @router.get("/{order_id}/invoice.pdf", response_class=Pdf, responses={**DOCUMENTED, **problems(404)})
 async def get_invoice(
-    order_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS],
+    order_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(orders.get)],
     caller: OrdersReader,
     parts: PartsDep,
     request: Request,

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from service.dependencies.caller import SignedIn
+from service.dependencies.guards import Guard
 from service.dependencies.listing import ListingDep
 from service.dependencies.route import Route
 from service.dependencies.session import ReaderDep, SessionDep
@@ -16,7 +17,7 @@ from service.services import notifications
 
 router = APIRouter(route_class=Route, prefix="/notifications", tags=["notifications"])
 
-NotificationId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
+NotificationId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(notifications.require_own)]
 
 
 @router.get("")

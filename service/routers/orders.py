@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Path, Query
 
 from service.dependencies.caller import OrdersKeeper, OrdersReader, OrdersWriter
 from service.dependencies.conditions import IfOrder
+from service.dependencies.guards import Guard
 from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
 from service.dependencies.parts import SettingsDep
@@ -22,7 +23,7 @@ from service.services import moves, orders
 
 router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
 
-OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
+OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(orders.get)]
 
 
 @router.post(
@@ -32,7 +33,11 @@ OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
     openapi_extra=REQUIRED,
 )
 async def create_order(
-    new: OrderCreate, caller: OrdersWriter, session: SessionDep, settings: SettingsDep, located: Located
+    new: Annotated[OrderCreate, Guard(orders.require_may_send)],
+    caller: OrdersWriter,
+    session: SessionDep,
+    settings: SettingsDep,
+    located: Located,
 ) -> Order:
     """Place an order. The stock of all lines is taken, or of none."""
     order = await orders.place(session, settings, caller, new)
@@ -47,7 +52,10 @@ async def list_orders(
     reader: ReaderDep,
     *,
     user_id: Annotated[
-        int | None, Query(ge=1, le=MAX_ID, description="For administrators and keys."), DIGITS
+        int | None,
+        Query(ge=1, le=MAX_ID, description="For administrators and keys."),
+        DIGITS,
+        Guard(orders.require_may_list),
     ] = None,
     status: Status | None = None,
     placed_from: Annotated[Day | None, Query(description="The first day, in UTC.")] = None,

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query
 from service.dependencies.caller import Administrator, Anyone, SignedIn
 from service.dependencies.conditions import IfPost
 from service.dependencies.contract import built_from
+from service.dependencies.guards import Guard
 from service.dependencies.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, UpdatedSince
 from service.dependencies.located import Located
 from service.dependencies.route import Route
@@ -21,6 +22,7 @@ from service.services import posts
 router = APIRouter(route_class=Route, prefix="/posts", tags=["posts"])
 
 PostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
+OwnPostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(posts.require_own)]
 
 
 @router.get("", responses=CHANGES, openapi_extra=OPTIONAL_SIGN_IN)
@@ -78,7 +80,7 @@ async def create_post(new: PostIn, caller: SignedIn, session: SessionDep, locate
 
 @router.put("/{post_id}", responses=problems(403, 404, 409))
 async def replace_post(
-    post_id: PostId, new: PostIn, caller: SignedIn, expected: IfPost, session: SessionDep
+    post_id: OwnPostId, new: PostIn, caller: SignedIn, expected: IfPost, session: SessionDep
 ) -> Post:
     """Replace a post's title and body. A customer's change of a published post makes it pending again."""
     return await posts.change(session, caller, post_id, new, expected=expected)
@@ -86,14 +88,14 @@ async def replace_post(
 
 @router.patch("/{post_id}", responses=problems(403, 404, 409))
 async def update_post(
-    post_id: PostId, patch: PostPatch, caller: SignedIn, expected: IfPost, session: SessionDep
+    post_id: OwnPostId, patch: PostPatch, caller: SignedIn, expected: IfPost, session: SessionDep
 ) -> Post:
     """Update a post's title or body. A customer's change of a published post makes it pending again."""
     return await posts.change(session, caller, post_id, patch, expected=expected)
 
 
 @router.delete("/{post_id}", status_code=204, responses=problems(403, 404))
-async def delete_post(post_id: PostId, caller: SignedIn, expected: IfPost, session: SessionDep) -> None:
+async def delete_post(post_id: OwnPostId, caller: SignedIn, expected: IfPost, session: SessionDep) -> None:
     """Delete a post. It cannot be restored."""
     await posts.remove(session, caller, post_id, expected=expected)
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from service.dependencies import limits
 from service.dependencies.caller import Administrator, Anyone, ProfileReader, SignedIn, UsersReader
 from service.dependencies.conditions import IfUser
+from service.dependencies.guards import Guard
 from service.dependencies.listing import ListingDep
 from service.dependencies.located import Located
 from service.dependencies.parts import PartsDep
@@ -25,6 +26,7 @@ router = APIRouter(route_class=Route, prefix="/users", tags=["users"])
 admin = APIRouter(route_class=Route, prefix="/admin/users", tags=["admin"])
 
 UserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
+VisibleUserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(users.require_visible)]
 
 
 @router.post(
@@ -34,7 +36,12 @@ UserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
     dependencies=[Depends(limits.registration)],
     openapi_extra=OPTIONAL_SIGN_IN,
 )
-async def create_user(new: UserCreate, caller: Anyone, parts: PartsDep, located: Located) -> User:
+async def create_user(
+    new: Annotated[UserCreate, Guard(users.require_may_send)],
+    caller: Anyone,
+    parts: PartsDep,
+    located: Located,
+) -> User:
     """Register a user. Administrators may register one that is not active."""
     user = await users.register(parts.database, parts.passwords, caller, new)
     located(user.id)
@@ -97,7 +104,7 @@ async def change_password(change: PasswordChange, caller: SignedIn, parts: Parts
 
 
 @router.get("/{user_id}", responses=problems(404))
-async def get_user(user_id: UserId, caller: ProfileReader, reader: ReaderDep) -> UserWithAddress:
+async def get_user(user_id: VisibleUserId, caller: ProfileReader, reader: ReaderDep) -> UserWithAddress:
     """Get a user with address and last orders. The caller's own account; administrators may read any."""
     return await users.get_with_orders(reader, caller, user_id)
 

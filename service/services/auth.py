@@ -221,10 +221,20 @@ async def end_session(session: Session, caller: Caller, session_id: int) -> None
     await users.lock(session, caller.user_id)
     await callers.lock(session, caller, needs_role=False)
     if await sessions.end_session(session, session_id, user_id=caller.user_id) is None:
-        raise NotFound("There is no such session.")
+        raise _no_session()
     await audit.add(
         session, "session.ended", actor_id=caller.user_id, target_kind="session", target_id=session_id
     )
+
+
+async def require_own(session: Session, caller: Caller, session_id: int) -> None:
+    """Raises NotFound, as `end_session` does."""
+    if await sessions.get_caller(session, user_id=caller.user_id, session_id=session_id) is None:
+        raise _no_session()
+
+
+def _no_session() -> NotFound:
+    return NotFound("There is no such session.")
 
 
 async def end_sessions(session: Session, caller: Caller) -> None:

@@ -24,8 +24,7 @@ async def get(database: Database, caller: Caller, user_id: int) -> Dashboard:
     hold none meanwhile: a request that keeps one connection and waits for three more would, often
     enough at once, wait for itself.
     """
-    if not (caller.is_admin or caller.user_id == user_id):
-        raise _unknown()
+    _require_visible(caller, user_id)
     try:
         # A group, not gather(): when one part fails the others are cancelled and waited for, so
         # that no connection outlives the request.
@@ -49,6 +48,16 @@ async def get(database: Database, caller: Caller, user_id: int) -> Dashboard:
         orders=Order.all_of(latest.result()),
         notifications=Notification.all_of(unread.result()),
     )
+
+
+async def require_visible(_: Session, caller: Caller, user_id: int) -> None:
+    """Raises NotFound for another person's, as `get` does."""
+    _require_visible(caller, user_id)
+
+
+def _require_visible(caller: Caller, user_id: int) -> None:
+    if not (caller.is_admin or caller.user_id == user_id):
+        raise _unknown()
 
 
 async def _read(database: Database, read: Callable[[Session], Awaitable[T]]) -> T:

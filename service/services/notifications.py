@@ -11,8 +11,18 @@ async def mark_read(session: Session, caller: Caller, notification_id: int) -> N
     """Read once, read for good: the first time is kept."""
     row = await notifications.mark_read(session, caller.user_id, notification_id)
     if row is None:
-        raise NotFound("There is no such notification.")
+        raise _unknown()
     return Notification.of(row)
+
+
+async def require_own(session: Session, caller: Caller, notification_id: int) -> None:
+    """Raises NotFound, as `mark_read` does."""
+    if not await notifications.exists(session, caller.user_id, notification_id):
+        raise _unknown()
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such notification.")
 
 
 async def mark_all_read(session: Session, caller: Caller) -> ReadCount:

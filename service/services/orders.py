@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from service.config import Settings
@@ -67,7 +68,7 @@ async def find(
     """One's own orders, or for whom may everybody's; both days are part of the time asked for."""
     viewer_id = caller.sees_only
     if user_id is not None and viewer_id is not None and user_id != viewer_id:
-        raise Forbidden("Only administrators may list other people's orders.")
+        raise _other_peoples()
     return await orders.find(
         session,
         page,
@@ -218,11 +219,14 @@ async def _note(session: Session, caller: AnyCaller, order: Order, action: str) 
 
 
 def _refuse_privileges(caller: AnyCaller, new: OrderCreate, asked: Sequence[Asked]) -> None:
-    if caller.may(AGREE):
-        return
-    if new.user_id is not None:
+    if not caller.may(AGREE):
+        _refuse_staff_fields(new.user_id, [each.line.discount_pct for each in asked])
+
+
+def _refuse_staff_fields(user_id: object, discounts: Iterable[Decimal | None]) -> None:
+    if user_id is not None:
         raise Forbidden("Only administrators may order for somebody else: leave out `user_id`.")
-    if any(each.line.discount_pct for each in asked):
+    if any(discounts):
         raise Forbidden("Only administrators may give a discount: leave out `discount_pct`.")
 
 
@@ -239,6 +243,37 @@ def _refuse_withdrawn(asked: Iterable[Asked], items: Mapping[int, Record]) -> No
         )
         products = [{"product_id": item_id} for item_id in ids]
         raise ItemWithdrawn(detail, errors=faults, extra={"products": products})
+
+
+async def require_may_send(_: Session, caller: AnyCaller, body: Any) -> None:
+    """Refuse an order that is not the caller's to place, though it may be wrong otherwise.
+
+    Raises Forbidden, as `place` does.
+    """
+    if caller.may(AGREE) or not isinstance(body, dict):
+        return
+    lines = body.get("lines")
+    parts = [body, *(lines if isinstance(lines, list) else ())]
+    sent = [part.get("discount_pct") for part in parts if isinstance(part, dict)]
+    _refuse_staff_fields(body.get("user_id"), map(_amount, sent))
+
+
+def _amount(sent: Any) -> Decimal | None:
+    """None for what is no amount, which is told as a fault."""
+    try:
+        return Decimal(str(sent)) if isinstance(sent, str | int | float) else None
+    except InvalidOperation:
+        return None
+
+
+async def require_may_list(_: Session, caller: AnyCaller, user_id: str) -> None:
+    """Raises Forbidden for another person's orders, as `find` does."""
+    if caller.sees_only is not None and user_id != str(caller.sees_only) and user_id.isdecimal():
+        raise _other_peoples()
+
+
+def _other_peoples() -> Forbidden:
+    return Forbidden("Only administrators may list other people's orders.")
 
 
 def _no_customer(detail: str = "There is no such customer.", code: str = "unknown_user") -> Unprocessable:

@@ -116,6 +116,15 @@ async def _lock_own(session: Session, caller: Caller, post_id: int) -> Record:
     """Another's post is Forbidden where it is public, NotFound where even its existence is not."""
     await _lock_author(session, caller)
     row = await posts.lock(session, caller, post_id)
+    return _own(caller, row)
+
+
+async def require_own(session: Session, caller: Caller, post_id: int) -> None:
+    """Raises NotFound or Forbidden, as a change does."""
+    _own(caller, await posts.get(session, caller, post_id))
+
+
+def _own(caller: Caller, row: Record | None) -> Record:
     if row is None:
         raise _unknown()
     if row.author_id != caller.user_id and not caller.is_admin:

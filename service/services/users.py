@@ -36,8 +36,7 @@ CHANGES = {
 
 async def register(database: Database, passwords: Passwords, caller: Caller | None, new: UserCreate) -> User:
     """Raises EmailTaken, which does reveal that the address is known: on purpose (product contract)."""
-    if not new.is_active and not (caller and caller.is_admin):
-        raise Forbidden("Only administrators may create an inactive account.")
+    _require_may_register(caller, new.is_active)
     password_hash = await passwords.hash(new.password.get_secret_value())
     async with database.transaction() as session:
         await callers.lock(session, caller)
@@ -47,6 +46,20 @@ async def register(database: Database, passwords: Passwords, caller: Caller | No
         await events.add(session, "user.registered", object_id=user.id, user_id=user.id, data=data)
         await mails.ask(session, "verify_email", user_id=user.id)
     return user
+
+
+async def require_may_send(_: Session, caller: AnyCaller | None, body: Any) -> None:
+    """Refuse an account that is not the caller's to create, though it may be wrong otherwise.
+
+    Raises Forbidden, as `register` does.
+    """
+    if isinstance(body, dict):
+        _require_may_register(caller, body.get("is_active"))
+
+
+def _require_may_register(caller: AnyCaller | None, is_active: object) -> None:
+    if is_active is False and not (isinstance(caller, Caller) and caller.is_admin):
+        raise Forbidden("Only administrators may create an inactive account.")
 
 
 async def create(session: Session, new: UserCreate, password_hash: str, *, is_admin: bool = False) -> User:
@@ -94,12 +107,22 @@ async def get(session: Session, user_id: int) -> User:
 
 async def get_with_orders(session: Session, caller: AnyCaller, user_id: int) -> UserWithAddress:
     """One's own account, or any for who may read all; another person's is NotFound."""
-    allowed = caller.may("users:read") or caller.user_id == user_id
-    row = await users.get(session, user_id) if allowed else None
+    await require_visible(session, caller, user_id)
+    row = await users.get(session, user_id)
     if row is None:
-        raise NotFound("There is no such user.")
+        raise _unknown()
     latest = await orders.latest(session, user_id, LAST_ORDERS)
     return UserWithAddress(**dict(User.of(row)), orders=Order.all_of(latest))
+
+
+async def require_visible(_: Session, caller: AnyCaller, user_id: int) -> None:
+    """Raises NotFound for another person's account, unless the caller may read all."""
+    if not caller.may("users:read") and caller.user_id != user_id:
+        raise _unknown()
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such user.")
 
 
 async def change_profile(

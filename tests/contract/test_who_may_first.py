@@ -95,6 +95,64 @@ async def test_the_body_of_who_may_not_is_not_read(make: Make, route: Route) -> 
     assert read == 0
 
 
+@pytest.mark.parametrize("route", [each for each in ROUTES if each.expects[0] == 401], ids=str)
+async def test_of_anothers_object_nothing_else_is_told(make: Make, route: Route) -> None:
+    """As of one that does not exist: faults would tell that it does. A public post is 403."""
+    status = route.expects[CALLERS.index("other")]
+    if status not in (403, 404) or refused(route, "owner") or route.note in BODY_DECIDES:
+        return
+    client, request = await prepared(make, route, "other")
+    code = "not_found" if status == 404 else "forbidden"
+    for name, fault in FAULTS.items():
+        answer = await client.request(**faulty(request, fault))
+        assert (name, answer.status_code, answer.json()["code"]) == (name, status, code)
+
+
+class TestWhatTheBodyDecides:
+    """A 403 that depends on what was sent, before faults of the same body."""
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"user_id": 7, "lines": "x"},
+            {"user_id": 7},
+            {"user_id": 7, "surprise": 1, "product_id": 1, "quantity": 1},
+            {"lines": [{"product_id": "x", "discount_pct": "5.00"}]},
+            {"product_id": 1, "quantity": 1, "discount_pct": 150},
+            {"discount_pct": "5.00", "lines": []},
+        ],
+        ids=str,
+    )
+    async def test_an_order_that_only_staff_may_place(self, make: Make, body: Any) -> None:
+        maria = await make.user()
+        assert_problem(await maria.api.post("/orders", json=body), 403, "forbidden")
+        no_key = {"Content-Type": "application/json", "Idempotency-Key": " "}
+        answer = await maria.api.post("/orders", content=json.dumps(body), headers=no_key)
+        assert_problem(answer, 403, "forbidden")
+        ada = await make.admin()
+        assert (await ada.api.post("/orders", json=body)).status_code == 422
+
+    @pytest.mark.parametrize("discount", ["x", "0", 0, None, [], "0.00", True], ids=repr)
+    async def test_no_discount_is_a_fault_at_most(self, make: Make, discount: Any) -> None:
+        maria = await make.user()
+        body = {"lines": [{"product_id": "x", "quantity": 1, "discount_pct": discount}]}
+        answer = await maria.api.post("/orders", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+
+    async def test_an_inactive_account(self, make: Make) -> None:
+        body = {"email": 5, "is_active": False, "surprise": 1}
+        for client in (make.api, (await make.user()).api, (await make.key("users:read")).api):
+            assert_problem(await client.post("/users", json=body), 403, "forbidden")
+        assert (await (await make.admin()).api.post("/users", json=body)).status_code == 422
+
+    async def test_another_persons_orders(self, make: Make) -> None:
+        maria, ana = await make.user(), await make.user()
+        answer = await maria.api.get(f"/orders?user_id={ana.id}&limit=0&surprise=1")
+        assert_problem(answer, 403, "forbidden")
+        for query in (f"user_id={maria.id}", "user_id=x"):
+            assert (await maria.api.get(f"/orders?{query}&limit=0")).status_code == 422
+
+
 class TestASlowBody:
     """Whoever may no longer when the body is in, is refused."""
 
