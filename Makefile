@@ -25,7 +25,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run dev test test-slow prove test-image lint format types imports deps sql lock lock-check \
-	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-telemetry bench-requests dashboard dashboard-picture \
+	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-telemetry bench-requests dashboard dashboard-picture \
 	chart chart-golden chart-readme custom-resources image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
 
 help: ## this list
@@ -115,6 +115,9 @@ bench-streams: $(SYNCED) ## a thousand streams in one worker: memory, time to ar
 
 bench-deliveries: $(SYNCED) ## from COMMIT to a webhook's receiver; RATE=200 SECONDS=15 WORKERS=2
 	@$(BIN)/python bench/deliveries.py $(or $(RATE),200) $(or $(SECONDS),15) $(or $(WORKERS),2)
+
+bench-worst: $(SYNCED) ## how long the dearest requests hold a worker, beside plain ones of their size; TRIES=3
+	@$(BIN)/python bench/worst.py $(TRIES)
 
 bench-invoices: $(SYNCED) ## what a storm of invoices does to the time of other answers; ROUNDS=10
 	@$(BIN)/python bench/invoices.py $(ROUNDS)

@@ -108,6 +108,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     log.info("service.started", version=__version__, environment=parts.settings.environment)
     metrics.begin(parts.settings.currency)
+    parts.contract.read()
     await parts.start()
     yield
     await parts.stop()

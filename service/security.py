@@ -32,6 +32,8 @@ SESSION_LONGEST: Final = timedelta(days=90)
 #: The order of P-256's base point (SEC 2, section 2.4.2).
 P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 REMEMBERED_TOKENS: Final = 4_096
+#: Ours have 500 characters; what is longer is not decoded at all.
+LONGEST_TOKEN: Final = 4_096
 
 
 #: What an API key may be for.
@@ -180,6 +182,8 @@ class AccessTokens:
         if remembered is not None and remembered[0] > time.time():
             return remembered
         self._verified.pop(token, None)
+        if len(token) > LONGEST_TOKEN:
+            return None
         with contextlib.suppress(JoseError, ValueError, KeyError, TypeError):
             claims = self._claims(token)
             caller = Caller(int(claims["sub"]), int(claims["sid"]), claims["admin"] is True)

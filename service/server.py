@@ -41,6 +41,9 @@ SHARE_TO_FINISH: Final = 0.7
 SHARE_TO_CANCEL: Final = 0.1
 POLL_SECONDS: Final = 0.05
 CLOSE: Final = (b"connection", b"close")
+#: Objects that are made until the youngest are looked through, and how often that is until the older ones
+#: are. A request makes some hundreds that live until it is answered.
+COLLECT_AFTER: Final = (10_000, 20, 50)
 
 
 class DrainingServer(Server):
@@ -68,6 +71,13 @@ class DrainingServer(Server):
         """
         self._at_once = self._at_once or sig == signal.SIGQUIT
         self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # What is here now stays: a collection would walk all of it again and again, for every large body.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECT_AFTER)
 
     async def on_tick(self, counter: int) -> bool:
         if os.getppid() != self._master and not self.should_exit:

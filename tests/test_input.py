@@ -1,6 +1,8 @@
 """Bodies, parameters and media types that no honest client sends: a clean refusal each, never a 500."""
 
+import gzip
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -8,7 +10,7 @@ import httpx2
 import pytest
 
 from tests.client import Api, assert_problem
-from tests.factories import Make, Person
+from tests.factories import PASSWORD, Make, Person
 
 JSON = {"Content-Type": "application/json"}
 POST = {"title": "News", "body": "x"}
@@ -53,8 +55,11 @@ class TestBodies:
             b"[" * 100_000,
             b'{"title":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
             b'{"title":' + b"9" * 5_000 + b"}",
+            b"[" + b"[]," * 3_000 + b"[]]",
+            b"{" + b",".join(b'"k%d":1' % n for n in range(3_000)) + b"}",
+            b'{"title":' + b"[" * 17 + b"]" * 17 + b"}",
         ],
-        ids=["not UTF-8", "deep", "deep and closed", "5,000 digits"],
+        ids=["not UTF-8", "deep", "closed", "5,000 digits", "3,000 lists", "3,000 names", "17 levels"],
     )
     async def test_json_that_cannot_be_read(
         self, maria: Person, sql: asyncpg.Connection, body: bytes
@@ -122,6 +127,14 @@ class TestBodies:
         assert answer.json()["code"] == "invalid_input"
         assert await none_written(sql)
 
+    async def test_a_long_text_may_have_any_signs(self, maria: Person) -> None:
+        body = '[],{}\\",\n' * 1_000
+        answer = await maria.api.post("/posts", json={"title": "a" * 5, "body": body})
+        assert (answer.status_code, answer.json()["body"]) == (201, body)
+        escaped = json.dumps({"title": "\U0001f600" * 200, "body": "\U0001f600" * 10_000}).encode()
+        assert len(escaped) > 120_000
+        assert (await maria.api.post("/posts", content=escaped, headers=JSON)).status_code == 201
+
     async def test_of_very_many_faults_the_first_are_named(self, maria: Person) -> None:
         answer = await maria.api.post("/posts", json={**POST, **{f"k{n}": 1 for n in range(1_500)}})
         assert_problem(answer, 422, "invalid_input", *(f"/k{n}" for n in range(50)))
@@ -148,7 +161,86 @@ class TestBodies:
         assert await none_written(sql)
 
 
+class TestForms:
+    FORM = {"Content-Type": "application/x-www-form-urlencoded"}  # noqa: RUF012
+
+    @pytest.fixture
+    async def cheese(self, make: Make) -> Person:
+        """Somebody whose password has a letter that is not in ASCII."""
+        ana = await make.user()
+        change = {"current_password": PASSWORD, "new_password": "K\u00e4sebrot-1"}
+        assert (await ana.api.post("/users/profile/password", json=change)).status_code == 204
+        return ana
+
+    @pytest.mark.parametrize("password", ["K\u00e4sebrot-1", "K%C3%A4sebrot-1"])
+    async def test_one_in_utf_8_escaped_or_not(self, api: Api, cheese: Person, password: str) -> None:
+        form = f"grant_type=password&username={cheese.email}&password={password}".encode()
+        answer = await api.post("/auth/token", content=form, headers=self.FORM)
+        assert (answer.status_code, "access_token" in answer.json()) == (200, True)
+
+    @pytest.mark.parametrize("value", [b"K\xe4sebrot-1", b"K%E4sebrot-1", b"\xff", b"%ff", b"%ed%a0%80"])
+    async def test_one_that_is_not_utf_8(self, api: Api, cheese: Person, value: bytes) -> None:
+        form = b"grant_type=password&username=%b&password=%b" % (cheese.email.encode(), value)
+        answer = await api.post("/auth/token", content=form, headers=self.FORM)
+        refusal = {"error": "invalid_request", "error_description": "The form is not in UTF-8."}
+        assert (answer.status_code, answer.json()) == (400, refusal)
+
+    @pytest.mark.parametrize("path", ["/auth/token", "/auth/revoke"])
+    @pytest.mark.parametrize("name", ["username", "token", "grant_type", "surprise", "%75sername"])
+    async def test_a_parameter_that_comes_twice(self, api: Api, maria: Person, path: str, name: str) -> None:
+        """RFC 6749, section 3.2."""
+        form = f"grant_type=password&token=x&{name}=a&username={maria.email}&password=x&{name}=a".encode()
+        answer = await api.post(path, content=form, headers=self.FORM)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+        assert "comes twice" in answer.json()["error_description"]
+
+    async def test_one_of_very_many_fields(self, api: Api) -> None:
+        form = "&".join(f"k{n}=1" for n in range(65)).encode()
+        answer = await api.post("/auth/revoke", content=form, headers=self.FORM)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
 class TestMediaTypes:
+    @pytest.mark.parametrize("coding", ["gzip", "GZIP", "br", "identity, gzip", "zstd"])
+    async def test_a_compressed_body_is_415(
+        self, maria: Person, sql: asyncpg.Connection, coding: str
+    ) -> None:
+        """RFC 9110, section 15.5.16: `Accept-Encoding` says what is accepted."""
+        headers = {**JSON, "Content-Encoding": coding}
+        answer = await maria.api.post("/posts", content=gzip.compress(b"{}"), headers=headers)
+        assert_problem(answer, 415, "unsupported_media_type")
+        assert answer.headers["accept-encoding"] == "identity"
+        assert await none_written(sql)
+
+    async def test_one_that_is_said_not_to_be_is_read(self, maria: Person) -> None:
+        headers = {**JSON, "Content-Encoding": "identity"}
+        content = json.dumps(POST).encode()
+        assert (await maria.api.post("/posts", content=content, headers=headers)).status_code == 201
+
+    async def test_a_compressed_form_is_415(self, api: Api) -> None:
+        headers = {**TestForms.FORM, "Content-Encoding": "gzip"}
+        answer = await api.post("/auth/token", content=gzip.compress(b"a=1"), headers=headers)
+        assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity")
+
+    async def test_an_empty_body_in_chunks_needs_no_type(self, make: Make, maria: Person) -> None:
+        """As it needs none with a length of 0."""
+
+        async def nothing() -> AsyncIterator[bytes]:
+            for _ in range(0):
+                yield b""
+
+        item = await make.item(stock=5)
+        for content in (nothing(), b""):
+            made = await maria.api.post("/orders", json={"product_id": item.id, "quantity": 1})
+            answer = await maria.api.post(f"/orders/{made.json()['id']}/cancel", content=content)
+            assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+
+    async def test_one_in_chunks_that_is_not_empty_does(self, maria: Person) -> None:
+        async def something() -> AsyncIterator[bytes]:
+            yield b"x"
+
+        assert_problem(await maria.api.post("/posts", content=something()), 415, "unsupported_media_type")
+
     @pytest.mark.parametrize(
         "media",
         [

@@ -35,6 +35,8 @@ from service.schemas.base import MAX_ID
 REFUSED: Final = re.compile(r"q=0(\.0{0,3})?")
 
 
+#: Longer than any that is meant.
+LONGEST_ACCEPT: Final = 4 * 1024
 MERGE_PATCH: Final = "application/merge-patch+json"
 
 
@@ -234,20 +236,24 @@ class Contract:
         self._openapi = openapi
         self._operations: dict[str, dict[str, Operation]] = {}
 
+    def read(self) -> None:
+        """Ahead of the first request, which would hold the event loop for as long as building it takes."""
+        document = self._openapi()
+        self._operations = {
+            each: {
+                verb.upper(): _operation(document["components"], operation)
+                for verb, operation in operations.items()
+            }
+            for each, operations in document["paths"].items()
+        }
+
     def operation(self, method: str, template: str, path: str) -> Operation | None:
         """None where the router has taken a fixed address for one of many.
 
         `PATCH /items/batch` comes to `/items/{item_id}`: that address has no PATCH, but this one.
         """
         if not self._operations:
-            document = self._openapi()
-            self._operations = {
-                each: {
-                    verb.upper(): _operation(document["components"], operation)
-                    for verb, operation in operations.items()
-                }
-                for each, operations in document["paths"].items()
-            }
+            self.read()
         return self._operations[path if path in self._operations else template].get(method)
 
 
@@ -269,9 +275,9 @@ def _operation(components: dict[str, Any], operation: dict[str, Any]) -> Operati
 def acceptable(accept: str, offers: frozenset[str]) -> bool:
     """Whether an Accept header (RFC 9110, section 12.5.1) admits anything that is offered.
 
-    An empty one has no preference.
+    An empty one has no preference, and one of thousands of choices is not looked at (section 12.5.1 again).
     """
-    if not accept.strip():
+    if not accept.strip() or len(accept) > LONGEST_ACCEPT:
         return True
     for choice in accept.split(","):
         media, _, parameters = choice.lower().partition(";")
