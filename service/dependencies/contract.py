@@ -7,8 +7,9 @@ from typing import Any, Final, TypeVar
 from fastapi import HTTPException, Request, Response
 
 from service.dependencies.parts import parts_of
+from service.edge.accept import acceptable
 from service.edge.context import route_template
-from service.edge.openapi import Operation, acceptable
+from service.edge.openapi import Operation
 from service.edge.problems import LONGEST_POINTER, OAUTH_PATHS
 from service.edge.response_cache import BUILT_FROM, Table
 from service.errors import FieldFault, ServiceError, Unprocessable

@@ -31,12 +31,6 @@ from service.edge.wording import (
 from service.errors import ServiceError
 from service.schemas.base import MAX_ID
 
-#: The weight of a media type that is not wanted (RFC 9110, section 12.4.2).
-REFUSED: Final = re.compile(r"q=0(\.0{0,3})?")
-
-
-#: Longer than any that is meant.
-LONGEST_ACCEPT: Final = 4 * 1024
 MERGE_PATCH: Final = "application/merge-patch+json"
 
 
@@ -270,26 +264,6 @@ def _operation(components: dict[str, Any], operation: dict[str, Any]) -> Operati
             for media in resolved(components, answer).get("content", ())
         ),
     )
-
-
-def acceptable(accept: str, offers: frozenset[str]) -> bool:
-    """Whether an Accept header (RFC 9110, section 12.5.1) admits anything that is offered.
-
-    An empty one has no preference, and one of thousands of choices is not looked at (section 12.5.1 again).
-    """
-    if not accept.strip() or len(accept) > LONGEST_ACCEPT:
-        return True
-    for choice in accept.split(","):
-        media, _, parameters = choice.lower().partition(";")
-        media = media.strip()
-        if any(REFUSED.fullmatch(parameter.strip()) for parameter in parameters.split(";")):
-            continue
-        family, _, kind = media.partition("/")
-        if media in ("*/*", "*") or media in offers:
-            return True
-        if kind == "*" and any(offer.startswith(family + "/") for offer in offers):
-            return True
-    return False
 
 
 def install(app: FastAPI) -> Contract:

@@ -17,8 +17,8 @@ from typing import Final, Literal, Protocol, get_args
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.changes import Change, Reader
+from service.edge.accept import acceptable
 from service.edge.context import route_template
-from service.edge.openapi import acceptable
 from service.edge.problems import PROBES
 from service.observability import cache_metrics
 from service.schemas.versions import has_already

@@ -10,7 +10,8 @@ from service.dependencies.conditions import answered
 from service.dependencies.guards import Guard
 from service.dependencies.parts import PartsDep
 from service.dependencies.route import Route
-from service.edge.openapi import acceptable, problems
+from service.edge.accept import acceptable
+from service.edge.openapi import problems
 from service.limits.policies import subject
 from service.schemas.base import DIGITS, MAX_ID
 from service.services import invoices, orders

@@ -22,7 +22,6 @@ FAULT_CODES: Final[Mapping[str, str]] = {
     "too_large": "The number, the amount or a sum is above what is accepted.",
     "too_many_digits": "The number has more digits than are accepted.",
     "too_many_decimals": "The number has more decimal places than are accepted.",
-    "too_many_values": "The body has more names and values than any request needs.",
     "zero": "It must not be 0.",
     "blank": "The text has nothing that can be read.",
     "forbidden_characters": "The text has characters that are not accepted, such as control characters.",
