@@ -29,7 +29,12 @@ def if_match(model: type[Versioned]) -> Condition:
         request: Request,
         header: Annotated[
             str | None,
-            Header(alias=IF_MATCH, description="The `ETag` that was read: 412 if it is another by now."),
+            Header(
+                alias=IF_MATCH,
+                description="The `ETag` that was read, in its double quotes: 412 if it is another by now.",
+                # For the documentation: what is refused is up to versions_in, which takes any list of tags.
+                json_schema_extra={"pattern": r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$'},
+            ),
         ] = None,
     ) -> Versions | None:
         versions = None if header is None else versions_in(header, model)
