@@ -58,8 +58,8 @@ async def _answers(url: str) -> None:
 
 
 async def caught_up(primary: asyncpg.Connection, url: str) -> None:
-    """Returns once the standby has what the primary has now."""
-    position = await primary.fetchval("SELECT pg_current_wal_lsn()::text")
+    """Returns once the standby has what the primary has now; commits here are written a little later."""
+    position = await primary.fetchval("SELECT pg_current_wal_insert_lsn()::text")
     connection, deadline = await asyncpg.connect(url), time.monotonic() + PATIENCE_SECONDS
     try:
         while not await connection.fetchval(
