@@ -6,6 +6,7 @@ says where its rows end, and the whole file is refused.
 
 import codecs
 import csv
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,8 +30,9 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-#: What a spreadsheet writes where a formula has failed.
-_ERRORS: Final = frozenset({"#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"})
+#: What a spreadsheet writes where a formula has failed, in its user's language (#VALUE!, #WERT!, #¡VALOR!,
+#: #NOM?; not available: #N/A, #NV, #N/D, ...; LibreOffice's Err:502), or where a column was too narrow.
+_FAILED: Final = re.compile(r"#[¡¿]?[^\W\d_a-z][^\sa-z]*[!?]|#N/[A-Z]|#NV|#I/T|#YOK|Err:\d{3}|#{3,}")
 _AS: Final = "Export it as CSV in UTF-8."
 
 
@@ -100,7 +102,8 @@ class Table:
     def _open(cls, path: Path, columns: tuple[str, ...], encoding: str) -> "Table":
         with _text(path, encoding) as file:
             first = file.readline()
-            named = first.strip().lower().removeprefix('"').removesuffix('"')
+            # A tab at its end is what it names.
+            named = first.strip(" \r\n").lower().removeprefix('"').removesuffix('"')
             given = named[4:5] if named.startswith("sep=") else ""
             # Excel says in a line of its own what separates the columns.
             line = file.readline() if given else first
@@ -147,7 +150,7 @@ class Table:
         text = "".join(cells)
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             return Record(line, named, f"is not UTF-8. {_AS}")
-        failed = next((name for name, cell in named.items() if cell.strip() in _ERRORS), None)
+        failed = next((name for name, cell in named.items() if _FAILED.fullmatch(cell.strip())), None)
         if failed is not None:
             return Record(line, named, f"{failed}: is an error of the spreadsheet's formula; write the value")
         return Record(line, named)

@@ -109,12 +109,13 @@ class Import:
 
     def _without(self, file: str, record: Record) -> None:
         """After a refusal: an order that lacks this line is none, and one that is not read has no lines."""
-        order_id = record.cells.get("order_id", "").strip()
-        if re.fullmatch("[0-9]{1,19}", order_id):
-            if file == LINES:
-                self.broken.add(int(order_id))
-            elif file == ORDERS:
-                self.lines.pop(int(order_id), None)
+        given = record.cells.get("order_id", "").strip()
+        if file == LINES:
+            # Its number may be what cannot be read: 10248.0, 10.248 or 10,248.
+            digits = re.findall("[0-9]+", given)
+            self.broken.update(int(each[:19]) for each in (*digits[:1], "".join(digits)) if each)
+        elif file == ORDERS and re.fullmatch("[0-9]{1,19}", given):
+            self.lines.pop(int(given), None)
 
     @asynccontextmanager
     async def one(self, session: Session, file: str, record: Record) -> AsyncIterator[None]:

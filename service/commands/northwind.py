@@ -22,6 +22,9 @@ SHIPPINGS: Final = {
     "Speedy Express": "express",
     "Federal Shipping": "overnight",
 }
+#: The last of the days that stand for none: 0001-01-01 (which PostgreSQL would be sent as -infinity),
+#: 1753-01-01, 1899-12-30 and this one, by the program that wrote the file.
+NO_DAY: Final = date(1900, 1, 1)
 
 
 def _shipping(shipper: str) -> str:
@@ -31,6 +34,8 @@ def _shipping(shipper: str) -> str:
 
 
 def _past(day: date) -> date:
+    if day <= NO_DAY:
+        raise ValueError("Write a day after 1900-01-01: programs write earlier ones where they know none.")
     if day > datetime.now(UTC).date():
         raise ValueError("Write a day that is not in the future.")
     return day

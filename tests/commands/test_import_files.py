@@ -159,6 +159,11 @@ class TestForms:
             f"{PRODUCTS}:8: x: has 2 columns, and the header row 10: check its semicolons and quotes"
         ]
 
+    async def test_a_tab_that_excel_names_in_its_own_line_is_read(self, load: Load, folder: Path) -> None:
+        text = (folder / PRODUCTS).read_text(encoding="utf-8").replace(",", "\t")
+        (folder / PRODUCTS).write_text(f"sep=\t\n{text}", encoding="utf-16", newline="\r\n")
+        assert outcome(await load(folder)) == (WHOLE, {}, [])
+
     @pytest.mark.parametrize(
         ("content", "why"),
         [
@@ -216,6 +221,12 @@ class TestCells:
             ("46.00", "4.6E+01", "unit_price: Write the amount"),
             ("46.00", "#REF!", "unit_price: is an error of the spreadsheet's formula; write the value"),
             ("Ipoh Coffee", "#NAME?", "product_name: is an error"),
+            ("Ipoh Coffee", "#NV", "product_name: is an error"),
+            ("16 tins", "#WERT!", "quantity_per_unit: is an error"),
+            ("16 tins", "#\u00a1VALOR!", "quantity_per_unit: is an error"),
+            ("Beverages", "#SPILL!", "category: is an error"),
+            ("Beverages", "Err:502", "category: is an error"),
+            ("Beverages", "########", "category: is an error"),
             (",17,", ",1_7,", "units_in_stock: Send a whole number in digits, such as 12."),
             (",17,", ",+17,", "units_in_stock: Send a whole number"),
             (",17,", ",17.0,", "units_in_stock: Send a whole number"),
@@ -247,6 +258,8 @@ class TestCells:
             ("1996-07-05 00:00:00", "order_date: Send a day"),
             ("836524800", "order_date: Send a day"),
             ("1996-02-30", "order_date: Send a day"),
+            ("0001-01-01", "order_date: Write a day after 1900-01-01: programs write earlier ones where"),
+            ("1899-12-30", "order_date: Write a day after 1900-01-01"),
             ("2999-01-01", "order_date: Write a day that is not in the future."),
             ("1996-07-11", "shipped_date is before order_date: correct one of them."),
         ],
@@ -292,6 +305,23 @@ class TestLines:
         _, _, refused = outcome(await load(folder))
         assert refused == [
             f"{LINES}:2: 10248: quantity: Send a whole number in digits, such as 12.",
+            f"{ORDERS}:2: 10248: a line of it in {LINES} cannot be read",
+        ]
+        assert await sql.fetchval("SELECT array_agg(reference) FROM orders") == ["NW-10249"]
+
+    @pytest.mark.parametrize("order_id", ["10248.0", '"10,248"', "10.248", "1_0248", "10248 a"])
+    async def test_an_order_whose_number_is_garbled_in_a_line_is_not_recorded_without_that_line(
+        self,
+        load: Load,
+        folder: Path,
+        sql: asyncpg.Connection,
+        order_id: str,
+    ) -> None:
+        append(folder / LINES, f"{order_id},42,9.80,4,0.00\n")
+        _, _, refused = outcome(await load(folder))
+        number = order_id.strip('"')
+        assert refused == [
+            f"{LINES}:6: {number}: order_id: Send a whole number in digits, such as 12.",
             f"{ORDERS}:2: 10248: a line of it in {LINES} cannot be read",
         ]
         assert await sql.fetchval("SELECT array_agg(reference) FROM orders") == ["NW-10249"]
