@@ -193,12 +193,17 @@ class KeyInUse(Conflict):
 
 
 class PreconditionFailed(ServiceError):
-    """If-Match names another state than that of now (RFC 9110, section 13.1.1)."""
+    """If-Match names another state than that of now, or If-None-Match that of now (RFC 9110, sections 13.1.1
+    and 13.1.2).
+    """
 
-    status, code, title = 412, "precondition_failed", "Changed meanwhile"
+    status, code, title = 412, "precondition_failed", "Precondition failed"
 
     def __init__(self) -> None:
-        super().__init__("It was changed since you read it. Read it again, and apply your change to that.")
+        super().__init__(
+            "If-Match or If-None-Match does not hold for what is there now."
+            " Read it again, and apply your change to that."
+        )
 
 
 class PreconditionRequired(ServiceError):
