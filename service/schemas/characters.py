@@ -13,13 +13,16 @@ from service.schemas.fault_codes import invalid
 #: What Unicode calls White_Space: it is left out at both ends of a line.
 SPACES: Final = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 #: Noncharacters. Beyond U+FFFF as they are: the dialects of patterns have no escape for them in common.
-_NO_CHARACTERS: Final = r"\ufdd0-\ufdef\ufffe\uffff" + "".join(
+_NEAR_NO_CHARACTERS: Final = r"\ufdd0-\ufdef\ufffe\uffff"
+_FAR_NO_CHARACTERS: Final = "".join(
     chr(plane << 16 | last) for plane in range(1, 17) for last in (0xFFFE, 0xFFFF)
 )
 #: C0, DEL, C1, the separators of lines and paragraphs, and the controls of direction.
-_NOT_IN_A_LINE: Final = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069" + _NO_CHARACTERS
+_NOT_NEAR_IN_A_LINE: Final = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069" + _NEAR_NO_CHARACTERS
+_NOT_IN_A_LINE: Final = _NOT_NEAR_IN_A_LINE + _FAR_NO_CHARACTERS
 #: C0 and C1 but for tabs and ends of lines, and overrides of direction.
-_NOT_IN_PROSE: Final = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202d\u202e" + _NO_CHARACTERS
+_NOT_NEAR_IN_PROSE: Final = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202d\u202e" + _NEAR_NO_CHARACTERS
+_NOT_IN_PROSE: Final = _NOT_NEAR_IN_PROSE + _FAR_NO_CHARACTERS
 #: What shows nothing: spaces, all that Unicode says to ignore (Default_Ignorable_Code_Point, with the fillers
 #: of Hangul), annotations, and the blank of Braille.
 _INVISIBLE: Final = (
@@ -47,13 +50,21 @@ NOT_PROSE: Final = (
     " text: leave them out."
 )
 #: Half of a surrogate pair is no character at all, and has no form in a pattern.
-_breaks_a_line = re.compile(rf"[{_NOT_IN_A_LINE}\ud800-\udfff]")
-_breaks_prose = re.compile(f"[{_NOT_IN_PROSE}]")
+_breaks_a_line = re.compile(rf"[{_NOT_NEAR_IN_A_LINE}\ud800-\udfff]")
+_breaks_prose = re.compile(f"[{_NOT_NEAR_IN_PROSE}]")
+#: Looked for apart: a set with characters beyond U+FFFF is gone through for each character of a text, which
+#: takes three times as long (a batch of items has a million).
+_far = re.compile("[\U00010000-\U0010ffff]")
+_breaks_far = re.compile(f"[{_FAR_NO_CHARACTERS}]")
 _shows = re.compile(f"[^{_NOT_IN_A_LINE}{_INVISIBLE}{_FAR_INVISIBLE}]")
 
 
 def is_line(text: str) -> bool:
-    return not _breaks_a_line.search(text)
+    return not _breaks_a_line.search(text) and not _has_far_no_character(text)
+
+
+def _has_far_no_character(text: str) -> bool:
+    return bool(not text.isascii() and _far.search(text) and _breaks_far.search(text))
 
 
 def line(text: str) -> str:
@@ -76,12 +87,12 @@ def line_or_none(text: str) -> str:
 
 def prose(text: str) -> str:
     """Raises ValueError for what no text of many lines has."""
-    if _breaks_prose.search(text):
+    if _breaks_prose.search(text) or _has_far_no_character(text):
         raise invalid("forbidden_characters", NOT_PROSE)
     return text
 
 
 def shown(text: str) -> str | None:
     """What others have written, made a line; None where nothing of it shows."""
-    made = " ".join(_breaks_a_line.sub(" ", text).split())
+    made = " ".join(_breaks_far.sub(" ", _breaks_a_line.sub(" ", text)).split())
     return made if _shows.search(made) else None

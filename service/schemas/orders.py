@@ -1,10 +1,10 @@
 """Orders as clients send and see them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from service.schemas.base import Id, Instant, Money, Out
+from service.schemas.base import Id, Instant, Money, Out, WrittenMoney, money_text
 from service.schemas.versions import Version, Versioned
 
 Status = Literal["placed", "paid", "shipped", "delivered", "cancelled", "refunded"]
@@ -27,9 +27,21 @@ class OrderLine(Out):
     product_id: Id
     name: str
     quantity: int
-    unit_price: Money
-    discount_pct: Money
-    line_total: Money
+    unit_price: WrittenMoney
+    discount_pct: WrittenMoney
+    line_total: WrittenMoney
+
+    @classmethod
+    def sold(cls, line: Any) -> Self:
+        """From a line whose amounts are numbers, as before it is stored."""
+        return cls(
+            product_id=line.product_id,
+            name=line.name,
+            quantity=line.quantity,
+            unit_price=money_text(line.unit_price),
+            discount_pct=money_text(line.discount_pct),
+            line_total=money_text(line.line_total),
+        )
 
 
 class OrderEvent(Out):

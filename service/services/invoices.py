@@ -62,9 +62,9 @@ def _document(row: Any, seller: str) -> Document:
             DocumentLine(
                 name=line.name,
                 quantity=str(line.quantity),
-                unit_price=str(line.unit_price),
-                discount_pct=str(line.discount_pct),
-                line_total=str(line.line_total),
+                unit_price=line.unit_price,
+                discount_pct=line.discount_pct,
+                line_total=line.line_total,
             )
             for line in order.lines
         ),

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Final, Self
 
 import stamina
@@ -266,7 +267,7 @@ def _values(order: Order, *, own_words: bool) -> dict[str, Any]:
     shown["lines"] = [
         {
             **line.model_dump(mode="json"),
-            "discount_pct": f"{line.discount_pct:.2f}" if line.discount_pct else None,
+            "discount_pct": line.discount_pct if Decimal(line.discount_pct) else None,
         }
         for line in order.lines
     ]

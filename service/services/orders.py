@@ -22,7 +22,7 @@ from service.errors import (
 from service.pagination import Page
 from service.repositories import audit, callers, events, notifications, orders, reservations, stock, users
 from service.repositories.reservations import Bounds
-from service.schemas.orders import Order
+from service.schemas.orders import Order, OrderLine
 from service.schemas.placing import OrderCreate
 from service.schemas.pricing import (
     NOTHING,
@@ -127,7 +127,7 @@ async def _sell(session: Session, caller: AnyCaller, row: Record, lines: Sequenc
         actor_id=caller.user_id,
         order_id=row.id,
     )
-    order = Order.of({**row._asdict(), "lines": lines})
+    order = Order.of({**row._asdict(), "lines": [OrderLine.sold(line) for line in lines]})
     await notifications.tell_of_order(session, order, f"{order.total} {order.currency} in total.")
     await _note(session, caller, order, "order.placed")
     await events.add_order(session, "order.placed", order.model_dump(mode="json"), row)
