@@ -25,7 +25,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run dev test test-slow prove test-image lint format types imports deps sql lock lock-check \
-	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-telemetry bench-requests dashboard dashboard-picture \
+	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-telemetry bench-requests dashboard dashboard-picture \
 	chart chart-golden chart-readme custom-resources image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
 
 help: ## this list
@@ -118,6 +118,9 @@ bench-deliveries: $(SYNCED) ## from COMMIT to a webhook's receiver; RATE=200 SEC
 
 bench-worst: $(SYNCED) ## how long the dearest requests hold a worker, beside plain ones of their size; TRIES=3
 	@$(BIN)/python bench/worst.py $(TRIES)
+
+bench-pieces: $(SYNCED) ## how long the largest legal requests hold an event loop in one piece
+	@$(BIN)/python bench/pieces.py
 
 bench-invoices: $(SYNCED) ## what a storm of invoices does to the time of other answers; ROUNDS=10
 	@$(BIN)/python bench/invoices.py $(ROUNDS)
