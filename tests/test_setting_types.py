@@ -20,7 +20,7 @@ DEFAULT = "; correct it or leave it out for the default"
 MAKE_ONE = "; make one with `tradepost generate-key`"
 NOT_A_URL = "is not a URL; check its host and port, and encode special characters"
 PARAMETERS = (
-    "ssl, host, port, target_session_attrs, prepared_statement_cache_size, options, sslpassword,"
+    "sslmode, host, port, target_session_attrs, prepared_statement_cache_size, options, sslpassword,"
     " sslrootcert, sslcert, sslkey, sslcrl, ssl_min_protocol_version, ssl_max_protocol_version"
 )
 HTTP = "must be a URL that starts with http:// or https://"

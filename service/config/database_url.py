@@ -72,7 +72,8 @@ def _check(query: Mapping[str, str]) -> None:
             known = (
                 f"the parameter {name}, which is not taken" if name in _REFUSED else "an unknown parameter"
             )
-            raise ValueError(f"has {known}; only {', '.join(_WORKING)} work")
+            working = ("sslmode" if each == "ssl" else each for each in _WORKING)
+            raise ValueError(f"has {known}; only {', '.join(working)} work")
         if value not in _VALUES.get(name, (value,)):
             shown = "sslmode" if name == "ssl" else name
             raise ValueError(f"has an unknown {shown}; use one of {', '.join(_VALUES[name])}")
