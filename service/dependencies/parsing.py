@@ -22,6 +22,9 @@ MOST_VALUES_OF_LARGE: Final = 12_000
 #: A batch's is three: a list of items with fields.
 DEEPEST: Final = 16
 MOST_FORM_FIELDS: Final = 64
+#: Of a whole number: beyond every field's bounds, whatever digits follow. To make one of thousands of digits,
+#: and to write it down again, takes the square of their number.
+MOST_DIGITS: Final = 40
 
 
 #: A string of JSON, to its end or to the text's: each character is looked at once, whatever follows.
@@ -63,11 +66,11 @@ def parse_json(content: bytes, most: int) -> Any:
         # UTF-8, but for what says that it is another form of Unicode.
         text = content.decode(json.detect_encoding(content), "surrogatepass").removeprefix("\ufeff")
         braces = _count(text, most)
-        document = json.loads(text, object_pairs_hook=made, parse_constant=_no_constant)
+        document = json.loads(text, object_pairs_hook=made, parse_int=_integer, parse_constant=_no_constant)
     except JSONDecodeError:
         raise MalformedJson from None
     except (RecursionError, ValueError):
-        # Too deep, not Unicode, or a number of thousands of digits.
+        # Too deep, or not Unicode.
         raise BadRequest("The body cannot be read as JSON.") from None
     if repeated or braces > DEEPEST:
         _walk(document)
@@ -121,6 +124,10 @@ def _first_repeated(names: Iterable[str]) -> str:
 def _no_constant(_: str) -> NoReturn:
     """NaN and Infinity, which the library takes for numbers."""
     raise MalformedJson
+
+
+def _integer(digits: str) -> int:
+    return int(digits[:MOST_DIGITS])
 
 
 def _walk(document: Any) -> None:

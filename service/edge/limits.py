@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.edge.context import LEAVE, RECEIVED
-from service.edge.problems import PROBES, response
+from service.edge.problems import PROBES, REFUSAL, Refusal, response
 from service.observability import metrics
 
 #: Requests in flight for each database connection. A request that waits behind sixteen others for
@@ -21,8 +21,8 @@ SLOWEST_BYTES_A_SECOND: Final = 32 * 1024
 
 class BodyLimit:
     """For whoever reads a body: 413 as soon as it has grown past `limit` bytes, 408 when it does not come in
-    time. What is declared, and what a route needs, is up to that (service.dependencies.body): who may not
-    call it is told so first.
+    time, and what the server says of one that is broken. What is declared, and what a route needs, is up to
+    that (service.dependencies.body): who may not call it is told so first.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
@@ -48,6 +48,9 @@ class BodyLimit:
             except TimeoutError:
                 late = f"The body has not come within {self.seconds:.0f} seconds."
                 raise HTTPException(408, late, {"Connection": "close"}) from None
+            refusal: Refusal | None = message.get(REFUSAL)
+            if refusal is not None:
+                raise HTTPException(refusal.status, refusal.detail, {"Connection": "close"})
             complete = not message.get("more_body", False)
             seen += len(message.get("body", b""))
             scope["state"][RECEIVED] = seen

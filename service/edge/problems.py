@@ -45,6 +45,7 @@ CODES: Final = {
     429: "too_many_requests",
     431: "headers_too_large",
     500: "internal_error",
+    501: "not_implemented",
     503: "unavailable",
     505: "http_version_not_supported",
 }

@@ -4,12 +4,28 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from service.edge.problems import REFUSAL, Refusal
+
 
 class Exchange(RequestResponseCycle):
     #: The connection ends with this answer, and its client may still be sending.
     hangs_up = False
     #: The body ends with the connection (RFC 9112, section 6.3): HTTP/1.0 knows no chunks.
     _until_close = False
+    #: What is wrong with the body that was coming.
+    _fault: Refusal | None = None
+
+    def refuse_body(self, fault: Refusal) -> None:
+        """Whoever reads the body is told so instead, and answers."""
+        self._fault, self.keep_alive = fault, False
+        self.message_event.set()
+
+    async def receive(self) -> Any:
+        message = await super().receive()
+        if self._fault is not None and message["type"] == "http.request":
+            # To who knows nothing of faults, as if the client had hung up.
+            return {"type": "http.disconnect", REFUSAL: self._fault}
+        return message
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":

@@ -108,6 +108,8 @@ class Protocol(HttpToolsProtocol):
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
+        elif name == b"transfer-encoding" and value.lower() != b"chunked":
+            self._fault = self._fault or head.CODING
         if self._fault is None or name in head.NEEDED:
             self.headers.append((name, value))
 
@@ -215,6 +217,10 @@ class Protocol(HttpToolsProtocol):
             self.transport.write_eof()
             return
         self._in_time()
+        if self._answering() and self.cycle.more_body and not self.cycle.response_started:
+            # The fault is in the body of a request that still waits for its answer.
+            self.cycle.refuse_body(head.LARGE_CHUNKS if refusal is head.LARGE else head.BAD_BODY)
+            return
         if self._answering() or self.transport.is_closing():
             # Inside of another request's answer, or before it, this one would be taken for that.
             self.transport.close()

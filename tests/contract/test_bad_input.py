@@ -205,9 +205,6 @@ async def test_a_value_that_is_not_allowed_is_named(sender: Sender, route: Route
         for name, text in bad_values(field):
             pointer = field.pointer + ("/surprise" if name == "unknown member" else "")
             content = json.dumps(placed(sender.json, field.path, RAW)).replace(f'"{RAW}"', text)
-            if len(text) > 4_300 and text.isdigit():  # longer than Python reads numbers
-                await sender.send(f"{field.pointer} {name}", 400, content=content, headers=JSON)
-                continue
             await sender.send(f"{field.pointer} {name}", 422, pointer=pointer, content=content, headers=JSON)
 
 

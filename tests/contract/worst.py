@@ -33,6 +33,7 @@ def bodies(size: int) -> dict[str, bytes]:
         + "{}]",
         "numbers": "[" + filled("1e9,", room) + "1]",
         "long numbers": "[" + filled("9" * 4_299 + ",", room) + "1]",
+        "prices of many digits": "[" + filled('{"name":"n","price":' + "9" * 4_299 + "},", room) + "{}]",
         "short texts": "[" + filled('"",', room) + '""]',
         "texts without an end": '["' + filled(',\\"', room),
         "escapes": '{"title":"' + filled("\\u0041", room) + '"}',

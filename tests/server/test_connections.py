@@ -117,6 +117,47 @@ class TestUpgrade:
         assert connection.answer().status == 201
 
 
+def chunked(*headers: str, token: str, body: bytes) -> bytes:
+    lines = ["Content-Type: application/json", f"Origin: {SHOP}", *headers]
+    return request("POST", f"{V1}/posts", *lines, token=token) + body
+
+
+class TestBrokenBodies:
+    @pytest.mark.parametrize(
+        ("body", "problem"),
+        [
+            (b"x\r\n", (400, "bad_request")),
+            (b"2\r\n{}oops\r\n", (400, "bad_request")),
+            (b"2\r\n{}\r\n0\r\nX y: z\r\n\r\n", (400, "bad_request")),
+            (b"2;a=" + b"y" * 200_000 + b"\r\n{}\r\n", (431, "headers_too_large")),
+            (b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 50_000 + b"\r\n", (431, "headers_too_large")),
+        ],
+        ids=["length", "end of a chunk", "trailer", "extension", "trailers"],
+    )
+    def test_who_sends_bad_chunks_is_told_so(
+        self, connection: Connection, token: str, body: bytes, problem: tuple[int, str]
+    ) -> None:
+        """The connection was closed without a word."""
+        connection.send(chunked("Transfer-Encoding: chunked", token=token, body=body))
+        refused = connection.answer()
+        assert refused.problem == problem
+        assert refused.headers["access-control-allow-origin"] == SHOP
+        assert (refused.headers["connection"], connection.read()) == ("close", b"")
+
+    def test_who_may_not_call_is_told_that(self, connection: Connection) -> None:
+        connection.send(chunked("Transfer-Encoding: chunked", token="nobody", body=b"x\r\n"))
+        assert connection.answer().status == 401
+
+    @pytest.mark.parametrize("coding", ["gzip, chunked", "gzip,\tCHUNKED"])
+    def test_a_transfer_coding_that_is_not_undone_is_refused(
+        self, connection: Connection, token: str, coding: str
+    ) -> None:
+        """RFC 9112, section 6.1. Its bytes were taken for the body."""
+        body = b"2\r\n{}\r\n0\r\n\r\n"
+        connection.send(chunked(f"Transfer-Encoding: {coding}", token=token, body=body))
+        assert connection.answer().problem == (501, "not_implemented")
+
+
 class TestRefusedBodies:
     @pytest.mark.parametrize("size", [LARGE, 8 * LARGE])
     def test_who_sends_all_before_reading_gets_the_413(
