@@ -1,5 +1,6 @@
 """The Northwind layout of CSV files, row by row into what the services take."""
 
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, NamedTuple, Self
@@ -45,11 +46,20 @@ def _trimmed(cell: Any) -> Any:
     return cell.strip() if isinstance(cell, str) else cell
 
 
+def _no_thousands(cell: Any) -> Any:
+    """1.250 is a thousand and more where the comma is the decimal sign; 1.251 has too many places anyway."""
+    if isinstance(cell, str) and re.fullmatch(r"[0-9]{1,3}\.[0-9]{2}0", cell):
+        raise ValueError("Write two decimal places: three may be thousands after a dot.")
+    return cell
+
+
 Country = Annotated[str, AfterValidator(country_code)]
 #: As the API reads them: Python itself takes `1_9`, the digits of every script, and 0 for a day.
 Whole = Annotated[int, BeforeValidator(in_digits), BeforeValidator(_trimmed)]
 Number = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(in_digits), BeforeValidator(_trimmed)]
-Amount = Annotated[Decimal, BeforeValidator(written_out), BeforeValidator(_trimmed)]
+Amount = Annotated[
+    Decimal, BeforeValidator(written_out), BeforeValidator(_no_thousands), BeforeValidator(_trimmed)
+]
 Day = Annotated[date, AfterValidator(_past), BeforeValidator(a_day), BeforeValidator(_trimmed)]
 Yes = Annotated[bool, BeforeValidator(_trimmed)]
 CustomerId = Annotated[str, Field(pattern="^[A-Za-z0-9]{1,40}$"), BeforeValidator(_trimmed)]
@@ -132,12 +142,7 @@ class OrderRow(FileRow):
     order_date: Day
     shipped_date: Day | None = None
     shipper: Annotated[str, AfterValidator(_shipping)]
-    freight: Annotated[
-        Decimal,
-        Field(ge=0, max_digits=12, decimal_places=2),
-        BeforeValidator(written_out),
-        BeforeValidator(_trimmed),
-    ]
+    freight: Annotated[Amount, Field(ge=0, max_digits=12, decimal_places=2)]
     ship_name: str
     ship_address: str
     ship_city: str
@@ -189,7 +194,7 @@ class LineRow(FileRow):
     product_id: Number
     unit_price: Amount
     quantity: Whole
-    discount_pct: Amount
+    discount_pct: Annotated[Decimal, BeforeValidator(written_out), BeforeValidator(_trimmed)]
 
 
 class OrderLine(NamedTuple):

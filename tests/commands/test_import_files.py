@@ -218,6 +218,7 @@ class TestCells:
             ("46.00", '"46,00"', "unit_price: Write the amount"),
             ("46.00", '"1,046.00"', "unit_price: Write the amount"),
             ("46.00", "$46.00", "unit_price: Write the amount"),
+            ("46.00", "1.250", "unit_price: Write two decimal places: three may be thousands after a dot."),
             ("46.00", "4.6E+01", "unit_price: Write the amount"),
             ("46.00", "#REF!", "unit_price: is an error of the spreadsheet's formula; write the value"),
             ("Ipoh Coffee", "#NAME?", "product_name: is an error"),
