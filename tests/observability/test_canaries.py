@@ -184,9 +184,10 @@ async def wrongly(ask: Client, walk: Walk, known: dict[str, Any]) -> None:
     await ask("POST", "/users", 409, json=MARIA)
     broken = json.dumps(MARIA)[:-2]
     await ask("POST", "/users", 400, content=broken, headers={"Content-Type": "application/json"})
+    own = (await mine("GET", "/auth/sessions", 200))[0]["id"]
     for method, path in (
         ("GET", "/users/profile"), ("GET", "/users/profile/export"), ("GET", f"/users/{maria}"),
-        ("GET", "/auth/sessions"), ("DELETE", "/auth/sessions"), ("DELETE", "/auth/sessions/1"),
+        ("GET", "/auth/sessions"), ("DELETE", "/auth/sessions"), ("DELETE", f"/auth/sessions/{own}"),
         ("GET", "/admin/users"), ("GET", "/admin/audit"), ("GET", "/api-keys"), ("GET", "/api-keys/1"),
         ("DELETE", "/api-keys/1"),
     ):  # fmt: skip
