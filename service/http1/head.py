@@ -15,6 +15,8 @@ HEAD_BYTES: Final = 64 * 1024
 #: A head that is too large is still read so far, for the origin in it: without that a browser hides the
 #: refusal from the page.
 MOST_HEAD_BYTES: Final = 4 * HEAD_BYTES
+#: Apache's and Gunicorn's bound too. Each is looked at by several that come after.
+MOST_LINES: Final = 100
 #: Kept of a head that is too large.
 NEEDED: Final = frozenset({b"origin", b"access-control-request-method", b"access-control-request-headers"})
 #: RFC 9110, section 4.1, asks for 8,000 at least; ours are a tenth of that.
@@ -28,6 +30,7 @@ LARGE_CHUNKS: Final = Refusal(431, f"What comes with the body's chunks is larger
 LATE: Final = Refusal(408, f"The request has not come within {HEAD_SECONDS:.0f} seconds.")
 LONG_TARGET: Final = Refusal(414, f"The target is longer than the {TARGET_BYTES} bytes that are accepted.")
 LARGE: Final = Refusal(431, f"The headers are larger than the {HEAD_BYTES} bytes that are accepted.")
+MANY: Final = Refusal(431, f"There are more than the {MOST_LINES} header lines that are accepted.")
 BAD_TARGET: Final = Refusal(400, "The request's target is not valid. Send a path such as /api/v1/items.")
 BAD_HOST: Final = Refusal(400, "Send one Host header, with a host name and perhaps a port.")
 PROXYING: Final = Refusal(400, "CONNECT is for proxies, and this is none.")
@@ -47,6 +50,8 @@ def read(parser: httptools.HttpRequestParser, url: bytes, scope: Any) -> Refusal
         return LONG_TARGET
     if sum([len(name) + len(value) for name, value in headers]) > HEAD_BYTES:
         return LARGE
+    if len(headers) > MOST_LINES:
+        return MANY
     version, method = parser.get_http_version(), parser.get_method()
     if version != "1.1":
         scope["http_version"] = version

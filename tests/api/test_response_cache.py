@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import event
 
 from service.config import Settings
+from service.database import READ_ONLY
 from service.dependencies.parts import Parts
 from service.edge import response_cache
 from service.edge.response_cache import Answer, Memory, _Route
@@ -23,7 +24,7 @@ from tests.factories import Make
 pytestmark = pytest.mark.usefixtures("lease")
 
 #: What the process asks for its metrics, whoever is served meanwhile.
-PING = "SELECT 1"
+PING = READ_ONLY
 
 
 #: Statements, however they come about, and the answers that they make untrue.

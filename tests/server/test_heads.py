@@ -17,7 +17,7 @@ from service.edge.cors import Cors
 from service.edge.faults import Faults
 from service.edge.hosts import Hosts
 from service.http1 import head as heads
-from service.http1.head import HEAD_BYTES, TARGET_BYTES
+from service.http1.head import HEAD_BYTES, MOST_LINES, TARGET_BYTES
 from tests.client import assert_problem
 from tests.streaming import PATIENCE_SECONDS, served
 
@@ -114,16 +114,19 @@ class TestSize:
                 assert await connection.answer() == str(HEAD_BYTES).encode()
                 await connection.send(target(TARGET_BYTES))
                 assert await connection.answer() == b"16"
+                await connection.send(GET + b"X: y\r\n" * (MOST_LINES - 1) + b"\r\n")
+                assert await connection.answer() == str(16 + 2 * (MOST_LINES - 1)).encode()
 
     @pytest.mark.parametrize(
         ("request_", "status", "code"),
         [
             (head(HEAD_BYTES + 1), 431, "headers_too_large"),
             (GET + b"X: y\r\n" * HEAD_BYTES + b"\r\n", 431, "headers_too_large"),
+            (GET + b"X: y\r\n" * MOST_LINES + b"\r\n", 431, "headers_too_large"),
             (target(TARGET_BYTES + 1), 414, "target_too_long"),
             (b"\x16\x03\x01\x02\x00", 400, "bad_request"),
         ],
-        ids=["one header", "many headers", "target", "TLS"],
+        ids=["one header", "many headers", "one line more", "target", "TLS"],
     )
     async def test_past_them(self, request_: bytes, status: int, code: str) -> None:
         """On a connection that has served before, too."""

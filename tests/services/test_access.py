@@ -14,7 +14,7 @@ from sqlalchemy import event
 from service import changes
 from service.changes import ChangeFeed
 from service.config import Settings
-from service.database import Database, Session
+from service.database import READ_ONLY, Database, Session
 from service.dependencies.parts import Parts
 from service.errors import InvalidToken, Unavailable
 from service.main import create_app
@@ -276,7 +276,7 @@ class TestAdmitted:
 
 
 #: What the process asks for its metrics, whoever is served meanwhile.
-PING = "SELECT 1"
+PING = READ_ONLY
 
 
 class TestCost:
