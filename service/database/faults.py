@@ -1,5 +1,6 @@
 """What a fault of the database means: for its connection, for who may try again, and to a client."""
 
+import socket
 from typing import Final
 
 import structlog
@@ -58,10 +59,12 @@ def is_lost(fault: BaseException) -> bool:
 
 
 def was_stale(fault: BaseException) -> bool:
-    """Whether the connection was no good before it was used. A silent one is not among them: who has
-    waited for it in vain does not wait twice.
+    """Whether the connection was no good before it was used.
+
+    A silent one is not among them: who has waited for it in vain does not wait twice. Nor is a new one that
+    could not be made: there was none to replace.
     """
-    if isinstance(fault, TimeoutError):
+    if isinstance(fault, TimeoutError | ConnectionRefusedError | socket.gaierror):
         return False
     return is_lost(fault) or sqlstate(fault) in SPOILT
 
