@@ -54,18 +54,25 @@ class TestBodies:
             b'{"title":"\xff","body":"x"}',
             b"[" * 100_000,
             b'{"title":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
-            b'{"title":' + b"9" * 5_000 + b"}",
             b"[" + b"[]," * 3_000 + b"[]]",
             b"{" + b",".join(b'"k%d":1' % n for n in range(3_000)) + b"}",
             b'{"title":' + b"[" * 17 + b"]" * 17 + b"}",
         ],
-        ids=["not UTF-8", "deep", "closed", "5,000 digits", "3,000 lists", "3,000 names", "17 levels"],
+        ids=["not UTF-8", "deep", "closed", "3,000 lists", "3,000 names", "17 levels"],
     )
     async def test_json_that_cannot_be_read(
         self, maria: Person, sql: asyncpg.Connection, body: bytes
     ) -> None:
         answer = await maria.api.post("/posts", content=body, headers=JSON)
         assert_problem(answer, 400, "bad_request")
+        assert await none_written(sql)
+
+    async def test_a_number_of_thousands_of_digits_is_named(
+        self, maria: Person, sql: asyncpg.Connection
+    ) -> None:
+        body = b'{"title":' + b"9" * 5_000 + b',"body":"x"}'
+        answer = await maria.api.post("/posts", content=body, headers=JSON)
+        assert_problem(answer, 422, "invalid_input", "/title")
         assert await none_written(sql)
 
     @pytest.mark.parametrize("body", [b"null", b"[]", b"1", b'"text"', b"true", b""], ids=repr)
