@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.http_server import serving
 
 PLACE = {"name": "Berlin", "country_code": "DE", "latitude": 52.5, "longitude": 13.4}
 CURRENT = {"time": "2026-11-22T10:00", "temperature_2m": 4, "precipitation": 0.2}
@@ -31,13 +32,5 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def weather_upstream() -> Iterator[str]:
     """Its base URL; the geocoder is at /search, the forecast at /forecast."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(_Handler) as url:
+        yield url

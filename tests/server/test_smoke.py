@@ -2,15 +2,15 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from tests.http_server import serving
 from tests.server.process import PASSWORD, Service, cloned_database, free_port, started, tradepost
 
 ADMIN = "ada@shop.example"
@@ -71,14 +71,8 @@ def answering(status: int, content_type: str, body: str) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as url:
+        yield url
 
 
 class TestInOrder:
