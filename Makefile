@@ -137,7 +137,7 @@ dashboard: $(SYNCED) ## write charts/tradepost/files/dashboard.json
 
 dashboard-picture: $(SYNCED) ## draw docs/dashboard.png from a run of the service under load; SECONDS=240
 	@DASHBOARD_DATA=$(CURDIR)/build/dashboard.json DASHBOARD_SECONDS=$(or $(SECONDS),240) \
-		$(BIN)/pytest -q -m slow tests/observability/test_prometheus.py -k dashboard_returns
+		$(BIN)/pytest -q -m slow tests/platform/telemetry/test_prometheus.py -k dashboard_returns
 	@$(BIN)/python tools/bootstrap.py uv pip install -q --python $(BIN)/python --group picture
 	@$(BIN)/python tools/draw_dashboard.py build/dashboard.json docs/dashboard.png
 

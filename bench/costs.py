@@ -32,8 +32,8 @@ import asyncpg
 import psutil
 from costs_shop import ADMIN, PASSWORD, V1, Client, Shop, customer, form, question
 
-from service import embedded
-from service.commands import migrate
+from service.cli import migrate
+from service.dev import embedded
 
 TARGET = Path(__file__).with_name("scaling.toml")
 CUSTOMERS = 100

@@ -26,10 +26,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from service import embedded
-from service.config import Settings
-from service.database import Database
-from service.repositories import events
+from service.dev import embedded
+from service.events import repository as events
+from service.platform.config import Settings
+from service.platform.database import Database
 
 BIN = Path(sys.executable).parent
 EMAIL = "bench@tradepost.example"

@@ -28,8 +28,9 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from service import embedded
-from service.security import AccessTokens, Caller
+from service.dev import embedded
+from service.identity.callers import Caller
+from service.identity.tokens import AccessTokens
 
 BIN = Path(sys.executable).parent
 V1 = "/api/v1"

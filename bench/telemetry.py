@@ -28,10 +28,10 @@ from pathlib import Path
 
 from costs_shop import read
 
-from service import embedded
-from service.commands import migrate
-from service.observability import database_metrics
-from service.observability.runtime import Pulse
+from service.cli import migrate
+from service.dev import embedded
+from service.platform.telemetry import database_metrics
+from service.platform.telemetry.runtime import Pulse
 
 #: Answered from memory, all of it but the request itself.
 ROUTE = "/api/v1/items"

@@ -8,21 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service import __version__
-from service.config import EXIT_CONFIG, Settings, load_settings
-from service.connections import cause_of
-from service.embedded import EmbeddedError
+from service.dev.embedded import EmbeddedError
 from service.errors import ConfigError, ServiceError, Unavailable
-from service.observability import logging
+from service.platform.config import EXIT_CONFIG, Settings, load_settings
+from service.platform.database.connections import cause_of
+from service.platform.telemetry import logging
 
 #: prometheus_client reads it when it is imported, so it has to be set before any command is.
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
-#: Set for a worker whose metrics are the service's (service/commands/companion.py).
+#: Set for a worker whose metrics are the service's (service/platform/server/companion.py).
 COMPANION_OF = "TRADEPOST_COMPANION_OF"
 
 
 @dataclass(frozen=True)
 class Command:
-    """A module of service.commands. `run` takes the settings, then arguments, flags and options, if any."""
+    """A module of the package. `run` takes the settings, then arguments, flags and options, if any."""
 
     module: str
     help: str
@@ -35,38 +35,38 @@ class Command:
 
 
 COMMANDS = {
-    "serve": Command("serve", "run the service under Gunicorn"),
-    "dev": Command("dev", "run it in one process that restarts when the code changes"),
-    "worker": Command("worker", "run a worker: mails, webhooks and what the clock sets off"),
-    "migrate": Command("migrate", "bring the database's schema to this build's revision", signs=False),
+    "serve": Command("cli.serve", "run the service under Gunicorn"),
+    "dev": Command("dev.command", "run it in one process that restarts when the code changes"),
+    "worker": Command("cli.worker", "run a worker: mails, webhooks and what the clock sets off"),
+    "migrate": Command("cli.migrate", "bring the database's schema to this build's revision", signs=False),
     "check-config": Command(
-        "check_config",
+        "cli.check_config",
         "list every setting and every fault in them",
         configured=False,
         flags=(("connect", "try the database's addresses too; exit status 69 where one does not work"),),
     ),
-    "generate-key": Command("generate_key", "print a new SECRET_KEY", configured=False),
+    "generate-key": Command("cli.generate_key", "print a new SECRET_KEY", configured=False),
     "create-admin": Command(
-        "create_admin", "create an administrator", arguments=(("email", "the e-mail address"),)
+        "cli.create_admin", "create an administrator", arguments=(("email", "the e-mail address"),)
     ),
     "import": Command(
-        "import_csv",
+        "cli.import_csv",
         "load products, customers and past orders from CSV files",
         arguments=(("folder", "the folder with the files"),),
     ),
-    "sample": Command("sample", "load the sample business"),
+    "sample": Command("dev.sample", "load the sample business"),
     "verify": Command(
-        "verify",
+        "cli.verify",
         "check the whole database: totals, stock, timelines, orphans; exit status 1 on a fault",
         flags=(("json", "print one JSON document"),),
     ),
     "smoke": Command(
-        "smoke",
+        "cli.smoke",
         "go through a running service as its customers do; exit status 1 on a fault",
         configured=False,
         options=(("url", "where it is; http://127.0.0.1:PORT if not given"),),
     ),
-    "export-openapi": Command("export_openapi", "print the OpenAPI document", configured=False),
+    "export-openapi": Command("cli.export_openapi", "print the OpenAPI document", configured=False),
 }
 #: Whose output machines read.
 SERVICES = frozenset({"serve", "worker", "migrate"})
@@ -120,7 +120,7 @@ def _run(command: Command, arguments: list[str | bool]) -> int:
         logging.configure(settings.log_level, settings.log_format)
         logging.tell_of_crashes()
         _keep_metrics(command, settings)
-    module = importlib.import_module(f"service.commands.{command.module}")
+    module = importlib.import_module(f"service.{command.module}")
     status: int = module.run(*given, *arguments)
     return status
 

@@ -8,36 +8,34 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
 from service import __version__
-from service.config import Settings, load_settings
-from service.dependencies.parts import Parts
-from service.edge import docs, openapi, problems
-from service.edge.client import Proxies
-from service.edge.context import RequestContext
-from service.edge.cors import Cors
-from service.edge.faults import Faults
-from service.edge.hosts import Hosts
-from service.edge.limits import BodyLimit, Shedding
-from service.edge.response_cache import ResponseCache
-from service.observability import logging, metrics, tracing
-from service.routers import (
-    api_keys,
-    audit,
-    auth,
-    compute,
-    dashboard,
-    invoices,
-    items,
-    notifications,
-    operations,
-    orders,
-    posts,
-    recovery,
-    stock,
-    streams,
-    users,
-    weather,
-    webhooks,
-)
+from service.accounts import router as users
+from service.accounts.api_keys import router as api_keys
+from service.accounts.recovery import router as recovery
+from service.accounts.signing_in import router as auth
+from service.audit import router as audit
+from service.catalogue import router as items
+from service.catalogue.stock import router as stock
+from service.compute import router as compute
+from service.container import Parts
+from service.customers.dashboard import router as dashboard
+from service.notifications import router as notifications
+from service.notifications.streams import router as streams
+from service.operations import router as operations
+from service.orders import router as orders
+from service.orders.invoices import router as invoices
+from service.platform.config import Settings, load_settings
+from service.platform.http import docs, openapi, problems
+from service.platform.http.client import Proxies
+from service.platform.http.context import RequestContext
+from service.platform.http.cors import Cors
+from service.platform.http.error_handling import Faults
+from service.platform.http.hosts import Hosts
+from service.platform.http.overload import BodyLimit, Shedding
+from service.platform.http.response_cache import ResponseCache
+from service.platform.telemetry import logging, metrics, tracing
+from service.posts import router as posts
+from service.weather import router as weather
+from service.webhooks import router as webhooks
 
 log = structlog.get_logger(__name__)
 

@@ -16,13 +16,15 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from service import embedded
-from service.commands import migrate
-from service.config import Settings
-from service.dependencies.parts import Parts
+from service.cli import migrate
+from service.container import Parts
+from service.dev import embedded
 from service.main import create_app
-from tests.client import Api
-from tests.factories import Make
+from service.platform.config import Settings
+from service.platform.database import change_feed as changes
+from tests.helpers.client import Api
+from tests.helpers.factories import Make
+from tests.helpers.streaming import eventually, served
 
 URL_VARIABLE = "TRADEPOST_TEST_POSTGRESQL"
 TEMPLATE = "tradepost_template"
@@ -145,3 +147,28 @@ async def api(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[Api]:
 async def make(api: Api, parts: Parts) -> Make:
     """Makes users, items, orders and what else a test starts from."""
     return Make(api, parts)
+
+
+@pytest.fixture(scope="session")
+async def served_at(app: FastAPI) -> AsyncIterator[str]:
+    async with served(app) as url:
+        yield url
+
+
+@pytest.fixture
+async def url(served_at: str, parts: Parts, sql: asyncpg.Connection) -> AsyncIterator[str]:
+    """Where it is served; every stream of the test is closed before the database is emptied."""
+    yield served_at
+    await eventually(lambda: len(parts.streams) == 0)
+
+
+@pytest.fixture
+async def lease(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that a slow machine does not let lapse: without it the database would rightly be asked."""
+    monkeypatch.setattr(changes, "LEASE_SECONDS", 60.0)
+    changes.committed()
+    for _ in range(6_000):
+        if await parts.feed.catch_up():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("the application hears of no changes")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.chart.chart import CASES, Json, of_kind, one, rendered
-from tests.observability import rules
+from tests.platform.telemetry import rules
 
 #: As tests/observability fill them in.
 AS_THERE = ("--set", f"monitoring.enabled=true,monitoring.runbooks={rules.ADDRESS}/")

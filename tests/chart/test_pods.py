@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.config import Settings
+from service.platform.config import Settings
 from tests.chart.chart import CASES, NAMESPACE, Json, of_kind, one, pods, rendered
 from tests.chart.restricted import violations
 

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from service.config import Settings
+from service.platform.config import Settings
 from tests.chart.chart import CHART, HELMS, Json, one, refused, rendered
 
 #: Settings that other values of the chart decide.

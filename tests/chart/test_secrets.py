@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 from pydantic import SecretStr
 
-from service.config import Settings, generate_key, load_settings, types
 from service.errors import ConfigError
+from service.platform.config import Settings, generate_key, load_settings, types
 from tests.chart.chart import CASES, Json, mounted, of_kind, one, pods, refused, rendered
 from tests.chart.test_pods import KEY, environment
 

@@ -5,12 +5,12 @@ import asyncio
 import asyncpg
 import pytest
 
-from service.dependencies.parts import Parts
+from service.accounts import service as users
+from service.accounts.schemas import UserPatch
+from service.container import Parts
 from service.errors import Forbidden, InvalidToken, ServiceError
-from service.schemas.users import UserPatch
-from service.services import users
 from tests.concurrency.waiting import somebody_waits
-from tests.factories import Make
+from tests.helpers.factories import Make
 
 
 @pytest.mark.parametrize("change", [{"is_admin": False}, {"is_active": False}], ids=str)

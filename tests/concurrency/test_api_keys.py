@@ -6,16 +6,16 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.changes import ChangeFeed
-from service.config import Settings
-from service.dependencies.parts import Parts
+from service.container import Parts
+from service.identity import api_keys
+from service.identity import key_cache as keys
 from service.main import create_app
-from service.repositories import api_keys
-from service.security import fingerprint
-from service.services import keys
-from tests.client import Api, assert_problem
+from service.platform.config import Settings
+from service.platform.crypto import fingerprint
+from service.platform.database.change_feed import ChangeFeed
 from tests.concurrency.waiting import eventually, somebody_waits
-from tests.factories import Make
+from tests.helpers.client import Api, assert_problem
+from tests.helpers.factories import Make
 
 TILL = {"name": "Till in Berlin", "scopes": ["orders:read"]}
 

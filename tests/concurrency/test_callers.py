@@ -8,7 +8,7 @@ import asyncpg
 import httpx2
 from prometheus_client import REGISTRY
 
-from tests.factories import Machine, Make, Person
+from tests.helpers.factories import Machine, Make, Person
 
 NEWS = {"title": "Chai is back", "body": "The first boxes have arrived."}
 

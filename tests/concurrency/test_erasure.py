@@ -5,9 +5,9 @@ import asyncio
 import asyncpg
 import pytest
 
-from tests.client import assert_problem
 from tests.concurrency.waiting import somebody_waits
-from tests.factories import PASSWORD, Make, Person
+from tests.helpers.client import assert_problem
+from tests.helpers.factories import PASSWORD, Make, Person
 
 HOME = {"street": "Rumpelgasse 17", "city": "Zwiesel", "country": "DE"}
 #: What a deletion locks and changes, as far as the race is concerned.

@@ -11,11 +11,11 @@ import httpx2
 import pytest
 from prometheus_client import REGISTRY
 
-from service.config import Settings
-from service.dependencies.parts import Parts
+from service.container import Parts
 from service.main import create_app
-from tests.client import Api, assert_problem
-from tests.factories import Make, Person
+from service.platform.config import Settings
+from tests.helpers.client import Api, assert_problem
+from tests.helpers.factories import Make, Person
 
 CLIENTS = 50
 ROUTE = "/api/v1/orders"

@@ -7,10 +7,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.repositories import orders
+from service.orders import repository as orders
 from tests.concurrency.waiting import somebody_waits
-from tests.factories import Make, Person
-from tests.orders import HOME, brought_to, placed
+from tests.helpers.factories import Make, Person
+from tests.helpers.orders import HOME, brought_to, placed
 
 BODIES: dict[str, dict[str, str] | None] = {
     "pay": {"reference": "pi_3MtwBw"},

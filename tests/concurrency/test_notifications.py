@@ -5,10 +5,10 @@ from contextlib import suppress
 
 import asyncpg
 
-from service.database import Session
-from service.dependencies.parts import Parts
-from service.repositories import notifications
-from tests.factories import Make
+from service.container import Parts
+from service.notifications import repository as notifications
+from service.platform.database import Session
+from tests.helpers.factories import Make
 
 ROUNDS = 25
 AT_ONCE = 6

@@ -10,10 +10,10 @@ import asyncpg
 import httpx2
 import pytest
 
-from service.config import Settings
 from service.main import create_app
-from tests.client import Api
-from tests.factories import Make, Person
+from service.platform.config import Settings
+from tests.helpers.client import Api
+from tests.helpers.factories import Make, Person
 
 
 @pytest.fixture

@@ -9,17 +9,17 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from service.config import Settings
-from service.dependencies.parts import Parts
+from service.container import Parts
 from service.main import create_app
-from service.repositories import changes
-from tests.client import Api
+from service.platform.config import Settings
+from service.platform.database import updated_since as changes
 from tests.concurrency.waiting import somebody_waits
 from tests.conftest import for_sqlalchemy, with_database
-from tests.factories import Make
-from tests.jobs.working import eventually, working
-from tests.polling import Poller
-from tests.standby import caught_up, standby
+from tests.helpers.client import Api
+from tests.helpers.factories import Make
+from tests.helpers.polling import Poller
+from tests.helpers.standby import caught_up, standby
+from tests.platform.jobs.working import eventually, working
 
 
 @asynccontextmanager

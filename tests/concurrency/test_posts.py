@@ -4,10 +4,10 @@ import asyncio
 
 import asyncpg
 
-from service.services.posts import MOST_PENDING
-from tests.client import Api, assert_problem
+from service.posts.service import MOST_PENDING
 from tests.concurrency.waiting import somebody_waits
-from tests.factories import Make
+from tests.helpers.client import Api, assert_problem
+from tests.helpers.factories import Make
 
 NEWS = {"title": "Chai is back", "body": "The first boxes have arrived."}
 

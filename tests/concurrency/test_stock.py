@@ -2,8 +2,8 @@ import asyncio
 
 import asyncpg
 
-from tests.client import assert_problem
-from tests.factories import Make
+from tests.helpers.client import assert_problem
+from tests.helpers.factories import Make
 
 
 async def stock_and_ledger(sql: asyncpg.Connection, item_id: int) -> tuple[int, int]:

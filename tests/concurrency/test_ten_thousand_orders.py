@@ -15,7 +15,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from tests.client import V1
+from tests.helpers.client import V1
 from tests.server.process import PASSWORD, Service, cloned_database, started, tradepost
 
 ORDERS, CLIENTS, ITEMS = 10_000, 64, 50

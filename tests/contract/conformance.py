@@ -10,9 +10,9 @@ import httpx2
 from fastapi import FastAPI
 from jsonschema_rs import Draft202012Validator, ValidationError
 
-from service.edge.components import resolved
-from service.edge.problems import MEDIA_TYPE, OAUTH_PATHS
-from service.schemas.fault_codes import FAULT_CODES
+from service.platform.http.fault_codes import FAULT_CODES
+from service.platform.http.openapi.components import resolved
+from service.platform.http.problems import MEDIA_TYPE, OAUTH_PATHS
 
 
 class Undocumented(AssertionError):

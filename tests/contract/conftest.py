@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.dependencies.parts import Parts
-from service.security import ACCESS_TOKEN_SECONDS
+from service.container import Parts
+from service.identity.tokens import ACCESS_TOKEN_SECONDS
 
 
 @pytest.fixture(scope="module")

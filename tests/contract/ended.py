@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import asyncpg
 
-from tests.client import V1, Api
 from tests.contract.routes import CALLERS, ROUTES, Route
-from tests.factories import Machine, Make, Person
+from tests.helpers.client import V1, Api
+from tests.helpers.factories import Machine, Make, Person
 
 #: Of those who may make a request: the owner, an administrator, and an API key.
 Kind = str

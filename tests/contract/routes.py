@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
-from service.edge.problems import OAUTH_PATHS
-from service.security import Scope
-from tests.client import V1
-from tests.factories import PASSWORD, Make, Person
-from tests.identity import sign_in
-from tests.mailbox import mailed_token
+from service.identity.callers import Scope
+from service.platform.http.problems import OAUTH_PATHS
+from tests.helpers.client import V1
+from tests.helpers.factories import PASSWORD, Make, Person
+from tests.helpers.identity import sign_in
+from tests.helpers.mailbox import mailed_token
 
 CALLERS: Final = ("anonymous", "owner", "other", "administrator")
 _numbers = count(1)

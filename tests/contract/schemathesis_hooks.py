@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import schemathesis
 
-from service.http1.head import TARGET_BYTES
+from service.platform.server.http1.head import TARGET_BYTES
 
 KEY = "Idempotency-Key"
 #: The longest of our paths is far shorter.
@@ -25,8 +25,8 @@ def filter_query(context: Any, query: dict[str, Any] | None) -> bool:
 def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     """A key is good for one request: each gets one of its own, unless the key itself is what is wrong.
 
-    A condition without double quotes is a 400 (tests/api/test_conditional.py); what is made for the edges of
-    its pattern has none.
+    A condition without double quotes is a 400 (tests/platform/http/test_conditional.py); what is made for
+    the edges of its pattern has none.
     """
     if '"' not in (case.headers or {}).get("If-Match", '"'):
         case.headers["If-Match"] = '"0"'

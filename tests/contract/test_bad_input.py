@@ -11,11 +11,11 @@ import asyncpg
 import httpx2
 import pytest
 
-from service.commands.export_openapi import document as exported
-from service.edge.components import resolved
-from tests.client import V1, Api
+from service.cli.export_openapi import document as exported
+from service.platform.http.openapi.components import resolved
 from tests.contract.routes import ROUTES, Route
-from tests.factories import Make
+from tests.helpers.client import V1, Api
+from tests.helpers.factories import Make
 
 pytestmark = pytest.mark.usefixtures("short_streams")
 

@@ -10,15 +10,15 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from service.dependencies.parts import Parts
-from service.edge.openapi import needs_caller
-from service.edge.problems import OAUTH_PATHS
-from service.models.auth import SCOPES
-from service.services.weather import WeatherService
-from tests.client import Api, assert_problem
+from service.container import Parts
+from service.identity.models import SCOPES
+from service.platform.http.openapi import needs_caller
+from service.platform.http.problems import OAUTH_PATHS
+from service.weather.service import WeatherService
 from tests.contract.routes import CALLERS, ROUTES, Route
 from tests.contract.upstream import weather_upstream
-from tests.factories import Make
+from tests.helpers.client import Api, assert_problem
+from tests.helpers.factories import Make
 
 pytestmark = pytest.mark.usefixtures("short_streams")
 

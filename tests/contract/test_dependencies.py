@@ -7,8 +7,8 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 
-from service.dependencies.route import OpenRoute
 from service.main import API_PREFIX
+from service.platform.http.route import OpenRoute
 
 
 def calls(dependant: Dependant) -> Iterator[object]:

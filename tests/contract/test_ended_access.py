@@ -17,16 +17,16 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from service.changes import ChangeFeed
-from service.dependencies.parts import Parts
-from service.outgoing.addresses import Address
-from service.outgoing.targets import Targets
-from service.passwords import Passwords
-from tests.client import V1, assert_problem
+from service.container import Parts
+from service.identity.passwords import Passwords
+from service.platform.database.change_feed import ChangeFeed
+from service.webhooks.addresses import Address
+from service.webhooks.targets import Targets
 from tests.concurrency.waiting import somebody_waits
 from tests.contract.ended import WRITES, attempt, contents, kinds_of
 from tests.contract.routes import ERP, NEW_PASSWORD, Route
-from tests.factories import Make, Person
+from tests.helpers.client import V1, assert_problem
+from tests.helpers.factories import Make, Person
 
 #: Each way to lose access, for whom, and what is answered from then on.
 PERSONS: Final = frozenset({"owner", "administrator"})

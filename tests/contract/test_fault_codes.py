@@ -10,14 +10,14 @@ import pytest
 from fastapi import FastAPI
 
 from service import errors
-from service.commands.export_openapi import document
-from service.edge.problem_schemas import MEMBERS
-from service.edge.problems import CODES, OAUTH_CODES, RFC6749_CODES
+from service.cli.export_openapi import document
 from service.errors import Conflict, ServiceError
-from service.schemas.fault_codes import FAULT_CODES
-from tests.client import Api, assert_problem
+from service.platform.http.fault_codes import FAULT_CODES
+from service.platform.http.openapi.problem_schemas import MEMBERS
+from service.platform.http.problems import CODES, OAUTH_CODES, RFC6749_CODES
 from tests.contract.routes import HOME
-from tests.factories import Make
+from tests.helpers.client import Api, assert_problem
+from tests.helpers.factories import Make
 
 ROOT = Path(__file__).parents[2]
 

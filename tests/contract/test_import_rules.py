@@ -27,7 +27,7 @@ VIOLATIONS = [
     ("The queue's package", "services/planted.py", "import pgqueuer"),
     ("The queue's package", "jobs/planted.py", "from pgqueuer.queries import Queries"),
     ("The PDF library", "routers/planted.py", "import reportlab"),
-    ("The PDF library", "services/planted.py", "from service.invoices import drawing"),
+    ("The PDF library", "services/planted.py", "from service.orders.invoices import drawing"),
 ]
 
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from service.schemas import characters
-from tests.client import Api, assert_problem
+from service.platform.http import characters
 from tests.contract.test_bad_input import DOCUMENT, alternatives
-from tests.factories import Make
+from tests.helpers.client import Api, assert_problem
+from tests.helpers.factories import Make
 
 REFUSED: Final = {
     "NUL": "a\0b",

@@ -6,19 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.client import Api
 from tests.contract.routes import Route
-from tests.contract.test_bad_input import (
-    JSON,
-    RAW,
-    WITH_JSON,
-    bad_values,
-    body_schema,
-    fields,
-    of,
-    placed,
-)
-from tests.factories import Make, Person
+from tests.contract.test_bad_input import JSON, RAW, WITH_JSON, bad_values, body_schema, fields, of, placed
+from tests.helpers.client import Api
+from tests.helpers.factories import Make, Person
 
 #: How pydantic tells: what a value is not, and nothing of what to send.
 _LIBRARY = re.compile(

@@ -13,10 +13,10 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from jsonschema_rs import Draft202012Validator
 
-from service.commands.export_openapi import document as exported
-from service.dependencies.caller import Anyone, CatalogueReader
-from service.edge.components import resolved
-from service.edge.openapi import needs_caller, operation_id
+from service.cli.export_openapi import document as exported
+from service.identity.dependencies import Anyone, CatalogueReader
+from service.platform.http.openapi import needs_caller, operation_id
+from service.platform.http.openapi.components import resolved
 from tests.contract.conformance import Document, Undocumented, document_of
 
 KEPT = Path(__file__).parents[2] / "docs" / "openapi.json"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.config import Settings, generate_key
-from service.config.keys import PUBLISHED
 from service.errors import ConfigError
+from service.platform.config import Settings, generate_key
+from service.platform.config.keys import PUBLISHED
 from tests.contract.test_repository import ROOT, files
 
 #: Locks have digests, pictures and fonts have anything.
@@ -29,7 +29,7 @@ PASSWORD = re.compile(
     re.IGNORECASE,
 )
 #: One a line, and all refused.
-LISTS = {"service/common_passwords.txt"}
+LISTS = {"service/platform/config/common_passwords.txt"}
 
 
 def texts() -> Iterator[tuple[str, str]]:
@@ -71,7 +71,7 @@ def refused(**secrets: object) -> set[str]:
 
 
 def test_no_key_of_the_repository_is_good_for_production() -> None:
-    """One that is found here is taken out, or added to PUBLISHED in service/config/keys.py."""
+    """One that is found here is taken out, or added to PUBLISHED in service/platform/config/keys.py."""
     found = {key: name for name, text in texts() if name not in DIGESTS for key in keys_in(text)}
     assert set(PUBLISHED[:3]) <= set(found)
     good = {
@@ -83,7 +83,7 @@ def test_no_key_of_the_repository_is_good_for_production() -> None:
 
 
 def test_no_password_of_the_repository_is_good_for_an_administrator() -> None:
-    """One that is found here is taken out, or added to PUBLISHED in service/config/passwords.py.
+    """One that is found here is taken out, or added to PUBLISHED in service/platform/config/passwords.py.
 
     Those of single tests open nothing but a test's database; nobody copies them.
     """

@@ -13,11 +13,11 @@ import asyncpg
 import httpx2
 import pytest
 
-from tests.client import assert_problem
 from tests.contract.ended import WRITES, Attempt, Kind, attempt, contents, kinds_of
 from tests.contract.routes import CALLERS, NEW_PASSWORD, Route
-from tests.factories import PASSWORD, Make
-from tests.identity import until_answered
+from tests.helpers.client import assert_problem
+from tests.helpers.factories import PASSWORD, Make
+from tests.helpers.identity import until_answered
 
 WITH_BODY: Final = tuple(route for route in WRITES if route.json is not None or route.form is not None)
 each_route = pytest.mark.parametrize("route", WITH_BODY, ids=str)

@@ -7,10 +7,10 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from tests.client import Api, assert_problem
 from tests.contract.routes import CALLERS, ROUTES, Route
 from tests.contract.test_callers import prepared
-from tests.factories import Make
+from tests.helpers.client import Api, assert_problem
+from tests.helpers.factories import Make
 
 pytestmark = pytest.mark.usefixtures("short_streams")
 

@@ -10,12 +10,12 @@ from typing import Any, Final
 import httpx2
 import pytest
 
-from tests.client import Api
 from tests.contract.routes import ROUTES, Route
 from tests.contract.test_bad_input import WITH_BODY
 from tests.contract.test_callers import prepared, whoever_may
 from tests.contract.worst import HEADERS, KIB, PLAIN_HEADER, PLAIN_QUERY, QUERIES, sized
-from tests.factories import Make
+from tests.helpers.client import Api
+from tests.helpers.factories import Make
 
 pytestmark = pytest.mark.usefixtures("short_streams")
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.http_server import serving
+from tests.helpers.http_server import serving
 
 PLACE = {"name": "Berlin", "country_code": "DE", "latitude": 52.5, "longitude": 13.4}
 CURRENT = {"time": "2026-11-22T10:00", "temperature_2m": 4, "precipitation": 0.2}

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from tests.relay import Streams, both_ways
+from tests.helpers.relay import Streams, both_ways
 
 #: How long the news of a pod that is not ready takes to every node.
 NEWS_SECONDS: Final = 1.0

@@ -16,12 +16,12 @@ from typing import Any, Final
 import uvloop
 from sqlalchemy import text
 
-from service.config import load_settings
-from service.jobs.kinds import KINDS
-from service.jobs.parts import Attempt, Kind, WorkerParts
-from service.jobs.worker import Worker
-from service.observability import logging
-from service.services.mails import Mails
+from service.job_kinds import KINDS
+from service.mails import Mails
+from service.platform.config import load_settings
+from service.platform.jobs.worker import Worker
+from service.platform.telemetry import logging
+from service.worker_container import Attempt, Kind, WorkerParts
 
 LOST_AFTER: Final = timedelta(seconds=1.5)
 #: Of a mail: shorter than that, as in the worker that ships.

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import httpx2
 
-from tests.client import V1
+from tests.helpers.client import V1
 from tests.server.process import PASSWORD
 
 #: The longest time between what a customer does and the next. The last one's connections are mostly idle.

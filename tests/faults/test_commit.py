@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.dependencies.parts import Parts
+from service.container import Parts
 from service.errors import OutcomeUnknown
-from tests.client import assert_problem
-from tests.factories import Make
+from tests.helpers.client import assert_problem
+from tests.helpers.factories import Make
 
 FAULTS = {
     "fails": "RAISE EXCEPTION 'no such luck'",

@@ -10,12 +10,12 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from service.config import Settings
 from service.main import create_app
-from tests.client import Api, assert_problem
+from service.platform.config import Settings
 from tests.conftest import for_sqlalchemy
-from tests.factories import Machine, Make
-from tests.proxy import Proxy, proxy_before
+from tests.helpers.client import Api, assert_problem
+from tests.helpers.factories import Machine, Make
+from tests.helpers.proxy import Proxy, proxy_before
 
 Closing = Callable[[], Awaitable[None]]
 

@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from service.config import Settings
-from service.database import Database, Session
 from service.errors import NotFound, OutcomeUnknown, Unavailable
+from service.platform.config import Settings
+from service.platform.database import Database, Session
 
 KILL = "SELECT pg_terminate_backend($1, 5000)"
 PID = text("SELECT pg_backend_pid()")

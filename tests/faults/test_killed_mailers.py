@@ -14,18 +14,20 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from service.config import Settings
-from service.database import Database
-from service.repositories import events, users
-from service.repositories.events import NewEvent
-from service.schemas.items import ItemCreate
-from service.schemas.placing import OrderCreate
-from service.security import Caller
-from service.services import items, orders
+from service.accounts import repository as users
+from service.catalogue import service as items
+from service.catalogue.schemas import ItemCreate
+from service.events import repository as events
+from service.events.repository import NewEvent
+from service.identity.callers import Caller
+from service.orders import service as orders
+from service.orders.placing import OrderCreate
+from service.platform.config import Settings
+from service.platform.database import Database
 from tests.conftest import for_sqlalchemy
 from tests.faults.test_killed_workers import EFFECTS, Fleet, look
+from tests.helpers.smtp import Inbox, serving
 from tests.server.process import cloned_database
-from tests.smtp import Inbox, serving
 
 MARIA = "maria@shop.example"
 EVENT = re.compile(r"<event-(\d+)\.order_placed\.[0-9a-f]{16}@shop\.example>")

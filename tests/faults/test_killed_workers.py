@@ -15,11 +15,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.config import Settings
-from service.database import Database
-from service.jobs.worker import LOST
-from service.repositories import events, jobs
-from service.repositories.events import NewEvent
+from service.events import repository as events
+from service.events.repository import NewEvent
+from service.platform.config import Settings
+from service.platform.database import Database
+from service.platform.jobs import enqueue as jobs
+from service.platform.jobs.worker import LOST
 from tests.conftest import for_sqlalchemy
 from tests.server.process import REPOSITORY, cloned_database, environment
 

@@ -9,14 +9,14 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from service.config import Settings
-from service.dependencies.parts import Parts
+from service.container import Parts
 from service.main import create_app
-from service.repositories import jobs
-from tests.client import Api, assert_problem
+from service.platform.config import Settings
+from service.platform.jobs import enqueue as jobs
 from tests.conftest import for_sqlalchemy
-from tests.factories import Make
-from tests.jobs.working import Noting, eventually, kind, working
+from tests.helpers.client import Api, assert_problem
+from tests.helpers.factories import Make
+from tests.platform.jobs.working import Noting, eventually, kind, working
 from tests.server.process import cloned_database
 
 NEWS = {"title": "News", "body": "Chai is back."}

@@ -12,7 +12,7 @@ import asyncpg
 import psutil
 import pytest
 
-from service.config import generate_key
+from service.platform.config import generate_key
 from tests.conftest import PLENTY
 from tests.faults.balancer import NEWS_SECONDS, PROBE_SECONDS, Balancer, answers, balanced
 from tests.faults.shoppers import Shopper, Shopping, registered

@@ -4,12 +4,12 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from service import database
-from service.config import Settings
 from service.main import create_app
-from tests.client import Api, assert_problem
+from service.platform import database
+from service.platform.config import Settings
 from tests.conftest import for_sqlalchemy
-from tests.proxy import proxy_before
+from tests.helpers.client import Api, assert_problem
+from tests.helpers.proxy import proxy_before
 
 
 async def test_a_silent_database_costs_a_503_and_no_hanging_request(

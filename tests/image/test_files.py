@@ -13,7 +13,7 @@ import pytest
 import yaml
 from packaging.markers import Marker
 
-from service.config import Settings, generate_key, load_settings
+from service.platform.config import Settings, generate_key, load_settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

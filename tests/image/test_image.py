@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from service import __version__
-from service.config import generate_key
+from service.platform.config import generate_key
 from tests.image.podman import DEV, MEMORY, UID, Container, Podman, build, built
 from tests.server.process import cloned_database, eventually
 
@@ -134,7 +134,7 @@ class TestContents:
 
     def test_nothing_is_compiled_at_its_start(self, podman: Podman) -> None:
         """Three modules are tried and found missing, by their importers; a file for them helps nobody."""
-        script = "python -v -c 'import service.commands.serve, service.commands.worker, service.main' 2>&1"
+        script = "python -v -c 'import service.cli.serve, service.cli.worker, service.main' 2>&1"
         read = podman.look(script + " | sed -n 's/^# code object from //p' | grep '[.]py$'; true")
         known = ("/collections/abc.py", "/structlog/twisted.py", "/dateutil/tz/win.py")
         assert [path for path in read if not path.endswith(known)] == []

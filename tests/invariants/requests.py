@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from hypothesis import strategies as st
 
+from tests.helpers.orders import HOME
 from tests.invariants.model import (
     ADMIN,
     FEES,
@@ -21,7 +22,6 @@ from tests.invariants.model import (
     Shop,
     dollars,
 )
-from tests.orders import HOME
 
 V1 = "/api/v1"
 CUSTOMERS = ("c", "d")

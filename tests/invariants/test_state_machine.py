@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from service.config import Settings
+from service.platform.config import Settings
 from tests.invariants.model import ADMIN, MOVES, Request, Shop, ends
 from tests.invariants.requests import (
     CUSTOMERS,

@@ -10,15 +10,15 @@ import asyncpg
 import httpx2
 from pydantic import SecretStr
 
-from service.config import Settings
-from service.dependencies.parts import Parts
+from service.container import Parts
 from service.errors import Unavailable
 from service.main import create_app
-from service.repositories import verification
-from service.repositories.verification import CHECKS
-from tests.client import Api
+from service.platform.config import Settings
+from service.verification import repository as verification
+from service.verification.repository import CHECKS
 from tests.conftest import for_sqlalchemy
-from tests.factories import Make, Person
+from tests.helpers.client import Api
+from tests.helpers.factories import Make, Person
 from tests.invariants.model import ADMIN, FEES, REORDER_LEVEL, Answer, Item, Request, Shop, dollars
 from tests.invariants.requests import CUSTOMERS
 from tests.server.process import cloned_database

@@ -19,12 +19,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from service.commands import migrate
-from service.config import Settings
-from service.database import sqlstate, translated
+from service.cli import migrate
 from service.errors import Unavailable
-from service.models import Base
-from service.repositories import jobs
+from service.platform.config import Settings
+from service.platform.database import sqlstate, translated
+from service.platform.jobs import enqueue as jobs
+from service.verification.tables import Base
 from tests.conftest import for_sqlalchemy
 from tests.server.process import PATIENCE_SECONDS, cloned_database, environment, eventually, statement
 

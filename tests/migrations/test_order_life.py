@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 from alembic import command
 
-from service.models.orders import STATUSES
-from service.services.moves import MOVES
-from tests.factories import Make, Person
+from service.orders.models import STATUSES
+from service.orders.transitions import MOVES
+from tests.helpers.factories import Make, Person
+from tests.helpers.orders import HOME, WAYS, brought_to, placed, recorded
 from tests.migrations.test_migrations import config, rows
-from tests.orders import HOME, WAYS, brought_to, placed, recorded
 from tests.server.process import cloned_database, statement
 
 #: An order with one line, in one statement.

@@ -10,13 +10,13 @@ import pytest
 from alembic import command
 from pydantic import SecretStr
 
-from service import embedded
-from service.config import Settings
+from service.dev import embedded
 from service.main import create_app
-from tests.client import Api
+from service.platform.config import Settings
 from tests.conftest import for_sqlalchemy
+from tests.helpers.client import Api
+from tests.helpers.polling import Poller
 from tests.migrations.test_migrations import config
-from tests.polling import Poller
 from tests.server.process import cloned_database
 
 BEFORE = "20261129_mailbox_limit"

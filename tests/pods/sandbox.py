@@ -289,7 +289,7 @@ def _relaying(*command: str) -> Iterator[int]:
 def network(database: str) -> Iterator[Network]:
     """One from which only this database can be reached, as DATABASE_HOST:5432, and the pod's Service."""
     server = urlsplit(database)
-    relay = [sys.executable, "-m", "tests.relay"]
+    relay = [sys.executable, "-m", "tests.helpers.relay"]
     apart = ["unshare", "--net", *([] if ROOT else ["--map-root-user"])]
     # The path of a socket may have a hundred letters, which a test's own folder would take up.
     with tempfile.TemporaryDirectory(prefix="pod-") as name, ExitStack() as stack:

@@ -7,19 +7,10 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from service.config import generate_key
-from service.database import required_revision
+from service.platform.config import generate_key
+from service.platform.database import required_revision
 from tests.pods.rendered import Container, containers
-from tests.pods.sandbox import (
-    DATABASE_HOST,
-    METRICS_PORT,
-    Network,
-    Pod,
-    Running,
-    need_programs,
-    network,
-    pod,
-)
+from tests.pods.sandbox import DATABASE_HOST, METRICS_PORT, Network, Pod, Running, need_programs, network, pod
 from tests.server.process import cloned_database, eventually
 
 pytestmark = pytest.mark.slow

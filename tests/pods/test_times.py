@@ -4,10 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from service.config import Settings, generate_key
-from service.gunicorn_conf import HEARTBEAT_SECONDS, KEEPALIVE_SECONDS, options
-from service.observability.tracing import FLUSH_SECONDS, SHARE_TO_FLUSH
-from service.server import IDLE_SECONDS, LINGER_SECONDS, SHARE_TO_CANCEL, SHARE_TO_FINISH, SHARE_TO_TELL
+from service.platform.config import Settings, generate_key
+from service.platform.server.gunicorn_conf import HEARTBEAT_SECONDS, KEEPALIVE_SECONDS, options
+from service.platform.server.uvicorn_worker import (
+    IDLE_SECONDS,
+    LINGER_SECONDS,
+    SHARE_TO_CANCEL,
+    SHARE_TO_FINISH,
+    SHARE_TO_TELL,
+)
+from service.platform.telemetry.tracing import FLUSH_SECONDS, SHARE_TO_FLUSH
 from tests.pods.rendered import Container, containers
 
 SECRETS = {"secretKey": generate_key(), "databaseUrl": "postgresql://shop@database/shop"}

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 LEFT = "left-behind"
-BESIDE = {"metrics": "service.observability.exporter", "worker": "service.commands.companion"}
+BESIDE = {
+    "metrics": "service.platform.server.metrics_exporter",
+    "worker": "service.platform.server.companion",
+}
 
 
 class Popen(subprocess.Popen[bytes]):

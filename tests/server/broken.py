@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from service.__main__ import main
-from service.config import Settings
+from service.platform.config import Settings
 
 
 def broken(_: Settings) -> Any:
@@ -15,7 +15,7 @@ def broken(_: Settings) -> Any:
 
 
 if __name__ == "__main__":
-    from service.commands import serve
+    from service.cli import serve
 
     vars(serve).update(create_app=broken)
     sys.exit(main(["serve"]))

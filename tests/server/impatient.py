@@ -8,8 +8,8 @@ if __name__ == "__main__":
     # As `service.__main__` does it, before anything that counts is imported.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.path.abspath("data/metrics")  # noqa: PTH100
 
-from service import gunicorn_conf
 from service.__main__ import main
+from service.platform.server import gunicorn_conf
 
 HURRY = "hurry"
 SECONDS = 2

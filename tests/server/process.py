@@ -20,9 +20,9 @@ import asyncpg
 import httpx2
 import psutil
 
-from service.config import Settings
-from tests.client import V1
+from service.platform.config import Settings
 from tests.conftest import PLENTY, TEMPLATE, URL_VARIABLE, with_database
+from tests.helpers.client import V1
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0

@@ -17,9 +17,9 @@ import pytest
 
 from service import __version__
 from service.__main__ import COMMANDS
-from service.config import Settings, generate_key
-from service.passwords import Passwords
-from tests.client import V1
+from service.identity.passwords import Passwords
+from service.platform.config import Settings, generate_key
+from tests.helpers.client import V1
 from tests.server.process import (
     PASSWORD,
     REPOSITORY,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.client import V1
+from tests.helpers.client import V1
 from tests.server.process import PATIENCE_SECONDS, Service, cloned_database, started
 
 SHOP = "https://shop.example"

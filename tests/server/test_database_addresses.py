@@ -16,8 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from service.config import generate_key
-from tests.relay import both_ways
+from service.platform.config import generate_key
+from tests.helpers.relay import both_ways
 from tests.server.process import cloned_database, free_port, get, started, statement, tradepost
 
 SECRET = "wrong-Pa55word"

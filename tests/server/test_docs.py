@@ -9,15 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, async_playwright, expect
 
-from service.edge.docs import LIBRARY_FILES, SCRIPTS
-from tests.client import V1, assert_problem
-from tests.server.process import (
-    PASSWORD,
-    Service,
-    cloned_database,
-    get,
-    started,
-)
+from service.platform.http.docs import LIBRARY_FILES, SCRIPTS
+from tests.helpers.client import V1, assert_problem
+from tests.server.process import PASSWORD, Service, cloned_database, get, started
 
 pytestmark = pytest.mark.slow
 

@@ -25,7 +25,7 @@ import asyncpg
 import psutil
 import pytest
 
-from service import embedded
+from service.dev import embedded
 
 REPOSITORY = Path(__file__).parents[2]
 ACCOUNTS = ("root", "nobody") if os.geteuid() == 0 else (pwd.getpwuid(os.geteuid()).pw_name,)

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.client import V1
+from tests.helpers.client import V1
 from tests.server.process import alive, cloned_database, eventually, free_port, started, statement
 
 pytestmark = pytest.mark.slow

@@ -11,15 +11,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.edge.client import Proxies
-from service.edge.context import RequestContext
-from service.edge.cors import Cors
-from service.edge.faults import Faults
-from service.edge.hosts import Hosts
-from service.http1 import head as heads
-from service.http1.head import HEAD_BYTES, MOST_LINES, TARGET_BYTES
-from tests.client import assert_problem
-from tests.streaming import PATIENCE_SECONDS, served
+from service.platform.http.client import Proxies
+from service.platform.http.context import RequestContext
+from service.platform.http.cors import Cors
+from service.platform.http.error_handling import Faults
+from service.platform.http.hosts import Hosts
+from service.platform.server.http1 import head as heads
+from service.platform.server.http1.head import HEAD_BYTES, MOST_LINES, TARGET_BYTES
+from tests.helpers.client import assert_problem
+from tests.helpers.streaming import PATIENCE_SECONDS, served
 
 GET = b"GET / HTTP/1.1\r\nHost: shop.example\r\n"
 SHOP = "https://shop.example"

@@ -17,8 +17,8 @@ import asyncpg
 import httpx2
 import pytest
 
-from service.config import generate_key
-from tests.proxy import Proxy, proxy_before
+from service.platform.config import generate_key
+from tests.helpers.proxy import Proxy, proxy_before
 from tests.server.process import PASSWORD, Service, cloned_database, eventually, started
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.invoices.examples import pages_of
+from tests.orders.invoices.examples import pages_of
 from tests.server.process import (
     PATIENCE_SECONDS,
     Service,
@@ -70,7 +70,7 @@ def drawn(client: httpx2.Client, path: str) -> httpx2.Response:
 
 
 def renderers(service: Service) -> list[psutil.Process]:
-    return [child for child in service.descendants() if "service.invoices.process" in child.cmdline()]
+    return [child for child in service.descendants() if "service.orders.invoices.process" in child.cmdline()]
 
 
 def test_an_invoice_comes_from_a_process_that_can_reach_nothing(

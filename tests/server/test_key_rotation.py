@@ -14,9 +14,9 @@ import httpx2
 import jwt
 import pytest
 
-from service.config import generate_key
-from service.security import SigningKey
-from tests.client import V1
+from service.identity.tokens import SigningKey
+from service.platform.config import generate_key
+from tests.helpers.client import V1
 from tests.server.process import PASSWORD, Service, cloned_database, eventually, started
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.client import V1
-from tests.collector import Collector
+from tests.helpers.client import V1
+from tests.helpers.collector import Collector
 from tests.server.process import Service, cloned_database, eventually, started, statement, tradepost
 
 pytestmark = pytest.mark.slow
@@ -106,7 +106,9 @@ def test_a_worker(database: str, tmp_path: Path) -> None:
     assert {line["event"] for line in lines} >= {"worker.started", "worker.asked_to_stop", "worker.stopped"}
     [fault] = [line for line in lines if line["event"] == "job.attempt_failed"]
     assert fault["exception"].endswith("KeyError: 'mail_id'")
-    assert {line["process"] for line in lines if line["logger"].startswith("service.jobs")} == {"worker"}
+    assert {line["process"] for line in lines if line["logger"].startswith("service.platform.jobs")} == {
+        "worker"
+    }
 
 
 @pytest.mark.parametrize("command", ["serve", "worker", "migrate"])

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from service.config import generate_key
+from service.platform.config import generate_key
 from tests.server import dying
 from tests.server.process import cloned_database, free_port, started, statement
 

@@ -15,16 +15,9 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.client import V1, assert_problem
+from tests.helpers.client import V1, assert_problem
 from tests.server import abandoning, impatient
-from tests.server.process import (
-    Service,
-    alive,
-    cloned_database,
-    eventually,
-    get,
-    started,
-)
+from tests.server.process import Service, alive, cloned_database, eventually, get, started
 
 pytestmark = pytest.mark.slow
 
@@ -166,7 +159,7 @@ class TestExporter:
             [exporter] = [
                 child
                 for child in service.descendants()
-                if "service.observability.exporter" in child.cmdline()
+                if "service.platform.server.metrics_exporter" in child.cmdline()
             ]
             exporter.send_signal(signal.SIGKILL)
             service.wait_for("metrics.served", 2)

@@ -10,16 +10,8 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata  # type: ignore[i
 from oauthlib.oauth2 import InvalidGrantError, LegacyApplicationClient  # type: ignore[import-untyped]
 from requests_oauthlib import OAuth2Session  # type: ignore[import-untyped]
 
-from tests.client import assert_problem
-from tests.server.process import (
-    PASSWORD,
-    Service,
-    cloned_database,
-    eventually,
-    free_port,
-    get,
-    started,
-)
+from tests.helpers.client import assert_problem
+from tests.server.process import PASSWORD, Service, cloned_database, eventually, free_port, get, started
 
 EMAIL = "maria@shop.example"
 

@@ -17,9 +17,9 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.limits.policies import Rule
-from service.limits.store import Store
-from tests.client import V1
+from service.platform.http.rate_limit.policies import Rule
+from service.platform.http.rate_limit.store import Store
+from tests.helpers.client import V1
 from tests.server.process import PASSWORD, Service, cloned_database, eventually, free_port, started
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 import asyncpg
 import pytest
 
-from tests.http_server import serving
+from tests.helpers.http_server import serving
 from tests.server.process import REPOSITORY, cloned_database, started
 
 pytestmark = pytest.mark.slow

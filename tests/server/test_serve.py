@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.config import generate_key
-from tests.client import assert_problem
+from service.platform.config import generate_key
+from tests.helpers.client import assert_problem
 from tests.server.process import (
     Service,
     cloned_database,
@@ -130,10 +130,10 @@ class TestLog:
         problem = assert_problem(answer, 500, "internal_error")
         eventually(lambda: problem["instance"] in service.stdout)
         [line] = service.events("request.failed")
-        assert (line["level"], line["logger"]) == ("error", "service.edge.faults")
+        assert (line["level"], line["logger"]) == ("error", "service.platform.http.error_handling")
         assert line["request_id"] == problem["instance"]
         assert 'relation "posts" does not exist' in line["exception"]
-        assert "service/repositories/posts.py" in line["exception"]
+        assert "service/posts/repository.py" in line["exception"]
         assert service.stderr.count("\n") == 1
 
     def test_a_killed_worker_is_told_and_replaced(self, service: Service) -> None:

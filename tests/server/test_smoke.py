@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.http_server import serving
+from tests.helpers.http_server import serving
 from tests.server.process import PASSWORD, Service, cloned_database, free_port, started, tradepost
 
 ADMIN = "ada@shop.example"

@@ -14,8 +14,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from service.server import LINGER_SECONDS
-from tests.client import V1, assert_problem
+from service.platform.server.uvicorn_worker import LINGER_SECONDS
+from tests.helpers.client import V1, assert_problem
 from tests.server.process import (
     PASSWORD,
     Service,

@@ -17,8 +17,9 @@ import asyncpg
 import pytest
 from playwright.async_api import async_playwright
 
-from service.edge.event_stream import RETRY_SPREAD_MS
-from tests.client import V1
+from service.notifications.streams.response import RETRY_SPREAD_MS
+from tests.helpers.client import V1
+from tests.helpers.streaming import Event, Listening, listening
 from tests.server.process import (
     PATIENCE_SECONDS,
     REPOSITORY,
@@ -29,7 +30,6 @@ from tests.server.process import (
     started,
 )
 from tests.server.test_docs import BROWSERS, FLAGS
-from tests.streaming import Event, Listening, listening
 
 pytestmark = pytest.mark.slow
 

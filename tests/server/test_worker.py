@@ -9,21 +9,13 @@ import httpx2
 import psutil
 import pytest
 
-from service.config import Settings
-from service.database import Database, required_revision
-from service.observability import request
-from service.observability.request import RequestFacts
-from service.repositories import events
+from service.events import repository as events
+from service.platform.config import Settings
+from service.platform.database import Database, required_revision
+from service.platform.telemetry import request
+from service.platform.telemetry.request import RequestFacts
 from tests.conftest import for_sqlalchemy
-from tests.server.process import (
-    Service,
-    alive,
-    cloned_database,
-    eventually,
-    get,
-    started,
-    tradepost,
-)
+from tests.server.process import Service, alive, cloned_database, eventually, get, started, tradepost
 
 WORKER = ("service", "worker")
 

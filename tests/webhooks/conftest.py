@@ -7,14 +7,14 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from service.dependencies.parts import Parts
-from service.outgoing.targets import Targets
-from tests.factories import Make, Person
-from tests.outgoing.receiver import Receiver, receiver
+from service.container import Parts
+from service.webhooks.targets import Targets
+from tests.helpers.factories import Make, Person
 from tests.webhooks.office import Office, office_of
+from tests.webhooks.receiver import Receiver, receiver
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def private_targets(app: FastAPI, parts: Parts) -> Iterator[None]:
     app.state.parts = replace(parts, targets=Targets(allow_private=True))
     yield

@@ -11,15 +11,15 @@ from typing import Any
 import asyncpg
 from standardwebhooks import Webhook
 
-from service.dependencies.parts import Parts
-from service.models.events import EventType
-from service.outgoing.sender import Sender
-from service.outgoing.targets import Targets
-from service.repositories import events
-from service.services import deliveries
-from service.services.deliveries import Deliveries
-from tests.factories import Person
-from tests.outgoing.receiver import Receiver, Request
+from service.container import Parts
+from service.events import repository as events
+from service.events.models import EventType
+from service.webhooks.deliveries import service as deliveries
+from service.webhooks.deliveries.sender import Sender
+from service.webhooks.deliveries.service import Deliveries
+from service.webhooks.targets import Targets
+from tests.helpers.factories import Person
+from tests.webhooks.receiver import Receiver, Request
 
 ORDER = {"id": 10248, "version": 1, "status": "placed", "total": "440.00"}
 

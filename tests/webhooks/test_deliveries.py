@@ -11,21 +11,14 @@ import pytest
 import structlog
 from standardwebhooks import WebhookVerificationError
 
-from service.outgoing.retries import PAUSES
-from service.repositories import jobs
-from tests.factories import Make, Person
-from tests.outgoing.receiver import (
-    Answering,
-    Receiver,
-    Request,
-    answer,
-    drip,
-    hang,
-    hang_up,
-    never_ending,
-)
+from service.platform.jobs import enqueue as jobs
+from service.webhooks.deliveries.retries import PAUSES
+from tests.helpers.factories import Make, Person
 from tests.server.process import free_port
 from tests.webhooks.office import ORDER, Office, verified
+from tests.webhooks.receiver import Answering, Receiver, Request, answer, drip, hang, hang_up, never_ending
+
+pytestmark = pytest.mark.usefixtures("private_targets")
 
 
 class TestFanOut:

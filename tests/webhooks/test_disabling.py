@@ -6,23 +6,22 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
+import pytest
 from pydantic import SecretStr
 
-from service.config import generate_key
-from service.dependencies.parts import Parts
-from service.outgoing.secrets import Vault
-from service.outgoing.shares import SHARE, SMALL_SHARE
-from service.services.deliveries import LONGEST_FAILURE, OVERDUE, Deliveries
+from service.container import Parts
+from service.platform.config import generate_key
+from service.platform.crypto import Vault
+from service.webhooks.deliveries.service import LONGEST_FAILURE, OVERDUE, Deliveries
+from service.webhooks.deliveries.shares import SHARE, SMALL_SHARE
+from service.webhooks.secrets import WEBHOOKS
 from tests.concurrency.waiting import eventually
-from tests.factories import Make, Person
-from tests.identity import audited, last_entry
-from tests.outgoing.receiver import (
-    Receiver,
-    Request,
-    answer,
-    receiver,
-)
+from tests.helpers.factories import Make, Person
+from tests.helpers.identity import audited, last_entry
 from tests.webhooks.office import Office, office_of, verified
+from tests.webhooks.receiver import Receiver, Request, answer, receiver
+
+pytestmark = pytest.mark.usefixtures("private_targets")
 
 
 class TestDisabling:
@@ -190,12 +189,16 @@ class TestTending:
         rotated = (await ada.api.post(f"/webhooks/{webhook['id']}/rotate-secret")).json()
         new_key, old_key = generate_key(), parts.settings.secret_key.get_secret_value()
         sender = office.deliveries._sender
-        during = Deliveries(parts.database, sender, Vault(new_key, (old_key,)), timedelta(days=30))
+        during = Deliveries(
+            parts.database, sender, Vault(new_key, (old_key,), label=WEBHOOKS), timedelta(days=30)
+        )
         await during.tend()
         sealed = await sql.fetchrow("SELECT secret, previous_secret FROM webhooks")
         await during.tend()
         assert await sql.fetchrow("SELECT secret, previous_secret FROM webhooks") == sealed
-        office.deliveries = Deliveries(parts.database, sender, Vault(new_key, ()), timedelta(days=30))
+        office.deliveries = Deliveries(
+            parts.database, sender, Vault(new_key, (), label=WEBHOOKS), timedelta(days=30)
+        )
         await office.happen()
         await office.work()
         for secret in (webhook["secret"], rotated["secret"]):

@@ -11,14 +11,16 @@ import playwright
 import pytest
 from jsonschema_rs import Draft202012Validator
 
-from service.commands.export_openapi import document as exported
-from service.models.events import EVENT_TYPES
-from service.outgoing.retries import PAUSES
-from service.schemas.messages import MESSAGES
-from tests.factories import Make, Person
-from tests.outgoing.receiver import Receiver, Request
+from service.cli.export_openapi import document as exported
+from service.events.models import EVENT_TYPES
+from service.webhooks.deliveries.retries import PAUSES
+from service.webhooks.messages import MESSAGES
+from tests.helpers.factories import Make, Person
 from tests.server.process import REPOSITORY
 from tests.webhooks.office import Office, verified
+from tests.webhooks.receiver import Receiver, Request
+
+pytestmark = pytest.mark.usefixtures("private_targets")
 
 TEXT = (REPOSITORY / "docs" / "api" / "webhooks.md").read_text()
 DOCUMENT: dict[str, Any] = json.loads(exported())
@@ -144,8 +146,8 @@ class TestOpenApi:
 
     def test_its_schemas_are_those_of_the_answers(self) -> None:
         """Where a message and an answer show the same thing, one component serves both."""
-        from service.edge.messages import schemas
-        from service.edge.openapi import _tidied
+        from service.platform.http.openapi import _tidied
+        from service.webhooks.documentation import schemas
 
         kept = DOCUMENT["components"]["schemas"]
         assert {name for name, schema in _tidied(schemas()).items() if kept[name] != schema} == set()

@@ -6,9 +6,11 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
-from tests.factories import PASSWORD, Make, Person
-from tests.outgoing.receiver import Receiver, answer
+from tests.helpers.factories import PASSWORD, Make, Person
 from tests.webhooks.office import Office
+from tests.webhooks.receiver import Receiver, answer
+
+pytestmark = pytest.mark.usefixtures("private_targets")
 
 
 async def test_what_was_told_is_forgotten_and_orders_are_still_told(

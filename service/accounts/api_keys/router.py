@@ -1,0 +1,56 @@
+"""API keys for machines."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from service.accounts.api_keys import service as api_keys
+from service.accounts.api_keys.schemas import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKey
+from service.identity import api_keys as repository
+from service.identity.dependencies import Administrator
+from service.platform.http.listing import ListingDep
+from service.platform.http.location import Located
+from service.platform.http.openapi import problems
+from service.platform.http.route import Route
+from service.platform.http.schemas import DIGITS, MAX_ID
+from service.platform.http.session import ReaderDep, SessionDep
+
+router = APIRouter(route_class=Route, prefix="/api-keys", tags=["api-keys"])
+
+KeyId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
+
+
+@router.post("", status_code=201, responses=problems(403))
+async def create_api_key(
+    new: ApiKeyCreate, caller: Administrator, session: SessionDep, located: Located
+) -> NewApiKey:
+    """Create an API key. The key is in this answer and in no other."""
+    made = await api_keys.create(session, caller, new)
+    located(made.id)
+    return made
+
+
+@router.get("", responses=problems(403))
+async def list_api_keys(_: Administrator, listing: ListingDep, reader: ReaderDep) -> list[ApiKey]:
+    """List API keys. The newest come first; revoked ones are listed too."""
+    return listing.of(ApiKey, await repository.find(reader, listing.page))
+
+
+@router.get("/{key_id}", responses=problems(403, 404))
+async def get_api_key(key_id: KeyId, _: Administrator, reader: ReaderDep) -> ApiKey:
+    """Get an API key: its scopes and the time of its last use."""
+    return await api_keys.get(reader, key_id)
+
+
+@router.patch("/{key_id}", responses=problems(403, 404, 409))
+async def update_api_key(
+    key_id: KeyId, patch: ApiKeyPatch, caller: Administrator, session: SessionDep
+) -> ApiKey:
+    """Update an API key: its name, scopes or expiry. The change takes effect within a second."""
+    return await api_keys.change(session, caller, key_id, patch)
+
+
+@router.delete("/{key_id}", status_code=204, responses=problems(403, 404))
+async def revoke_api_key(key_id: KeyId, caller: Administrator, session: SessionDep) -> None:
+    """Revoke an API key. It cannot be restored; the change takes effect within a second."""
+    await api_keys.revoke(session, caller, key_id)

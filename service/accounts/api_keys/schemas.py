@@ -1,0 +1,117 @@
+"""API keys: how one is written, and what administrators send and see of them."""
+
+import secrets
+import zlib
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, get_args
+
+from pydantic import MISSING, AfterValidator, ConfigDict, Field
+
+from service.identity.callers import Scope
+from service.platform.http.fault_codes import invalid
+from service.platform.http.schemas import ONCE, Id, In, Instant, Line, Moment, Out
+
+PREFIX: Final = "tp_"
+RANDOM_DIGITS: Final = 43  # 62 ** 43 is just above 2 ** 256
+CHECK_DIGITS: Final = 6  # as many as a CRC-32 needs
+LENGTH: Final = len(PREFIX) + RANDOM_DIGITS + CHECK_DIGITS
+BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+TILL: Final[dict[str, Any]] = {"name": "Till in Berlin", "scopes": ["orders:read", "orders:write"]}
+
+
+def _base62(number: int, width: int) -> str:
+    digits = ""
+    for _ in range(width):
+        number, digit = divmod(number, 62)
+        digits = BASE62[digit] + digits
+    return digits
+
+
+def _checked(text: str) -> str:
+    return text + _base62(zlib.crc32(text.encode()), CHECK_DIGITS)
+
+
+def new_key() -> str:
+    """The prefix, 256 random bits and a checksum, in letters and digits.
+
+    By prefix and checksum a scanner of repositories knows a key for what it is.
+    """
+    return _checked(PREFIX + _base62(secrets.randbits(256), RANDOM_DIGITS))
+
+
+def can_be_key(text: str) -> bool:
+    """A slip of the hand, or a line that was cut, is seen without asking the database."""
+    return len(text) == LENGTH and text.isascii() and text == _checked(text[:-CHECK_DIGITS])
+
+
+def _each_once(scopes: list[Scope]) -> list[Scope]:
+    if len(set(scopes)) < len(scopes):
+        raise invalid("duplicate", "Name each scope once.")
+    return scopes
+
+
+def _to_come(moment: datetime) -> datetime:
+    if moment <= datetime.now(UTC):
+        raise invalid("too_small", "Send a time in the future, or leave it out.")
+    return moment
+
+
+Scopes = Annotated[
+    list[Scope],
+    Field(
+        min_length=1,
+        max_length=len(get_args(Scope)),
+        description="All that the key may do; what each opens is told in the API guide.",
+        json_schema_extra={"uniqueItems": True},
+    ),
+    AfterValidator(_each_once),
+]
+Expiry = Annotated[
+    Moment,
+    AfterValidator(_to_come),
+    Field(examples=["2036-11-22T10:30:00Z"]),
+]
+
+
+class ApiKeyCreate(In):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [TILL, {**TILL, "expires_at": "2036-11-22T10:30:00Z"}]}
+    )
+
+    name: Annotated[Line, Field(description="What it is for.")]
+    scopes: Scopes
+    expires_at: Annotated[Expiry | None, Field(description="A time to come; never where absent.")] = None
+
+
+class ApiKeyPatch(In):
+    """What is absent stays as it is (RFC 7396)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"scopes": ["orders:read"]}, {"expires_at": None}]}
+    )
+
+    name: Line | MISSING = MISSING
+    scopes: Scopes | MISSING = MISSING
+    expires_at: Annotated[Expiry | None, Field(description="`null` for no end.")] = None
+
+
+class ApiKey(Out):
+    id: Id
+    name: str
+    hint: Annotated[str, Field(description="The first characters of the key.", examples=["tp_9fQ2x"])]
+    scopes: list[Scope]
+    created_by: Id
+    created_at: Instant
+    expires_at: Instant | None
+    last_used_at: Annotated[Instant | None, Field(description="To the minute.")]
+    revoked_at: Instant | None
+
+
+class NewApiKey(ApiKey):
+    """A key just made. It is in no other answer: whoever loses it makes another one."""
+
+    key: Annotated[
+        str | None,
+        ONCE,
+        Field(pattern="^tp_[0-9A-Za-z]{49}$", description="`null` where the answer is told again."),
+    ]

@@ -1,0 +1,75 @@
+"""API keys as administrators make and end them. Whether one is good is asked in services/keys."""
+
+from typing import Any
+
+from service.accounts.api_keys.schemas import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKey, new_key
+from service.audit import repository as audit
+from service.errors import ApiKeyRevoked, NotFound
+from service.identity import api_keys
+from service.identity import locks as callers
+from service.identity.callers import Caller
+from service.platform.crypto import fingerprint
+from service.platform.database import Record, Session
+from service.platform.mail import repository as mails
+
+#: So many characters to recognise a key by; the rest is still far beyond guessing.
+HINT = 8
+
+
+async def create(session: Session, caller: Caller, new: ApiKeyCreate) -> NewApiKey:
+    """The answer is the only place where the key itself ever stands. Its maker is told by mail."""
+    await callers.lock(session, caller)
+    key = new_key()
+    row = await api_keys.add(
+        session,
+        name=new.name,
+        scopes=new.scopes,
+        expires_at=new.expires_at,
+        key_hash=fingerprint(key),
+        hint=key[:HINT],
+        created_by=caller.user_id,
+    )
+    made = NewApiKey.of({**row._asdict(), "key": key})
+    await _note(session, caller, "api_key.created", made.id, _noted(new))
+    facts = {"name": made.name, "hint": made.hint}
+    await mails.ask(session, "api_key_created", user_id=caller.user_id, facts=facts)
+    return made
+
+
+async def get(session: Session, key_id: int) -> ApiKey:
+    return ApiKey.of(_found(await api_keys.get(session, key_id)))
+
+
+async def change(session: Session, caller: Caller, key_id: int, patch: ApiKeyPatch) -> ApiKey:
+    """What is revoked stays as it is: nothing gives a key its power back."""
+    await callers.lock(session, caller)
+    if _found(await api_keys.get(session, key_id, lock=True)).revoked_at is not None:
+        raise ApiKeyRevoked("This key is revoked. Make another one.")
+    values = patch.model_dump(exclude_unset=True)
+    if values:
+        await api_keys.change(session, key_id, values)
+        await _note(session, caller, "api_key.changed", key_id, _noted(patch))
+    return await get(session, key_id)
+
+
+async def revoke(session: Session, caller: Caller, key_id: int) -> None:
+    """For good, and again as often as one likes."""
+    await callers.lock(session, caller)
+    if _found(await api_keys.get(session, key_id, lock=True)).revoked_at is None:
+        await api_keys.revoke(session, key_id)
+        await _note(session, caller, "api_key.revoked", key_id, {})
+
+
+def _found(row: Record | None) -> Record:
+    if row is None:
+        raise NotFound("There is no such API key.")
+    return row
+
+
+def _noted(given: ApiKeyCreate | ApiKeyPatch) -> dict[str, Any]:
+    """Without the name, which is free text: an entry of the audit log can never be changed."""
+    return given.model_dump(mode="json", exclude_unset=True, exclude={"name"})
+
+
+async def _note(session: Session, caller: Caller, action: str, key_id: int, data: dict[str, Any]) -> None:
+    await audit.add(session, action, by=caller, target_kind="api_key", target_id=key_id, data=data)

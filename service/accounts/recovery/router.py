@@ -1,0 +1,48 @@
+"""Password reset and the verification of addresses."""
+
+from fastapi import APIRouter, Depends, Response
+
+from service.accounts.recovery import service as recovery
+from service.accounts.recovery.schemas import Confirmation, Reset, ResetRequest
+from service.container import PartsDep
+from service.identity.dependencies import Anyone, SignedIn
+from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
+from service.platform.http.rate_limit import dependencies as limits
+from service.platform.http.route import Route
+from service.platform.http.session import SessionDep
+
+router = APIRouter(route_class=Route, prefix="/auth", tags=["auth"], dependencies=[Depends(limits.reset)])
+
+
+@router.post("/password-reset", status_code=202, response_class=Response)
+async def request_password_reset(asked: ResetRequest, session: SessionDep, parts: PartsDep) -> Response:
+    """Request a password reset by e-mail.
+
+    The answer is the same whether or not there is an account.
+    """
+    await recovery.ask_reset(session, parts.addresses, asked.email)
+    return Response(status_code=202)
+
+
+@router.post("/password-reset/confirm", status_code=204)
+async def reset_password(reset: Reset, parts: PartsDep) -> None:
+    """Reset a password with the token of the e-mail. Ends every session of the account."""
+    await recovery.confirm_reset(parts.database, parts.passwords, reset)
+
+
+@router.post("/verify-email", status_code=202, response_class=Response)
+async def request_email_verification(caller: SignedIn, session: SessionDep) -> Response:
+    """Request the verification of the caller's address by e-mail. None is sent where it is verified."""
+    await recovery.ask_verification(session, caller)
+    return Response(status_code=202)
+
+
+@router.post(
+    "/verify-email/confirm", status_code=204, responses=problems(409), openapi_extra=OPTIONAL_SIGN_IN
+)
+async def confirm_email(sent: Confirmation, caller: Anyone, session: SessionDep, parts: PartsDep) -> None:
+    """Confirm an e-mail address with the token of the e-mail. A new address becomes the account's.
+
+    That ends the account's sessions, but for the one that asks.
+    """
+    await recovery.confirm_address(session, parts.addresses, caller, sent)

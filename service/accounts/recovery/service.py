@@ -1,0 +1,141 @@
+"""What a person proves by reading a mail: that an address is theirs, or that an account is.
+
+Whether there is an account, and whether it may be written to, is found out by a worker: the request is
+answered before, so that its answer and its time cannot tell (services/mails).
+"""
+
+from typing import Final
+
+from pydantic import MISSING
+
+from service.accounts import repository as users
+from service.accounts.recovery import repository as tokens
+from service.accounts.recovery.schemas import Confirmation, Reset
+from service.accounts.schemas import ProfilePatch
+from service.audit import repository as audit
+from service.errors import EmailTaken, FieldFault, Unprocessable
+from service.identity import locks as callers
+from service.identity import sessions
+from service.identity.callers import Caller
+from service.identity.passwords import Passwords
+from service.identity.tokens import account_state
+from service.platform.crypto import Vault, fingerprint, same
+from service.platform.database import Database, Record, Session
+from service.platform.mail import repository as mails
+
+_TAKEN: Final = "There is another account with this e-mail address."
+
+
+async def ask_reset(session: Session, addresses: Vault, email: str) -> None:
+    await mails.ask(session, "reset_password", address=addresses.seal(email.encode()))
+
+
+async def ask_verification(session: Session, caller: Caller) -> None:
+    await callers.lock(session, caller, needs_role=False)
+    await mails.ask(session, "verify_email", user_id=caller.user_id)
+
+
+async def ask_change(
+    database: Database,
+    passwords: Passwords,
+    addresses: Vault,
+    session: Session,
+    *,
+    caller: Caller,
+    patch: ProfilePatch,
+) -> None:
+    """Write to the patch's new address once `session` is committed. Nothing changes until it is confirmed.
+
+    Asks and hashes outside of `session`, which must not have begun. If password or address have changed
+    when the mail is to be written, there is none.
+
+    Raises:
+        Unprocessable: the current password is missing or wrong.
+        EmailTaken: there is an account with the new address.
+    """
+    if "email" not in patch.model_fields_set:
+        return
+    email = str(patch.email)
+    async with database.reading() as reader:
+        account = await tokens.get_account(reader, caller.user_id)
+        other = await tokens.get_account_by_email(reader, email)
+    if account is None or account.email == email:
+        return
+    if patch.current_password is MISSING:
+        raise _refused(
+            "/current_password",
+            "Required to change the e-mail address: send the current password.",
+            "missing",
+        )
+    if not await passwords.verify(account.password_hash, patch.current_password.get_secret_value()):
+        raise _refused("/current_password", "This is not the current password.", "wrong_password")
+    if other is not None and other.id != account.id:
+        raise EmailTaken(_TAKEN)
+    facts = {"account_state": account_state(account, "change_email").hex()}
+    address = addresses.seal(email.encode())
+    await mails.ask(session, "change_email", user_id=account.id, address=address, facts=facts)
+
+
+async def confirm_reset(database: Database, passwords: Passwords, reset: Reset) -> None:
+    """Set the new password and end every session. Hashes in no transaction, and for good tokens only."""
+    digest = fingerprint(reset.token.get_secret_value())
+    async with database.reading() as reader:
+        if await tokens.get_owner(reader, digest, ("reset_password",)) is None:
+            raise _bad_token()
+    fresh = await passwords.hash(reset.new_password.get_secret_value())
+    async with database.transaction() as session:
+        _, account = await _use(session, digest, "reset_password")
+        await users.change(session, account.id, {"password_hash": fresh, "email_verified": True})
+        await sessions.end_sessions(session, account.id)
+        await _note(session, "password.reset", account.id)
+        if not account.email_verified:
+            await _note(session, "email.verified", account.id)
+        await mails.ask(session, "password_reset", user_id=account.id)
+
+
+async def confirm_address(
+    session: Session, addresses: Vault, caller: Caller | None, sent: Confirmation
+) -> None:
+    """Verify the address that the token was sent to; where it is a new one, it becomes the account's."""
+    digest = fingerprint(sent.token.get_secret_value())
+    token, account = await _use(session, digest, "verify_email", "change_email", caller=caller)
+    if token.purpose == "verify_email":
+        await users.change(session, account.id, {"email_verified": True})
+        await _note(session, "email.verified", account.id)
+        return
+    if not await tokens.change_email(session, account.id, token.email):
+        raise EmailTaken(_TAKEN)
+    own = caller is not None and caller.user_id == account.id
+    await sessions.end_sessions(session, account.id, but=caller.session_id if caller and own else None)
+    await _note(session, "email.changed", account.id)
+    was = addresses.seal(account.email.encode())
+    await mails.ask(session, "email_changed", user_id=account.id, address=was)
+
+
+async def _use(
+    session: Session, digest: bytes, *purposes: str, caller: Caller | None = None
+) -> tuple[Record, Record]:
+    """The token, used up, and its account, locked. Raises Unprocessable for a bad one, whatever is bad."""
+    owner = await tokens.get_owner(session, digest, purposes)
+    # The account first, as everybody does: erasing it deletes its tokens under its lock.
+    account = await tokens.get_account(session, owner, lock=True) if owner is not None else None
+    await callers.lock(session, caller, needs_role=False)
+    token = await tokens.use_token(session, digest, purposes)
+    if token is None or account is None or not account.is_active:
+        raise _bad_token()
+    if not same(token.account_state, account_state(account, token.purpose)):
+        raise _bad_token()
+    return token, account
+
+
+async def _note(session: Session, action: str, user_id: int) -> None:
+    await audit.add(session, action, actor_id=user_id, target_kind="user", target_id=user_id)
+
+
+def _bad_token() -> Unprocessable:
+    detail = "This token is unknown, used, expired or void. Ask for another mail."
+    return _refused("/token", detail, "invalid_token")
+
+
+def _refused(pointer: str, detail: str, code: str) -> Unprocessable:
+    return Unprocessable(detail, errors=(FieldFault(pointer, detail, code),))

@@ -1,0 +1,190 @@
+"""Every statement on users and addresses."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVarTuple
+
+from sqlalchemy import JSON, Select, and_, bindparam, case, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from service.identity.models import Address, User
+from service.platform.config import addresses
+from service.platform.database import Record, Session
+from service.platform.database.pagination import Page
+
+Columns = TypeVarTuple("Columns")
+
+ADDRESS_COLUMNS = ("name", "street", "city", "region", "postal_code", "country")
+
+#: The address as one document, or null: the row then has the shape of schemas.users.User.
+_address = func.json_build_object(
+    *(part for column in ADDRESS_COLUMNS for part in (column, getattr(Address, column))), type_=JSON
+)
+_columns = (
+    User.id,
+    User.version,
+    User.email,
+    User.full_name,
+    User.is_active,
+    User.is_admin,
+    User.email_verified,
+    User.created_at,
+)
+
+
+_whose = select(_address).where(Address.user_id == User.id).scalar_subquery().label("address")
+
+
+def _whole() -> Select[Any]:
+    return select(*_columns, _whose)
+
+
+#: Built once: every order asks for it.
+_CUSTOMER = select(User.full_name, User.is_active, User.email_verified, _whose).where(
+    User.id == bindparam("user_id")
+)
+_LOCKED_CUSTOMER = _CUSTOMER.with_for_update(key_share=True, of=User)
+
+
+async def get_customer(session: Session, user_id: int, *, lock: bool = False) -> Record | None:
+    """Who an order is for: full_name, is_active, email_verified, and the address as a document or None.
+
+    With `lock` the user's row is locked until the transaction ends, so that one customer's orders are
+    placed one after the other. Locks are always taken in this order: user, then items.
+    """
+    statement = _LOCKED_CUSTOMER if lock else _CUSTOMER
+    row: Record | None = (await session.execute(statement, {"user_id": user_id})).one_or_none()
+    return row
+
+
+async def add(
+    session: Session,
+    *,
+    email: str,
+    full_name: str,
+    password_hash: str,
+    is_active: bool,
+    is_admin: bool = False,
+) -> int | None:
+    """The new user's id, or None when the address is taken (in any case)."""
+    statement = (
+        upsert(User)
+        .values(
+            email=email,
+            full_name=full_name,
+            password_hash=password_hash,
+            is_active=is_active,
+            is_admin=is_admin,
+        )
+        .on_conflict_do_nothing()
+        .returning(User.id)
+    )
+    user_id: int | None = await session.scalar(statement)
+    return user_id
+
+
+async def get(session: Session, user_id: int) -> Record | None:
+    row: Record | None = (await session.execute(_whole().where(User.id == user_id))).one_or_none()
+    return row
+
+
+async def get_credentials(session: Session, email: str) -> Record | None:
+    """Id, password hash, `is_active` and `is_admin` of the account with this address, in any spelling."""
+    statement = select(User.id, User.password_hash, User.is_active, User.is_admin)
+    return (await session.execute(has_address(statement, email))).first()
+
+
+def has_address(statement: Select[*Columns], email: str) -> Select[*Columns]:
+    """The statement on users for the address in any case; if several accounts have spellings of it, that
+    with the given one first.
+    """
+    ours = [func.lower(each) for each in addresses.spellings(email)]
+    stored = func.lower(User.email)
+    ranks = [(stored == each, rank) for rank, each in enumerate(ours)]
+    return statement.where(stored.in_(ours)).order_by(case(*ranks)).limit(1)
+
+
+async def rehash_password(session: Session, user_id: int, *, old_hash: str, new_hash: str) -> None:
+    """Store another hash of the same password, unless that was changed meanwhile."""
+    statement = update(User).where(User.id == user_id, User.password_hash == old_hash)
+    await session.execute(statement.values(password_hash=new_hash))
+
+
+async def get_password_hash(session: Session, user_id: int) -> str | None:
+    stored: str | None = await session.scalar(select(User.password_hash).where(User.id == user_id))
+    return stored
+
+
+async def find(
+    session: Session, page: Page, *, search: str | None, is_active: bool | None, is_admin: bool | None
+) -> list[Any]:
+    statement = _whole().order_by(User.id).limit(page.fetch).offset(page.skip)
+    if page.after is not None:
+        statement = statement.where(User.id > page.after[0])
+    if search is not None:
+        statement = statement.where(
+            or_(
+                User.email.icontains(addresses.readable(search), autoescape=True),
+                func.lower(User.email).in_([func.lower(each) for each in addresses.spellings(search)]),
+                User.full_name.icontains(search, autoescape=True),
+            )
+        )
+    if is_active is not None:
+        statement = statement.where(User.is_active == is_active)
+    if is_admin is not None:
+        statement = statement.where(User.is_admin == is_admin)
+    return page.cut((await session.execute(statement)).all(), "id")
+
+
+async def change(session: Session, user_id: int, values: Mapping[str, Any]) -> bool:
+    """Whether there was such a user, not erased. `values` maps column names to new values."""
+    statement = update(User).where(User.id == user_id, User.erased_at.is_(None)).returning(User.id)
+    changed = statement.values(**values, version=User.version + 1)
+    return (await session.execute(changed)).first() is not None
+
+
+async def change_password(session: Session, user_id: int, *, old_hash: str, new_hash: str) -> bool:
+    """Compare and set: False when the password was changed meanwhile."""
+    statement = (
+        update(User)
+        .where(and_(User.id == user_id, User.password_hash == old_hash))
+        .values(password_hash=new_hash, version=User.version + 1)
+        .returning(User.id)
+    )
+    return (await session.execute(statement)).first() is not None
+
+
+async def lock_administrators(session: Session) -> Sequence[int]:
+    """The ids of all active administrators, their rows locked until the transaction ends.
+
+    Not against references: a notification to an administrator, written by an order that already holds
+    stock, would otherwise wait for this lock, and deadlock with whoever waits for that stock.
+    """
+    locked = select(User.id).where(User.is_admin, User.is_active).order_by(User.id)
+    statement = locked.with_for_update(key_share=True)
+    return (await session.scalars(statement)).all()
+
+
+async def lock(session: Session, user_id: int) -> Record | None:
+    """`is_active`, `is_admin` and `version`, which stay so until the transaction ends; None if erased."""
+    statement = select(User.is_active, User.is_admin, User.version).where(
+        User.id == user_id, User.erased_at.is_(None)
+    )
+    return (await session.execute(statement.with_for_update(key_share=True))).one_or_none()
+
+
+async def put_address(session: Session, user_id: int, address: Mapping[str, Any]) -> None:
+    values = {column: address.get(column) for column in ADDRESS_COLUMNS}
+    statement = upsert(Address).values(user_id=user_id, **values)
+    await session.execute(statement.on_conflict_do_update(index_elements=["user_id"], set_=values))
+
+
+async def remove_address(session: Session, user_id: int) -> None:
+    await session.execute(delete(Address).where(Address.user_id == user_id))
+
+
+async def get_ids_by_email(session: Session, emails: Collection[str]) -> dict[str, int]:
+    """The ids of those of these accounts that exist, by their address in lower case."""
+    wanted = [email.lower() for email in emails]
+    address = func.lower(User.email)
+    rows = await session.execute(select(address.label("email"), User.id).where(address.in_(wanted)))
+    return {row.email: row.id for row in rows}

@@ -1,0 +1,140 @@
+"""Accounts."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from service.accounts import repository
+from service.accounts import service as users
+from service.accounts.recovery import service as recovery
+from service.accounts.schemas import (
+    PasswordChange,
+    ProfilePatch,
+    User,
+    UserCreate,
+    UserPatch,
+    UserWithAddress,
+)
+from service.container import PartsDep
+from service.customers.erasure import service as erasure
+from service.customers.erasure.schemas import AccountDeletion
+from service.customers.export import repository as export
+from service.customers.export.schemas import Export
+from service.identity.dependencies import Administrator, Anyone, ProfileReader, SignedIn, UsersReader
+from service.platform.http.conditions import IfUser
+from service.platform.http.guards import Guard
+from service.platform.http.listing import ListingDep
+from service.platform.http.location import Located
+from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
+from service.platform.http.rate_limit import dependencies as limits
+from service.platform.http.route import Route
+from service.platform.http.schemas import DIGITS, MAX_ID, Line
+from service.platform.http.session import ReaderDep, SessionDep
+
+router = APIRouter(route_class=Route, prefix="/users", tags=["users"])
+admin = APIRouter(route_class=Route, prefix="/admin/users", tags=["admin"])
+
+UserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
+VisibleUserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(users.require_visible)]
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=problems(403, 409),
+    dependencies=[Depends(limits.registration)],
+    openapi_extra=OPTIONAL_SIGN_IN,
+)
+async def create_user(
+    new: Annotated[UserCreate, Guard(users.require_may_send)],
+    caller: Anyone,
+    parts: PartsDep,
+    located: Located,
+) -> User:
+    """Register a user. Administrators may register one that is not active."""
+    user = await users.register(parts.database, parts.passwords, caller, new)
+    located(user.id)
+    return user
+
+
+@router.get("/profile")
+async def get_profile(caller: SignedIn, reader: ReaderDep) -> User:
+    """Get the caller's profile."""
+    return await users.get(reader, caller.user_id)
+
+
+async def get_patch(request: Request, patch: ProfilePatch, caller: SignedIn, parts: PartsDep) -> ProfilePatch:
+    """The body. A new address needs the password, which whoever has found a token might guess."""
+    if "email" in patch.model_fields_set:
+        await limits.own_password(request, caller, parts)
+    return patch
+
+
+@router.patch("/profile", responses=problems(409))
+async def update_profile(
+    patch: Annotated[ProfilePatch, Depends(get_patch)],
+    caller: SignedIn,
+    expected: IfUser,
+    session: SessionDep,
+    parts: PartsDep,
+) -> User:
+    """Update the caller's profile. Absent fields stay; `null` removes (RFC 7396).
+
+    A new e-mail address gets a mail, and holds once that is answered.
+    """
+    await recovery.ask_change(
+        parts.database, parts.passwords, parts.addresses, session, caller=caller, patch=patch
+    )
+    return await users.change_profile(session, caller, patch, expected=expected)
+
+
+@router.delete(
+    "/profile", status_code=204, responses=problems(409), dependencies=[Depends(limits.own_password)]
+)
+async def delete_profile(
+    deletion: AccountDeletion, caller: SignedIn, expected: IfUser, parts: PartsDep
+) -> None:
+    """Delete the caller's account. The personal data is erased, the orders stay. It cannot be restored."""
+    await erasure.erase(parts.database, parts.passwords, caller, deletion, expected=expected)
+
+
+@router.get("/profile/export", response_model=Export)
+async def export_profile(caller: SignedIn, reader: ReaderDep) -> Response:
+    """Export everything that is stored about the caller, as one document."""
+    document = await export.get(reader, caller.user_id)
+    as_file = {"Content-Disposition": 'attachment; filename="tradepost-export.json"'}
+    return Response(document, media_type="application/json", headers=as_file)
+
+
+@router.post("/profile/password", dependencies=[Depends(limits.own_password)], status_code=204)
+async def change_password(change: PasswordChange, caller: SignedIn, parts: PartsDep) -> None:
+    """Change the caller's password. Ends the other sessions."""
+    await users.change_password(parts.database, parts.passwords, caller, change)
+
+
+@router.get("/{user_id}", responses=problems(404))
+async def get_user(user_id: VisibleUserId, caller: ProfileReader, reader: ReaderDep) -> UserWithAddress:
+    """Get a user with address and last orders. The caller's own account; administrators may read any."""
+    return await users.get_with_orders(reader, caller, user_id)
+
+
+@admin.get("", responses=problems(403))
+async def list_users(
+    _: UsersReader,
+    listing: ListingDep,
+    reader: ReaderDep,
+    search: Annotated[Line | None, Query(description="Part of the name or the e-mail address.")] = None,
+    is_active: bool | None = None,
+    is_admin: bool | None = None,
+) -> list[User]:
+    """List users, with filters and a search."""
+    rows = await repository.find(reader, listing.page, search=search, is_active=is_active, is_admin=is_admin)
+    return listing.of(User, rows)
+
+
+@admin.patch("/{user_id}", responses=problems(403, 404, 409))
+async def administer_user(
+    user_id: UserId, patch: UserPatch, admin: Administrator, expected: IfUser, session: SessionDep
+) -> User:
+    """Update a user's status or role: activate, deactivate, grant or withdraw administration."""
+    return await users.administer(session, admin, user_id, patch, expected=expected)

@@ -1,0 +1,215 @@
+"""Accounts: registration, the profile, passwords, and who administers."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from service.accounts import repository as users
+from service.accounts.schemas import (
+    AddressIn,
+    AddressPatch,
+    PasswordChange,
+    ProfilePatch,
+    User,
+    UserCreate,
+    UserPatch,
+    UserWithAddress,
+)
+from service.audit import repository as audit
+from service.errors import EmailTaken, FieldFault, Forbidden, LastAdministrator, NotFound, Unprocessable
+from service.events import repository as events
+from service.identity import locks as callers
+from service.identity import sessions
+from service.identity.callers import AnyCaller, Caller
+from service.identity.passwords import Passwords
+from service.orders import repository as orders
+from service.orders.schemas import Order
+from service.platform.database import Database, Session
+from service.platform.http.fault_messages import REQUIRED
+from service.platform.http.versions import Versions, require
+from service.platform.mail import repository as mails
+
+LAST_ORDERS = 100
+#: What the audit log calls a change of what a user may do.
+CHANGES = {
+    ("is_active", True): "user.activated",
+    ("is_active", False): "user.deactivated",
+    ("is_admin", True): "user.granted",
+    ("is_admin", False): "user.withdrawn",
+}
+
+
+async def register(database: Database, passwords: Passwords, caller: Caller | None, new: UserCreate) -> User:
+    """Raises EmailTaken, which does reveal that the address is known: on purpose (product contract)."""
+    _require_may_register(caller, new.is_active)
+    password_hash = await passwords.hash(new.password.get_secret_value())
+    async with database.transaction() as session:
+        await callers.lock(session, caller)
+        user = await create(session, new, password_hash)
+        await audit.add(session, "user.registered", by=caller, target_kind="user", target_id=user.id)
+        data = {**user.model_dump(mode="json"), "version": 1}
+        await events.add(session, "user.registered", object_id=user.id, user_id=user.id, data=data)
+        await mails.ask(session, "verify_email", user_id=user.id)
+    return user
+
+
+async def require_may_send(_: Session, caller: AnyCaller | None, body: Any) -> None:
+    """Refuse an account that is not the caller's to create, though it may be wrong otherwise.
+
+    Raises Forbidden, as `register` does.
+    """
+    if isinstance(body, dict):
+        _require_may_register(caller, body.get("is_active"))
+
+
+def _require_may_register(caller: AnyCaller | None, is_active: object) -> None:
+    if is_active is False and not (isinstance(caller, Caller) and caller.is_admin):
+        raise Forbidden("Only administrators may create an inactive account.")
+
+
+async def create(session: Session, new: UserCreate, password_hash: str, *, is_admin: bool = False) -> User:
+    user_id = await users.add(
+        session,
+        email=new.email,
+        full_name=new.full_name,
+        password_hash=password_hash,
+        is_active=new.is_active,
+        is_admin=is_admin,
+    )
+    if user_id is None:
+        raise EmailTaken("There is an account with this e-mail address. Sign in, or use another address.")
+    if new.address is not None:
+        await users.put_address(session, user_id, new.address.model_dump())
+    if is_admin:
+        await audit.add(session, "administrator.created", target_kind="user", target_id=user_id)
+    return await get(session, user_id)
+
+
+async def ensure_administrator(session: Session, *, email: str, full_name: str, password_hash: str) -> bool:
+    """Make the first administrator when there is none; whether one was made.
+
+    Never promotes an existing account: whoever registered the address first would become it.
+    """
+    if await users.lock_administrators(session):
+        return False
+    made = await users.add(
+        session, email=email, full_name=full_name, password_hash=password_hash, is_active=True, is_admin=True
+    )
+    if made is None:
+        raise EmailTaken(
+            "ADMIN_EMAIL belongs to an ordinary account, which is never promoted. Choose another."
+        )
+    await audit.add(session, "administrator.created", target_kind="user", target_id=made)
+    return True
+
+
+async def get(session: Session, user_id: int) -> User:
+    row = await users.get(session, user_id)
+    if row is None:
+        raise NotFound("There is no such user.")
+    return User.of(row)
+
+
+async def get_with_orders(session: Session, caller: AnyCaller, user_id: int) -> UserWithAddress:
+    """One's own account, or any for who may read all; another person's is NotFound."""
+    await require_visible(session, caller, user_id)
+    row = await users.get(session, user_id)
+    if row is None:
+        raise _unknown()
+    latest = await orders.latest(session, user_id, LAST_ORDERS)
+    return UserWithAddress(**dict(User.of(row)), orders=Order.all_of(latest))
+
+
+async def require_visible(_: Session, caller: AnyCaller, user_id: int) -> None:
+    """Raises NotFound for another person's account, unless the caller may read all."""
+    if not caller.may("users:read") and caller.user_id != user_id:
+        raise _unknown()
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such user.")
+
+
+async def change_profile(
+    session: Session, caller: Caller, patch: ProfilePatch, *, expected: Versions | None = None
+) -> User:
+    account = await users.lock(session, caller.user_id)
+    await callers.lock(session, caller, needs_role=False)
+    require(expected, account)
+    given = patch.model_fields_set
+    if "full_name" in given:
+        await users.change(session, caller.user_id, {"full_name": patch.full_name})
+    if "address" in given:
+        await _change_address(session, caller.user_id, patch.address)
+    return await get(session, caller.user_id)
+
+
+async def _change_address(session: Session, user_id: int, patch: AddressPatch | None) -> None:
+    if patch is None:
+        await users.remove_address(session, user_id)
+        return
+    row = await users.get(session, user_id)
+    before: dict[str, Any] = (row.address if row else None) or {}
+    merged = {**before, **patch.model_dump(exclude_unset=True)}
+    try:
+        address = AddressIn.model_validate({key: value for key, value in merged.items() if value is not None})
+    except ValidationError as fault:
+        missing = [str(error["loc"][0]) for error in fault.errors()]
+        raise _required(*(f"/address/{name}" for name in missing)) from None
+    await users.put_address(session, user_id, address.model_dump())
+
+
+def _required(*pointers: str) -> Unprocessable:
+    faults = tuple(FieldFault(pointer, REQUIRED, "missing") for pointer in pointers)
+    return Unprocessable("; ".join(f"{pointer}: {REQUIRED}" for pointer in pointers), errors=faults)
+
+
+async def change_password(
+    database: Database, passwords: Passwords, caller: Caller, change: PasswordChange
+) -> None:
+    """Ends the other sessions. Hashing happens outside any transaction; the write compares and sets."""
+    refusal = FieldFault("/current_password", "This is not the current password.", "wrong_password")
+    async with database.reading() as session:
+        stored = await users.get_password_hash(session, caller.user_id)
+    if stored is None or not await passwords.verify(stored, change.current_password.get_secret_value()):
+        raise Unprocessable(refusal.detail, errors=(refusal,))
+    fresh = await passwords.hash(change.new_password.get_secret_value())
+    async with database.transaction() as session:
+        await users.lock(session, caller.user_id)
+        await callers.lock(session, caller, needs_role=False)
+        if not await users.change_password(session, caller.user_id, old_hash=stored, new_hash=fresh):
+            raise Unprocessable(refusal.detail, errors=(refusal,))
+        await sessions.end_sessions(session, caller.user_id, but=caller.session_id)
+        await mails.ask(session, "password_changed", user_id=caller.user_id)
+        await audit.add(session, "password.changed", by=caller, target_kind="user", target_id=caller.user_id)
+
+
+async def administer(
+    session: Session, caller: Caller, user_id: int, patch: UserPatch, *, expected: Versions | None = None
+) -> User:
+    """Activate, deactivate, grant or withdraw. The last active administrator cannot be lost.
+
+    A token is believed for up to a second after its role has been withdrawn, which must not be time enough
+    to grant it to oneself again.
+    """
+    administrators = await users.lock_administrators(session)
+    await callers.lock(session, caller)
+    loses = patch.is_active is False or patch.is_admin is False
+    if loses and list(administrators) == [user_id]:
+        raise LastAdministrator("This is the last active administrator. Make another one first.")
+    before = await users.lock(session, user_id)
+    if before is None:
+        raise NotFound("There is no such user.")
+    require(expected, before)
+    values: dict[str, bool] = patch.model_dump(exclude_unset=True)
+    if values:
+        await users.change(session, user_id, values)
+    if patch.is_active is False:
+        await sessions.end_sessions(session, user_id)
+    for name, value in values.items():
+        if value != (was := getattr(before, name)):
+            data = {"before": {name: was}, "after": {name: value}}
+            await audit.add(
+                session, CHANGES[name, value], by=caller, target_kind="user", target_id=user_id, data=data
+            )
+    return await get(session, user_id)

@@ -1,0 +1,77 @@
+"""Signing in, staying signed in, and ending that."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Path, Request, Response
+
+from service.accounts.signing_in import service as auth
+from service.accounts.signing_in.schemas import RevocationRequest, Token, TokenRequest, UserSession
+from service.container import PartsDep
+from service.identity import sessions as repository
+from service.identity.dependencies import SignedIn
+from service.platform.http.characters import shown
+from service.platform.http.guards import Guard
+from service.platform.http.listing import ListingDep
+from service.platform.http.openapi import problems
+from service.platform.http.rate_limit import dependencies as limits
+from service.platform.http.route import OpenRoute
+from service.platform.http.schemas import DIGITS, MAX_ID
+from service.platform.http.session import ReaderDep, SessionDep
+
+router = APIRouter(route_class=OpenRoute, prefix="/auth", tags=["auth"])
+
+MAX_CLIENT = 200
+
+
+@router.post("/token", responses=problems(400), dependencies=[Depends(limits.grant)])
+async def issue_token(
+    form: Annotated[TokenRequest, Form()], request: Request, response: Response, parts: PartsDep
+) -> Token:
+    """Issue an access token (RFC 6749).
+
+    `grant_type=password` signs in; `grant_type=refresh_token` stays signed in.
+    """
+    response.headers["Cache-Control"] = "no-store"
+    return await auth.grant(parts.issuer, form, client=_client(request.headers.get("User-Agent", "")))
+
+
+@router.post("/revoke", response_class=Response, responses=problems(400))
+async def revoke_token(
+    form: Annotated[RevocationRequest, Form()], parts: PartsDep, session: SessionDep
+) -> Response:
+    """Revoke a token. Ends the session that the token belongs to (RFC 7009); any other text is 200 too."""
+    await auth.revoke(session, parts.tokens, form.token.get_secret_value())
+    return Response()
+
+
+@router.get("/sessions")
+async def list_sessions(caller: SignedIn, listing: ListingDep, reader: ReaderDep) -> list[UserSession]:
+    """List sessions. The caller's own, newest first."""
+    rows = await repository.find(reader, caller.user_id, listing.page, current=caller.session_id)
+    return listing.of(UserSession, rows)
+
+
+@router.delete("/sessions/{session_id}", status_code=204, responses=problems(404))
+async def end_session(
+    session_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(auth.require_own)],
+    caller: SignedIn,
+    session: SessionDep,
+) -> None:
+    """End a session of the caller. Its tokens are refused within a second."""
+    await auth.end_session(session, caller, session_id)
+
+
+@router.delete("/sessions", status_code=204)
+async def end_all_sessions(caller: SignedIn, session: SessionDep) -> None:
+    """End all sessions of the caller, this one too."""
+    await auth.end_sessions(session, caller)
+
+
+def _client(agent: str) -> str | None:
+    """What the client calls itself, as a line that can be shown. Headers come as Latin-1 and may be UTF-8."""
+    try:
+        text = agent.encode("latin-1").decode()
+    except UnicodeError:
+        text = agent
+    line = shown(text)
+    return line[:MAX_CLIENT] if line else None

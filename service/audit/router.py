@@ -1,0 +1,54 @@
+"""The audit log."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from service.audit import repository
+from service.audit.repository import Filters
+from service.audit.schemas import AuditEntry
+from service.identity.dependencies import Administrator
+from service.platform.http.listing import ListingDep
+from service.platform.http.openapi import problems
+from service.platform.http.route import Route
+from service.platform.http.schemas import DIGITS, MAX_ID, Moment, ShortLine
+from service.platform.http.session import ReaderDep
+
+router = APIRouter(route_class=Route, prefix="/admin/audit", tags=["admin"])
+
+AnId = Annotated[int | None, Query(ge=1, le=MAX_ID), DIGITS]
+
+
+async def get_filters(
+    *,
+    action: Annotated[ShortLine | None, Query(examples=["session.refused"])] = None,
+    actor_id: AnId = None,
+    target_kind: Annotated[ShortLine | None, Query(examples=["user"])] = None,
+    target_id: AnId = None,
+    request_id: Annotated[
+        str | None,
+        Query(
+            pattern="^[A-Za-z0-9_-]{8,128}$",
+            description="As the client was answered it: ours, or its own.",
+            examples=["bd2d17c9f5214d84be140b80d6116333"],
+        ),
+    ] = None,
+    since: Annotated[
+        Moment | None, Query(description="Then or later (RFC 3339).", examples=["2026-11-22T10:30:00Z"])
+    ] = None,
+    until: Annotated[
+        Moment | None, Query(description="Before then (RFC 3339).", examples=["2026-11-23T10:30:00Z"])
+    ] = None,
+) -> Filters:
+    return Filters(action, actor_id, target_kind, target_id, request_id, since, until)
+
+
+@router.get("", responses=problems(403))
+async def list_audit_entries(
+    _: Administrator,
+    listing: ListingDep,
+    reader: ReaderDep,
+    filters: Annotated[Filters, Depends(get_filters)],
+) -> list[AuditEntry]:
+    """List audit entries, newest first: sign-ins, credentials, administrative acts and order events."""
+    return listing.of(AuditEntry, await repository.find(reader, listing.page, filters))

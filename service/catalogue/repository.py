@@ -1,0 +1,245 @@
+"""Every statement on items, but for the search."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Integer,
+    Numeric,
+    Select,
+    Text,
+    bindparam,
+    func,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import IntegrityError
+
+from service.catalogue.models import AVAILABILITY, Item, Stock
+from service.platform.database import Record, Session, sqlstate
+from service.platform.database import updated_since as changes
+from service.platform.database.pagination import Page
+
+#: Everything but the search vector: the row has the shape of schemas.items.Item.
+COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
+_NAMES: Final = ", ".join(column.name for column in COLUMNS)
+OUT_OF_STOCK: Final = "out_of_stock"
+UNIQUE_VIOLATION: Final = "23505"
+
+#: Columns of the table and not of the mapped class, whose statements take the longer way through the ORM.
+_item: Final = Item.__table__.c
+
+_SORTS: Final[dict[str, tuple[Any, ...]]] = {
+    "id": (_item.id,),
+    "name": (_item.name, _item.id),
+    "price": (_item.price, _item.id),
+    "created_at": (_item.created_at, _item.id),
+    "updated_at": (_item.updated_at, _item.id),
+}
+
+_availability: Final = (
+    select(text(AVAILABILITY)).select_from(Stock).where(Stock.item_id == Item.id).scalar_subquery()
+)
+
+#: A sku made from an id may have been given to another item before: such ids are passed over.
+_TAKE_IDS = text("""
+    SELECT id FROM (
+        SELECT nextval(pg_get_serial_sequence('items', 'id')) AS id FROM generate_series(1, :count)
+    ) AS taken
+    WHERE 'TP-' || id <> ALL (:skus) AND NOT EXISTS (SELECT FROM items WHERE items.sku = 'TP-' || taken.id)
+""").bindparams(bindparam("count", type_=Integer), bindparam("skus", type_=ARRAY(Text)))
+
+#: Item, stock and ledger in one statement, however many. In the order of the skus, so that two
+#: batches with the same skus wait for each other instead of deadlocking.
+_ADD = text(f"""
+    WITH given AS (
+        SELECT * FROM unnest(
+            :ids, :skus, :names, :descriptions, :categories, :prices, :are_active,
+            :quantities, :reorder_levels
+        ) AS news (id, sku, name, description, category, price, is_active, quantity, reorder_level)
+    ), made AS (
+        INSERT INTO items (id, sku, name, description, category, price, is_active, availability)
+        SELECT id, sku, name, description, category, price, is_active, {AVAILABILITY}
+        FROM given AS stock ORDER BY sku, id
+        ON CONFLICT (sku) DO NOTHING
+        RETURNING {_NAMES}
+    ), stocked AS (
+        INSERT INTO stock (item_id, quantity, reorder_level)
+        SELECT id, quantity, reorder_level FROM given WHERE id IN (SELECT id FROM made)
+    ), noted AS (
+        INSERT INTO stock_movements (item_id, actor_id, kind, delta, reason)
+        SELECT id, :actor_id, 'initial', quantity, 'Initial stock'
+        FROM given WHERE quantity > 0 AND id IN (SELECT id FROM made)
+    )
+    SELECT {_NAMES} FROM made ORDER BY id
+""").bindparams(
+    bindparam("ids", type_=ARRAY(BigInteger)),
+    bindparam("skus", type_=ARRAY(Text)),
+    bindparam("names", type_=ARRAY(Text)),
+    bindparam("descriptions", type_=ARRAY(Text)),
+    bindparam("categories", type_=ARRAY(Text)),
+    bindparam("prices", type_=ARRAY(Numeric(12, 2))),
+    bindparam("are_active", type_=ARRAY(Boolean)),
+    bindparam("quantities", type_=ARRAY(Integer)),
+    bindparam("reorder_levels", type_=ARRAY(Integer)),
+    bindparam("actor_id", type_=BigInteger),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """An item to add; without a sku it gets one made from its id."""
+
+    sku: str | None
+    name: str
+    description: str
+    category: str
+    price: Decimal
+    is_active: bool
+    quantity: int
+    reorder_level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    sku: str | None = None
+    updated_since: datetime | None = None
+    category: str | None = None
+    in_stock: bool | None = None
+    min_price: Decimal | None = None
+    max_price: Decimal | None = None
+    is_active: bool | None = None
+
+
+_CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
+    "sku": lambda sku: _item.sku == sku,
+    "updated_since": lambda moment: changes.since("items", _item.id, moment),
+    "category": lambda category: _item.category == category,
+    "in_stock": lambda yes: _item.availability != OUT_OF_STOCK if yes else _item.availability == OUT_OF_STOCK,
+    "min_price": lambda price: _item.price >= price,
+    "max_price": lambda price: _item.price <= price,
+    "is_active": lambda yes: _item.is_active == yes,
+}
+_BY_ID: Final = select(*COLUMNS).where(_item.id == bindparam("item_id"))
+_ON_SALE_BY_ID: Final = _BY_ID.where(_item.is_active)
+
+
+def chosen(filters: Filters, *, withdrawn: bool) -> Select[Any]:
+    """The items that pass; those withdrawn from sale only where the caller may see them."""
+    statement = select(*COLUMNS)
+    if not withdrawn:
+        statement = statement.where(_item.is_active)
+    for name, condition in _CONDITIONS.items():
+        value = getattr(filters, name)
+        if value is not None:
+            statement = statement.where(condition(value))
+    return statement
+
+
+async def find(session: Session, page: Page, filters: Filters, *, sort: str, withdrawn: bool) -> list[Any]:
+    """`sort` is one of _SORTS, with `-` before it to turn it round."""
+    columns = _SORTS[sort.removeprefix("-")]
+    falling = sort.startswith("-")
+    statement = chosen(filters, withdrawn=withdrawn).limit(page.fetch).offset(page.skip)
+    statement = statement.order_by(*(column.desc() if falling else column for column in columns))
+    if page.after is not None:
+        here = tuple_(*columns)
+        statement = statement.where(here < page.after if falling else here > page.after)
+    return page.cut((await session.execute(statement)).all(), *(column.key for column in columns))
+
+
+async def find_changed(
+    session: Session, page: Page, updated_since: datetime, filters: Filters, *, withdrawn: bool
+) -> list[Any]:
+    poll = await changes.poll(session, "items", updated_since)
+    rows = chosen(replace(filters, updated_since=None), withdrawn=withdrawn)
+    return await changes.find(session, page, poll, rows, _item.id)
+
+
+async def find_removed(
+    session: Session, page: Page, updated_since: datetime, *, withdrawn: bool
+) -> list[Any]:
+    """Rows of schemas.changes.Removed."""
+    poll = await changes.poll(session, "items", updated_since)
+    visible = select(_item.id) if withdrawn else select(_item.id).where(_item.is_active)
+    return await changes.find_removed(session, page, poll, visible, sees_all=withdrawn)
+
+
+async def get(session: Session, item_id: int, *, withdrawn: bool) -> Record | None:
+    statement = _BY_ID if withdrawn else _ON_SALE_BY_ID
+    row: Record | None = (await session.execute(statement, {"item_id": item_id})).one_or_none()
+    return row
+
+
+async def count_by_category(session: Session) -> Sequence[Record]:
+    """Category and count of what is on sale, sorted; what has no category is left out."""
+    statement = (
+        select(Item.category, func.count().label("count"))
+        .where(Item.is_active, Item.category != "")
+        .group_by(Item.category)
+        .order_by(Item.category)
+    )
+    return (await session.execute(statement)).all()
+
+
+async def add(session: Session, new: Sequence[New], *, actor_id: int | None) -> list[Record | None]:
+    """The new items with their stock, in the order given; None for one whose sku is taken."""
+    skus = [item.sku for item in new if item.sku is not None]
+    ids: list[int] = []
+    while len(ids) < len(new):
+        taken = await session.scalars(_TAKE_IDS, {"count": len(new) - len(ids), "skus": skus})
+        ids += sorted(taken)
+    values = {
+        "ids": ids,
+        "skus": [item.sku or f"TP-{item_id}" for item_id, item in zip(ids, new, strict=True)],
+        "names": [item.name for item in new],
+        "descriptions": [item.description for item in new],
+        "categories": [item.category for item in new],
+        "prices": [item.price for item in new],
+        "are_active": [item.is_active for item in new],
+        "quantities": [item.quantity for item in new],
+        "reorder_levels": [item.reorder_level for item in new],
+        "actor_id": actor_id,
+    }
+    made = {row.id: row for row in await session.execute(_ADD, values)}
+    return [made.get(item_id) for item_id in ids]
+
+
+async def change(session: Session, item_id: int, values: Mapping[str, Any]) -> bool:
+    """Whether it could be done: False when another item has the sku.
+
+    The caller holds the locks of item and stock, whose availability is shown anew. The version
+    counts only if anything changed. A sku can be taken between any look and the UPDATE, so it is
+    tried, in a savepoint.
+    """
+    shown = {**values, "availability": _availability}
+    changed = or_(*(getattr(Item, name).is_distinct_from(value) for name, value in shown.items()))
+    statement = update(Item).where(Item.id == item_id, changed)
+    statement = statement.values(**shown, version=Item.version + 1, updated_at=func.now())
+    if "sku" not in values:
+        await session.execute(statement)
+        return True
+    try:
+        async with session.begin_nested():
+            await session.execute(statement)
+    except IntegrityError as fault:
+        if sqlstate(fault) != UNIQUE_VIOLATION:
+            raise
+        return False
+    return True
+
+
+async def get_ids_by_sku(session: Session, skus: Collection[str]) -> dict[str, int]:
+    """The ids of those of these items that exist, withdrawn ones too."""
+    rows = await session.execute(select(Item.sku, Item.id).where(Item.sku.in_(skus)))
+    return {row.sku: row.id for row in rows}

@@ -1,0 +1,190 @@
+"""The catalogue: what is for sale, and what it costs."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from service.audit import repository as audit
+from service.catalogue import repository as items
+from service.catalogue.schemas import Item, ItemCreate, ItemPatch
+from service.catalogue.search import search as ranked
+from service.catalogue.stock import repository as stock
+from service.errors import FieldFault, NotFound, SkuTaken, Unprocessable
+from service.events import repository as events
+from service.events.repository import NewEvent
+from service.identity import locks as callers
+from service.identity.callers import AnyCaller
+from service.platform.database import Record, Session
+from service.platform.database import updated_since as changes
+from service.platform.database.pagination import Page
+from service.platform.http.versions import Versions, require
+
+#: What `null` removes; in the database it is then the empty text.
+REMOVABLE = ("description", "category")
+#: What the audit log says of a change; of a long text only that it is another.
+NOTED = ("sku", "name", "category", "is_active", "description")
+TOO_LONG = ("description",)
+
+
+def _sees_withdrawn(caller: AnyCaller | None) -> bool:
+    return caller is not None and caller.may("catalogue:write")
+
+
+async def find(
+    session: Session,
+    caller: AnyCaller | None,
+    page: Page,
+    filters: items.Filters,
+    *,
+    search: str | None,
+    sort: str | None,
+) -> list[Any]:
+    """Rows of Item: sorted, or with `search` ranked, best match first.
+
+    With nothing but `updated_since` to go by, they come in the order of their changes.
+    """
+    low, high = filters.min_price, filters.max_price
+    if low is not None and high is not None and low > high:
+        raise _invalid("?min_price", "`min_price` is above `max_price`.", "empty_range")
+    withdrawn, since = _sees_withdrawn(caller), filters.updated_since
+    if since is not None and sort is None and search is None:
+        return await items.find_changed(session, page, since, filters, withdrawn=withdrawn)
+    if since is not None:
+        await changes.sequence(session)
+    if search is None:
+        return await items.find(session, page, filters, sort=sort or "id", withdrawn=withdrawn)
+    if sort is not None:
+        raise _invalid("?sort", "Search results are ranked: leave `sort` out.", "sort_with_search")
+    return await ranked(session, page, filters, search, withdrawn=withdrawn)
+
+
+def _invalid(pointer: str, detail: str, code: str) -> Unprocessable:
+    return Unprocessable(detail, errors=(FieldFault(pointer, detail, code),))
+
+
+async def find_removed(
+    session: Session, caller: AnyCaller | None, page: Page, updated_since: datetime
+) -> list[Any]:
+    return await items.find_removed(session, page, updated_since, withdrawn=_sees_withdrawn(caller))
+
+
+async def get(session: Session, caller: AnyCaller | None, item_id: int) -> Item:
+    row = await items.get(session, item_id, withdrawn=_sees_withdrawn(caller))
+    if row is None:
+        raise _no_such_item()
+    return Item.of(row)
+
+
+def _no_such_item() -> NotFound:
+    return NotFound("There is no such item.")
+
+
+async def create(session: Session, new: ItemCreate, *, by: AnyCaller | None) -> Item:
+    """Raises SkuTaken. The stock it starts with is the first entry of its ledger.
+
+    `by` is None where items are imported: those have been there before, and are no event.
+    """
+    [made] = await _add(session, [new], by)
+    if made is None:
+        raise _sku_taken("/sku")
+    item = Item.of(made)
+    await _tell_created(session, [item], by)
+    return item
+
+
+async def create_batch(session: Session, new: Sequence[ItemCreate], *, by: AnyCaller | None) -> list[Item]:
+    """All or none. Raises SkuTaken, which names each item whose sku the shop or the batch has already."""
+    made = await _add(session, new, by)
+    taken = [f"/{position}/sku" for position, row in enumerate(made) if row is None]
+    if taken:
+        raise _sku_taken(*taken)
+    created = Item.all_of(made)
+    await _tell_created(session, created, by)
+    return created
+
+
+async def _tell_created(session: Session, created: Sequence[Item], by: AnyCaller | None) -> None:
+    if by is not None:
+        told = [NewEvent(item.id, item.model_dump(mode="json")) for item in created]
+        await events.add_each(session, "item.created", told)
+
+
+async def _add(session: Session, new: Sequence[ItemCreate], by: AnyCaller | None) -> Sequence[Record | None]:
+    await callers.lock(session, by)
+    made = await items.add(session, [_values(item) for item in new], actor_id=by.user_id if by else None)
+    targets = {row.id: {"sku": row.sku, "price": str(row.price)} for row in made if row}
+    await audit.add_each(session, "item.created", by=by, target_kind="item", targets=targets)
+    return made
+
+
+def _values(new: ItemCreate) -> items.New:
+    return items.New(
+        sku=new.sku,
+        name=new.name,
+        description=new.description or "",
+        category=new.category or "",
+        price=new.price,
+        is_active=new.is_active,
+        quantity=new.stock,
+        reorder_level=new.reorder_level,
+    )
+
+
+def _sku_taken(*pointers: str) -> SkuTaken:
+    detail = "Another item has this SKU."
+    faults = tuple(FieldFault(pointer, detail, SkuTaken.code) for pointer in pointers)
+    return SkuTaken(detail if len(pointers) == 1 else "Other items have these SKUs.", errors=faults)
+
+
+async def change(
+    session: Session, item_id: int, patch: ItemPatch, *, by: AnyCaller, expected: Versions | None = None
+) -> Item:
+    """The reorder level stands with the stock; of the item it can change no more than the availability."""
+    await callers.lock(session, by)
+    values = patch.model_dump(exclude_unset=True)
+    values |= {name: values[name] or "" for name in REMOVABLE if name in values}
+    locked = await stock.lock(session, [item_id])
+    if not locked:
+        raise _no_such_item()
+    require(expected, locked[0])
+    level = locked[0].reorder_level
+    old = await items.get(session, item_id, withdrawn=True)
+    before = _noted(old, level)
+    if "reorder_level" in values:
+        level = values.pop("reorder_level")
+        await stock.set_reorder_level(session, item_id, level)
+    if not await items.change(session, item_id, values):
+        raise _sku_taken("/sku")
+    row = await items.get(session, item_id, withdrawn=True)
+    await _note_change(session, by, item_id, before, _noted(row, level))
+    item = Item.of(row)
+    if old is not None and old.version != item.version:
+        await events.add(session, "item.updated", object_id=item_id, data=item.model_dump(mode="json"))
+    return item
+
+
+def _noted(row: Any, reorder_level: int) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in NOTED}
+    return {**values, "price": str(row.price), "reorder_level": reorder_level}
+
+
+async def _note_change(
+    session: Session, by: AnyCaller, item_id: int, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    changed = [name for name in after if before[name] != after[name]]
+    if not changed:
+        return
+    data = {
+        "before": {name: before[name] for name in changed if name not in TOO_LONG},
+        "after": {name: after[name] for name in changed if name not in TOO_LONG},
+        "changed": changed,
+    }
+    action = "item.withdrawn" if "is_active" in changed and not after["is_active"] else "item.changed"
+    await audit.add(session, action, by=by, target_kind="item", target_id=item_id, data=data)
+
+
+async def withdraw(
+    session: Session, item_id: int, *, by: AnyCaller, expected: Versions | None = None
+) -> None:
+    """Take it from sale, again as often as one likes; past orders keep it."""
+    await change(session, item_id, ItemPatch(is_active=False), by=by, expected=expected)

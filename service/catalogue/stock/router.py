@@ -1,0 +1,35 @@
+"""The exact stock of an item."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path
+
+from service.catalogue.schemas import Stock, StockChange
+from service.catalogue.stock import service as stock
+from service.errors import StockBelowZero
+from service.identity.dependencies import CatalogueWriter
+from service.platform.http.openapi import problems
+from service.platform.http.route import Route
+from service.platform.http.schemas import DIGITS, MAX_ID
+from service.platform.http.session import ReaderDep, SessionDep
+
+router = APIRouter(route_class=Route, prefix="/items/{item_id}/stock", tags=["items"])
+
+ItemId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
+
+
+@router.get("", responses=problems(403, 404))
+async def get_stock(item_id: ItemId, _: CatalogueWriter, reader: ReaderDep) -> Stock:
+    """Get an item's stock: exact quantity, reorder level and the last 100 entries of the ledger."""
+    return await stock.get(reader, item_id)
+
+
+@router.post("", responses=problems(403, 404, StockBelowZero))
+async def adjust_stock(
+    item_id: ItemId,
+    change: Annotated[StockChange, Body(examples=[{"delta": 24, "reason": "Delivery 2026-114"}])],
+    caller: CatalogueWriter,
+    session: SessionDep,
+) -> Stock:
+    """Adjust an item's stock, with a reason for the ledger. It never falls below 0."""
+    return await stock.adjust(session, item_id, change, by=caller)

@@ -1,0 +1,56 @@
+"""Create an administrator from the command line."""
+
+import asyncio
+import getpass
+import sys
+
+from pydantic import SecretStr, ValidationError
+
+from service.accounts import service as users
+from service.accounts.schemas import UserCreate
+from service.cli import migrate
+from service.dev.local_database import NO_SCHEMA, database
+from service.errors import ServiceError
+from service.identity.passwords import Passwords
+from service.platform.config import Settings
+from service.platform.config.passwords import is_published
+from service.platform.database import Database
+from service.platform.http.fault_messages import message
+from service.platform.server import health as operations
+
+
+def run(settings: Settings, email: str) -> int:
+    """The password is asked for, or read from standard input: an argument would show in `ps`."""
+    password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    try:
+        new = UserCreate(email=email, password=SecretStr(password), full_name="Administrator")
+    except ValidationError as error:
+        for fault in error.errors(include_input=False, include_url=False):
+            print(f"{fault['loc'][0]}: {message(fault)}", file=sys.stderr)
+        return 1
+    if settings.environment == "production" and is_published(password):
+        print("password: is published with the source code; choose another", file=sys.stderr)
+        return 1
+    with database(settings) as complete:
+        if complete.environment != "production":
+            migrate.upgrade(migrate.direct_url(complete))
+        return asyncio.run(_create(Database(migrate.direct_url(complete), complete), new))
+
+
+async def _create(connected: Database, new: UserCreate) -> int:
+    passwords = Passwords()
+    try:
+        password_hash = await passwords.hash(new.password.get_secret_value())
+        if not await operations.has_schema(connected):
+            print(NO_SCHEMA, file=sys.stderr)
+            return 1
+        async with connected.transaction() as session:
+            user = await users.create(session, new, password_hash, is_admin=True)
+    except ServiceError as refusal:
+        print(refusal.detail, file=sys.stderr)
+        return 1
+    finally:
+        passwords.close()
+        await connected.close()
+    print(f"Administrator {user.email} created, with id {user.id}.")
+    return 0

@@ -1,0 +1,114 @@
+"""Bring the schema to this build's revision, make the first administrator and the audit log's partitions."""
+
+import asyncio
+from pathlib import Path
+
+import structlog
+from alembic import command
+from alembic.config import Config
+
+import service
+from service.accounts import service as users
+from service.audit import service as audit
+from service.errors import ConfigError, EmailTaken, ServiceError
+from service.identity.passwords import Passwords
+from service.platform.config import Settings
+from service.platform.database import Database, translated
+from service.platform.server import health as operations
+
+log = structlog.get_logger(__name__)
+
+
+def alembic_config(url: str) -> Config:
+    """Alembic's configuration without its ini file, which an installed package does not have."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(service.__file__).parent / "migrations"))
+    config.attributes["url"] = url
+    return config
+
+
+def upgrade(url: str) -> None:
+    """To the newest revision. Several at once wait for each other by an advisory lock.
+
+    Raises Unavailable when the database does not answer, or somebody holds on to a table.
+    """
+    try:
+        command.upgrade(alembic_config(url), "head")
+    except Exception as fault:
+        meaning = translated(fault)
+        if meaning is fault:
+            raise
+        raise meaning from fault
+
+
+async def _is_needed(url: str, settings: Settings) -> bool:
+    """Not at this build's revision or a newer one, which is left as it is. Asked without the lock: a Job
+    that is run again, or before a roll-back, must not wait for anybody.
+    """
+    database = Database(url, settings)
+    try:
+        return not await operations.has_schema(database)
+    finally:
+        await database.close()
+
+
+async def make_administrator(database: Database, settings: Settings) -> bool:
+    """The first administrator from ADMIN_EMAIL and ADMIN_PASSWORD, when there is none."""
+    if settings.admin_email is None or settings.admin_password is None:
+        return False
+    passwords = Passwords()
+    password_hash = await passwords.hash(settings.admin_password.get_secret_value())
+    passwords.close()
+    try:
+        made = await _ensure(database, settings.admin_email, password_hash)
+    except EmailTaken:
+        # Perhaps by another process that does the same at this moment: its administrator is seen now.
+        try:
+            made = await _ensure(database, settings.admin_email, password_hash)
+        except EmailTaken:
+            fault = "ADMIN_EMAIL: belongs to an ordinary account, which is never promoted; choose another"
+            raise ConfigError((fault,)) from None
+    if made:
+        log.info("administrator.created")
+    return made
+
+
+async def _ensure(database: Database, email: str, password_hash: str) -> bool:
+    async with database.transaction() as session:
+        return await users.ensure_administrator(
+            session, email=email, full_name="Administrator", password_hash=password_hash
+        )
+
+
+async def _keep_addresses(database: Database, settings: Settings) -> None:
+    """A table that is busy just now is no reason to fail: every process tries again within the day."""
+    try:
+        await audit.keep_addresses(database, settings.retention_audit)
+    except ServiceError as fault:
+        log.warning("audit.upkeep_postponed", fault=type(fault).__name__)
+
+
+def direct_url(settings: Settings) -> str:
+    """Past any pooler: migrations hold a session's lock."""
+    url = settings.database_direct_url or settings.database_url
+    if url is None:
+        raise ConfigError(("DATABASE_URL: is missing; write postgresql://user:password@host:5432/name",))
+    return url.get_secret_value()
+
+
+def run(settings: Settings) -> int:
+    url = direct_url(settings)
+    if asyncio.run(_is_needed(url, settings)):
+        upgrade(url)
+
+    async def complete() -> None:
+        database = Database(url, settings)
+        try:
+            await make_administrator(database, settings)
+            await _keep_addresses(database, settings)
+        finally:
+            await database.close()
+
+    asyncio.run(complete())
+    log.info("schema.migrated")
+    return 0

@@ -1,0 +1,93 @@
+"""Check the whole database: order totals, stock against its ledger, timelines, orphans.
+
+It changes nothing and locks nothing: everything is read as of one moment, while the service goes on.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Final
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from service.cli import migrate
+from service.dev import local_database
+from service.dev.embedded import EmbeddedError
+from service.errors import ServiceError
+from service.platform.config import Settings
+from service.platform.database import Database, required_revision
+from service.verification import repository as verification
+from service.verification.repository import CHECKS, Finding
+
+#: EX_UNAVAILABLE of sysexits.h: nothing is known of the data, good or bad.
+NOT_LOOKED: Final = 69
+#: A statement reads whole tables here.
+LONGEST_SECONDS: Final = 6 * 3600.0
+
+
+class NotThisSchema(Exception):
+    """The database is of another build."""
+
+
+async def verify(database: Database) -> list[Finding]:
+    """What each check finds, all of one moment. Raises NotThisSchema, ServiceError."""
+    found, needed = await database.revision(), required_revision()[0]
+    if found != needed:
+        raise NotThisSchema(f"the schema is at {found or 'no revision'}, and this build knows {needed}")
+    bars = (TextColumn("{task.description:>16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = local_database.console
+    with Progress(*bars, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(CHECKS))
+        findings = []
+        async with database.transaction() as session:
+            await verification.begin_snapshot(session)
+            for check in CHECKS:
+                progress.update(task, description=check.name)
+                findings.append(await verification.look(session, check))
+                progress.advance(task)
+    return findings
+
+
+def table(findings: list[Finding]) -> Iterator[str]:
+    """For people: each check, then each fault."""
+    width = max(len(finding.check) for finding in findings)
+    yield f"{'check':<{width}}  {'rows':>12}  {'faults':>8}"
+    for finding in findings:
+        yield f"{finding.check:<{width}}  {finding.rows:>12}  {finding.faults:>8}"
+    yield ""
+    for finding in findings:
+        for fault in finding.first:
+            yield f"{finding.check}: {fault.place}: {fault.fault}"
+        if finding.faults > len(finding.first):
+            yield f"{finding.check}: and {finding.faults - len(finding.first)} more"
+    faults = sum(finding.faults for finding in findings)
+    yield f"{faults} fault{'s' * (faults != 1)}" if faults else "No faults"
+
+
+def document(findings: list[Finding]) -> str:
+    """For machines: the same as one JSON document."""
+    faults = sum(finding.faults for finding in findings)
+    return json.dumps({"faults": faults, "checks": [asdict(finding) for finding in findings]}, indent=2)
+
+
+def run(settings: Settings, as_json: bool) -> int:
+    """0 when nothing is wrong, 1 when something is, 69 when it could not be looked at."""
+    patient = settings.model_copy(update={"database_statement_timeout": LONGEST_SECONDS})
+    try:
+        with local_database.database(patient) as complete:
+            findings = asyncio.run(_verify(complete))
+    except (EmbeddedError, NotThisSchema, ServiceError) as fault:
+        print(f"Nothing was checked: {fault}", file=sys.stderr)
+        return NOT_LOOKED
+    print(document(findings) if as_json else "\n".join(table(findings)))
+    return 1 if any(finding.faults for finding in findings) else 0
+
+
+async def _verify(settings: Settings) -> list[Finding]:
+    database = Database(migrate.direct_url(settings), settings)
+    try:
+        return await verify(database)
+    finally:
+        await database.close()

@@ -1,0 +1,107 @@
+"""Run a worker: it turns events into mails and webhook deliveries, and does what the clock sets off."""
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+from typing import Final
+
+import structlog
+import uvloop
+
+from service import __version__
+from service.cli import drain_flag
+from service.dev import local_database
+from service.errors import ServiceError
+from service.job_kinds import KINDS
+from service.platform.config import Settings
+from service.platform.database.connections import cause_of
+from service.platform.jobs.worker import Worker
+from service.platform.server import health as operations
+from service.platform.server import worker_probes as probes
+from service.platform.server.companion import COMPANION_OF
+from service.platform.server.monitor import Vitals
+from service.platform.telemetry import job_metrics, logging, tracing
+from service.platform.telemetry import metric_files as files
+from service.verification import job as invariants
+from service.worker_container import WorkerParts
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS: Final = 0.5
+
+
+def run(settings: Settings) -> int:
+    """Work until a signal ends it. What runs then is finished within GRACEFUL_TIMEOUT, or handed back."""
+    companion_of = os.environ.get(COMPANION_OF)
+    if companion_of is None:
+        drain_flag.remove(settings)
+    with (
+        local_database.database(settings) as complete,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        return runner.run(_run(complete, companion_of))
+
+
+async def _run(settings: Settings, companion_of: str | None) -> int:
+    logging.bind(process="worker")
+    traces = tracing.of(settings.traces_endpoint, settings.otel_service_name, __version__)
+    parts = WorkerParts.of(settings)
+    worker, vitals = Worker(parts), Vitals(parts.database)
+    _obey_signals(worker, interrupts=companion_of is None)
+    try:
+        async with AsyncExitStack() as stack:
+            if companion_of is None:
+                files.expose_own(settings.metrics_port, settings.host)
+                await stack.enter_async_context(probes.served(parts, worker))
+            else:
+                # The service beside it has these ports, and its metrics show this process too.
+                ending = asyncio.create_task(_end_with(int(companion_of), worker))
+                stack.callback(ending.cancel)
+            job_metrics.begin(KINDS)
+            invariants.begin()
+            await vitals.start()
+            await _schema(parts, worker)
+            await worker.run()
+    except OSError as fault:
+        log.error("probes.not_served", port=settings.port, reason=fault.strerror)  # noqa: TRY400 - the reason says it all
+        return 1
+    finally:
+        await vitals.stop()
+        await parts.stop()
+        if traces is not None:
+            # Last of all, so that the spans of the shutdown itself are sent too.
+            traces.shutdown(settings.graceful_timeout)
+    return 0
+
+
+def _obey_signals(worker: Worker, *, interrupts: bool) -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, worker.stop)
+    if interrupts:
+        loop.add_signal_handler(signal.SIGINT, worker.stop)
+    else:
+        # It reaches the whole process group; the service says when to go.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+async def _schema(parts: WorkerParts, worker: Worker) -> None:
+    """Return when the tables are there that this build works on; in a roll-out it may come first."""
+    told = False
+    while not worker.stopping:
+        try:
+            if await operations.has_schema(parts.database):
+                return
+            cause = "the schema is not that of this build; run tradepost migrate"
+        except ServiceError as fault:
+            cause = cause_of(fault.__cause__ or fault)
+        if not told:
+            log.warning("worker.held_up", reason="the database or its schema is not ready", cause=cause)
+            told = True
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _end_with(parent: int, worker: Worker) -> None:
+    while os.getppid() == parent:  # noqa: ASYNC110 - nobody would set an event
+        await asyncio.sleep(POLL_SECONDS)
+    worker.stop()

@@ -1,0 +1,155 @@
+"""What a process is made of, put together once by main and handed to dependencies."""
+
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+from fastapi import Depends, Request
+
+from service.accounts.signing_in.service import Issuer
+from service.dev import embedded
+from service.identity.key_cache import Keys
+from service.identity.passwords import Passwords
+from service.identity.revocation import Access
+from service.identity.slow_down import SlowDown, free_failures
+from service.identity.tokens import AccessTokens, Pseudonyms, RefreshTokens
+from service.notifications.streams.service import Streams
+from service.orders.invoices.pool import Renderers
+from service.platform.config import Settings
+from service.platform.crypto import Vault, derive
+from service.platform.database import Database
+from service.platform.database.change_feed import ChangeFeed
+from service.platform.database.pagination import Cursors
+from service.platform.http.idempotency.service import Retries
+from service.platform.http.openapi import Contract
+from service.platform.http.rate_limit.policies import Limits
+from service.platform.http.rate_limit.store import Store
+from service.platform.http.response_cache import Memory
+from service.platform.mail import ADDRESSES
+from service.platform.server.health import Probes
+from service.platform.server.monitor import Vitals
+from service.weather.service import WeatherService
+from service.webhooks.secrets import WEBHOOKS
+from service.webhooks.targets import Targets
+
+
+@dataclass
+class Parts:
+    settings: Settings
+    database: Database
+    feed: ChangeFeed
+    memory: Memory
+    access: Access
+    keys: Keys
+    streams: Streams
+    tokens: AccessTokens
+    passwords: Passwords
+    issuer: Issuer
+    cursors: Cursors
+    contract: Contract
+    weather: WeatherService
+    targets: Targets
+    vault: Vault
+    #: Seals the addresses that mails go to.
+    addresses: Vault
+    counts: Store
+    limits: Limits
+    retries: Retries
+    renderers: Renderers
+    vitals: Vitals
+    probes: Probes
+
+    @classmethod
+    def of(cls, settings: Settings, contract: Contract) -> Self:
+        """The parts for these settings. Nothing is connected yet; the embedded PostgreSQL is started."""
+        secret = settings.secret_key.get_secret_value()
+        accepted = tuple(key.get_secret_value() for key in settings.secret_keys_accepted)
+        url = _database_url(settings)
+        database = Database(url, settings)
+        access, keys, passwords = Access(database), Keys(database), Passwords()
+        streams, memory = Streams(database), Memory(settings.response_cache_bytes)
+        readers = (access.reader, keys.reader, streams.reader, memory.reader)
+        tokens = AccessTokens(
+            secret, accepted, issuer=settings.token_issuer, audience=settings.token_audience
+        )
+        counts = Store(settings.redis_url.get_secret_value() if settings.redis_url else None)
+        free = free_failures(settings.rate_limit_sign_in)
+        slow_down = SlowDown(counts, derive(secret, "slow-down"), free=free)
+        refresh_tokens, pseudonyms = RefreshTokens(secret, accepted), Pseudonyms(secret)
+        feed = ChangeFeed(_direct_url(settings) or url, readers, database.notify)
+        return cls(
+            settings=settings,
+            database=database,
+            feed=feed,
+            memory=memory,
+            access=access,
+            keys=keys,
+            streams=streams,
+            tokens=tokens,
+            passwords=passwords,
+            issuer=Issuer(database, passwords, tokens, refresh_tokens, pseudonyms, slow_down),
+            cursors=Cursors(*(derive(key, "cursors") for key in (secret, *accepted))),
+            contract=contract,
+            weather=WeatherService(settings.weather_geocoding_url, settings.weather_url),
+            targets=Targets(allow_private=settings.webhook_allow_private),
+            vault=Vault(secret, accepted, label=WEBHOOKS),
+            addresses=Vault(secret, accepted, label=ADDRESSES),
+            counts=counts,
+            limits=Limits(counts, settings),
+            retries=Retries(
+                tuple(derive(key, "idempotency") for key in (secret, *accepted)), settings.retention_keys
+            ),
+            renderers=Renderers(),
+            vitals=Vitals(database, lambda: feed.current),
+            probes=Probes(database, settings),
+        )
+
+    async def start(self) -> None:
+        """Begin what runs beside the requests. None of it needs a database that answers."""
+        await self.feed.start()
+        await self.streams.start(self.feed)
+        await self.vitals.start()
+
+    async def stop(self) -> None:
+        """End it, and close every connection: the database last, for the others may still write."""
+        await self.vitals.stop()
+        await self.probes.aclose()
+        await self.streams.stop()
+        await self.renderers.aclose()
+        await self.feed.stop()
+        await self.keys.settle()
+        await self.weather.aclose()
+        await self.counts.aclose()
+        self.targets.close()
+        self.passwords.close()
+        await self.database.close()
+
+
+def _database_url(settings: Settings) -> str:
+    """In development without DATABASE_URL, the embedded PostgreSQL: started here, or joined."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return embedded.start(settings.data_dir).url.replace("postgresql://", "postgresql+asyncpg://")
+
+
+def _direct_url(settings: Settings) -> str | None:
+    """Past a pooler, which would not keep a connection for LISTEN."""
+    return settings.database_direct_url.get_secret_value() if settings.database_direct_url else None
+
+
+def parts_of(request: Request) -> Parts:
+    """For dependencies, which need no dependency to find them: solving each takes 20 microseconds."""
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+async def get_parts(request: Request) -> Parts:
+    return parts_of(request)
+
+
+async def get_settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.parts.settings
+    return settings
+
+
+PartsDep = Annotated[Parts, Depends(get_parts)]
+SettingsDep = Annotated[Settings, Depends(get_settings)]

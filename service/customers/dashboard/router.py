@@ -1,0 +1,29 @@
+"""Everything about one customer at a glance."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from service.customers.dashboard import service as dashboard
+from service.customers.dashboard.schemas import Dashboard
+from service.identity.dependencies import SignedIn
+from service.platform.http.guards import Guard
+from service.platform.http.openapi import problems
+from service.platform.http.route import Route
+from service.platform.http.schemas import DIGITS, MAX_ID
+from service.platform.http.session import DatabaseDep
+
+router = APIRouter(route_class=Route, prefix="/dashboard", tags=["dashboard"])
+
+
+@router.get("/{user_id}", responses=problems(404))
+async def get_dashboard(
+    user_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(dashboard.require_visible)],
+    caller: SignedIn,
+    database: DatabaseDep,
+) -> Dashboard:
+    """Get a user's dashboard: statistics, last orders and unread notifications.
+
+    The caller's own; administrators may read any.
+    """
+    return await dashboard.get(database, caller, user_id)

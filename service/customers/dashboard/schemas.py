@@ -1,0 +1,38 @@
+"""Everything about one customer at a glance."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from service.notifications.schemas import Notification
+from service.orders.schemas import Order
+from service.platform.http.schemas import Id, Instant, Money, Out
+
+
+class OrdersByStatus(Out):
+    placed: int
+    paid: int
+    shipped: int
+    delivered: int
+    cancelled: int
+    refunded: int
+
+
+class Statistics(Out):
+    orders_count: int
+    orders_by_status: OrdersByStatus
+    unpaid_count: Annotated[int, Field(description="Orders that wait to be paid.")]
+    total_spent: Annotated[
+        Money, Field(description="The sum of all orders' totals, without cancelled and refunded ones.")
+    ]
+    first_order_at: Instant | None
+    last_order_at: Instant | None
+    posts_count: Annotated[int, Field(description="Posts of the user, pending ones too.")]
+    unread_notifications_count: int
+
+
+class Dashboard(Out):
+    user_id: Id
+    stats: Statistics
+    orders: Annotated[list[Order], Field(description="The last 10, newest first.")]
+    notifications: Annotated[list[Notification], Field(description="The last 10 unread, newest first.")]

@@ -1,0 +1,71 @@
+"""One customer at a glance: its parts are read at the same time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from service.customers.dashboard import repository as dashboard
+from service.customers.dashboard.schemas import Dashboard, Statistics
+from service.errors import NotFound
+from service.identity.callers import Caller
+from service.notifications import repository as notifications
+from service.notifications.schemas import Notification
+from service.orders import repository as orders
+from service.orders.schemas import Order
+from service.platform.database import Database, Session
+from service.platform.database.pagination import Page
+
+T = TypeVar("T")
+LAST: Final = 10
+
+
+async def get(database: Database, caller: Caller, user_id: int) -> Dashboard:
+    """One's own, or any for an administrator; another person's is NotFound.
+
+    Each part has a session of its own, for a session is not for two tasks at once. The caller must
+    hold none meanwhile: a request that keeps one connection and waits for three more would, often
+    enough at once, wait for itself.
+    """
+    _require_visible(caller, user_id)
+    try:
+        # A group, not gather(): when one part fails the others are cancelled and waited for, so
+        # that no connection outlives the request.
+        async with asyncio.TaskGroup() as parts:
+            figures = parts.create_task(
+                _read(database, lambda session: dashboard.statistics(session, user_id))
+            )
+            latest = parts.create_task(_read(database, lambda session: orders.latest(session, user_id, LAST)))
+            unread = parts.create_task(
+                _read(database, lambda session: notifications.find(session, user_id, Page(LAST), unread=True))
+            )
+    except ExceptionGroup as faults:
+        # The answer speaks of one fault; the group would be a 500 even where each part is a 503.
+        raise faults.exceptions[0] from None
+    row = figures.result()
+    if row is None:
+        raise _unknown()
+    return Dashboard(
+        user_id=user_id,
+        stats=Statistics.of(row),
+        orders=Order.all_of(latest.result()),
+        notifications=Notification.all_of(unread.result()),
+    )
+
+
+async def require_visible(_: Session, caller: Caller, user_id: int) -> None:
+    """Raises NotFound for another person's, as `get` does."""
+    _require_visible(caller, user_id)
+
+
+def _require_visible(caller: Caller, user_id: int) -> None:
+    if not (caller.is_admin or caller.user_id == user_id):
+        raise _unknown()
+
+
+async def _read(database: Database, read: Callable[[Session], Awaitable[T]]) -> T:
+    async with database.reading() as session:
+        return await read(session)
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such user.")

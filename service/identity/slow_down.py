@@ -1,0 +1,110 @@
+"""Failed sign-ins slow down those that follow, for the same account or from the same address.
+
+Nothing is ever locked: whoever knows the password gets in, if need be after LONGEST_SECONDS. Accounts
+that do not exist are slowed down as well, so that it tells nothing.
+"""
+
+import asyncio
+import unicodedata
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from limits import parse_many
+
+from service.errors import Overloaded, TooManyRequests
+from service.platform.config.addresses import known_as
+from service.platform.crypto import sign
+from service.platform.http.rate_limit.policies import bucket
+from service.platform.http.rate_limit.store import Store
+from service.platform.telemetry import metrics, request
+
+#: How long a failure counts.
+MEMORY_SECONDS: Final = 15 * 60
+FIRST_SECONDS: Final = 0.25
+LONGEST_SECONDS: Final = 4
+#: How many may wait in this process at once, and how many of them for one address: whoever waits holds
+#: a request, so that strangers must not be able to fill the process with theirs.
+MOST_WAITING: Final = 32
+MOST_OF_ONE: Final = 4
+LEAST_FREE: Final = 3
+
+
+def free_failures(sign_in_limit: str) -> int:
+    """How many failures cost nothing: half of what RATE_LIMIT_SIGN_IN admits in its first window."""
+    return max(parse_many(sign_in_limit)[0].amount // 2, LEAST_FREE)
+
+
+def folded(email: str) -> str:
+    """One form for every spelling that the database might take for the same address, and for some more."""
+    plain = unicodedata.normalize("NFKD", known_as(email).casefold())
+    return "".join(each for each in plain if not unicodedata.combining(each))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Counts as a failure from its beginning, so that many at once are as slow as one after another."""
+
+    account: str
+    address: str
+
+
+class SlowDown:
+    def __init__(
+        self,
+        store: Store,
+        key: bytes,
+        *,
+        free: int,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store, self._key, self._free, self._sleep = store, key, free, sleep
+        self._waiting: Counter[str] = Counter()
+
+    async def attempt(self, email: str) -> Attempt:
+        """Count the attempt, and wait as long as the failures before it ask for.
+
+        Raises:
+            TooManyRequests: so many of this address's attempts wait already.
+            Overloaded: so many of all do.
+        """
+        whence = bucket(request.facts().address)
+        attempt = Attempt(
+            account=f"failures/account/{sign(self._key, folded(email).encode(errors='replace')).hex()}",
+            address=f"failures/address/{whence}",
+        )
+        before = [await self._count(key, 1) - 1 for key in (attempt.account, attempt.address)]
+        seconds = self.seconds(max(before))
+        if seconds:
+            await self._wait(whence, seconds)
+        return attempt
+
+    async def succeeded(self, attempt: Attempt) -> None:
+        """Forget the account's failures. The address keeps its own: whoever guesses has an account too."""
+        await self._store.either(lambda counts: counts.clear(attempt.account))
+        await self._count(attempt.address, -1)
+
+    def seconds(self, failures: int) -> float:
+        """How long an attempt waits after so many failures."""
+        beyond = failures - self._free
+        return min(FIRST_SECONDS * 2.0 ** min(beyond, 10), LONGEST_SECONDS) if beyond >= 0 else 0.0
+
+    async def _count(self, key: str, amount: int) -> int:
+        return await self._store.either(lambda counts: counts.incr(key, MEMORY_SECONDS, amount))
+
+    async def _wait(self, whence: str, seconds: float) -> None:
+        if self._waiting[whence] >= MOST_OF_ONE:
+            metrics.sign_in_slowed("refused")
+            raise TooManyRequests("Too many failed sign-ins. Try again shortly.", retry_after=LONGEST_SECONDS)
+        if self._waiting.total() >= MOST_WAITING:
+            metrics.sign_in_slowed("refused")
+            raise Overloaded("Too many people are signing in at once. Try again shortly.")
+        self._waiting[whence] += 1
+        try:
+            metrics.sign_in_slowed("waited")
+            await self._sleep(seconds)
+        finally:
+            self._waiting[whence] -= 1
+            if not self._waiting[whence]:
+                del self._waiting[whence]

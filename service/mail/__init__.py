@@ -1,6 +1,0 @@
-"""What mails say, and the ways they take. Who is written to, and when, is decided in services/mails."""
-
-from typing import Final
-
-#: Of the key under which addresses are sealed (service.security.derive).
-ADDRESSES: Final = "mail-addresses"

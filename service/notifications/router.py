@@ -1,0 +1,46 @@
+"""What a person has been told."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from service.identity.dependencies import SignedIn
+from service.notifications import repository
+from service.notifications import service as notifications
+from service.notifications.schemas import Notification, ReadCount
+from service.platform.http.guards import Guard
+from service.platform.http.listing import ListingDep
+from service.platform.http.openapi import problems
+from service.platform.http.route import Route
+from service.platform.http.schemas import DIGITS, MAX_ID
+from service.platform.http.session import ReaderDep, SessionDep
+
+router = APIRouter(route_class=Route, prefix="/notifications", tags=["notifications"])
+
+NotificationId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(notifications.require_own)]
+
+
+@router.get("")
+async def list_notifications(
+    caller: SignedIn,
+    listing: ListingDep,
+    reader: ReaderDep,
+    unread: Annotated[bool, Query(description="Only those that have not been read.")] = False,
+) -> list[Notification]:
+    """List notifications of the caller, newest first."""
+    rows = await repository.find(reader, caller.user_id, listing.page, unread=unread)
+    return listing.of(Notification, rows)
+
+
+@router.post("/read")
+async def read_all_notifications(caller: SignedIn, session: SessionDep) -> ReadCount:
+    """Mark all notifications of the caller as read."""
+    return await notifications.mark_all_read(session, caller)
+
+
+@router.post("/{notification_id}/read", responses=problems(404))
+async def read_notification(
+    notification_id: NotificationId, caller: SignedIn, session: SessionDep
+) -> Notification:
+    """Mark a notification as read. One that has been read stays as it is."""
+    return await notifications.mark_read(session, caller, notification_id)

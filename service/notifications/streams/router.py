@@ -1,0 +1,56 @@
+"""Notifications as they are written."""
+
+from typing import Any, Final
+
+from fastapi import APIRouter
+
+from service.container import PartsDep
+from service.identity.dependencies import SignedIn
+from service.notifications.schemas import StreamTicket
+from service.notifications.streams import service as streams
+from service.notifications.streams.dependencies import ListenerDep, TokenSeconds, opened
+from service.notifications.streams.response import EventStream
+from service.platform.http.route import Route
+
+router = APIRouter(route_class=Route, prefix="/notifications", tags=["notifications"])
+
+EVENTS: Final[dict[str, Any]] = {
+    "description": (
+        "Server-sent events, until the access ends. Each has the notification's `id`, `event: notification`"
+        " and in `data` a Notification in one line of JSON. A comment breaks a silence of 15 s."
+    ),
+    "content": {
+        "text/event-stream": {
+            "schema": {"type": "string"},
+            "example": (
+                "retry: 3000\nid: 41\n\n"
+                "id: 42\nevent: notification\n"
+                'data: {"id":42,"kind":"order.shipped","title":"Order 10248 has been shipped",'
+                '"body":"It is on its way to Berlin.","data":{"order_id":10248},"read_at":null,'
+                '"created_at":"2026-11-22T10:30:00.123456Z"}\n\n'
+                ": still here\n\n"
+            ),
+        }
+    },
+}
+
+
+@router.get("/stream", status_code=200, response_class=EventStream, responses={200: EVENTS})
+async def stream_notifications(listener: ListenerDep, parts: PartsDep) -> EventStream:
+    """Stream notifications of the caller as server-sent events.
+
+    Without an id it begins with the next one. After `Last-Event-ID` it sends all that came since, none
+    left out and none twice. It ends with the access token, within a second of its session or account, and
+    when the server stops; then connect again. At most 10 streams of one user in one process.
+    """
+    return EventStream(await opened(parts, listener))
+
+
+@router.post("/stream-ticket")
+async def issue_stream_ticket(caller: SignedIn, seconds: TokenSeconds, parts: PartsDep) -> StreamTicket:
+    """Issue a ticket for one stream, for a browser's EventSource, which cannot send a token.
+
+    Good once, for 30 seconds, in the stream's `ticket` parameter. The stream ends with the token and the
+    session that the ticket was made with.
+    """
+    return await streams.issue_ticket(parts.database, caller, seconds)

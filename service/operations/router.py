@@ -1,0 +1,73 @@
+"""What machines and operators ask: who this is, whether it lives, whether it is ready."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from service import __version__
+from service.accounts.signing_in import service as auth
+from service.accounts.signing_in.schemas import AuthorizationServer
+from service.container import PartsDep, SettingsDep
+from service.operations.schemas import Alive, Health, Readiness, Startup, Welcome
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/")
+async def get_welcome(settings: SettingsDep) -> Welcome:
+    """Get the service's name, version and links."""
+    docs = {"docs": "/docs", "redoc": "/redoc", "openapi": "/openapi.json"} if settings.docs_enabled else {}
+    links = {"api": "/api/v1", "health": "/health", **docs}
+    return Welcome(message="Welcome to Tradepost", name="Tradepost", version=__version__, links=links)
+
+
+@router.get("/health")
+async def get_health() -> Health:
+    """Get the health of the process. 200 as long as it serves."""
+    return Health(version=__version__)
+
+
+@router.get("/livez")
+async def get_liveness() -> Alive:
+    """Check liveness. Touches nothing outside the process: only a stuck event loop fails it."""
+    return Alive()
+
+
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "Draining, or without database."}})
+async def get_readiness(parts: PartsDep, response: Response) -> Readiness:
+    """Check readiness for requests. 503 while draining; the database counts only in mode `hard`."""
+    readiness = await parts.probes.readiness()
+    if readiness.status != "ready":
+        _try_again(response)
+    return readiness
+
+
+@router.get("/startupz", responses={503: {"model": Startup, "description": "Still starting."}})
+async def get_startup(parts: PartsDep, response: Response) -> Startup:
+    """Check that startup is complete. The database's schema must be this build's, or a newer one."""
+    startup = await parts.probes.startup(listening=parts.feed.current)
+    if startup.status != "started":
+        _try_again(response)
+    return startup
+
+
+def _try_again(response: Response) -> None:
+    response.status_code = 503
+    response.headers["Retry-After"] = "1"
+
+
+@router.get("/.well-known/jwks.json", tags=["auth"])
+async def get_jwks(parts: PartsDep, response: Response) -> dict[str, list[dict[str, Any]]]:
+    """Get the public keys that verify access tokens (RFC 7517)."""
+    response.headers["Cache-Control"] = "public, max-age=300"
+    return parts.tokens.jwks
+
+
+@router.get("/.well-known/oauth-authorization-server", tags=["auth"])
+async def get_authorization_server(
+    settings: SettingsDep, request: Request, response: Response
+) -> AuthorizationServer:
+    """Get the metadata of the authorization server (RFC 8414)."""
+    # Without PUBLIC_URL the addresses are those of the request's Host: nobody else must get them.
+    response.headers["Cache-Control"] = "public, max-age=300" if settings.public_url else "no-store"
+    return auth.describe(settings, str(request.base_url))

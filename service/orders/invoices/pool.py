@@ -1,0 +1,237 @@
+"""A few processes that render invoices, for one process that serves.
+
+A page takes the interpreter for as long as it takes, and in a thread every other request would wait for
+it. Processes are started when there is something to render, one invoice goes to one process, and what
+does not fit into a short queue is refused at once.
+"""
+
+import asyncio
+import os
+import pickle
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+import structlog
+
+import service
+from service.errors import Overloaded, TooManyRequests, Unavailable
+from service.orders.invoices.document import Document
+from service.orders.invoices.edition import edition
+from service.orders.invoices.frames import FAILED, HEAD, LENGTH
+from service.platform.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+#: All of the environment that comes through: no secret, and no setting of anybody's.
+INHERITED: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "TMPDIR", "TZ")
+LAST_SECONDS: Final = 1.0
+MODULE: Final = "service.orders.invoices.process"
+
+
+class RenderingFailed(RuntimeError):
+    """The document cannot be rendered: a fault of ours, with the traceback of the process."""
+
+
+@dataclass(eq=False)
+class Renderer:
+    """One process. It does one thing at a time."""
+
+    process: Process
+    rendered: int = 0
+    retirement: asyncio.TimerHandle | None = None
+
+    @classmethod
+    async def start(cls, module: str = MODULE) -> Self:
+        root = str(Path(service.__file__).parents[1])
+        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        environment |= {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", module, str(os.getpid()), stdin=PIPE, stdout=PIPE, env=environment
+        )
+        return cls(process)
+
+    @property
+    def lives(self) -> bool:
+        return self.process.returncode is None
+
+    async def render(self, document: Document) -> bytes:
+        """Raises EOFError or OSError where the process dies over it."""
+        given, answered = self.process.stdin, self.process.stdout
+        assert given is not None and answered is not None  # noqa: S101, PT018 - they are pipes
+        body = pickle.dumps(document)
+        given.write(LENGTH.pack(len(body)) + body)
+        await given.drain()
+        outcome, length = HEAD.unpack(await answered.readexactly(HEAD.size))
+        answer = await answered.readexactly(length)
+        if outcome == FAILED:
+            raise RenderingFailed(answer.decode(errors="replace"))
+        self.rendered += 1
+        return answer
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self.process.kill()
+
+    async def end(self) -> None:
+        """Let it end by itself, as one does that gets no more documents; wait for it."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            async with asyncio.timeout(LAST_SECONDS):
+                await self.process.wait()
+        except TimeoutError:
+            self.kill()
+            await self.process.wait()
+
+
+@dataclass
+class Renderers:
+    """The pool of one process that serves. Everything has a bound: processes, queue, and time."""
+
+    processes: int = 1
+    #: Invoices that wait for a process; more are refused.
+    waiting: int = 8
+    #: Of those that are rendered or wait, so many may be one caller's: others find room beside them.
+    share: int = 3
+    #: For which one waits, and which rendering may take.
+    seconds: float = 20.0
+    #: After so many a process is replaced, whatever it may have gathered by then.
+    lifetime: int = 500
+    #: After so long without anything to do it gives its memory back.
+    idle_seconds: float = 60.0
+    module: str = MODULE
+    #: Names what draws: part of every invoice's entity tag.
+    edition: str = field(default_factory=edition, init=False)
+    _idle: list[Renderer] = field(default_factory=list, init=False)
+    _living: set[Renderer] = field(default_factory=set, init=False)
+    _ending: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _pending: int = field(default=0, init=False)
+    _pending_of: Counter[str] = field(default_factory=Counter, init=False)
+    _closed: bool = field(default=False, init=False)
+    _free: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._free = asyncio.Semaphore(self.processes)
+
+    async def render(self, document: Document, subject: str) -> bytes:
+        """The invoice as a PDF file, for this caller.
+
+        Raises:
+            TooManyRequests: the caller has its share under way.
+            Overloaded: too many wait already, or it has waited too long.
+            Unavailable: the process died or took too long; the next invoice gets another one.
+        """
+        with self._place(subject):
+            with metrics.invoices_under_way("waiting"):
+                await self._turn()
+            try:
+                with metrics.invoices_under_way("rendering"):
+                    return await self._rendered(document)
+            finally:
+                self._free.release()
+
+    def require_room(self, subject: str) -> None:
+        """Raise TooManyRequests or Overloaded where there is none for this caller: worth asking before
+        anything is done for an invoice.
+        """
+        if self._pending_of[subject] >= self.share:
+            metrics.invoice_ended("refused")
+            detail = f"{self.share} invoices are being made for you already. Ask for one after the other."
+            raise TooManyRequests(detail, retry_after=2)
+        if self._closed or self._pending >= self.processes + self.waiting:
+            metrics.invoice_ended("refused")
+            raise Overloaded("Too many invoices are being made. Try again shortly.", retry_after=2)
+
+    async def aclose(self) -> None:
+        """Refuse what comes, and end every process."""
+        self._closed = True
+        self._idle.clear()
+        await asyncio.gather(*(self._end(renderer) for renderer in list(self._living)), *self._ending)
+
+    @contextmanager
+    def _place(self, subject: str) -> Iterator[None]:
+        self.require_room(subject)
+        self._pending += 1
+        self._pending_of[subject] += 1
+        try:
+            yield
+        finally:
+            self._pending -= 1
+            self._pending_of[subject] -= 1
+            if not self._pending_of[subject]:
+                del self._pending_of[subject]
+
+    async def _turn(self) -> None:
+        try:
+            async with asyncio.timeout(self.seconds):
+                await self._free.acquire()
+        except TimeoutError:
+            metrics.invoice_ended("waited")
+            raise Overloaded("Too many invoices are being made. Try again shortly.", retry_after=5) from None
+
+    async def _rendered(self, document: Document) -> bytes:
+        renderer = None
+        try:
+            async with asyncio.timeout(self.seconds):
+                renderer = await self._take()
+                file = await renderer.render(document)
+        except RenderingFailed:
+            metrics.invoice_ended("failed")
+            raise
+        except (TimeoutError, EOFError, OSError) as error:
+            outcome = "timed_out" if isinstance(error, TimeoutError) else "died"
+            metrics.invoice_ended(outcome)
+            log.error("invoice.lost", number=document.number, outcome=outcome)  # noqa: TRY400 - says it all
+            raise Unavailable("The invoice could not be made this time. Try again shortly.") from None
+        else:
+            metrics.invoice_ended("rendered")
+            self._give_back(renderer)
+            renderer = None
+            return file
+        finally:
+            # Whatever has happened to it, what it says next would be somebody else's invoice.
+            if renderer is not None:
+                renderer.kill()
+                self._retire(renderer)
+
+    async def _take(self) -> Renderer:
+        """One that waits for work, or a new one."""
+        while self._idle:
+            renderer = self._idle.pop()
+            if renderer.retirement is not None:
+                renderer.retirement.cancel()
+            if renderer.lives:
+                return renderer
+            self._retire(renderer)
+        renderer = await Renderer.start(self.module)
+        self._living.add(renderer)
+        return renderer
+
+    def _give_back(self, renderer: Renderer) -> None:
+        if self._closed or renderer.rendered >= self.lifetime:
+            self._retire(renderer)
+            return
+        loop = asyncio.get_running_loop()
+        renderer.retirement = loop.call_later(self.idle_seconds, self._retire, renderer)
+        self._idle.append(renderer)
+
+    def _retire(self, renderer: Renderer) -> None:
+        """In the background: whoever waits for an invoice need not wait for this."""
+        if renderer in self._idle:
+            self._idle.remove(renderer)
+        task = asyncio.create_task(self._end(renderer))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _end(self, renderer: Renderer) -> None:
+        if renderer.retirement is not None:
+            renderer.retirement.cancel()
+        await renderer.end()
+        self._living.discard(renderer)

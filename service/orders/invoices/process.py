@@ -1,0 +1,79 @@
+"""A process that renders invoices: documents come in by its standard input, files go out.
+
+It gives way to whoever serves requests, holds none of the service's secrets, and ends with the process
+that started it, however that ends.
+"""
+
+import ctypes
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from service.orders.invoices.document import Document
+from service.orders.invoices.drawing import render
+from service.orders.invoices.frames import FAILED, HEAD, LENGTH, RENDERED
+from service.orders.invoices.text import load
+
+Draw = Callable[[Document], bytes]
+
+#: A tenth of what others get where nobody yields: on a busy machine an invoice still comes in time.
+NICENESS: Final = 10
+#: Where memory runs out, this process goes before one that serves.
+OUT_OF_MEMORY_SCORE: Final = "500"
+PR_SET_PDEATHSIG: Final = 1
+
+
+def main(draw: Draw = render) -> None:
+    parent = int(sys.argv[1])
+    # The service decides when it ends; Ctrl-C and a supervisor's signal reach the whole group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end_with(parent)
+    give_way()
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE)
+    # What anything else prints would be taken for an answer.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    load()
+    serve(draw, sys.stdin.buffer, answers)
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, also while it is rendering."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it has died before it could be watched
+        sys.exit()
+
+
+def give_way() -> None:
+    """To everything else that runs here. Where the kernel shares out CPUs by session first (autogroup), a
+    nice value counts inside of a session only: then this one gets one of its own, which is nice as a whole.
+    """
+    os.nice(NICENESS)
+    os.setsid()
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
+
+
+def serve(draw: Draw, documents: BinaryIO, answers: BinaryIO) -> None:
+    """Answer until there are no more documents."""
+    while head := documents.read(LENGTH.size):
+        document = pickle.loads(documents.read(*LENGTH.unpack(head)))  # noqa: S301 - from the parent alone
+        try:
+            outcome, body = RENDERED, draw(document)
+        except Exception:  # noqa: BLE001 - told to the parent, which logs it
+            outcome, body = FAILED, traceback.format_exc().encode()
+        answers.write(HEAD.pack(outcome, len(body)) + body)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Invoices of orders."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Request, Response
+
+from service.container import PartsDep
+from service.identity.dependencies import OrdersReader
+from service.orders import service as orders
+from service.orders.invoices import service as invoices
+from service.platform.http.accept import acceptable
+from service.platform.http.authorization import confirm
+from service.platform.http.conditions import answered
+from service.platform.http.guards import Guard
+from service.platform.http.openapi import problems
+from service.platform.http.rate_limit.policies import subject
+from service.platform.http.route import Route
+from service.platform.http.schemas import DIGITS, MAX_ID
+
+router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
+
+TAG: Final = {"ETag": {"$ref": "#/components/headers/ETag"}}
+#: A person's name and address are in it: no cache keeps it, but who has kept it may ask whether it changed.
+UNKEPT: Final = "private, no-store"
+PDF: Final = "application/pdf"
+#: For clients that know no PDF and take the bytes.
+BYTES: Final = "application/octet-stream"
+MEDIA_TYPES: Final = (PDF, BYTES)
+DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The file.",
+        "headers": TAG,
+        "content": {media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA_TYPES},
+    },
+    304: {"description": "What `If-None-Match` names is still what there is.", "headers": TAG},
+}
+
+
+class Pdf(Response):
+    media_type = PDF
+
+
+@router.get("/{order_id}/invoice.pdf", response_class=Pdf, responses={**DOCUMENTED, **problems(404)})
+async def get_invoice(
+    order_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(orders.get)],
+    caller: OrdersReader,
+    parts: PartsDep,
+    request: Request,
+) -> Response:
+    """Get the invoice of an order, as a PDF file. While too many are being made the answer is 503."""
+    if "If-None-Match" not in request.headers:
+        # Refusals are to cost nothing, or a storm of them would do what the queue is there to prevent.
+        parts.renderers.require_room(subject(caller))
+    edition = parts.renderers.edition
+    invoice = await invoices.get(parts.database, parts.settings, caller, order_id, edition=edition)
+    disposition = f'inline; filename="invoice-{order_id}.pdf"'
+    headers = {"ETag": invoice.tag, "Cache-Control": UNKEPT, "Content-Disposition": disposition}
+    unchanged = answered(request, Response(headers=headers))
+    if unchanged.status_code == 304:
+        return unchanged
+    media_type = PDF if acceptable(request.headers.get("Accept", ""), frozenset({PDF})) else BYTES
+    file = await parts.renderers.render(invoice.document, subject(caller))
+    # It may have waited for long: whose access has ended meanwhile gets nobody's name and address.
+    await confirm(request)
+    return Pdf(file, headers=headers, media_type=media_type)

@@ -1,0 +1,112 @@
+"""Invoices: what stands on one, in words, and the tag that names it."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from service.errors import NotFound
+from service.identity.callers import AnyCaller
+from service.orders import repository as orders
+from service.orders.invoices.document import Document, DocumentLine, State
+from service.orders.schemas import Order, ShipTo
+from service.platform.config import Settings
+from service.platform.database import Database
+
+STATES: Final[dict[str, State]] = {
+    "placed": "unpaid",
+    "paid": "paid",
+    "shipped": "paid",
+    "delivered": "paid",
+    "cancelled": "cancelled",
+    "refunded": "refunded",
+}
+#: In the order in which they can happen.
+MOMENTS: Final = ("paid", "shipped", "delivered", "cancelled", "refunded")
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    document: Document
+    #: A strong entity tag: the bytes follow from the document and from what draws it.
+    tag: str
+
+
+async def get(
+    database: Database, settings: Settings, caller: AnyCaller, order_id: int, *, edition: str
+) -> Invoice:
+    """The invoice of an order that the caller may see. No connection is held when it is drawn."""
+    viewer_id = None if caller.may("orders:read") else caller.user_id
+    async with database.reading() as session:
+        row = await orders.get(session, order_id, viewer_id=viewer_id)
+    if row is None:
+        raise NotFound("There is no such order.")
+    document = _document(row, settings.seller)
+    digest = hashlib.sha256(f"{edition} {document!r}".encode()).hexdigest()
+    return Invoice(document, f'"{row.version}-{digest[:16]}"')
+
+
+def _document(row: Any, seller: str) -> Document:
+    order = Order.of(row)
+    return Document(
+        number=order.id,
+        changed_at=max(at for at in (order.placed_at, *_moments(order).values())),
+        seller=tuple(line.strip() for line in seller.splitlines() if line.strip()),
+        buyer=order.customer_name,
+        ship_to=_address(order.ship_to) if order.ship_to else (),
+        facts=_facts(row, order),
+        state=STATES[order.status],
+        told=_told(order),
+        currency=order.currency,
+        lines=tuple(
+            DocumentLine(
+                name=line.name,
+                quantity=str(line.quantity),
+                unit_price=line.unit_price,
+                discount_pct=line.discount_pct,
+                line_total=line.line_total,
+            )
+            for line in order.lines
+        ),
+        subtotal=str(order.subtotal),
+        discount=f"-{order.discount}" if order.discount else str(order.discount),
+        shipping=order.shipping,
+        shipping_fee=str(order.shipping_fee),
+        total=str(order.total),
+    )
+
+
+def _moments(order: Order) -> dict[str, datetime]:
+    every = {name: getattr(order, f"{name}_at") for name in MOMENTS}
+    return {name: at for name, at in every.items() if at is not None}
+
+
+def _told(order: Order) -> str:
+    told = [f"{name} on {_day(at)}" for name, at in _moments(order).items()]
+    if order.status == "placed":
+        told.append("payment is due")
+    if order.refund_due:
+        told.append("refund is due")
+    return ", ".join(told).capitalize()
+
+
+def _facts(row: Any, order: Order) -> tuple[tuple[str, str], ...]:
+    facts = [
+        ("Invoice number", str(order.id)),
+        ("Invoice date", _day(order.placed_at)),
+        ("Order number", str(order.id)),
+        ("Your reference", order.reference),
+        ("Payment reference", row.payment_reference),
+        ("Refund reference", row.refund_reference),
+    ]
+    return tuple((label, text) for label, text in facts if text)
+
+
+def _address(ship_to: ShipTo) -> tuple[str, ...]:
+    town = " ".join(filter(None, (ship_to.postal_code, ship_to.city)))
+    parts = (ship_to.name, ship_to.street, town, ship_to.region, ship_to.country)
+    return tuple(part for part in parts if part)
+
+
+def _day(moment: datetime) -> str:
+    return moment.date().isoformat()

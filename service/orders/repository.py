@@ -1,0 +1,280 @@
+"""Every statement on orders and their lines."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    DateTime,
+    Numeric,
+    ScalarSelect,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    true,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, array
+
+from service.catalogue.models import Item, StockMovement
+from service.orders.models import STATUSES, Order, OrderLine
+from service.orders.reservations import UNBOUNDED, Bounds, within_bounds
+from service.platform.database import Record, Session, after_commit
+from service.platform.database.pagination import Page
+from service.platform.telemetry import business
+
+LINE_COLUMNS = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")
+GIVEN_COLUMNS = (
+    "user_id",
+    "customer_name",
+    "status",
+    "shipping",
+    "subtotal",
+    "discount",
+    "shipping_fee",
+    "total",
+    "currency",
+    "ship_to",
+    "reference",
+    "paid_at",
+    "shipped_at",
+    "delivered_at",
+)
+
+
+#: RFC 3339 in UTC, as everywhere else.
+INSTANT = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+#: The states that an order can be recorded in, and how it came there.
+STATES = ("placed", "paid", "shipped", "delivered")
+
+
+def _in_json(column: Any) -> Any:
+    """A value inside a document. Amounts as text: a JSON number would become a float on its way."""
+    return cast(column, Text) if isinstance(column.type, Numeric) else column
+
+
+def _lines() -> ScalarSelect[Any]:
+    """The lines of an order as one document."""
+    pairs = [part for name in LINE_COLUMNS for part in (name, _in_json(getattr(OrderLine, name)))]
+    line = func.json_build_object(*pairs)
+    lines = select(func.json_agg(aggregate_order_by(line, OrderLine.position), type_=JSON)).where(
+        OrderLine.order_id == Order.id
+    )
+    return lines.correlate(Order).scalar_subquery()
+
+
+#: The shape of schemas.orders.Order. Built once, for it costs more than to ask the database.
+_SHAPE = (*Order.__table__.columns, _lines().label("lines"))
+_WHOLE = select(*_SHAPE)
+_CHANGED = update(Order).returning(*_SHAPE).execution_options(synchronize_session=False)
+
+
+def _event(status: Any, at: Any, by: str | ColumnElement[str]) -> ColumnElement[Any]:
+    """What stands in the timeline."""
+    moment = func.to_char(func.timezone("UTC", at), INSTANT)
+    return func.jsonb_build_object("status", cast(status, Text), "at", moment, "by", cast(by, Text))
+
+
+def visible_to(user_id: int | None) -> ColumnElement[bool]:
+    """Whose orders may be seen: this user's, or with None everybody's."""
+    return true() if user_id is None else Order.user_id == user_id
+
+
+async def latest(session: Session, user_id: int, count: int) -> list[Any]:
+    """The user's last orders, newest first."""
+    statement = _WHOLE.where(Order.user_id == user_id).order_by(Order.placed_at.desc(), Order.id.desc())
+    return list((await session.execute(statement.limit(count))).all())
+
+
+async def get(session: Session, order_id: int, *, viewer_id: int | None) -> Record | None:
+    """The order, if `viewer_id` may see it (None: anybody's)."""
+    statement = _WHOLE.where(Order.id == order_id, visible_to(viewer_id))
+    row: Record | None = (await session.execute(statement)).one_or_none()
+    return row
+
+
+async def find(
+    session: Session,
+    page: Page,
+    *,
+    user_id: int | None,
+    status: str | None,
+    placed_from: datetime | None,
+    placed_until: datetime | None,
+) -> list[Any]:
+    """Orders, newest first; both ends of the time are part of it."""
+    statement = _WHOLE.where(visible_to(user_id)).order_by(Order.placed_at.desc(), Order.id.desc())
+    if page.after is not None:
+        statement = statement.where(tuple_(Order.placed_at, Order.id) < page.after)
+    if status is not None:
+        statement = statement.where(Order.status == status)
+    if placed_from is not None:
+        statement = statement.where(Order.placed_at >= placed_from)
+    if placed_until is not None:
+        statement = statement.where(Order.placed_at <= placed_until)
+    rows = (await session.execute(statement.limit(page.fetch).offset(page.skip))).all()
+    return page.cut(rows, "placed_at", "id")
+
+
+async def get_products(session: Session, item_ids: Collection[int]) -> dict[int, Record]:
+    """id, name, price and is_active of the items, withdrawn ones too, by id; without locks."""
+    wanted = bindparam("item_ids", list(item_ids), type_=ARRAY(Item.__table__.c.id.type))
+    statement = select(Item.id, Item.name, Item.price, Item.is_active).where(Item.id == func.any(wanted))
+    return {row.id: row for row in (await session.execute(statement)).all()}
+
+
+async def get_references(session: Session, references: Collection[str]) -> set[tuple[int, str]]:
+    """Which of these references are taken, and by whom: pairs of user_id and reference."""
+    wanted = bindparam("references", list(references), type_=ARRAY(Text))
+    statement = select(Order.user_id, Order.reference).where(Order.reference == func.any(wanted))
+    return {(row.user_id, row.reference or "") for row in (await session.execute(statement)).all()}
+
+
+def _adding() -> Select[Any]:
+    """One round trip: the order, unless its customer is over one of the bounds, and its lines."""
+    table = Order.__table__.c
+    values = [bindparam(name, type_=table[name].type) for name in GIVEN_COLUMNS]
+    placed_at = func.coalesce(bindparam("placed_at", type_=table.placed_at.type), func.now())
+    moments = [placed_at, *(bindparam(f"{state}_at", type_=DateTime(timezone=True)) for state in STATES[1:])]
+    states: array[Any] = array([literal_column(f"'{state}'") for state in STATES])
+    known = func.unnest(states, array(moments)).table_valued(
+        "state", "at", with_ordinality="number", name="known"
+    )
+    known = known.render_derived()
+    event = aggregate_order_by(_event(known.c.state, known.c.at, bindparam("by", type_=Text)), known.c.number)
+    events = select(func.jsonb_agg(event, type_=JSONB)).where(known.c.at.is_not(None)).scalar_subquery()
+    source = select(*values, placed_at, events).where(within_bounds())
+    order = insert(Order).from_select([*GIVEN_COLUMNS, "placed_at", "events"], source)
+    added = order.returning(*Order.__table__.columns).cte("added")
+    columns = [OrderLine.__table__.c[name] for name in LINE_COLUMNS]
+    arrays = [bindparam(f"line_{column.name}", type_=ARRAY(column.type)) for column in columns]
+    line = func.unnest(*arrays).table_valued(*LINE_COLUMNS, with_ordinality="position", name="line")
+    line = line.render_derived()
+    lines = insert(OrderLine).from_select(
+        ["order_id", "position", *LINE_COLUMNS],
+        select(added.c.id, line.c.position, *(line.c[name] for name in LINE_COLUMNS)).join_from(
+            added, line, true()
+        ),
+    )
+    return select(added).add_cte(lines.cte("added_lines"))
+
+
+_ADD = _adding()
+
+
+async def add(
+    session: Session,
+    values: Mapping[str, Any],
+    lines: Sequence[Any],
+    *,
+    by: str,
+    bounds: Bounds | None = None,
+) -> Record | None:
+    """The new order without its lines, or None when its customer would hold more than `bounds`.
+
+    `values` has each of GIVEN_COLUMNS that is not null, and `placed_at` where it is not now. `lines`
+    have the attributes of LINE_COLUMNS. The timeline has an event for each moment, by `by`, which is one
+    of models.orders.ACTORS. The caller holds the customer's lock.
+    """
+    parameters: dict[str, Any] = dict.fromkeys((*GIVEN_COLUMNS, "placed_at"))
+    parameters |= values
+    parameters |= {f"line_{name}": [getattr(line, name) for line in lines] for name in LINE_COLUMNS}
+    units = sum(line.quantity for line in lines)
+    parameters |= {"by": by, **(bounds.parameters(units) if bounds else UNBOUNDED)}
+    row: Record | None = (await session.execute(_ADD, parameters)).one_or_none()
+    if row is not None:
+        after_commit(session, lambda: business.order_came(row))
+    return row
+
+
+async def change(
+    session: Session,
+    order_id: int,
+    *,
+    viewer_id: int | None,
+    sources: Iterable[str],
+    values: Mapping[str, Any],
+    guard: ColumnElement[bool] | None = None,
+    versions: Collection[int] | None = None,
+    other_than: Collection[int] = (),
+) -> Record | None:
+    """The order as changed, if `viewer_id` may see it, it is in one of these states, and `guard` holds.
+
+    And, where `versions` are given, if it is one of them, and none of `other_than`. All of that is asked in
+    the UPDATE itself: of two that change the order at once, the second finds it changed.
+    """
+    guards = (Order.status.in_(tuple(sources)), visible_to(viewer_id), true() if guard is None else guard)
+    statement = _CHANGED.where(Order.id == order_id, *guards)
+    if versions is not None:
+        statement = statement.where(Order.version.in_(versions))
+    if other_than:
+        statement = statement.where(Order.version.not_in(other_than))
+    statement = statement.values(**values, version=Order.version + 1)
+    row: Record | None = (await session.execute(statement)).one_or_none()
+    return row
+
+
+#: Not before what has happened: whoever waited for the row began before the move it waited for.
+_MOMENT = func.greatest(func.now(), *(getattr(Order, f"{status}_at") for status in STATUSES))
+#: What a state needs besides the one before it.
+_NEEDS: Mapping[str, ColumnElement[bool]] = {
+    "shipped": Order.ship_to.is_not(None),
+    "refunded": Order.refund_due.is_(True),
+}
+
+
+async def transition(
+    session: Session,
+    order_id: int,
+    *,
+    viewer_id: int | None,
+    sources: Iterable[str],
+    target: str,
+    by: str,
+    values: Mapping[str, Any],
+) -> Record | None:
+    """`change` into another state, at this time; who has paid and cancels is owed a refund.
+
+    What has no address does not ship, and what was not paid is not given back.
+    """
+    moved = {
+        **values,
+        "status": target,
+        f"{target}_at": _MOMENT,
+        "refund_due": Order.status == "paid" if target == "cancelled" else False,
+        "events": Order.events.concat(_event(literal(target), _MOMENT, by)),
+    }
+    row = await change(
+        session,
+        order_id,
+        viewer_id=viewer_id,
+        sources=sources,
+        values=moved,
+        guard=_NEEDS.get(target),
+    )
+    if row is not None:
+        after_commit(session, lambda: business.order_came(row))
+    return row
+
+
+async def get_taken(session: Session, order_id: int) -> dict[int, int]:
+    """What the ledger says the order took from stock: units by item id. Nothing, if it is imported."""
+    statement = select(StockMovement.item_id, StockMovement.delta).where(
+        StockMovement.order_id == order_id, StockMovement.kind == "sale"
+    )
+    return {row.item_id: -row.delta for row in (await session.execute(statement)).all()}
+
+
+async def get_unpaid(session: Session, before: datetime, *, after: int, count: int) -> Sequence[int]:
+    """The ids of orders placed before this moment that nobody has paid, in order, beginning after `after`."""
+    unpaid = (Order.status == literal_column("'placed'"), Order.placed_at < before, Order.id > after)
+    return (await session.scalars(select(Order.id).where(*unpaid).order_by(Order.id).limit(count))).all()

@@ -1,0 +1,86 @@
+"""Every statement on what customers hold without having paid.
+
+Part of the statement that adds an order, under the lock of its customer: of orders that come at once,
+each counts those before it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, func, literal_column, or_, select
+
+from service.orders.models import Order, OrderLine
+from service.platform.database import Record, Session
+
+_PARAMETERS: Final = ("most_unpaid", "reserved_before", "most_cancelled")
+#: Of whoever has no bounds.
+UNBOUNDED: Final[Mapping[str, None]] = dict.fromkeys(_PARAMETERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The most that a customer may hold: unpaid orders, units in them, and orders cancelled in an hour."""
+
+    unpaid: int
+    units: int
+    cancelled: int
+
+    def parameters(self, units: int) -> dict[str, int]:
+        """For an order of so many units."""
+        return dict(zip(_PARAMETERS, (self.unpaid, self.units - units, self.cancelled), strict=True))
+
+
+_order, _line = Order.__table__.c, OrderLine.__table__.c
+_own = _order.user_id == bindparam("user_id", type_=_order.user_id.type)
+# Literals, not parameters: otherwise the partial index of unpaid orders would not be used.
+_unpaid = and_(_own, _order.status == literal_column("'placed'"))
+_hour: ColumnElement[Any] = literal_column("interval '1 hour'")
+#: By the customer, or because nobody has paid in time. What was paid was not held for nothing.
+_cancelled = and_(
+    _own,
+    _order.placed_at > func.now() - _hour,
+    _order.status == literal_column("'cancelled'"),
+    _order.paid_at.is_(None),
+    literal_column("orders.events -> -1 ->> 'by' IN ('customer', 'system')"),
+)
+_joined = Order.__table__.join(OrderLine.__table__, _line.order_id == _order.id)
+_orders = select(func.count()).where(_unpaid)
+_units = select(func.coalesce(func.sum(_line.quantity), 0)).select_from(_joined).where(_unpaid)
+_cancellations = select(func.count()).where(_cancelled)
+
+
+def within_bounds() -> ColumnElement[bool]:
+    """Whether the customer `user_id` may have the order, by the parameters of Bounds or UNBOUNDED."""
+    unpaid, before, cancelled = (bindparam(name, type_=Integer) for name in _PARAMETERS)
+    return or_(
+        unpaid.is_(None),
+        and_(
+            _orders.scalar_subquery() < unpaid,
+            _units.scalar_subquery() <= before,
+            _cancellations.scalar_subquery() < cancelled,
+        ),
+    )
+
+
+def _holding() -> Select[Any]:
+    moments = select(_order.placed_at).where(_cancelled).order_by(_order.placed_at.desc())
+    nth = moments.limit(1).offset(bindparam("most_cancelled", type_=Integer) - 1).scalar_subquery()
+    return select(
+        _orders.scalar_subquery().label("unpaid"),
+        _units.scalar_subquery().label("units"),
+        func.ceil(func.extract("epoch", nth + _hour - func.now())).cast(Integer).label("wait"),
+    )
+
+
+_HOLDING: Final = _holding()
+
+
+async def get(session: Session, user_id: int, *, most_cancelled: int) -> Record:
+    """What the customer holds: `unpaid` orders, `units` in them, and the seconds to `wait`.
+
+    `wait` is None unless there are `most_cancelled` orders of the last hour that were cancelled.
+    """
+    values = {"user_id": user_id, "most_cancelled": most_cancelled}
+    row: Record = (await session.execute(_HOLDING, values)).one()
+    return row

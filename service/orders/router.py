@@ -1,0 +1,129 @@
+"""Orders."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Query
+
+from service.accounts.schemas import HOME, ShipToIn
+from service.container import SettingsDep
+from service.errors import ItemWithdrawn, OutOfStock, PriceChanged, TooManyReserved
+from service.identity.dependencies import OrdersKeeper, OrdersReader, OrdersWriter
+from service.orders import service as orders
+from service.orders import transitions as moves
+from service.orders.placing import Cancellation, Delivery, OrderCreate, Payment, Refund, Shipment
+from service.orders.schemas import Order, Status
+from service.platform.http.conditions import IfOrder
+from service.platform.http.guards import Guard
+from service.platform.http.idempotency.replay import REQUIRED
+from service.platform.http.listing import ListingDep
+from service.platform.http.location import Located
+from service.platform.http.openapi import problems
+from service.platform.http.route import Route
+from service.platform.http.schemas import DIGITS, MAX_ID, Day
+from service.platform.http.session import ReaderDep, SessionDep
+
+router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
+
+OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(orders.get)]
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=problems(403, ItemWithdrawn, OutOfStock, PriceChanged, TooManyReserved),
+    openapi_extra=REQUIRED,
+)
+async def create_order(
+    new: Annotated[OrderCreate, Guard(orders.require_may_send)],
+    caller: OrdersWriter,
+    session: SessionDep,
+    settings: SettingsDep,
+    located: Located,
+) -> Order:
+    """Place an order. The stock of all lines is taken, or of none."""
+    order = await orders.place(session, settings, caller, new)
+    located(order.id)
+    return order
+
+
+@router.get("", responses=problems(403))
+async def list_orders(
+    caller: OrdersReader,
+    listing: ListingDep,
+    reader: ReaderDep,
+    *,
+    user_id: Annotated[
+        int | None,
+        Query(ge=1, le=MAX_ID, description="For administrators and keys."),
+        DIGITS,
+        Guard(orders.require_may_list),
+    ] = None,
+    status: Status | None = None,
+    placed_from: Annotated[Day | None, Query(description="The first day, in UTC.")] = None,
+    placed_until: Annotated[Day | None, Query(description="The last day, in UTC.")] = None,
+) -> list[Order]:
+    """List orders, newest first. The caller's own; administrators and keys see those of all customers."""
+    rows = await orders.find(
+        reader,
+        caller,
+        listing.page,
+        user_id=user_id,
+        status=status,
+        placed_from=placed_from,
+        placed_until=placed_until,
+    )
+    return listing.of(Order, rows)
+
+
+@router.get("/{order_id}", responses=problems(404))
+async def get_order(order_id: OrderId, caller: OrdersReader, reader: ReaderDep) -> Order:
+    """Get an order."""
+    return await orders.get(reader, caller, order_id)
+
+
+@router.post("/{order_id}/cancel", responses=problems(404, 409))
+async def cancel_order(
+    order_id: OrderId, caller: OrdersWriter, session: SessionDep, cancellation: Cancellation | None = None
+) -> Order:
+    """Cancel an order that has not shipped. What it took goes back into stock."""
+    return await moves.cancel(session, caller, order_id, cancellation.reason if cancellation else None)
+
+
+@router.post("/{order_id}/pay", responses=problems(403, 404, 409))
+async def pay_order(order_id: OrderId, payment: Payment, caller: OrdersKeeper, session: SessionDep) -> Order:
+    """Mark a placed order as paid."""
+    return await moves.pay(session, caller, order_id, payment.reference)
+
+
+@router.post("/{order_id}/ship", responses=problems(403, 404, 409))
+async def ship_order(
+    order_id: OrderId, shipment: Shipment, caller: OrdersKeeper, session: SessionDep
+) -> Order:
+    """Mark a paid order as shipped. It needs a shipping address."""
+    return await moves.ship(session, caller, order_id, shipment.tracking)
+
+
+@router.post("/{order_id}/deliver", responses=problems(403, 404, 409))
+async def deliver_order(
+    order_id: OrderId, caller: OrdersKeeper, session: SessionDep, _: Delivery | None = None
+) -> Order:
+    """Mark a shipped order as delivered."""
+    return await moves.deliver(session, caller, order_id)
+
+
+@router.post("/{order_id}/refund", responses=problems(403, 404, 409))
+async def refund_order(order_id: OrderId, refund: Refund, caller: OrdersKeeper, session: SessionDep) -> Order:
+    """Mark a cancelled order as refunded."""
+    return await moves.refund(session, caller, order_id, refund.reference)
+
+
+@router.put("/{order_id}/ship-to", responses=problems(404, 409))
+async def change_ship_to(
+    order_id: OrderId,
+    ship_to: Annotated[ShipToIn, Body(examples=[HOME])],
+    caller: OrdersWriter,
+    expected: IfOrder,
+    session: SessionDep,
+) -> Order:
+    """Change an order's shipping address, before it ships."""
+    return await orders.redirect(session, caller, order_id, ship_to, expected=expected)

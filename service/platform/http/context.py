@@ -1,0 +1,197 @@
+"""The outermost layer: request id, client, security headers, access log, metrics.
+
+Pure ASGI, as everything in the edge: Starlette's BaseHTTPMiddleware runs the application in another
+task, which loses context variables and leaks connections when a client leaves.
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.platform.http.client import Proxies
+from service.platform.http.headers import Headers, combined
+from service.platform.http.hosts import Hosts
+from service.platform.http.problems import CODE, PROBES, REFUSAL, REQUEST_ID
+from service.platform.telemetry import access_log as access
+from service.platform.telemetry import business, metrics, request
+from service.platform.telemetry.request import RequestFacts
+from service.platform.telemetry.tracing import ServerSpan, Tracing
+
+WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9_-]{8,128}")
+OWN_ID: Final = "own_request_id"
+#: Headers that stand on the answer whoever gives it, a refusal included.
+ANSWER_HEADERS: Final = "answer_headers"
+#: Of a request that asks for the headers alone.
+HEAD: Final = "head"
+#: Set once the answer has become a stream.
+STREAMED: Final = "streamed"
+#: What a stream calls, which takes no place among the requests that are being worked on.
+LEAVE: Final = "leave"
+#: How many bytes of a body have come.
+RECEIVED: Final = "received"
+#: Who is calling, once that is known: `user_id` of a person, `key_id` of a machine.
+WHO: Final = "who"
+NOBODY: Final[dict[str, int | None]] = {"user_id": None}
+UNMATCHED: Final = "unmatched"
+#: A stream's span would last for minutes, and say nothing.
+STREAMS: Final = "/notifications/stream"
+#: Where refusals are the shop's business, and with which statuses.
+ORDERS: Final = "/api/v1/orders"
+REFUSED: Final = frozenset({403, 409, 422})
+#: On every answer.
+ALWAYS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+#: On every answer that does not say otherwise: one that says nothing may hold a person's data or a token.
+UNLESS_SAID: Final = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"private, no-store"),
+)
+
+
+def route_template(scope: Scope) -> str:
+    """The route as declared, with its prefix: FastAPI's `scope["route"].path` lacks it since 0.137."""
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    found = context or scope.get("route")
+    return getattr(found, "path_format", None) or UNMATCHED
+
+
+class RequestContext:
+    def __init__(self, app: ASGIApp, *, proxies: Proxies, hosts: Hosts, traces: Tracing | None) -> None:
+        self.app, self.proxies, self.hosts, self.traces = app, proxies, hosts, traces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        inner = _normalised(scope)
+        request_id = inner["state"][REQUEST_ID]
+        address, promise = self._look_outside(inner)
+        request.begin(RequestFacts(request_id, inner["state"][OWN_ID], address))
+        started, status, sent = time.perf_counter(), 500, 0
+        told = inner["path"] not in PROBES
+        span = self._span(scope, inner) if told and self.traces is not None else None
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers.update(inner["state"].get(ANSWER_HEADERS, {}))
+                complete(headers, status, request_id)
+                headers.raw.extend(promise)
+            elif scope["method"] == "HEAD":
+                message = {**message, "body": b""}
+            else:
+                sent += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self.app(inner, receive, send_with_headers)
+        finally:
+            if told:
+                seconds = time.perf_counter() - started
+                method = scope["method"]
+                _account(inner, method, status, seconds, sent=sent, client=address, traced=span is not None)
+            if span is not None:
+                _end(span, inner, scope["method"], status)
+
+    def _look_outside(self, inner: Scope) -> tuple[str | None, Iterable[tuple[bytes, bytes]]]:
+        """From where the request comes, and what its answer promises; whether its host is ours."""
+        peer = inner["client"][0] if inner.get("client") else None
+        address, scheme = self.proxies.client(peer, inner["headers"])
+        if scheme is not None:
+            inner["scheme"] = scheme
+        self.hosts.check(inner)
+        return address, self.hosts.promise(inner["scheme"], told=scheme is not None)
+
+    def _span(self, scope: Scope, inner: Scope) -> ServerSpan | None:
+        if self.traces is None or inner["path"].endswith(STREAMS):
+            return None
+        return self.traces.begin(scope["method"], inner["headers"])
+
+
+def _normalised(scope: Scope) -> Scope:
+    """The scope as the application sees it; the server's own stays as it is, for it answers HEAD by it.
+
+    One trailing slash is dropped, so that both forms answer directly; HEAD is a GET whose body is
+    left out on the way back (RFC 9110, section 9.3.2); each header comes once.
+    """
+    own_id = new_request_id()
+    headers, refusal = combined(scope["headers"])
+    own = {REQUEST_ID: _given_id(headers) or own_id, OWN_ID: own_id, HEAD: scope["method"] == "HEAD"}
+    inner = {**scope, "headers": headers, "state": {REFUSAL: refusal, **scope.get("state", {}), **own}}
+    path = scope["path"]
+    if len(path) > 1 and path.endswith("/"):
+        inner["path"] = path[:-1]
+        inner["raw_path"] = scope.get("raw_path", b"").removesuffix(b"/")
+    if scope["method"] == "HEAD":
+        inner["method"] = "GET"
+    return inner
+
+
+def new_request_id() -> str:
+    return secrets.token_hex(16)
+
+
+def _given_id(headers: Headers) -> str | None:
+    for name, value in headers:
+        if name == b"x-request-id" and WELL_FORMED.fullmatch(value):
+            return bytes(value).decode()
+    return None
+
+
+def complete(headers: MutableHeaders, status: int, request_id: str) -> None:
+    """With what stands on every answer."""
+    if status == 204:
+        del headers["Content-Type"]  # the framework names one even for nothing
+    # Past the mapping, which would go through all that is there once for each.
+    said = {name for name, _ in headers.raw}
+    headers.raw.append((b"x-request-id", request_id.encode()))
+    headers.raw.extend(ALWAYS)
+    headers.raw.extend(header for header in UNLESS_SAID if header[0] not in said)
+
+
+def _account(
+    inner: Scope,
+    method: str,
+    status: int,
+    seconds: float,
+    *,
+    sent: int,
+    client: str | None,
+    traced: bool,
+) -> None:
+    template, state = route_template(inner), inner["state"]
+    metrics.request_answered(
+        method,
+        template,
+        status,
+        seconds,
+        received=state.get(RECEIVED, 0),
+        sent=sent,
+        streamed=state.get(STREAMED, False),
+    )
+    if status in REFUSED and method != "GET" and template.startswith(ORDERS):
+        business.order_refused(state.get(CODE, "other"))
+    access.answered(method, template, status, seconds, who=who(inner), client=client, traced=traced)
+
+
+def who(scope: Scope) -> dict[str, int | None]:
+    """Who is calling, for lines in the log: nobody, a user, or a key."""
+    found: dict[str, int | None] = scope.get("state", {}).get(WHO, NOBODY)
+    return found
+
+
+def _end(span: ServerSpan, inner: Scope, method: str, status: int) -> None:
+    template = route_template(inner)
+    span.end(
+        method,
+        None if template == UNMATCHED else template,
+        status,
+        scheme=inner["scheme"],
+        has_query=bool(inner.get("query_string")),
+    )

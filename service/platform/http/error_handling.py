@@ -1,0 +1,56 @@
+"""The last resort: an exception nobody expected is a 500 that tells nothing, and a whole log line.
+
+What has been refused before the application was asked is answered here too, within CORS.
+"""
+
+import asyncio
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.platform.http.context import route_template, who
+from service.platform.http.problems import REFUSAL, Refusal, response
+
+log = structlog.get_logger(__name__)
+
+
+class Faults:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        refusal: Refusal | None = scope.get("state", {}).get(REFUSAL)
+        if refusal is not None:
+            # What is still on its way to us is not looked into.
+            headers = {"Connection": "close"}
+            answer = response(
+                scope, refusal.status, code=refusal.code, detail=refusal.detail, headers=headers
+            )
+            await answer(scope, receive, send)
+            return
+        started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched_send)
+        except asyncio.CancelledError:
+            # The server's graceful time-out is over: the client is told to come again, elsewhere.
+            log.warning("request.cut_short")
+            if started:
+                raise
+            headers = {"Retry-After": "1", "Connection": "close"}
+            answer = response(scope, 503, detail="The service is shutting down. Try again.", headers=headers)
+            await answer(scope, receive, send)
+        except Exception:
+            method, route = scope.get("method"), route_template(scope)
+            log.exception("request.failed", method=method, route=route, status=500, **who(scope))
+            if started:
+                raise
+            await response(scope, 500)(scope, receive, send)

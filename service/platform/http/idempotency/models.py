@@ -1,0 +1,29 @@
+"""Idempotency keys, each with the answer that it guards, in the transaction that the answer tells of."""
+
+from typing import Any
+
+from sqlalchemy import Index, Integer, LargeBinary, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.platform.database.model import Base, CreatedAt, Str
+
+
+class IdempotencyKey(Base):
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+
+    #: `user:12` or `key:3`. No foreign key: a row lives for a day, and a reference would lock the user.
+    caller: Mapped[Str] = mapped_column(primary_key=True)
+    #: Method and template, such as `POST /api/v1/orders/{order_id}/pay`.
+    route: Mapped[Str] = mapped_column(primary_key=True)
+    key: Mapped[Str] = mapped_column(primary_key=True)
+    #: HMAC of the request: a body may hold what must not be stored.
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
+    #: What the caller was allowed when the answer was made: with less, it is not told again.
+    rights: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    #: Null while the request runs, which nobody else can see, and after one that was committed as refused.
+    status: Mapped[int | None] = mapped_column(Integer)
+    headers: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[CreatedAt]

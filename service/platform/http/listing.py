@@ -1,0 +1,106 @@
+"""Lists: `limit`, `cursor` and `skip` in, a `Link` to the next page out (RFC 8288)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeVar
+from urllib.parse import urlencode
+
+from fastapi import Depends, Query, Request, Response
+from pydantic import AfterValidator
+
+from service.errors import FieldFault, Unprocessable
+from service.platform.database.pagination import DEFAULT_LIMIT, MAX_LIMIT, MAX_SKIP, Cursors, Page
+from service.platform.http.fault_codes import invalid
+from service.platform.http.schemas import DIGITS, Moment, Out, utc
+
+T = TypeVar("T", bound=Out)
+PAGING = ("limit", "cursor", "skip")
+NEXT_UPDATED_SINCE: Final = "Next-Updated-Since"
+#: The `responses` of a list that takes `updated_since`.
+CHANGES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"headers": {NEXT_UPDATED_SINCE: {"$ref": f"#/components/headers/{NEXT_UPDATED_SINCE}"}}}
+}
+
+
+def _not_too_deep(skip: int) -> int:
+    if skip > MAX_SKIP:
+        raise invalid(
+            "too_large",
+            f"Up to {MAX_SKIP} rows can be skipped. Follow the cursor in the Link header instead.",
+        )
+    return skip
+
+
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to answer with."), DIGITS]
+Cursor = Annotated[
+    str | None,
+    Query(max_length=2_000, description="Where to go on: from the `Link` header of the page before."),
+]
+Skip = Annotated[
+    int,
+    Query(
+        ge=0,
+        description="Rows to leave out, for people; programs follow the cursor.",
+        json_schema_extra={"maximum": MAX_SKIP},
+    ),
+    AfterValidator(_not_too_deep),
+    DIGITS,
+]
+
+
+A_MARK: Final = "2026-11-22T10:30:00.123456Z"
+UPDATED_SINCE: Final = (
+    "What was changed then or later, by a time (RFC 3339) or by the `Next-Updated-Since` of the poll before."
+)
+UpdatedSince = Annotated[Moment, Query(description=UPDATED_SINCE, examples=[A_MARK])]
+
+
+@dataclass(slots=True)
+class Listing:
+    """One page of a list: hand `page` to the repository, and its rows to `of`."""
+
+    page: Page
+    _request: Request
+    _response: Response
+    _cursors: Cursors
+
+    def of(self, schema: type[T], rows: Sequence[Any]) -> list[T]:
+        """The rows as they go out; sets the Link header when more follow.
+
+        Of changes it says where the next poll starts, and nothing keeps them: what has been committed
+        since would be missed.
+        """
+        if self.page.mark is not None:
+            self._response.headers[NEXT_UPDATED_SINCE] = utc(self.page.mark)
+            self._response.headers["Cache-Control"] = "no-store"
+        if self.page.next is not None:
+            others = [pair for pair in self._request.query_params.multi_items() if pair[0] not in PAGING]
+            cursor = self._cursors.encode(_scope(self._request), self.page.next)
+            query = urlencode([*others, ("limit", self.page.limit), ("cursor", cursor)])
+            self._response.headers["Link"] = f'<{self._request.scope["path"]}?{query}>; rel="next"'
+        return [schema.of(row) for row in rows]
+
+
+def _scope(request: Request) -> str:
+    filters = sorted(pair for pair in request.query_params.multi_items() if pair[0] not in PAGING)
+    return f"{request.scope['path']}?{urlencode(filters)}"
+
+
+async def get_listing(
+    request: Request,
+    response: Response,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    skip: Skip = 0,
+) -> Listing:
+    cursors: Cursors = request.app.state.parts.cursors
+    after = None
+    if cursor is not None:
+        if skip:
+            detail = "Give `skip` or `cursor`, not both."
+            raise Unprocessable(detail, errors=(FieldFault("?skip", detail, "skip_with_cursor"),))
+        after = cursors.decode(_scope(request), cursor)
+    return Listing(Page(limit, skip, after), request, response, cursors)
+
+
+ListingDep = Annotated[Listing, Depends(get_listing)]

@@ -1,0 +1,97 @@
+"""What a process takes on: bodies up to a size and for a time, requests up to its capacity."""
+
+import asyncio
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.platform.http.context import LEAVE, RECEIVED
+from service.platform.http.problems import PROBES, REFUSAL, Refusal, response
+from service.platform.telemetry import metrics
+
+#: Requests in flight for each database connection. A request that waits behind sixteen others for
+#: a connection would be answered too late to be of use; it is better sent elsewhere at once.
+REQUESTS_PER_CONNECTION: Final = 16
+#: For a body to come: a while, and for the largest as long as a bad connection of a phone takes. Each
+#: request that waits for one has its place among those that the process takes on.
+BODY_SECONDS: Final = 30.0
+SLOWEST_BYTES_A_SECOND: Final = 32 * 1024
+
+
+class BodyLimit:
+    """For whoever reads a body: 413 as soon as it has grown past `limit` bytes, 408 when it does not come in
+    time, and what the server says of one that is broken. What is declared, and what a route needs, is up to
+    that (service.platform.http.body): who may not call it is told so first.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app, self.limit = app, limit
+        self.seconds = BODY_SECONDS + limit / SLOWEST_BYTES_A_SECOND
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        detail = f"The body is larger than the {self.limit} bytes that are accepted."
+        seen, complete = 0, False
+        deadline = asyncio.get_running_loop().time() + self.seconds
+
+        async def counted_receive() -> Message:
+            nonlocal seen, complete
+            if complete:
+                # What comes now is the end of the connection, whenever that is.
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                late = f"The body has not come within {self.seconds:.0f} seconds."
+                raise HTTPException(408, late, {"Connection": "close"}) from None
+            refusal: Refusal | None = message.get(REFUSAL)
+            if refusal is not None:
+                raise HTTPException(refusal.status, refusal.detail, {"Connection": "close"})
+            complete = not message.get("more_body", False)
+            seen += len(message.get("body", b""))
+            scope["state"][RECEIVED] = seen
+            if seen > self.limit:
+                raise HTTPException(413, detail, {"Connection": "close"})
+            return message
+
+        await self.app(scope, counted_receive, send)
+
+
+class Shedding:
+    """503 at once for what comes over the capacity: a queue that only grows serves nobody.
+
+    A stream waits without holding anything, and leaves as soon as it is open.
+    """
+
+    def __init__(self, app: ASGIApp, connections: int) -> None:
+        self.app, self.capacity, self.running = app, connections * REQUESTS_PER_CONNECTION, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in PROBES:
+            await self.app(scope, receive, send)
+            return
+        if self.running >= self.capacity:
+            metrics.requests_shed().inc()
+            detail = "The service is over its capacity. Try again shortly."
+            refusal = response(scope, 503, code="overloaded", detail=detail, headers={"Retry-After": "1"})
+            await refusal(scope, receive, send)
+            return
+        self.running += 1
+        metrics.IN_PROGRESS.value += 1
+        inside = True
+
+        def leave() -> None:
+            nonlocal inside
+            self.running -= inside
+            metrics.IN_PROGRESS.value -= inside
+            inside = False
+
+        scope["state"][LEAVE] = leave
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            leave()

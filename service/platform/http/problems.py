@@ -1,0 +1,194 @@
+"""Problem details (RFC 9457) for every error, whoever raises it; OAuth's form where RFC 6749 asks for it."""
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from service.errors import FieldFault, ServiceError
+from service.platform.http.fault_codes import code_of
+from service.platform.http.fault_messages import message
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+REQUEST_ID: Final = "request_id"
+#: Neither logged nor counted: probes would drown what people do.
+PROBES: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
+#: What the server, or the outermost layer, has refused already: answered further in, where CORS is heard.
+REFUSAL: Final = "refusal"
+#: Of a refusal: its code, for whoever counts.
+CODE: Final = "code"
+#: Errors of these have the form of RFC 6749, section 5.2.
+OAUTH_PATHS: Final = ("/api/v1/auth/token", "/api/v1/auth/revoke")
+#: What the framework's own refusals are called; each status has exactly one.
+CODES: Final = {
+    400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    408: "request_timeout",
+    413: "body_too_large",
+    414: "target_too_long",
+    415: "unsupported_media_type",
+    421: "misdirected_request",
+    422: "invalid_input",
+    429: "too_many_requests",
+    431: "headers_too_large",
+    500: "internal_error",
+    501: "not_implemented",
+    503: "unavailable",
+    505: "http_version_not_supported",
+}
+#: How a refusal is called on the OAuth endpoints, where its own code is not one of RFC 6749's.
+OAUTH_CODES: Final = {429: "slow_down", 500: "server_error", 503: "temporarily_unavailable"}
+RFC6749_CODES: Final = frozenset(
+    {"invalid_grant", "unsupported_grant_type", "invalid_scope", "invalid_client"}
+)
+#: The names of unknown fields are a client's words: an answer must not be longer than what it answers.
+MOST_FAULTS: Final = 50
+LONGEST_POINTER: Final = 200
+DETAILS: Final = {
+    404: "There is nothing at this address.",
+    405: "This address does not know that method; Allow lists those that it knows.",
+    500: "Something went wrong here. The request id in `instance` helps us to find out what.",
+}
+
+
+class Refusal(NamedTuple):
+    """Of a request that is not looked into any further."""
+
+    status: int
+    detail: str
+    code: str | None = None
+
+
+def response(
+    scope: Scope,
+    status: int,
+    *,
+    code: str | None = None,
+    title: str | None = None,
+    detail: str = "",
+    errors: Sequence[FieldFault] = (),
+    omitted: int = 0,
+    headers: dict[str, str] | None = None,
+    extra: dict[str, Any] | None = None,
+) -> Response:
+    """The answer for one error. Safe to call anywhere in the edge, whatever has happened so far.
+
+    `omitted`: how many faults there are beside `errors`.
+    """
+    code = code or CODES.get(status, "error")
+    scope.get("state", {})[CODE] = code
+    if scope["path"].rstrip("/") in OAUTH_PATHS:
+        return _oauth(status, code, detail, errors, headers)
+    document: dict[str, Any] = {
+        "type": f"urn:tradepost:problem:{code}",
+        "title": title or HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail or DETAILS.get(status, HTTPStatus(status).description or HTTPStatus(status).phrase),
+        "instance": scope.get("state", {}).get(REQUEST_ID, ""),
+        "code": code,
+    }
+    if errors:
+        document["errors"] = [
+            {"pointer": fault.pointer, "detail": fault.detail, "code": fault.code}
+            for fault in errors[:MOST_FAULTS]
+        ]
+    omitted += max(len(errors) - MOST_FAULTS, 0)
+    if omitted:
+        document["detail"] += f" `errors` lists the first {MOST_FAULTS} of {MOST_FAULTS + omitted} faults."
+        document["errors_omitted"] = omitted
+    document.update(extra or {})
+    return Response(json.dumps(document), status, headers, MEDIA_TYPE)
+
+
+def _oauth(
+    status: int, code: str, detail: str, errors: Sequence[FieldFault], headers: dict[str, str] | None
+) -> Response:
+    error = code if code in RFC6749_CODES else OAUTH_CODES.get(status, "invalid_request")
+    faults = "; ".join(f"{fault.pointer.lstrip('/')}: {fault.detail}" for fault in errors)
+    described = detail or faults or DETAILS.get(status, HTTPStatus(status).phrase)
+    # RFC 6749 knows a bad request where ours knows invalid input.
+    status = 400 if status == 422 else status
+    document = {"error": error, "error_description": described.replace('"', "'").replace("\\", "/")}
+    return Response(json.dumps(document), status, headers, "application/json")
+
+
+async def on_service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)  # noqa: S101 - the handler is registered for it alone
+    return response(
+        request.scope,
+        error.status,
+        code=error.code,
+        title=error.title,
+        detail=error.detail,
+        errors=error.errors,
+        headers=error.headers,
+        extra=error.extra,
+    )
+
+
+async def on_invalid(request: Request, error: Exception) -> Response:
+    """Name each faulty field, and never show what was submitted: it may be a password."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    raw = error.errors()
+    shown = raw[:MOST_FAULTS]
+    faults = tuple(FieldFault(_pointer(fault["loc"]), message(fault), code_of(fault)) for fault in shown)
+    detail = "; ".join(f"{fault.pointer or 'body'}: {fault.detail}" for fault in faults[:3])
+    if (more := len(raw) - 3) > 0:
+        detail += f"; and {more} more."
+    omitted = len(raw) - len(shown)
+    return response(request.scope, 422, title="Invalid input", detail=detail, errors=faults, omitted=omitted)
+
+
+def _pointer(location: Sequence[int | str]) -> str:
+    place, *rest = (str(part) for part in location)
+    if place == "body":
+        return pointer_to(rest)
+    name = rest[0] if rest else place
+    return {"path": f"{{{name}}}", "query": f"?{name}"}.get(place, name)
+
+
+def pointer_to(path: Sequence[int | str]) -> str:
+    """A JSON pointer (RFC 6901) to a place in the body, cut where the client has made it too long."""
+    parts = (str(part)[:LONGEST_POINTER].replace("~", "~0").replace("/", "~1") for part in path)
+    return "".join("/" + part for part in parts)[:LONGEST_POINTER]
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(allowed(request.app, request.scope["path"])))
+    phrase = HTTPStatus(error.status_code).phrase
+    detail = "" if error.detail == phrase else str(error.detail)
+    return response(request.scope, error.status_code, detail=detail, headers=headers)
+
+
+def allowed(app: FastAPI, path: str) -> set[str]:
+    """Every method that the address knows; the framework's own `Allow` names the first match's only."""
+    methods: dict[str, set[str]] = {}
+    for context in iter_route_contexts(app.routes):
+        regex = getattr(context, "path_regex", None)
+        if regex is not None and context.methods and regex.match(path):
+            methods.setdefault(context.path_format or "", set()).update(context.methods)
+    # /items/batch fits /items/{item_id} too, but is an address of its own.
+    known = methods.get(path) or next(iter(methods.values()), set())
+    return known | ({"HEAD"} if "GET" in known else set())
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(ServiceError, on_service_error)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http_exception)

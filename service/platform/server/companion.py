@@ -1,0 +1,141 @@
+"""A developer's worker, beside the service: started again when it ends, and never left behind.
+
+`serve` and `dev` start this module as a process of its own, which keeps the worker: Gunicorn's master
+must have no threads, and reaps every child by itself.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+import service
+from service.platform.config import Settings
+from service.platform.telemetry import logging
+from service.platform.telemetry import metric_files as files
+
+#: As a program its name would be `__main__`.
+log = structlog.get_logger("service.platform.server.companion")
+
+#: Tells the worker the id of the process that it ends with.
+COMPANION_OF: Final = "TRADEPOST_COMPANION_OF"
+RELOAD: Final = "reload"
+POLL_SECONDS: Final = 0.3
+#: Before a worker that has ended by itself is started again.
+AGAIN_SECONDS: Final = 1.0
+#: Beyond the time that a worker has to end.
+LAST_SECONDS: Final = 5.0
+
+
+@contextmanager
+def started(settings: Settings, *, reload: bool = False) -> Iterator[None]:
+    """A worker for as long as this runs, where the service is being developed."""
+    if settings.environment != "development":
+        yield
+        return
+    assert settings.database_url is not None  # noqa: S101 - the embedded one, if no other
+    owner = os.getpid()
+    command = [sys.executable, "-m", __name__, str(owner), str(settings.graceful_timeout)]
+    command += [settings.log_level, settings.log_format, *([RELOAD] if reload else [])]
+    environment = {**os.environ, "DATABASE_URL": settings.database_url.get_secret_value()}
+    if settings.database_direct_url is not None:
+        environment["DATABASE_DIRECT_URL"] = settings.database_direct_url.get_secret_value()
+    keeper = subprocess.Popen(command, env=environment)  # noqa: S603 - this very program
+    try:
+        yield
+    finally:
+        # Gunicorn's workers are forks that leave through here too.
+        if os.getpid() == owner:
+            keeper.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                keeper.wait(settings.graceful_timeout + 2 * LAST_SECONDS)
+
+
+class Keeper:
+    def __init__(self, parent: int, patience: float) -> None:
+        # Not whoever is found to be the parent: it may have been killed meanwhile.
+        self._parent, self._patience = parent, patience
+        self._told = False
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._not_before = 0.0
+
+    def stop(self, *_: object) -> None:
+        self._told = True
+
+    def keep(self, ticks: Iterator[bool]) -> None:
+        """At each tick see that the worker runs; it is a new one where the tick says so."""
+        try:
+            for changed in ticks:
+                if self._told or os.getppid() != self._parent:
+                    break
+                if changed:
+                    self._end()
+                self._see_to_it()
+        finally:
+            self._end()
+
+    def _see_to_it(self) -> None:
+        if self._worker is not None and (status := self._worker.poll()) is not None:
+            log.error("worker.lost", status=status)
+            files.worker_ended(self._worker.pid)
+            self._worker, self._not_before = None, time.monotonic() + AGAIN_SECONDS
+        if self._worker is None and time.monotonic() >= self._not_before:
+            environment = {**os.environ, COMPANION_OF: str(os.getpid())}
+            command = [sys.executable, "-m", "service", "worker"]
+            self._worker = subprocess.Popen(command, env=environment)  # noqa: S603 - this very program
+
+    def _end(self) -> None:
+        if self._worker is not None:
+            self._worker.terminate()
+            try:
+                self._worker.wait(self._patience)
+            except subprocess.TimeoutExpired:
+                self._worker.kill()
+                self._worker.wait()
+            self._worker = None
+
+
+def _ticks() -> Iterator[bool]:
+    while True:
+        yield False
+        time.sleep(POLL_SECONDS)
+
+
+def _changes() -> Iterator[bool]:
+    """True when the code has changed."""
+    from watchfiles import PythonFilter, watch
+
+    yield False
+    folder = Path(service.__file__).parent
+    pause = int(POLL_SECONDS * 1000)
+    for changes in watch(
+        folder,
+        watch_filter=PythonFilter(),
+        rust_timeout=pause,
+        yield_on_timeout=True,
+        raise_interrupt=False,
+    ):
+        yield bool(changes)
+
+
+def main(parent: str, graceful: str, level: str, log_format: str, *options: str) -> int:
+    logging.configure(level, log_format)
+    keeper = Keeper(int(parent), float(graceful) + LAST_SECONDS)
+    # These reach the whole process group; it is the service that says when to go.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, keeper.stop)
+    keeper.keep(_changes() if RELOAD in options else _ticks())
+    return 0
+
+
+if __name__ == "__main__":
+    logging.tell_of_crashes()
+    sys.exit(main(*sys.argv[1:]))

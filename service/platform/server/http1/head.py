@@ -1,0 +1,98 @@
+"""The head of a request: how large it may be, and what is valid in it (RFC 9112, section 3)."""
+
+import re
+import urllib.parse
+from contextlib import suppress
+from typing import Any, Final
+
+import httptools
+
+from service.platform.http.problems import Refusal
+
+#: What gateways let through: 60 KiB with Envoy, 32 with nginx. Each header is kept in memory until the head
+#: is complete, in up to fifteen times as many bytes.
+HEAD_BYTES: Final = 64 * 1024
+#: A head that is too large is still read so far, for the origin in it: without that a browser hides the
+#: refusal from the page.
+MOST_HEAD_BYTES: Final = 4 * HEAD_BYTES
+#: Apache's and Gunicorn's bound too. Each is looked at by several that come after.
+MOST_LINES: Final = 100
+#: Kept of a head that is too large.
+NEEDED: Final = frozenset({b"origin", b"access-control-request-method", b"access-control-request-headers"})
+#: RFC 9110, section 4.1, asks for 8,000 at least; ours are a tenth of that.
+TARGET_BYTES: Final = 8 * 1024
+#: For a head to come in, from its first bytes on. An honest client sends it in one piece.
+HEAD_SECONDS: Final = 30.0
+
+NOT_HTTP: Final = Refusal(400, "This is not HTTP.")
+BAD_BODY: Final = Refusal(400, "The body's chunks are not valid (RFC 9112, section 7.1).")
+LARGE_CHUNKS: Final = Refusal(431, f"What comes with the body's chunks is larger than {HEAD_BYTES} bytes.")
+LATE: Final = Refusal(408, f"The request has not come within {HEAD_SECONDS:.0f} seconds.")
+LONG_TARGET: Final = Refusal(414, f"The target is longer than the {TARGET_BYTES} bytes that are accepted.")
+LARGE: Final = Refusal(431, f"The headers are larger than the {HEAD_BYTES} bytes that are accepted.")
+MANY: Final = Refusal(431, f"There are more than the {MOST_LINES} header lines that are accepted.")
+BAD_TARGET: Final = Refusal(400, "The request's target is not valid. Send a path such as /api/v1/items.")
+BAD_HOST: Final = Refusal(400, "Send one Host header, with a host name and perhaps a port.")
+PROXYING: Final = Refusal(400, "CONNECT is for proxies, and this is none.")
+CODING: Final = Refusal(501, "Send the body in no transfer coding but chunked.")
+VERSION: Final = Refusal(505, "Use HTTP/1.1.")
+
+#: RFC 3986, without the characters that no name in use has.
+HOST: Final = re.compile(
+    rb"(?:(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2}){1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?"
+)
+
+
+def read(parser: httptools.HttpRequestParser, url: bytes, scope: Any) -> Refusal | None:
+    """Complete the scope, which has the headers already; or say what is wrong."""
+    headers = scope["headers"]
+    if len(url) > TARGET_BYTES:
+        return LONG_TARGET
+    if sum([len(name) + len(value) for name, value in headers]) > HEAD_BYTES:
+        return LARGE
+    if len(headers) > MOST_LINES:
+        return MANY
+    version, method = parser.get_http_version(), parser.get_method()
+    if version != "1.1":
+        scope["http_version"] = version
+        if version != "1.0":
+            return VERSION
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (not hosts and version == "1.1") or not all(map(HOST.fullmatch, hosts)):
+        return BAD_HOST
+    return PROXYING if method == b"CONNECT" else _read_target(method, url, scope)
+
+
+def _read_target(method: bytes, url: bytes, scope: Any) -> Refusal | None:
+    try:
+        target: Any = httptools.parse_url(url)
+    except httptools.HttpParserInvalidURLError:
+        return BAD_TARGET
+    if target.schema is not None and not _takes_host(target, scope["headers"]):
+        return BAD_TARGET
+    scope["method"] = method.decode("ascii")
+    scope["raw_path"] = target.path or b"/"
+    scope["path"] = _decoded(scope["raw_path"])
+    scope["query_string"] = target.query or b""
+    return None
+
+
+def _takes_host(target: Any, headers: list[tuple[bytes, bytes]]) -> bool:
+    """The host of a target in absolute form, which counts instead of the header (RFC 9112, section 3.2.2)."""
+    host = target.host or b""
+    host = b"[%b]" % host if b":" in host else host
+    host += b":%d" % target.port if target.port else b""
+    headers[:] = [(b"host", host), *(each for each in headers if each[0] != b"host")]
+    known = target.schema.lower() in (b"http", b"https")
+    return known and target.userinfo is None and HOST.fullmatch(host) is not None
+
+
+def path_of(target: bytes) -> str:
+    """As far as it can be read."""
+    with suppress(httptools.HttpParserInvalidURLError):
+        return _decoded(httptools.parse_url(target).path or b"")
+    return ""
+
+
+def _decoded(path: bytes) -> str:
+    return urllib.parse.unquote(path.decode("ascii")) if b"%" in path else path.decode("ascii")

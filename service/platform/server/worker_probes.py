@@ -1,0 +1,72 @@
+"""The probes of a worker, which answer as the API's do. It serves nothing else, and needs no framework."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import structlog
+
+from service.errors import ServiceError
+from service.operations.schemas import Alive
+from service.platform.jobs.worker import Worker
+from service.platform.server.health import Probes
+from service.worker_container import WorkerParts
+
+log = structlog.get_logger(__name__)
+
+#: A client that says nothing, or does not listen.
+PATIENCE_SECONDS: Final = 5.0
+REASONS: Final = {200: "OK", 404: "Not Found", 503: "Service Unavailable"}
+
+Answer = tuple[int, dict[str, Any]]
+
+
+@asynccontextmanager
+async def served(parts: WorkerParts, worker: Worker) -> AsyncIterator[None]:
+    """On PORT, until the end."""
+    settings, probes = parts.settings, Probes(parts.database, parts.settings)
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                head = await reader.readuntil(b"\r\n\r\n")
+                method, target, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
+                answer = await _answer(probes, worker, target.partition("?")[0].rstrip("/"))
+                writer.write(_written(*answer, body=method != "HEAD"))
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(connected, settings.host, settings.port)
+    async with server:
+        log.info("probes.served", port=settings.port)
+        yield
+    await probes.aclose()
+
+
+async def _answer(probes: Probes, worker: Worker, path: str) -> Answer:
+    try:
+        match path:
+            case "/livez":
+                return 200, Alive().model_dump()
+            case "/readyz":
+                readiness = await probes.readiness(ending=worker.stopping)
+                return 200 if readiness.status == "ready" else 503, readiness.model_dump()
+            case "/startupz":
+                startup = await probes.startup(listening=worker.listening)
+                return 200 if startup.status == "started" else 503, startup.model_dump()
+            case _:
+                return 404, {"detail": "A worker serves /livez, /readyz and /startupz."}
+    except ServiceError as fault:
+        return 503, {"detail": fault.detail}
+
+
+def _written(status: int, document: dict[str, Any], *, body: bool) -> bytes:
+    content = json.dumps(document).encode()
+    head = (
+        f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(content)}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + (content if body else b"")

@@ -1,0 +1,113 @@
+"""The process itself: how late its event loop is, its threads, the hashing of passwords, its build."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from anyio import to_thread
+from prometheus_client import Counter, Gauge
+
+from service.platform.telemetry import batches as tally
+from service.platform.telemetry import lazy
+
+#: Whatever holds the loop up for longer than this is seen.
+BEAT_SECONDS: Final = 0.1
+#: How often, in beats, metrics are written down, and the process is looked at.
+FLUSH_BEATS: Final = 2
+LOOK_BEATS: Final = 10
+
+LAG: Final = tally.Distribution(
+    "event_loop_lag_seconds",
+    "By how much the event loop is late for an appointment; it has ten a second.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+HASHING: Final = tally.Distribution(
+    "password_hash_duration_seconds",
+    "Of hashing or checking a password, waiting for its turn included.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
+WAITING: Final = tally.Level("password_hashes_waiting", "Passwords that are being hashed, or wait for it.")
+BUILD: Final = Gauge("build_info", "The version that runs.", ["version"], multiprocess_mode="livemax")
+EXITS: Final = Counter(
+    "gunicorn_worker_exits_total",
+    "Workers that have ended: by their time-out, a signal, an error, or as they should.",
+    ["reason"],
+)
+REASONS: Final = ("timeout", "signal", "error", "normal")
+
+
+class Pulse:
+    """Beats in the event loop of a process, for as long as that runs."""
+
+    def __init__(self, *looks: Callable[[], None]) -> None:
+        self._looks = (_see_threads, *looks)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, version: str) -> None:
+        BUILD.labels(version).set(1)
+        for metric in (LAG, HASHING, WAITING):
+            metric.begin()
+        self._look()
+        self._task = asyncio.create_task(self._run(), name="pulse")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._look()
+
+    async def _run(self) -> None:
+        loop, beat = asyncio.get_running_loop(), 0
+        while True:
+            due = loop.time() + BEAT_SECONDS
+            await asyncio.sleep(BEAT_SECONDS)
+            LAG.observe(max(loop.time() - due, 0.0))
+            beat += 1
+            if beat % LOOK_BEATS == 0:
+                self._look()
+            elif beat % FLUSH_BEATS == 0:
+                tally.flush()
+
+    def _look(self) -> None:
+        for look in self._looks:
+            look()
+        tally.flush()
+
+
+def _see_threads() -> None:
+    limiter = to_thread.current_default_thread_limiter()
+    lazy.gauge("thread_pool_tasks", "Threads of the pool that work.", "livesum").set(limiter.borrowed_tokens)
+    limit = lazy.gauge("thread_pool_limit", "Threads that the pool may have.", "livesum")
+    limit.set(float(limiter.total_tokens))
+
+
+@contextmanager
+def hashing() -> Iterator[None]:
+    began = time.perf_counter()
+    WAITING.value += 1
+    try:
+        yield
+    finally:
+        WAITING.value -= 1
+        HASHING.observe(time.perf_counter() - began)
+
+
+def master_began() -> None:
+    workers_started()
+    for reason in REASONS:
+        EXITS.labels(reason)
+
+
+def workers_started() -> Counter:
+    """Counted by the master."""
+    return lazy.counter("gunicorn_workers_started_total", "Workers that the master has started.")
+
+
+def worker_ready() -> None:
+    lazy.gauge("gunicorn_workers", "Workers that live.", "livesum").set(1)
+
+
+def worker_ended(reason: str) -> None:
+    EXITS.labels(reason).inc()

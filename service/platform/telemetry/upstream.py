@@ -1,0 +1,48 @@
+"""Calls to others: counted, timed, and part of the trace of what they are for."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Literal
+
+from service.platform.telemetry import batches as tally
+from service.platform.telemetry import tracing
+
+Upstream = Literal["geocoding", "forecast", "redis", "smtp", "otlp"]
+Outcome = Literal["answered", "failed", "timed_out"]
+
+REQUESTS: Final = tally.Count(
+    "upstream_requests_total",
+    "Calls to others: answered, failed, or not answered in time.",
+    ["upstream", "outcome"],
+)
+DURATION: Final = tally.Distribution(
+    "upstream_request_duration_seconds",
+    "Of calls to others, whatever came of them.",
+    ["upstream"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+
+
+@contextmanager
+def call(name: Upstream) -> Iterator[None]:
+    """One call, in the event loop's thread. Who is cancelled has waited too long, or somebody has for it."""
+    began = time.perf_counter()
+    outcome: Outcome = "failed"
+    try:
+        with tracing.call(name):
+            yield
+        outcome = "answered"
+    except (TimeoutError, asyncio.CancelledError):
+        outcome = "timed_out"
+        raise
+    finally:
+        REQUESTS.add(name, outcome)
+        DURATION.observe(time.perf_counter() - began, name)
+
+
+def otlp_called(seconds: float, *, good: bool) -> None:
+    """From the thread that sends spans, where nothing may be added up."""
+    REQUESTS.metric.labels("otlp", "answered" if good else "failed").inc()
+    DURATION.metric.labels("otlp").observe(seconds)

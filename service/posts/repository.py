@@ -1,0 +1,123 @@
+"""Every statement on posts. Who may see a post is part of each that reads one."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, delete, func, insert, literal_column, or_, select, true, update
+
+from service.identity.callers import Caller
+from service.identity.models import User
+from service.platform.database import Record, Session
+from service.platform.database import updated_since as changes
+from service.platform.database.pagination import Page
+from service.posts.models import Post
+
+#: Written out, not bound: the planner takes the partial index only for a value that it can see.
+_published = Post.status == literal_column("'published'")
+
+
+def _visible_to(caller: Caller | None) -> ColumnElement[bool]:
+    """Published posts to all, pending ones to their authors, everything to administrators."""
+    if caller is None:
+        return _published
+    return true() if caller.is_admin else or_(_published, Post.author_id == caller.user_id)
+
+
+def _whole(caller: Caller | None) -> Select[Any]:
+    """The row has the shape of schemas.posts.Post."""
+    return (
+        select(*Post.__table__.columns, User.full_name.label("author_name"))
+        .join(User, User.id == Post.author_id)
+        .where(_visible_to(caller))
+    )
+
+
+async def find(
+    session: Session,
+    page: Page,
+    *,
+    caller: Caller | None,
+    newest_first: bool,
+    status: str | None,
+    updated_since: datetime | None = None,
+) -> list[Any]:
+    statement = _whole(caller).order_by(Post.id.desc() if newest_first else Post.id)
+    if updated_since is not None:
+        await changes.sequence(session)
+        statement = statement.where(changes.since("posts", Post.id, updated_since))
+    if page.after is not None:
+        last = page.after[0]
+        statement = statement.where(Post.id < last if newest_first else Post.id > last)
+    if status is not None:
+        statement = statement.where(Post.status == status)
+    rows = (await session.execute(statement.limit(page.fetch).offset(page.skip))).all()
+    return page.cut(rows, "id")
+
+
+async def find_changed(
+    session: Session, page: Page, updated_since: datetime, *, caller: Caller | None, status: str | None
+) -> list[Any]:
+    statement = _whole(caller)
+    if status is not None:
+        statement = statement.where(Post.status == status)
+    poll = await changes.poll(session, "posts", updated_since)
+    return await changes.find(session, page, poll, statement, Post.id)
+
+
+async def find_removed(
+    session: Session, page: Page, updated_since: datetime, *, caller: Caller | None
+) -> list[Any]:
+    """Rows of schemas.changes.Removed."""
+    poll = await changes.poll(session, "posts", updated_since)
+    visible = select(Post.id).where(_visible_to(caller))
+    sees_all = caller is not None and caller.is_admin
+    return await changes.find_removed(session, page, poll, visible, sees_all=sees_all)
+
+
+async def get(session: Session, caller: Caller | None, post_id: int) -> Record | None:
+    row: Record | None = (await session.execute(_whole(caller).where(Post.id == post_id))).one_or_none()
+    return row
+
+
+async def lock(session: Session, caller: Caller, post_id: int) -> Record | None:
+    """The post, locked until the transaction ends, so that nobody publishes or edits it meanwhile."""
+    statement = _whole(caller).where(Post.id == post_id).with_for_update(of=Post)
+    row: Record | None = (await session.execute(statement)).one_or_none()
+    return row
+
+
+async def add(session: Session, author_id: int, *, title: str, body: str, published: bool) -> int:
+    statement = insert(Post).values(
+        author_id=author_id,
+        title=title,
+        body=body,
+        status="published" if published else "pending",
+        published_at=func.now() if published else None,
+    )
+    post_id: int = (await session.execute(statement.returning(Post.id))).scalar_one()
+    return post_id
+
+
+async def count_pending(session: Session, author_id: int) -> int:
+    statement = select(func.count()).where(Post.author_id == author_id, Post.status == "pending")
+    return await session.scalar(statement) or 0
+
+
+async def change(session: Session, post_id: int, values: Mapping[str, Any]) -> None:
+    """`values` maps column names to new values."""
+    changed = update(Post).where(Post.id == post_id)
+    await session.execute(changed.values(**values, version=Post.version + 1, updated_at=func.now()))
+
+
+async def publish(session: Session, post_id: int) -> None:
+    await change(session, post_id, {"status": "published", "published_at": func.now()})
+
+
+async def withdraw(session: Session, post_id: int, values: Mapping[str, Any]) -> None:
+    """Change it and take it back to where it waits for an administrator."""
+    await change(session, post_id, {**values, "status": "pending", "published_at": None})
+
+
+async def remove(session: Session, post_id: int) -> None:
+    await session.execute(delete(Post).where(Post.id == post_id))

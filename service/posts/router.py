@@ -1,0 +1,106 @@
+"""Shop news and customers' posts."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from service.identity.dependencies import Administrator, Anyone, SignedIn
+from service.platform.http.conditions import IfPost
+from service.platform.http.guards import Guard
+from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, UpdatedSince
+from service.platform.http.location import Located
+from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
+from service.platform.http.removed import Removed
+from service.platform.http.route import Route
+from service.platform.http.schemas import DIGITS, MAX_ID, Moment
+from service.platform.http.session import ReaderDep, SessionDep
+from service.platform.http.validation import built_from
+from service.posts import repository
+from service.posts import service as posts
+from service.posts.schemas import Order, Post, PostIn, PostPatch, Status
+
+router = APIRouter(route_class=Route, prefix="/posts", tags=["posts"])
+
+PostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
+OwnPostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(posts.require_own)]
+
+
+@router.get("", responses=CHANGES, openapi_extra=OPTIONAL_SIGN_IN)
+@built_from("posts")
+async def list_posts(
+    caller: Anyone,
+    listing: ListingDep,
+    reader: ReaderDep,
+    *,
+    order: Annotated[
+        Order | None, Query(description="Newest first (`desc`, the default) or oldest first.")
+    ] = None,
+    status: Annotated[Status | None, Query(description="Only these, of those that you may see.")] = None,
+    updated_since: Annotated[
+        Moment | None,
+        Query(
+            description=f"{UPDATED_SINCE} In the order of the changes, unless `order` is given.",
+            examples=[A_MARK],
+        ),
+    ] = None,
+) -> list[Post]:
+    """List posts. Published ones; authors see their own pending ones too, administrators all."""
+    rows = await posts.find(
+        reader, caller, listing.page, order=order, status=status, updated_since=updated_since
+    )
+    return listing.of(Post, rows)
+
+
+@router.get("/removed", responses=CHANGES, openapi_extra=OPTIONAL_SIGN_IN)
+async def list_removed_posts(
+    caller: Anyone, listing: ListingDep, reader: ReaderDep, updated_since: UpdatedSince
+) -> list[Removed]:
+    """List the ids of posts that were deleted or are no longer published, in the order of the changes."""
+    rows = await repository.find_removed(reader, listing.page, updated_since, caller=caller)
+    return listing.of(Removed, rows)
+
+
+@router.get("/{post_id}", responses=problems(404), openapi_extra=OPTIONAL_SIGN_IN)
+@built_from("posts", "post_id")
+async def get_post(post_id: PostId, caller: Anyone, reader: ReaderDep) -> Post:
+    """Get a post."""
+    return await posts.get(reader, caller, post_id)
+
+
+@router.post("", status_code=201, responses=problems(409))
+async def create_post(new: PostIn, caller: SignedIn, session: SessionDep, located: Located) -> Post:
+    """Create a post. A customer's is `pending` until an administrator publishes it.
+
+    A customer has at most 20 pending posts; one more is 409 `too_many_pending`.
+    """
+    post = await posts.create(session, caller, new)
+    located(post.id)
+    return post
+
+
+@router.put("/{post_id}", responses=problems(403, 404, 409))
+async def replace_post(
+    post_id: OwnPostId, new: PostIn, caller: SignedIn, expected: IfPost, session: SessionDep
+) -> Post:
+    """Replace a post's title and body. A customer's change of a published post makes it pending again."""
+    return await posts.change(session, caller, post_id, new, expected=expected)
+
+
+@router.patch("/{post_id}", responses=problems(403, 404, 409))
+async def update_post(
+    post_id: OwnPostId, patch: PostPatch, caller: SignedIn, expected: IfPost, session: SessionDep
+) -> Post:
+    """Update a post's title or body. A customer's change of a published post makes it pending again."""
+    return await posts.change(session, caller, post_id, patch, expected=expected)
+
+
+@router.delete("/{post_id}", status_code=204, responses=problems(403, 404))
+async def delete_post(post_id: OwnPostId, caller: SignedIn, expected: IfPost, session: SessionDep) -> None:
+    """Delete a post. It cannot be restored."""
+    await posts.remove(session, caller, post_id, expected=expected)
+
+
+@router.post("/{post_id}/publish", responses=problems(403, 404))
+async def publish_post(post_id: PostId, caller: Administrator, session: SessionDep) -> Post:
+    """Publish a pending post. A published one stays as it is."""
+    return await posts.publish(session, caller, post_id)

@@ -1,0 +1,64 @@
+"""Posts as clients send and see them."""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import MISSING, AfterValidator, ConfigDict, Field
+
+from service.platform.http import characters
+from service.platform.http.schemas import Id, In, Instant, Line, Prose, changed_elsewhere
+from service.platform.http.versions import Version, Versioned
+
+Status = Literal["pending", "published"]
+Order = Literal["asc", "desc"]
+
+#: Spaces at its beginning stay: they mean something in markdown.
+Body = Annotated[
+    Prose,
+    Field(
+        min_length=1,
+        description="Markdown, kept as it is sent; at least one visible character.",
+        json_schema_extra={"pattern": characters.PROSE_THAT_SHOWS},
+    ),
+    AfterValidator(characters.visible),
+]
+
+
+Published = Annotated[
+    Any, *changed_elsewhere("Send no `status`: an administrator publishes by POST /posts/{id}/publish.")
+]
+NEWS: Final[dict[str, Any]] = {
+    "title": "Chai is back",
+    "body": "The first boxes of **Chai** since June have arrived.",
+}
+
+
+class PostIn(In):
+    """A whole post, as it is created and as it is replaced."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [NEWS]})
+
+    title: Line
+    body: Body
+    status: Published = MISSING
+
+
+class PostPatch(In):
+    """Changes of a post: what is absent stays as it is, and nothing can be removed."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Chai is sold out"}]})
+
+    title: Line | MISSING = MISSING
+    body: Body | MISSING = MISSING
+    status: Published = MISSING
+
+
+class Post(Versioned):
+    id: Id
+    title: str
+    body: Annotated[str, Field(description="Markdown, as its author wrote it.")]
+    author_id: Id
+    author_name: Annotated[str, Field(examples=["Maria Anders"])]
+    status: Annotated[Status, Field(description="`pending` until an administrator publishes it.")]
+    version: Version
+    created_at: Instant
+    updated_at: Instant

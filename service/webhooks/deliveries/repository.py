@@ -1,0 +1,273 @@
+"""Every statement on the deliveries of webhooks."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Interval,
+    LargeBinary,
+    Text,
+    bindparam,
+    case,
+    delete,
+    extract,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from service.platform.database import Record, Session
+from service.platform.database.pagination import Page
+from service.platform.jobs import enqueue as jobs
+from service.webhooks.models import Webhook, WebhookDelivery
+
+KIND: Final = "webhook"
+PING: Final = "ping"
+EVERY_EVENT: Final = "*"
+
+#: What clients see: the rows have the shape of schemas.webhooks.WebhookDelivery.
+_SHOWN: Final = (
+    "id", "event_id", "event_type", "message_id", "status", "attempts", "created_at", "next_try_at",
+    "last_tried_at", "last_status", "fault", "duration_ms", "answer",
+)  # fmt: skip
+#: What is done for every delivery stands as text: putting it together each time takes longer than asking.
+_FAN_OUT: Final = text(f"""
+    WITH added AS (
+        INSERT INTO webhook_deliveries (webhook_id, event_id, event_type, user_id, message_id, body,
+            next_try_at, request_id, traceparent)
+        SELECT id, :event_id, :event_type, :user_id, :message_id, :body, now(), :request_id, :traceparent
+        FROM webhooks WHERE is_active AND events && CAST(ARRAY[:event_type, '{EVERY_EVENT}'] AS text[])
+        ORDER BY id
+        ON CONFLICT (webhook_id, event_id) DO NOTHING
+        RETURNING id, webhook_id
+    ),
+    {jobs.queued_from("added", KIND, "json_build_object('delivery_id', id, 'webhook_id', webhook_id)")}
+    SELECT id FROM added ORDER BY id
+""").bindparams(
+    *(bindparam(name, type_=BigInteger) for name in ("event_id", "user_id")),
+    *(
+        bindparam(name, type_=Text)
+        for name in ("event_type", "message_id", "request_id", "traceparent", "headers")
+    ),
+    bindparam("body", type_=LargeBinary),
+)
+_CLAIM: Final = text(f"""
+    UPDATE webhook_deliveries AS delivery
+    SET attempts = attempts + 1, claimed_until = now() + :lease, last_tried_at = now(), waiting = false
+    FROM webhooks
+    WHERE delivery.id = :id AND webhooks.id = delivery.webhook_id
+        AND status = 'pending' AND attempts < :most AND next_try_at <= now()
+        AND (claimed_until IS NULL OR claimed_until <= now())
+        AND (is_active OR event_type = '{PING}')
+        AND (paused_until IS NULL OR paused_until <= now())
+    RETURNING delivery.id, webhook_id, event_type, message_id, body, attempts, request_id, traceparent,
+        url, secret, CASE WHEN previous_until > now() THEN previous_secret END AS previous_secret
+""").bindparams(bindparam("lease", type_=Interval))
+_SUCCEED: Final = text("""
+    WITH arrived AS (
+        UPDATE webhook_deliveries
+        SET status = 'succeeded', last_status = :last_status, fault = NULL, duration_ms = :duration_ms,
+            answer = :answer, next_try_at = NULL, claimed_until = NULL
+        WHERE id = :id AND attempts = :attempts AND status = 'pending'
+        RETURNING webhook_id
+    )
+    UPDATE webhooks SET failing_since = NULL, paused_until = NULL FROM arrived
+    WHERE id = webhook_id AND (failing_since IS NOT NULL OR paused_until IS NOT NULL)
+""")
+_columns = tuple(WebhookDelivery.__table__.columns[name] for name in _SHOWN)
+_queued = tuple(
+    WebhookDelivery.__table__.columns[name] for name in ("id", "webhook_id", "request_id", "traceparent")
+)
+_pending = WebhookDelivery.status == "pending"
+_unclaimed = or_(WebhookDelivery.claimed_until.is_(None), WebhookDelivery.claimed_until <= func.now())
+_admitted = or_(Webhook.is_active, WebhookDelivery.event_type == PING)
+
+
+async def fan_out(session: Session, event: Record, message_id: str, body: bytes) -> list[int]:
+    """A delivery to each webhook that wants to know of the event, one at most, and its job; their ids."""
+    values = {
+        "event_id": event.id,
+        "event_type": event.type,
+        "user_id": event.user_id,
+        "message_id": message_id,
+        "body": body,
+        "request_id": event.request_id,
+        "traceparent": event.traceparent,
+        "headers": json.dumps(jobs.origin()),
+    }
+    return list((await session.scalars(_FAN_OUT, values)).all())
+
+
+async def add_ping(
+    session: Session, webhook_id: int, *, request_id: str | None, traceparent: str | None
+) -> int:
+    """A delivery without an event, and still without a body: that has the delivery's own id in it."""
+    values = {
+        "webhook_id": webhook_id,
+        "event_type": PING,
+        "message_id": "",
+        "body": b"",
+        "next_try_at": func.now(),
+        "request_id": request_id,
+        "traceparent": traceparent,
+    }
+    added = await session.scalars(insert(WebhookDelivery).values(**values).returning(WebhookDelivery.id))
+    return added.one()
+
+
+async def write(session: Session, delivery_id: int, message_id: str, body: bytes) -> Record | None:
+    return await _change(session, delivery_id, {"message_id": message_id, "body": body})
+
+
+async def find(session: Session, webhook_id: int, page: Page, *, status: str | None) -> list[Any]:
+    """One webhook's, the newest first."""
+    statement = select(*_columns).where(WebhookDelivery.webhook_id == webhook_id)
+    if status is not None:
+        statement = statement.where(WebhookDelivery.status == status)
+    if page.after is not None:
+        statement = statement.where(WebhookDelivery.id < page.after[0])
+    statement = statement.order_by(WebhookDelivery.id.desc()).limit(page.fetch).offset(page.skip)
+    return page.cut((await session.execute(statement)).all(), "id")
+
+
+async def restart(session: Session, webhook_id: int, delivery_id: int) -> Record | None:
+    """Make it due now, with all its tries before it unless it is still pending; None where there is none."""
+    again = update(WebhookDelivery).where(
+        WebhookDelivery.id == delivery_id, WebhookDelivery.webhook_id == webhook_id
+    )
+    attempts = case((_pending, WebhookDelivery.attempts), else_=0)
+    values = {"status": "pending", "attempts": attempts, "next_try_at": func.now(), "waiting": False}
+    row: Record | None = (await session.execute(again.values(**values).returning(*_columns))).one_or_none()
+    return row
+
+
+async def look(session: Session, delivery_id: int) -> Record | None:
+    """What decides whether it may be tried: its state, and for how many seconds each bar still holds."""
+    bars = {
+        "until_due": WebhookDelivery.next_try_at,
+        "until_free": WebhookDelivery.claimed_until,
+        "until_wanted": Webhook.paused_until,
+    }
+    left = [
+        func.coalesce(extract("epoch", moment - func.now()), 0).label(name) for name, moment in bars.items()
+    ]
+    columns = (WebhookDelivery.webhook_id, WebhookDelivery.event_type, WebhookDelivery.attempts)
+    statement = (
+        select(*columns, WebhookDelivery.status, _admitted.label("admitted"), *left)
+        .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
+        .where(WebhookDelivery.id == delivery_id)
+    )
+    return (await session.execute(statement)).one_or_none()
+
+
+async def claim(session: Session, delivery_id: int, lease: timedelta, most: int) -> Record | None:
+    """Begin a try, which nobody else does as long as the lease holds; what is to be sent, where and by whom.
+
+    None where it may not be tried now, or has been tried so often. The try counts from here on, whatever
+    becomes of the worker. One statement, which needs no transaction around it.
+    """
+    values = {"id": delivery_id, "lease": lease, "most": most}
+    return (await session.execute(_CLAIM, values)).one_or_none()
+
+
+async def succeed(
+    session: Session, delivery_id: int, attempts: int, *, status: int, duration_ms: int, answer: str
+) -> None:
+    """It has arrived, and its webhook is well. One statement, which needs no transaction around it."""
+    values = {"id": delivery_id, "attempts": attempts, "last_status": status}
+    await session.execute(_SUCCEED, {**values, "duration_ms": duration_ms, "answer": answer})
+
+
+async def conclude(
+    session: Session, delivery_id: int, attempts: int, *, pause: timedelta | None, values: Mapping[str, Any]
+) -> bool:
+    """Write what came of a try; with a `pause` there will be another. Whether it was still its turn."""
+    following = func.now() + literal(pause, Interval) if pause is not None else None
+    statement = (
+        update(WebhookDelivery)
+        .where(WebhookDelivery.id == delivery_id, WebhookDelivery.attempts == attempts, _pending)
+        .values(**values, next_try_at=following, claimed_until=None)
+    )
+    return (await session.execute(statement.returning(WebhookDelivery.id))).one_or_none() is not None
+
+
+async def queue(
+    session: Session,
+    webhook_id: int,
+    delivery_id: int,
+    *,
+    delay: timedelta = jobs.AT_ONCE,
+    key: str | None = None,
+    source: Mapping[str, str] | None = None,
+) -> None:
+    """A job for it; the rest is as with any job."""
+    payload = {"delivery_id": delivery_id, "webhook_id": webhook_id}
+    await jobs.enqueue(session, KIND, payload, delay=delay, key=key, source=source)
+
+
+async def wait(session: Session, delivery_id: int) -> None:
+    """It is brought on when another of its webhook ends."""
+    # One that waits already is not written again: meanwhile `wake` would pass it over.
+    untold = (WebhookDelivery.id == delivery_id, _pending, ~WebhookDelivery.waiting)
+    waiting = update(WebhookDelivery).where(*untold)
+    await session.execute(waiting.values(waiting=True))
+
+
+async def postpone(session: Session, delivery_id: int, pause: timedelta) -> None:
+    await _change(session, delivery_id, {"next_try_at": func.now() + pause})
+
+
+async def give_up(session: Session, delivery_id: int, fault: str) -> None:
+    values = {"status": "failed", "fault": fault, "next_try_at": None, "claimed_until": None}
+    await _change(session, delivery_id, {**values, "waiting": False})
+
+
+async def give_up_all(session: Session, webhook_id: int, fault: str) -> None:
+    """Those of a webhook that nobody is at."""
+    values = {"status": "failed", "fault": fault, "next_try_at": None, "waiting": False}
+    statement = update(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id, _pending, _unclaimed)
+    await session.execute(statement.values(**values))
+
+
+async def wake(session: Session, webhook_id: int, most: int) -> Sequence[Record]:
+    """The first of those that wait; whoever calls queues them."""
+    first = (
+        select(WebhookDelivery.id)
+        .where(WebhookDelivery.webhook_id == webhook_id, WebhookDelivery.waiting)
+        .order_by(WebhookDelivery.id)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    statement = update(WebhookDelivery).where(WebhookDelivery.id.in_(first)).values(waiting=False)
+    return (await session.execute(statement.returning(*_queued))).all()
+
+
+async def find_forgotten(session: Session, overdue: timedelta, most: int) -> Sequence[Record]:
+    """Those that should have been tried a while ago, at most so many of one webhook: their jobs are lost."""
+    turn = func.row_number().over(partition_by=WebhookDelivery.webhook_id, order_by=WebhookDelivery.id)
+    due = (
+        select(*_queued, turn.label("turn"))
+        .where(_pending, WebhookDelivery.next_try_at < func.now() - overdue, _unclaimed)
+        .subquery()
+    )
+    return (await session.execute(select(due).where(due.c.turn <= most).order_by(due.c.id))).all()
+
+
+async def purge(session: Session, before: datetime, *, most: int) -> int:
+    """Forget at most so many that were made before this moment and are over; how many that were."""
+    old = select(WebhookDelivery.id).where(WebhookDelivery.created_at < before, ~_pending).limit(most)
+    gone = delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)).returning(WebhookDelivery.id)
+    return len((await session.scalars(gone)).all())
+
+
+async def _change(session: Session, delivery_id: int, values: Mapping[str, Any]) -> Record | None:
+    """None where it has been deleted meanwhile, with its webhook."""
+    statement = update(WebhookDelivery).where(WebhookDelivery.id == delivery_id).values(**values)
+    return (await session.execute(statement.returning(*_columns))).one_or_none()

@@ -1,0 +1,112 @@
+"""Webhooks: events for other systems."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import MISSING
+
+from service.container import PartsDep
+from service.identity.dependencies import Administrator
+from service.platform.http.listing import ListingDep
+from service.platform.http.location import Located
+from service.platform.http.openapi import problems
+from service.platform.http.route import Route
+from service.platform.http.schemas import DIGITS, MAX_ID
+from service.platform.http.session import ReaderDep, SessionDep
+from service.webhooks import repository
+from service.webhooks import service as webhooks
+from service.webhooks.schemas import NewWebhook, Status, Webhook, WebhookCreate, WebhookDelivery, WebhookPatch
+
+router = APIRouter(route_class=Route, prefix="/webhooks", tags=["webhooks"])
+
+WebhookId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
+DeliveryId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
+
+
+async def get_new(_: Administrator, new: WebhookCreate, parts: PartsDep) -> WebhookCreate:
+    """Looked up after it is known who calls, and before the transaction."""
+    await webhooks.check(parts.targets, new.url)
+    return new
+
+
+async def get_patch(_: Administrator, patch: WebhookPatch, parts: PartsDep) -> WebhookPatch:
+    if patch.url is not MISSING:
+        await webhooks.check(parts.targets, patch.url)
+    return patch
+
+
+New = Annotated[WebhookCreate, Depends(get_new)]
+Patch = Annotated[WebhookPatch, Depends(get_patch)]
+
+
+@router.post("", status_code=201, responses=problems(403, 409))
+async def create_webhook(
+    new: New, caller: Administrator, session: SessionDep, parts: PartsDep, located: Located
+) -> NewWebhook:
+    """Create a webhook. Its secret is in this answer and in that of a rotation, in no other."""
+    made = await webhooks.create(session, parts.vault, caller, new)
+    located(made.id)
+    return made
+
+
+@router.get("", responses=problems(403))
+async def list_webhooks(_: Administrator, listing: ListingDep, reader: ReaderDep) -> list[Webhook]:
+    """List webhooks, newest first. Inactive ones are listed too."""
+    return listing.of(Webhook, await repository.find(reader, listing.page))
+
+
+@router.get("/{webhook_id}", responses=problems(403, 404))
+async def get_webhook(webhook_id: WebhookId, _: Administrator, reader: ReaderDep) -> Webhook:
+    """Get a webhook and its state."""
+    return await webhooks.get(reader, webhook_id)
+
+
+@router.patch("/{webhook_id}", responses=problems(403, 404))
+async def update_webhook(
+    webhook_id: WebhookId, patch: Patch, caller: Administrator, session: SessionDep
+) -> Webhook:
+    """Update a webhook: its address, its events, or whether it is active."""
+    return await webhooks.change(session, caller, webhook_id, patch)
+
+
+@router.delete("/{webhook_id}", status_code=204, responses=problems(403, 404))
+async def delete_webhook(webhook_id: WebhookId, caller: Administrator, session: SessionDep) -> None:
+    """Delete a webhook with the log of its deliveries. It cannot be restored."""
+    await webhooks.remove(session, caller, webhook_id)
+
+
+@router.post("/{webhook_id}/rotate-secret", responses=problems(403, 404))
+async def rotate_secret(
+    webhook_id: WebhookId, caller: Administrator, session: SessionDep, parts: PartsDep
+) -> NewWebhook:
+    """Rotate a webhook's secret. For 24 hours deliveries are signed with both, the new and the old."""
+    return await webhooks.rotate_secret(session, parts.vault, caller, webhook_id)
+
+
+@router.post("/{webhook_id}/ping", status_code=202, responses=problems(403, 404))
+async def ping_webhook(webhook_id: WebhookId, caller: Administrator, session: SessionDep) -> WebhookDelivery:
+    """Send a signed `ping` to a webhook, once. The outcome is in the list of deliveries."""
+    return await webhooks.ping(session, caller, webhook_id)
+
+
+@router.get("/{webhook_id}/deliveries", responses=problems(403, 404))
+async def list_deliveries(
+    webhook_id: WebhookId,
+    _: Administrator,
+    listing: ListingDep,
+    reader: ReaderDep,
+    status: Annotated[Status | None, Query(description="Only those in this state.")] = None,
+) -> list[WebhookDelivery]:
+    """List a webhook's deliveries, newest first, each with the last answer."""
+    rows = await webhooks.find_deliveries(reader, webhook_id, listing.page, status=status)
+    return listing.of(WebhookDelivery, rows)
+
+
+@router.post(
+    "/{webhook_id}/deliveries/{delivery_id}/redeliver", status_code=202, responses=problems(403, 404, 409)
+)
+async def redeliver_event(
+    webhook_id: WebhookId, delivery_id: DeliveryId, caller: Administrator, session: SessionDep
+) -> WebhookDelivery:
+    """Repeat a delivery under the same `webhook-id`. A pending one is sent now."""
+    return await webhooks.redeliver(session, caller, webhook_id, delivery_id)

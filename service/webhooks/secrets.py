@@ -1,0 +1,35 @@
+"""The secrets that deliveries are signed with: made, sealed for the database, and used.
+
+Signatures follow the Standard Webhooks specification, so that receivers can verify with its libraries.
+"""
+
+import base64
+import hmac
+import secrets
+from collections.abc import Iterable
+from typing import Final
+
+#: Of the key for the secrets of webhooks (service.platform.crypto.derive).
+WEBHOOKS: Final = "webhook-secrets"
+PREFIX: Final = "whsec_"
+SECRET_BYTES: Final = 32
+
+
+def new_secret() -> bytes:
+    return secrets.token_bytes(SECRET_BYTES)
+
+
+def written(secret: bytes) -> str:
+    """As its receiver needs it."""
+    return PREFIX + base64.b64encode(secret).decode()
+
+
+def signature_headers(message_id: str, timestamp: int, body: bytes, keys: Iterable[bytes]) -> dict[str, str]:
+    """One signature for each secret: during a rotation the receiver may know either."""
+    message = f"{message_id}.{timestamp}.".encode() + body
+    signatures = (base64.b64encode(hmac.digest(key, message, "sha256")).decode() for key in keys)
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
+    }

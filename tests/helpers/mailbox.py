@@ -1,0 +1,68 @@
+"""What the service has mailed, read from the files that it writes where there is no SMTP server.
+
+A worker's jobs are done here and now, in this process, by the worker's own code: no test waits for one.
+"""
+
+import asyncio
+import email
+import re
+from datetime import timedelta
+from email.message import EmailMessage
+from email.policy import default
+from typing import Any, cast
+
+from service.container import Parts
+from service.job_kinds import KINDS
+from service.mails import Mails
+from service.platform.jobs.worker import Worker
+from service.platform.mail.templates import Letters
+from service.platform.mail.transports import Transport, transport_for
+from service.worker_container import WorkerParts
+
+TOKEN = re.compile(r'(?:"token": "|\?token=)([\w-]{43})\b')
+#: In this order an event's mails are sent the first time round.
+MAILING = ("event", "mail")
+NEVER_LOST = timedelta(days=1)
+
+
+async def send_mails(parts: Parts, transport: Transport | None = None, **settings: Any) -> None:
+    """Do the jobs that are due until there are none. What is put off stays so."""
+    ours = parts.settings.model_copy(update=settings)
+    mails = Mails(parts.database, Letters(ours), transport or transport_for(ours), parts.addresses)
+    # Whoever sends mails has nothing to do with the deliveries of webhooks.
+    worker_parts = WorkerParts(ours, parts.database, "", cast("Any", None), mails)
+    worker = Worker(worker_parts, kinds={name: KINDS[name] for name in MAILING}, lost_after=NEVER_LOST)
+    found = True
+    while found:
+        found = False
+        for name in MAILING:
+            taken = await worker._held.take(name, KINDS[name].at_once)
+            if taken:
+                found = True
+                await asyncio.gather(*map(worker._begin, taken))
+        await worker._held._record_done()
+
+
+async def mails_to(parts: Parts, address: str) -> list[EmailMessage]:
+    """Every mail to this address, oldest first, once all that are due have been sent."""
+    await send_mails(parts)
+    folder = parts.settings.data_dir / "mail"
+    files = sorted(folder.glob("*.eml"), key=lambda file: file.stat().st_mtime_ns)
+    found = [email.message_from_bytes(file.read_bytes(), policy=default) for file in files]
+    return [mail for mail in found if mail["To"] == address]
+
+
+def text_of(mail: EmailMessage) -> str:
+    body = mail.get_body(("plain",))
+    assert body is not None
+    return str(body.get_content())
+
+
+def token_of(mail: EmailMessage) -> str:
+    (token,) = TOKEN.findall(text_of(mail))
+    return str(token)
+
+
+async def mailed_token(parts: Parts, address: str) -> str:
+    """That of the last mail to this address that has one."""
+    return [token_of(mail) for mail in await mails_to(parts, address) if TOKEN.search(text_of(mail))][-1]

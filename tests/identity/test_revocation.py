@@ -1,0 +1,329 @@
+"""Whether a token that is signed by us still stands for somebody: by what is held, or by the database."""
+
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, NoReturn
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import event
+
+from service.container import Parts
+from service.errors import InvalidToken, Unavailable
+from service.identity import sessions
+from service.identity.callers import Caller
+from service.identity.revocation import REMEMBERED_SECONDS, Access, Recent, admitted
+from service.identity.tokens import ACCESS_TOKEN_SECONDS, LEEWAY_SECONDS
+from service.main import create_app
+from service.platform.config import Settings
+from service.platform.database import READ_ONLY, Database, Session
+from service.platform.database import change_feed as changes
+from service.platform.database.change_feed import ChangeFeed
+from tests.helpers.client import Api
+from tests.helpers.factories import Make, Person
+
+Admit = Callable[[Caller], Awaitable[Caller]]
+
+MARIA = Caller(user_id=7, session_id=70, is_admin=False)
+ADA = Caller(user_id=8, session_id=80, is_admin=True)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def recent(clock: Clock) -> Recent[str]:
+    return Recent(clock)
+
+
+@pytest.fixture
+def access(parts: Parts, sql: asyncpg.Connection) -> Access:
+    return Access(parts.database)
+
+
+def user_change(user_id: int, *, is_active: bool = True, is_admin: bool = False) -> dict[str, Any]:
+    return {"of": "users", "id": user_id, "is_active": is_active, "is_admin": is_admin}
+
+
+class TestRecent:
+    def test_is_kept_until_no_token_from_before_is_good(self) -> None:
+        """A token signed on a clock that is LEEWAY ahead is taken until LEEWAY after its end."""
+        assert REMEMBERED_SECONDS == ACCESS_TOKEN_SECONDS + 2 * LEEWAY_SECONDS
+
+    def test_what_was_put_in_first_goes_first(self, recent: Recent[str], clock: Clock) -> None:
+        recent.put(1, "one")
+        clock.now += 1
+        recent.put(2, "two")
+        clock.now += REMEMBERED_SECONDS - 1.5
+        recent.put(3, "three")
+        assert (recent.get(1), recent.get(2), len(recent)) == ("one", "two", 3)
+        clock.now += 0.5
+        recent.put(4, "four")
+        assert (recent.get(1), recent.get(2), recent.get(3), len(recent)) == (None, "two", "three", 3)
+
+    def test_all_that_is_old_goes_at_once(self, recent: Recent[str], clock: Clock) -> None:
+        for number in range(100):
+            recent.put(number, "old")
+        clock.now += REMEMBERED_SECONDS
+        recent.put(100, "new")
+        assert (len(recent), recent.get(100)) == (1, "new")
+
+    def test_a_second_change_is_remembered_as_long_as_a_first(
+        self, recent: Recent[str], clock: Clock
+    ) -> None:
+        recent.put(1, "one")
+        recent.put(2, "two")
+        clock.now += REMEMBERED_SECONDS - 1
+        recent.put(1, "uno")
+        clock.now += 1
+        recent.put(3, "three")
+        assert (recent.get(1), recent.get(2), len(recent)) == ("uno", None, 2)
+
+    def test_what_is_there_can_be_kept(self, recent: Recent[str]) -> None:
+        recent.put(1, "heard")
+        recent.put(1, "loaded", replace=False)
+        recent.put(2, "loaded", replace=False)
+        assert (recent.get(1), recent.get(2)) == ("heard", "loaded")
+
+    def test_clear(self, recent: Recent[str]) -> None:
+        recent.put(1, "one")
+        recent.clear()
+        assert (recent.get(1), len(recent)) == (None, 0)
+
+
+class TestHeard:
+    def test_who_has_not_changed_is_whom_the_token_names(self, access: Access) -> None:
+        access.changed(user_change(9, is_active=False))
+        access.changed({"of": "sessions", "id": 90})
+        access.changed({"of": "items", "id": 7})
+        assert access.caller(MARIA) is MARIA
+        assert access.caller(ADA) is ADA
+
+    def test_an_ended_session_is_nobody(self, access: Access) -> None:
+        access.changed({"of": "sessions", "id": MARIA.session_id})
+        with pytest.raises(InvalidToken):
+            access.caller(MARIA)
+        # The others of the same user go on.
+        assert access.caller(replace(MARIA, session_id=71)).user_id == MARIA.user_id
+
+    def test_a_deactivated_user_is_nobody_in_any_session(self, access: Access) -> None:
+        access.changed(user_change(MARIA.user_id, is_active=False, is_admin=True))
+        for session_id in (70, 71):
+            with pytest.raises(InvalidToken):
+                access.caller(replace(MARIA, session_id=session_id))
+
+    def test_a_role_is_what_was_heard_last_and_not_what_the_token_says(self, access: Access) -> None:
+        access.changed(user_change(ADA.user_id, is_admin=False))
+        assert access.caller(ADA) == replace(ADA, is_admin=False)
+        access.changed(user_change(ADA.user_id, is_admin=True))
+        assert access.caller(ADA) == ADA
+        assert access.caller(replace(ADA, is_admin=False)) == ADA
+
+    def test_reactivating_does_not_bring_ended_sessions_back(self, access: Access) -> None:
+        access.changed(user_change(MARIA.user_id, is_active=False))
+        access.changed({"of": "sessions", "id": MARIA.session_id})
+        access.changed(user_change(MARIA.user_id, is_active=True))
+        with pytest.raises(InvalidToken):
+            access.caller(MARIA)
+
+    @pytest.mark.parametrize("change", [{}, {"of": "users"}, {"of": "users", "id": 7}, {"of": "sessions"}])
+    def test_half_a_change_is_not_passed_over(self, access: Access, change: dict[str, Any]) -> None:
+        """The feed then reads everything anew."""
+        with pytest.raises(KeyError):
+            access.changed(change)
+
+
+class TestLoaded:
+    async def test_the_changes_of_the_last_token_lifetime(
+        self, access: Access, make: Make, sql: asyncpg.Connection
+    ) -> None:
+        gone, former, ended, same = [await make.user(is_admin=True) for _ in range(4)]
+        await sql.execute("UPDATE users SET is_active = false WHERE id = $1", gone.id)
+        await sql.execute("UPDATE users SET is_admin = false WHERE id = $1", former.id)
+        await sql.execute("UPDATE sessions SET ended_at = now() WHERE user_id = $1", ended.id)
+        await access.load()
+        for person in (gone, ended):
+            with pytest.raises(InvalidToken):
+                access.caller(person.caller)
+        assert access.caller(former.caller).is_admin is False
+        assert access.caller(same.caller) is same.caller
+
+    @pytest.mark.parametrize(
+        ("seconds", "held"), [(REMEMBERED_SECONDS - 30, True), (REMEMBERED_SECONDS, False)]
+    )
+    async def test_none_of_which_every_token_has_ended(
+        self, access: Access, make: Make, sql: asyncpg.Connection, seconds: float, held: bool
+    ) -> None:
+        gone, ended = await make.user(), await make.user()
+        await sql.execute("UPDATE users SET is_active = false WHERE id = $1", gone.id)
+        past = f"now() - interval '{seconds} seconds'"
+        await sql.execute(f"UPDATE users SET access_changed_at = {past} WHERE id = $1", gone.id)
+        await sql.execute(f"UPDATE sessions SET ended_at = {past} WHERE user_id = $1", ended.id)
+        await access.load()
+        assert (len(access._users), len(access._ended)) == ((1, 1) if held else (0, 0))
+
+    async def test_what_is_heard_while_it_is_read_is_newer(
+        self, access: Access, make: Make, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        maria = await make.user()
+        await sql.execute("UPDATE users SET is_active = false")
+        read = sessions.get_access_changes
+
+        async def slowly(session: Session, seconds: float) -> Any:
+            rows = await read(session, seconds)
+            access.changed(user_change(maria.id, is_active=True, is_admin=True))
+            access.changed({"of": "sessions", "id": 4711})
+            return rows
+
+        monkeypatch.setattr(sessions, "get_access_changes", slowly)
+        await access.load()
+        assert access.caller(maria.caller) == replace(maria.caller, is_admin=True)
+        with pytest.raises(InvalidToken):
+            access.caller(replace(maria.caller, session_id=4711))
+
+    async def test_what_was_held_before_is_dropped(
+        self, access: Access, make: Make, sql: asyncpg.Connection
+    ) -> None:
+        maria = await make.user()
+        access.changed(user_change(maria.id, is_active=False))
+        await access.load()
+        assert access.caller(maria.caller) is maria.caller
+
+
+class TestAdmitted:
+    """Under the lease from what is held, without it by the database."""
+
+    @pytest.fixture
+    def feed(self, parts: Parts) -> ChangeFeed:
+        """One that was never started: there is no lease."""
+        url = parts.settings.database_url
+        assert url is not None
+        return ChangeFeed(url.get_secret_value(), (), parts.database.notify)
+
+    @pytest.fixture
+    def nowhere(self, settings: Settings) -> Iterator[Database]:
+        """A database that refuses connections."""
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            port = closed.getsockname()[1]
+            yield Database(f"postgresql+asyncpg://user:word@127.0.0.1:{port}/nothing", settings)
+
+    @pytest.fixture
+    def without_lease(self, parts: Parts, feed: ChangeFeed, access: Access) -> Admit:
+        return partial(admitted, parts.database, feed, access)
+
+    async def test_under_the_lease_nothing_is_asked(
+        self, nowhere: Database, feed: ChangeFeed, access: Access, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ChangeFeed, "current", True)
+        assert await admitted(nowhere, feed, access, MARIA) is MARIA
+        access.changed({"of": "sessions", "id": MARIA.session_id})
+        with pytest.raises(InvalidToken):
+            await admitted(nowhere, feed, access, MARIA)
+
+    async def test_without_it_what_is_held_counts_for_nothing(
+        self, without_lease: Admit, access: Access, make: Make, sql: asyncpg.Connection
+    ) -> None:
+        ada = await make.admin()
+        assert await without_lease(ada.caller) == ada.caller
+        access.changed(user_change(ada.id, is_active=False))
+        assert await without_lease(ada.caller) == ada.caller
+        await sql.execute("UPDATE users SET is_admin = false")
+        assert await without_lease(ada.caller) == replace(ada.caller, is_admin=False)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "UPDATE users SET is_active = false WHERE id = $1",
+            "UPDATE sessions SET ended_at = now() WHERE user_id = $1",
+            "DELETE FROM sessions WHERE user_id = $1",
+            "DELETE FROM users WHERE id = $1",
+        ],
+    )
+    async def test_without_it_whoever_has_lost_access_is_refused(
+        self, without_lease: Admit, make: Make, sql: asyncpg.Connection, change: str
+    ) -> None:
+        maria, other = await make.user(), await make.user()
+        await sql.execute(change, maria.id)
+        with pytest.raises(InvalidToken):
+            await without_lease(maria.caller)
+        assert await without_lease(other.caller) == other.caller
+
+    async def test_without_it_another_persons_session_is_nobodys(
+        self, without_lease: Admit, make: Make
+    ) -> None:
+        maria, other = await make.user(), await make.user()
+        with pytest.raises(InvalidToken):
+            await without_lease(replace(maria.caller, session_id=other.caller.session_id))
+
+    async def test_without_it_and_without_the_database_nobody_is_admitted(
+        self, nowhere: Database, feed: ChangeFeed, access: Access
+    ) -> None:
+        with pytest.raises(Unavailable):
+            await admitted(nowhere, feed, access, MARIA)
+
+
+#: What the process asks for its metrics, whoever is served meanwhile.
+PING = READ_ONLY
+
+
+class TestCost:
+    @pytest.fixture
+    def statements(self) -> list[str]:
+        return []
+
+    @staticmethod
+    def counted(database: Database, statements: list[str]) -> None:
+        @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
+        def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            if statement != PING:
+                statements.append(statement)
+
+    @pytest.fixture
+    async def maria(self, make: Make) -> Person:
+        return await make.user()
+
+    async def test_a_signed_in_read_asks_the_database_for_what_is_read_alone(
+        self, maria: Person, settings: Settings, statements: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first request that a new process sees, by a token that it has never seen; then warm ones.
+
+        However slow the machine is: without a lease it would rightly be asked once more.
+        """
+        monkeypatch.setattr(changes, "START_SECONDS", 60.0)
+        monkeypatch.setattr(changes, "LEASE_SECONDS", 60.0)
+
+        async def never(*_: object, **__: object) -> NoReturn:
+            pytest.fail("who is calling was asked of the database")
+
+        monkeypatch.setattr(sessions, "get_caller", never)
+        app = create_app(settings)
+        async with app.router.lifespan_context(app), Api.of(app, maria.token) as client:
+            self.counted(app.state.parts.database, statements)
+            for _ in range(3):
+                assert (await client.get("/users/profile")).status_code == 200
+                assert len(statements) == 1, statements
+                assert "FROM users" in statements.pop()
+
+    async def test_one_without_a_lease_asks_once_more(
+        self, maria: Person, settings: Settings, statements: list[str]
+    ) -> None:
+        nowhere = SecretStr("postgresql+asyncpg://user:word@127.0.0.1:1/nothing")
+        app = create_app(settings.model_copy(update={"database_direct_url": nowhere}))
+        async with app.router.lifespan_context(app), Api.of(app, maria.token) as client:
+            self.counted(app.state.parts.database, statements)
+            assert (await client.get("/users/profile")).status_code == 200
+            assert len(statements) == 2, statements

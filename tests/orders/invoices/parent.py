@@ -1,0 +1,22 @@
+"""A process with a pool of its own, which renders what its argument says and then waits to be killed."""
+
+import asyncio
+import json
+import sys
+
+from service.orders.invoices.pool import Renderers
+from tests.orders.invoices import stand_in
+from tests.orders.invoices.examples import invoice
+
+
+async def main(buyer: str) -> None:
+    pool = Renderers(module="tests.orders.invoices.stand_in", seconds=60.0)
+    told = json.loads(await pool.render(invoice(buyer=stand_in.TELL), "user:1"))
+    sys.stdout.write(f"{told['pid']}\n")
+    sys.stdout.flush()
+    if buyer:
+        await pool.render(invoice(buyer=buyer), "user:1")
+    await asyncio.Event().wait()
+
+
+asyncio.run(main(sys.argv[1]))

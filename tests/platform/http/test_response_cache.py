@@ -1,0 +1,388 @@
+"""Public reads from memory: what is kept, for whom, and that nobody reads what is no more."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+from fastapi import FastAPI
+from prometheus_client import REGISTRY
+from sqlalchemy import event
+
+from service.catalogue import repository
+from service.container import Parts
+from service.main import create_app
+from service.platform.config import Settings
+from service.platform.database import READ_ONLY
+from service.platform.http import response_cache
+from service.platform.http.response_cache import Answer, Memory, _Route
+from tests.helpers.client import Api, assert_problem
+from tests.helpers.factories import Make
+
+pytestmark = pytest.mark.usefixtures("lease")
+
+#: What the process asks for its metrics, whoever is served meanwhile.
+PING = READ_ONLY
+
+
+#: Statements, however they come about, and the answers that they make untrue.
+ITEMS, POSTS = {"one", "other", "list", "categories"}, {"post", "posts"}
+DROPPED: dict[str, set[str]] = {
+    "UPDATE items SET price = 19, version = version + 1 WHERE name = 'Chai'": ITEMS - {"other"},
+    "UPDATE items SET price = 19, version = version + 1": ITEMS,
+    "INSERT INTO items (sku, name, price, availability) VALUES ('N', 'New', 1, 'in_stock')": ITEMS,
+    "UPDATE items SET price = 19 WHERE false": set(),
+    "UPDATE stock SET quantity = quantity + 1": set(),
+    "UPDATE posts SET title = 'x' WHERE status = 'published'": POSTS,
+    "UPDATE posts SET title = 'x' WHERE status = 'pending'": set(),
+    "UPDATE posts SET status = 'published', published_at = now() WHERE status = 'pending'": {"posts"},
+    "UPDATE posts SET status = 'pending', published_at = NULL WHERE status = 'published'": POSTS,
+    "DELETE FROM posts WHERE status = 'published'": POSTS,
+    "DELETE FROM posts WHERE status = 'pending'": set(),
+    "TRUNCATE posts": POSTS,
+    "INSERT INTO posts (author_id, title, body, status, published_at)"
+    " SELECT id, 'a', 'b', 'published', now() FROM users LIMIT 1": POSTS,
+    "INSERT INTO posts (author_id, title, body, status)"
+    " SELECT id, 'a', 'b', 'pending' FROM users LIMIT 1": set(),
+    "UPDATE users SET full_name = 'Ada Byron'": POSTS,
+    "UPDATE users SET full_name = full_name, version = version + 1": set(),
+}
+
+
+@pytest.fixture
+def statements(parts: Parts) -> Iterator[list[str]]:
+    """What the application's requests ask the database."""
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement != PING:
+            asked.append(statement)
+
+    event.listen(parts.database.engine.sync_engine, "before_cursor_execute", note)
+    yield asked
+    event.remove(parts.database.engine.sync_engine, "before_cursor_execute", note)
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"response_cache_{name}", labels) or 0
+
+
+async def heard(parts: Parts, since: int) -> None:
+    """Wait until a change that was made past the application is known to it."""
+    for _ in range(6_000):
+        if parts.memory.heard > since:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it was not heard")
+
+
+async def kept(api: Api, statements: list[str], path: str) -> bool:
+    """Whether this is answered from memory."""
+    statements.clear()
+    assert (await api.get(path)).status_code == 200
+    return statements == []
+
+
+class TestHit:
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/items/{item}",
+            "/items",
+            "/items?search=chai&limit=1",
+            "/items/categories",
+            "/posts",
+            "/posts/{post}",
+        ],
+    )
+    async def test_says_what_the_database_said(
+        self, api: Api, make: Make, statements: list[str], path: str
+    ) -> None:
+        item = await make.item(category="Tea")
+        await make.item(name="Chai extra", category="Tea")
+        path = path.format(item=item.id, post=await make.post(await make.admin()))
+        outcomes = [counted("requests_total", outcome=each) for each in ("hit", "miss", "bypass")]
+        first = await api.get(path)
+        statements.clear()
+        again = await api.get(path)
+        assert statements == []
+        assert again.content == first.content
+        differing = {"x-request-id", "ratelimit", "ratelimit-policy"}
+        assert {n: v for n, v in again.headers.items() if n not in differing} == {
+            n: v for n, v in first.headers.items() if n not in differing
+        }
+        found = [counted("requests_total", outcome=each) for each in ("hit", "miss", "bypass")]
+        assert found == [outcomes[0] + 1, outcomes[1] + 1, outcomes[2]]
+
+    async def test_is_what_everybody_gets_who_may_have_it(
+        self, api: Api, make: Make, statements: list[str]
+    ) -> None:
+        chai = await make.item()
+        path = f"/items/{chai.id}"
+        tag = (await api.get(path)).headers["etag"]
+        statements.clear()
+        head = await api.head(path)
+        assert (head.status_code, head.content, int(head.headers["content-length"]) > 0) == (200, b"", True)
+        known = await api.get(path, headers={"If-None-Match": tag})
+        assert (known.status_code, known.content) == (304, b"")
+        assert (known.headers["etag"], known.headers["cache-control"]) == (tag, "no-cache")
+        assert "content-length" not in known.headers
+        for accept in ("*/*", "application/json", "text/html, application/*;q=0.5"):
+            assert (await api.get(path, headers={"Accept": accept})).status_code == 200
+        assert (await api.get(path + "/")).json()["id"] == chai.id
+        assert statements == []
+
+    async def test_is_kept_of_who_has_it_already_too(
+        self, api: Api, make: Make, statements: list[str]
+    ) -> None:
+        """Shops' caches always ask so."""
+        chai = await make.item()
+        known = {"If-None-Match": (await make.api.get(f"/items/{chai.id}")).headers["etag"]}
+        make.parts.memory.clear()
+        assert (await api.get(f"/items/{chai.id}", headers=known)).status_code == 304
+        assert await kept(api, statements, f"/items/{chai.id}")
+
+    async def test_counts_under_no_limit_and_is_logged_like_any_other(
+        self, api: Api, make: Make, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        chai = await make.item()
+        assert "ratelimit" in (await api.get(f"/items/{chai.id}")).headers
+        caplog.clear()
+        assert "ratelimit" not in (await api.get(f"/items/{chai.id}")).headers
+        [line] = [record.msg for record in caplog.records if record.name == "access"]
+        assert isinstance(line, dict)
+        assert (line["route"], line["status"], line["user_id"]) == ("/api/v1/items/{item_id}", 200, None)
+
+
+class TestPast:
+    """What is not answered from memory though it is kept."""
+
+    async def test_whoever_is_signed_in(self, api: Api, make: Make, statements: list[str]) -> None:
+        ada, chai = await make.admin(), await make.item(is_active=False)
+        path = f"/items/{chai.id}"
+        assert (await ada.api.get(path)).status_code == 200
+        assert_problem(await api.get(path), 404, "not_found")
+        before = counted("requests_total", outcome="bypass")
+        statements.clear()
+        assert (await ada.api.get(path)).status_code == 200
+        assert len(statements) == 1
+        assert counted("requests_total", outcome="bypass") == before + 1
+        assert_problem(await api.signed_in("x.y.z").get(path), 401, "invalid_token")
+
+    async def test_who_takes_no_json(self, api: Api, make: Make, statements: list[str]) -> None:
+        await make.item()
+        assert (await api.get("/items")).status_code == 200
+        assert_problem(await api.get("/items", headers={"Accept": "text/html"}), 406, "not_acceptable")
+
+    @pytest.mark.parametrize("name", ["Accept", "If-None-Match"])
+    async def test_who_has_more_to_say_than_anybody_would(
+        self, api: Api, make: Make, statements: list[str], name: str
+    ) -> None:
+        await make.item()
+        assert (await api.get("/items")).status_code == 200
+        statements.clear()
+        assert (await api.get("/items", headers={name: "*/*, " * 250})).status_code == 200
+        assert len(statements) == 1
+
+    async def test_who_sends_a_body_that_is_to_be_measured(
+        self, api: Api, make: Make, statements: list[str]
+    ) -> None:
+        await make.item()
+        assert (await api.get("/items")).status_code == 200
+        statements.clear()
+        assert (await api.request("GET", "/items", content=b"x")).status_code == 200
+        assert len(statements) == 1
+
+    async def test_refusals(self, api: Api, sql: asyncpg.Connection, statements: list[str]) -> None:
+        for path, status in (
+            ("/items/1", 404),
+            ("/items/x", 422),
+            ("/items/٣", 422),
+            ("/items?colour=red", 422),
+        ):
+            for _ in range(2):
+                assert (await api.get(path)).status_code == status
+        assert counted("entries") == 0
+
+    @pytest.mark.parametrize("current", [True, False])
+    async def test_while_changes_are_not_heard(
+        self, app: FastAPI, api: Api, make: Make, statements: list[str], *, current: bool
+    ) -> None:
+        class Deaf:
+            caught_up = False
+
+            async def catch_up(self) -> bool:
+                return current
+
+        chai = await make.item()
+        assert (await api.get(f"/items/{chai.id}")).status_code == 200
+        parts, statements[:] = app.state.parts, []
+        feed, parts.feed = parts.feed, Deaf()
+        try:
+            assert (await api.get(f"/items/{chai.id}")).status_code == 200
+        finally:
+            parts.feed = feed
+        assert len(statements) == (0 if current else 1)
+
+    async def test_where_it_is_switched_off(self, settings: Settings, make: Make) -> None:
+        app = create_app(settings.model_copy(update={"response_cache_bytes": 0}))
+        await make.item()
+        async with app.router.lifespan_context(app), Api.of(app) as api:
+            tag = (await api.get("/items")).headers["etag"]
+            assert (await api.get("/items", headers={"If-None-Match": tag})).status_code == 304
+            assert "ratelimit" in (await api.get("/items")).headers
+            assert app.state.parts.memory.find(("/api/v1/items", b"")) is None
+
+
+class TestChanges:
+    async def test_who_has_an_answer_and_asks_again_gets_nothing_older(self, api: Api, make: Make) -> None:
+        ada, chai = await make.admin(), await make.item()
+        for cents in range(100):
+            price = f"18.{cents:02}"
+            assert (await ada.api.patch(f"/items/{chai.id}", json={"price": price})).status_code == 200
+            one, many = await asyncio.gather(api.get(f"/items/{chai.id}"), api.get("/items"))
+            assert (one.json()["price"], many.json()[0]["price"]) == (price, price)
+
+    @pytest.mark.parametrize("change", DROPPED)
+    async def test_drop_what_was_built_from_them_and_nothing_else(
+        self, make: Make, sql: asyncpg.Connection, statements: list[str], *, change: str
+    ) -> None:
+        api, parts, dropped = make.api, make.parts, DROPPED[change]
+        chai, chang, ada = await make.item(name="Chai"), await make.item(name="Chang"), await make.admin()
+        post, _ = await make.post(ada), await make.post(ada, published=False)
+        paths = {
+            "one": f"/items/{chai.id}",
+            "other": f"/items/{chang.id}",
+            "list": "/items",
+            "categories": "/items/categories",
+            "post": f"/posts/{post}",
+            "posts": "/posts",
+        }
+        for path in paths.values():
+            await api.get(path)
+        entries, since = parts.memory.entries, parts.memory.heard
+        assert entries == 6
+        await sql.execute(change)
+        if dropped:
+            await heard(parts, since)
+        # All that was committed before this is heard after it: of a statement, row by row, or nothing.
+        await make.notification(ada)
+        assert (await parts.feed.catch_up(), parts.memory.entries) == (True, entries - len(dropped))
+        statements.clear()
+        for path in paths.values():
+            await api.get(path)
+        assert len(statements) == len(dropped)
+
+    async def test_are_one_word_however_many_items_one_statement_changes(
+        self, make: Make, parts: Parts, sql: asyncpg.Connection
+    ) -> None:
+        await asyncio.gather(*(make.item() for _ in range(20)))
+        await parts.feed.catch_up()
+        since = parts.memory.heard
+        await sql.execute("UPDATE items SET price = price * 1.05, version = version + 1")
+        await heard(parts, since)
+        await sql.execute("DELETE FROM items WHERE id IN (SELECT id FROM items LIMIT 2)")
+        await heard(parts, since + 1)
+        assert (await parts.feed.catch_up(), parts.memory.heard) == (True, since + 2)
+
+    async def test_a_sale_drops_an_answer_only_if_it_changes_what_is_shown(
+        self, api: Api, make: Make, statements: list[str]
+    ) -> None:
+        maria, chai = await make.user(), await make.item(stock=50, reorder_level=10)
+        path = f"/items/{chai.id}"
+        await api.get(path)
+        await maria.api.post("/orders", json={"product_id": chai.id, "quantity": 5})
+        assert await kept(api, statements, path)
+        await maria.api.post("/orders", json={"product_id": chai.id, "quantity": 40})
+        assert (await api.get(path)).json()["availability"] == "low_stock"
+
+    async def test_while_it_was_read_keep_it_from_being_kept(
+        self, api: Api, make: Make, parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        chai = await make.item(name="Chai")
+        real: Callable[..., Awaitable[Any]] = repository.get
+
+        async def slow(*arguments: Any, **options: Any) -> Any:
+            row = await real(*arguments, **options)
+            since = parts.memory.heard
+            await sql.execute("UPDATE items SET name = 'Chai extra', version = version + 1")
+            await heard(parts, since)
+            return row
+
+        monkeypatch.setattr(repository, "get", slow)
+        assert (await api.get(f"/items/{chai.id}")).json()["name"] == "Chai"
+        monkeypatch.undo()
+        assert (await api.get(f"/items/{chai.id}")).json()["name"] == "Chai extra"
+
+    async def test_are_counted_by_what_has_changed(self, api: Api, make: Make, parts: Parts) -> None:
+        ada, chai = await make.admin(), await make.item()
+        await api.get(f"/items/{chai.id}")
+        await api.get("/items?limit=5")
+        await api.get("/posts")
+        assert (counted("entries"), counted("bytes") > 3_000) == (3, True)
+        before = {of: counted("invalidations_total", of=of) for of in ("items", "posts", "everything")}
+        await ada.api.patch(f"/items/{chai.id}", json={"price": "19.00"})
+        await parts.feed.catch_up()
+        assert counted("invalidations_total", of="items") == before["items"] + 2
+        await parts.memory.load()
+        assert counted("invalidations_total", of="everything") == before["everything"] + 1
+        assert counted("invalidations_total", of="posts") == before["posts"]
+        assert (counted("entries"), counted("bytes")) == (0, 0)
+
+
+class TestRoom:
+    """The memory by itself."""
+
+    @pytest.fixture
+    async def memory(self) -> AsyncIterator[Memory]:
+        memory = Memory(10_000)
+        yield memory
+        memory.clear()
+
+    @staticmethod
+    def answer(size: int, row: int | None = None) -> Answer:
+        return Answer(("items", row), _Route("/items"), [], [], '"1"', b"", size, time.monotonic())
+
+    def test_what_was_not_asked_for_the_longest_goes_first(self, memory: Memory) -> None:
+        for number in range(16):
+            memory.keep((str(number), b""), self.answer(625, number + 1), heard=0)
+        assert memory.entries == 16
+        memory.find(("0", b""))
+        memory.keep(("new", b""), self.answer(600), heard=0)
+        assert [memory.find((name, b"")) is None for name in ("0", "1", "2", "new")] == [
+            False,
+            True,
+            False,
+            False,
+        ]
+
+    def test_the_same_again_takes_no_more(self, memory: Memory) -> None:
+        for _ in range(100):
+            memory.keep(("0", b""), self.answer(600, 1), heard=0)
+        assert (memory.entries, memory.taken) == (1, 600)
+
+    def test_one_that_is_too_large_drives_out_nobody(self, memory: Memory) -> None:
+        memory.keep(("small", b""), self.answer(600), heard=0)
+        memory.keep(("large", b""), self.answer(626), heard=0)
+        assert (memory.entries, memory.taken) == (1, 600)
+
+    def test_nothing_is_older_than_a_minute(self, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+        memory.keep(("0", b""), self.answer(600), heard=0)
+        assert memory.find(("0", b"")) is not None
+        monkeypatch.setattr(response_cache, "OLDEST_SECONDS", -1.0)
+        assert memory.find(("0", b"")) is None
+        assert (memory.entries, memory.taken) == (0, 0)
+
+    def test_what_was_read_before_a_change_comes_too_late(self, memory: Memory) -> None:
+        heard = memory.heard
+        memory.changed({"of": "posts"})
+        memory.keep(("0", b""), self.answer(600), heard=heard)
+        assert memory.entries == 0
+
+    def test_changes_of_what_no_answer_shows_are_passed_over(self, memory: Memory) -> None:
+        memory.keep(("0", b""), self.answer(600, 7), heard=0)
+        for change in ({"of": "sessions", "id": 7}, {"of": "users", "id": 7}, {"of": "items", "id": 8}):
+            memory.changed(change)
+        assert memory.entries == 1
