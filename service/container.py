@@ -1,9 +1,7 @@
-"""What a process is made of, put together once by main and handed to dependencies."""
+"""Composition root: what a process is made of is built, started and stopped here, once."""
 
 from dataclasses import dataclass
-from typing import Annotated, Self
-
-from fastapi import Depends, Request
+from typing import Any, Self, TypeVar, get_type_hints
 
 from service.accounts.signing_in.service import Issuer
 from service.dev import embedded
@@ -15,7 +13,7 @@ from service.identity.tokens import AccessTokens, Pseudonyms, RefreshTokens
 from service.notifications.streams.service import Streams
 from service.orders.invoices.pool import Renderers
 from service.platform.config import Settings
-from service.platform.crypto import Vault, derive
+from service.platform.crypto import derive
 from service.platform.database import Database
 from service.platform.database.change_feed import ChangeFeed
 from service.platform.database.pagination import Cursors
@@ -24,16 +22,18 @@ from service.platform.http.openapi import Contract
 from service.platform.http.rate_limit.policies import Limits
 from service.platform.http.rate_limit.store import Store
 from service.platform.http.response_cache import Memory
-from service.platform.mail import ADDRESSES
+from service.platform.mail import AddressCipher
 from service.platform.server.health import Probes
 from service.platform.server.monitor import Vitals
 from service.weather.service import WeatherService
-from service.webhooks.secrets import WEBHOOKS
+from service.webhooks.secrets import SecretCipher
 from service.webhooks.targets import Targets
+
+T = TypeVar("T")
 
 
 @dataclass
-class Parts:
+class Container:
     settings: Settings
     database: Database
     feed: ChangeFeed
@@ -48,9 +48,8 @@ class Parts:
     contract: Contract
     weather: WeatherService
     targets: Targets
-    vault: Vault
-    #: Seals the addresses that mails go to.
-    addresses: Vault
+    secret_cipher: SecretCipher
+    address_cipher: AddressCipher
     counts: Store
     limits: Limits
     retries: Retries
@@ -58,9 +57,18 @@ class Parts:
     vitals: Vitals
     probes: Probes
 
+    def __post_init__(self) -> None:
+        self._by_type: dict[type[Any], Any] = {
+            kind: getattr(self, name) for name, kind in get_type_hints(type(self)).items()
+        }
+
+    def of(self, kind: type[T]) -> T:
+        component: T = self._by_type[kind]
+        return component
+
     @classmethod
-    def of(cls, settings: Settings, contract: Contract) -> Self:
-        """The parts for these settings. Nothing is connected yet; the embedded PostgreSQL is started."""
+    def build(cls, settings: Settings, contract: Contract) -> Self:
+        """The container for these settings. Nothing is connected yet; the embedded PostgreSQL is started."""
         secret = settings.secret_key.get_secret_value()
         accepted = tuple(key.get_secret_value() for key in settings.secret_keys_accepted)
         url = _database_url(settings)
@@ -91,8 +99,8 @@ class Parts:
             contract=contract,
             weather=WeatherService(settings.weather_geocoding_url, settings.weather_url),
             targets=Targets(allow_private=settings.webhook_allow_private),
-            vault=Vault(secret, accepted, label=WEBHOOKS),
-            addresses=Vault(secret, accepted, label=ADDRESSES),
+            secret_cipher=SecretCipher(secret, accepted),
+            address_cipher=AddressCipher(secret, accepted),
             counts=counts,
             limits=Limits(counts, settings),
             retries=Retries(
@@ -134,22 +142,3 @@ def _database_url(settings: Settings) -> str:
 def _direct_url(settings: Settings) -> str | None:
     """Past a pooler, which would not keep a connection for LISTEN."""
     return settings.database_direct_url.get_secret_value() if settings.database_direct_url else None
-
-
-def parts_of(request: Request) -> Parts:
-    """For dependencies, which need no dependency to find them: solving each takes 20 microseconds."""
-    parts: Parts = request.app.state.parts
-    return parts
-
-
-async def get_parts(request: Request) -> Parts:
-    return parts_of(request)
-
-
-async def get_settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.parts.settings
-    return settings
-
-
-PartsDep = Annotated[Parts, Depends(get_parts)]
-SettingsDep = Annotated[Settings, Depends(get_settings)]

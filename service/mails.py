@@ -20,9 +20,9 @@ from service.identity.tokens import account_state
 from service.orders import repository as orders
 from service.orders.schemas import Order, ShipTo
 from service.platform.config import Settings
-from service.platform.crypto import Unreadable, Vault, fingerprint, same
+from service.platform.crypto import Undecryptable, fingerprint, same
 from service.platform.database import Database, Record, Session
-from service.platform.mail import ADDRESSES
+from service.platform.mail import AddressCipher
 from service.platform.mail import repository as mails
 from service.platform.mail.templates import TOKEN_MINUTES, Kind, Letter, Letters
 from service.platform.mail.transports import Transport, Undelivered, transport_for
@@ -84,7 +84,7 @@ class Mails:
         database: Database,
         letters: Letters,
         transport: Transport,
-        addresses: Vault,
+        addresses: AddressCipher,
         *,
         lease: timedelta = LEASE,
     ) -> None:
@@ -93,7 +93,7 @@ class Mails:
 
     @classmethod
     def of(cls, settings: Settings, database: Database, *, lease: timedelta = LEASE) -> Self:
-        addresses = Vault.of(settings, label=ADDRESSES)
+        addresses = AddressCipher.of(settings)
         return cls(database, Letters(settings), transport_for(settings), addresses, lease=lease)
 
     async def send(self, mail_id: int, *, last: bool) -> None:
@@ -149,8 +149,8 @@ class Mails:
     async def _written(self, session: Session, mail: Record) -> tuple[Record | None, Letter | Withheld]:
         """The letter, and whose account it is about."""
         try:
-            address = self._addresses.open(mail.address).secret.decode() if mail.address else None
-        except Unreadable:
+            address = self._addresses.decrypt(mail.address).secret.decode() if mail.address else None
+        except Undecryptable:
             # Sealed under a key that is neither SECRET_KEY nor accepted.
             log.error("mail.address_not_decrypted", kind=mail.kind)  # noqa: TRY400 - no fault of code
             return None, Withheld("its address cannot be read")

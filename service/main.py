@@ -16,7 +16,7 @@ from service.audit import router as audit
 from service.catalogue import router as items
 from service.catalogue.stock import router as stock
 from service.compute import router as compute
-from service.container import Parts
+from service.container import Container
 from service.customers.dashboard import router as dashboard
 from service.notifications import router as notifications
 from service.notifications.streams import router as streams
@@ -79,7 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     problems.install(app)
-    app.state.parts = Parts.of(settings, openapi.install(app))
+    app.state.container = Container.build(settings, openapi.install(app))
     for router in ROUTERS:
         app.include_router(router, prefix=API_PREFIX)
     app.include_router(operations.router)
@@ -103,14 +103,14 @@ def _middleware(settings: Settings, traces: tracing.Tracing | None) -> list[Midd
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    parts: Parts = app.state.parts
-    log.info("service.started", version=__version__, environment=parts.settings.environment)
-    metrics.begin(parts.settings.currency)
-    parts.contract.read()
-    await parts.start()
+    container: Container = app.state.container
+    log.info("service.started", version=__version__, environment=container.settings.environment)
+    metrics.begin(container.settings.currency)
+    container.contract.read()
+    await container.start()
     yield
-    await parts.stop()
+    await container.stop()
     log.info("service.stopped")
     if app.state.tracing is not None:
         # Last of all, so that the spans of the shutdown itself are sent too.
-        app.state.tracing.shutdown(parts.settings.graceful_timeout)
+        app.state.tracing.shutdown(container.settings.graceful_timeout)

@@ -17,7 +17,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.cli import migrate
-from service.container import Parts
+from service.container import Container
 from service.dev import embedded
 from service.main import create_app
 from service.platform.config import Settings
@@ -33,8 +33,8 @@ PLENTY = "1000000/minute"
 
 
 def with_database(url: str, name: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(scheme="postgresql", path=f"/{name}"))
+    split = urlsplit(url)
+    return urlunsplit(split._replace(scheme="postgresql", path=f"/{name}"))
 
 
 def for_sqlalchemy(url: str) -> str:
@@ -99,15 +99,15 @@ async def app(settings: Settings) -> AsyncIterator[FastAPI]:
     """The application that ships, its lifespan running."""
     application = create_app(settings)
     # Tests keep every CPU busy, and what renders invoices gives way to them.
-    application.state.parts.renderers.seconds = 120.0
+    application.state.container.renderers.seconds = 120.0
     async with application.router.lifespan_context(application):
         yield application
 
 
 @pytest.fixture(scope="session")
-def parts(app: FastAPI) -> Parts:
-    application_parts: Parts = app.state.parts
-    return application_parts
+def container(app: FastAPI) -> Container:
+    built: Container = app.state.container
+    return built
 
 
 @pytest.fixture(scope="session")
@@ -138,15 +138,15 @@ async def sql(sql_connection: asyncpg.Connection, tables: list[str]) -> AsyncIte
 @pytest.fixture
 async def api(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[Api]:
     """An anonymous client of the application, which remembers nothing of what other tests have deleted."""
-    app.state.parts.memory.clear()
+    app.state.container.memory.clear()
     async with Api.of(app) as client:
         yield client
 
 
 @pytest.fixture
-async def make(api: Api, parts: Parts) -> Make:
+async def make(api: Api, container: Container) -> Make:
     """Makes users, items, orders and what else a test starts from."""
-    return Make(api, parts)
+    return Make(api, container)
 
 
 @pytest.fixture(scope="session")
@@ -156,19 +156,19 @@ async def served_at(app: FastAPI) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def url(served_at: str, parts: Parts, sql: asyncpg.Connection) -> AsyncIterator[str]:
+async def url(served_at: str, container: Container, sql: asyncpg.Connection) -> AsyncIterator[str]:
     """Where it is served; every stream of the test is closed before the database is emptied."""
     yield served_at
-    await eventually(lambda: len(parts.streams) == 0)
+    await eventually(lambda: len(container.streams) == 0)
 
 
 @pytest.fixture
-async def lease(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def lease(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that a slow machine does not let lapse: without it the database would rightly be asked."""
     monkeypatch.setattr(changes, "LEASE_SECONDS", 60.0)
     changes.committed()
     for _ in range(6_000):
-        if await parts.feed.catch_up():
+        if await container.feed.catch_up():
             return
         await asyncio.sleep(0.01)
     pytest.fail("the application hears of no changes")

@@ -15,12 +15,13 @@ from service.accounts.schemas import (
     UserPatch,
     UserWithAddress,
 )
-from service.container import PartsDep
 from service.customers.erasure import service as erasure
 from service.customers.erasure.schemas import AccountDeletion
 from service.customers.export import repository as export
 from service.customers.export.schemas import Export
 from service.identity.dependencies import Administrator, Anyone, ProfileReader, SignedIn, UsersReader
+from service.identity.passwords import Passwords
+from service.platform.http.components import Component, DatabaseDep
 from service.platform.http.conditions import IfUser
 from service.platform.http.guards import Guard
 from service.platform.http.listing import ListingDep
@@ -30,6 +31,7 @@ from service.platform.http.rate_limit import dependencies as limits
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Line
 from service.platform.http.session import ReaderDep, SessionDep
+from service.platform.mail import AddressCipher
 
 router = APIRouter(route_class=Route, prefix="/users", tags=["users"])
 admin = APIRouter(route_class=Route, prefix="/admin/users", tags=["admin"])
@@ -48,11 +50,12 @@ VisibleUserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(users.requir
 async def create_user(
     new: Annotated[UserCreate, Guard(users.require_may_send)],
     caller: Anyone,
-    parts: PartsDep,
+    database: DatabaseDep,
+    passwords: Annotated[Passwords, Component],
     located: Located,
 ) -> User:
     """Register a user. Administrators may register one that is not active."""
-    user = await users.register(parts.database, parts.passwords, caller, new)
+    user = await users.register(database, passwords, caller, new)
     located(user.id)
     return user
 
@@ -63,28 +66,29 @@ async def get_profile(caller: SignedIn, reader: ReaderDep) -> User:
     return await users.get(reader, caller.user_id)
 
 
-async def get_patch(request: Request, patch: ProfilePatch, caller: SignedIn, parts: PartsDep) -> ProfilePatch:
+async def get_patch(request: Request, patch: ProfilePatch, caller: SignedIn) -> ProfilePatch:
     """The body. A new address needs the password, which whoever has found a token might guess."""
     if "email" in patch.model_fields_set:
-        await limits.own_password(request, caller, parts)
+        await limits.own_password(request, caller)
     return patch
 
 
 @router.patch("/profile", responses=problems(409))
 async def update_profile(
+    *,
     patch: Annotated[ProfilePatch, Depends(get_patch)],
     caller: SignedIn,
     expected: IfUser,
     session: SessionDep,
-    parts: PartsDep,
+    addresses: Annotated[AddressCipher, Component],
+    database: DatabaseDep,
+    passwords: Annotated[Passwords, Component],
 ) -> User:
     """Update the caller's profile. Absent fields stay; `null` removes (RFC 7396).
 
     A new e-mail address gets a mail, and holds once that is answered.
     """
-    await recovery.ask_change(
-        parts.database, parts.passwords, parts.addresses, session, caller=caller, patch=patch
-    )
+    await recovery.ask_change(database, passwords, addresses, session, caller=caller, patch=patch)
     return await users.change_profile(session, caller, patch, expected=expected)
 
 
@@ -92,10 +96,14 @@ async def update_profile(
     "/profile", status_code=204, responses=problems(409), dependencies=[Depends(limits.own_password)]
 )
 async def delete_profile(
-    deletion: AccountDeletion, caller: SignedIn, expected: IfUser, parts: PartsDep
+    deletion: AccountDeletion,
+    caller: SignedIn,
+    expected: IfUser,
+    database: DatabaseDep,
+    passwords: Annotated[Passwords, Component],
 ) -> None:
     """Delete the caller's account. The personal data is erased, the orders stay. It cannot be restored."""
-    await erasure.erase(parts.database, parts.passwords, caller, deletion, expected=expected)
+    await erasure.erase(database, passwords, caller, deletion, expected=expected)
 
 
 @router.get("/profile/export", response_model=Export)
@@ -107,9 +115,14 @@ async def export_profile(caller: SignedIn, reader: ReaderDep) -> Response:
 
 
 @router.post("/profile/password", dependencies=[Depends(limits.own_password)], status_code=204)
-async def change_password(change: PasswordChange, caller: SignedIn, parts: PartsDep) -> None:
+async def change_password(
+    change: PasswordChange,
+    caller: SignedIn,
+    database: DatabaseDep,
+    passwords: Annotated[Passwords, Component],
+) -> None:
     """Change the caller's password. Ends the other sessions."""
-    await users.change_password(parts.database, parts.passwords, caller, change)
+    await users.change_password(database, passwords, caller, change)
 
 
 @router.get("/{user_id}", responses=problems(404))

@@ -9,10 +9,15 @@ from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 
 from service.accounts.api_keys.schemas import PREFIX
-from service.container import Parts
 from service.errors import Forbidden, InsufficientScope, InvalidToken, Unauthenticated
 from service.identity import revocation as access
 from service.identity.callers import AnyCaller, Caller, KeyCaller, Scope
+from service.identity.key_cache import Keys
+from service.identity.revocation import Access
+from service.identity.tokens import AccessTokens
+from service.platform.database import Database
+from service.platform.database.change_feed import ChangeFeed
+from service.platform.http.components import component
 from service.platform.http.context import WHO
 from service.platform.http.rate_limit.policies import BeforeAsking
 
@@ -21,7 +26,7 @@ PRESENTED: Final = "presented"
 
 
 async def identify(
-    request: Request, parts: Parts, before_asking: BeforeAsking | None = None
+    request: Request, before_asking: BeforeAsking | None = None
 ) -> AnyCaller | Unauthenticated | None:
     """The caller, or None without credentials; bad ones as a refusal: it is counted before it is raised.
 
@@ -31,7 +36,7 @@ async def identify(
     presented: AnyCaller | Unauthenticated | None
     state = request.scope["state"]
     try:
-        presented = await _admitted(request, parts, before_asking)
+        presented = await _admitted(request, before_asking)
     except Unauthenticated as refusal:
         presented = refusal
     else:
@@ -42,7 +47,7 @@ async def identify(
     return presented
 
 
-async def _admitted(request: Request, parts: Parts, before_asking: BeforeAsking | None) -> AnyCaller | None:
+async def _admitted(request: Request, before_asking: BeforeAsking | None) -> AnyCaller | None:
     authorization = request.headers.get("Authorization")
     if authorization is None:
         return None
@@ -51,11 +56,17 @@ async def _admitted(request: Request, parts: Parts, before_asking: BeforeAsking 
     if scheme.lower() != "bearer":
         raise InvalidToken
     if token.startswith(PREFIX):
-        return await parts.keys.admitted(parts.feed, token, before_asking)
-    named = parts.tokens.verify(token)
+        return await component(request, Keys).admitted(component(request, ChangeFeed), token, before_asking)
+    named = component(request, AccessTokens).verify(token)
     if named is None:
         raise InvalidToken
-    return await access.admitted(parts.database, parts.feed, parts.access, named, before_asking)
+    return await access.admitted(
+        component(request, Database),
+        component(request, ChangeFeed),
+        component(request, Access),
+        named,
+        before_asking,
+    )
 
 
 async def get_caller(request: Request) -> AnyCaller | None:

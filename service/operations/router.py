@@ -1,16 +1,19 @@
 """What machines and operators ask: who this is, whether it lives, whether it is ready."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
 from service import __version__
 from service.accounts.signing_in import service as auth
 from service.accounts.signing_in.schemas import AuthorizationServer
-from service.container import PartsDep, SettingsDep
+from service.identity.tokens import AccessTokens
 from service.operations.schemas import Alive, Health, Readiness, Startup, Welcome
+from service.platform.database.change_feed import ChangeFeed
+from service.platform.http.components import Component, ComponentRoute, SettingsDep
+from service.platform.server.health import Probes
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(route_class=ComponentRoute, tags=["operations"])
 
 
 @router.get("/")
@@ -34,18 +37,20 @@ async def get_liveness() -> Alive:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Draining, or without database."}})
-async def get_readiness(parts: PartsDep, response: Response) -> Readiness:
+async def get_readiness(probes: Annotated[Probes, Component], response: Response) -> Readiness:
     """Check readiness for requests. 503 while draining; the database counts only in mode `hard`."""
-    readiness = await parts.probes.readiness()
+    readiness = await probes.readiness()
     if readiness.status != "ready":
         _try_again(response)
     return readiness
 
 
 @router.get("/startupz", responses={503: {"model": Startup, "description": "Still starting."}})
-async def get_startup(parts: PartsDep, response: Response) -> Startup:
+async def get_startup(
+    feed: Annotated[ChangeFeed, Component], probes: Annotated[Probes, Component], response: Response
+) -> Startup:
     """Check that startup is complete. The database's schema must be this build's, or a newer one."""
-    startup = await parts.probes.startup(listening=parts.feed.current)
+    startup = await probes.startup(listening=feed.current)
     if startup.status != "started":
         _try_again(response)
     return startup
@@ -57,10 +62,12 @@ def _try_again(response: Response) -> None:
 
 
 @router.get("/.well-known/jwks.json", tags=["auth"])
-async def get_jwks(parts: PartsDep, response: Response) -> dict[str, list[dict[str, Any]]]:
+async def get_jwks(
+    tokens: Annotated[AccessTokens, Component], response: Response
+) -> dict[str, list[dict[str, Any]]]:
     """Get the public keys that verify access tokens (RFC 7517)."""
     response.headers["Cache-Control"] = "public, max-age=300"
-    return parts.tokens.jwks
+    return tokens.jwks
 
 
 @router.get("/.well-known/oauth-authorization-server", tags=["auth"])

@@ -5,13 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Query
 
 from service.accounts.schemas import HOME, ShipToIn
-from service.container import SettingsDep
 from service.errors import ItemWithdrawn, OutOfStock, PriceChanged, TooManyReserved
 from service.identity.dependencies import OrdersKeeper, OrdersReader, OrdersWriter
 from service.orders import service as orders
 from service.orders import transitions as moves
 from service.orders.placing import Cancellation, Delivery, OrderCreate, Payment, Refund, Shipment
 from service.orders.schemas import Order, Status
+from service.platform.http.components import SettingsDep
 from service.platform.http.conditions import IfOrder
 from service.platform.http.guards import Guard
 from service.platform.http.idempotency.replay import REQUIRED

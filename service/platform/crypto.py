@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -41,38 +41,43 @@ def fingerprint(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-class Unreadable(Exception):
-    """Sealed under a key that this process does not have."""
+class Undecryptable(Exception):
+    """Encrypted under a key that this process does not have."""
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class Decrypted:
     secret: bytes
-    #: It was sealed under a key that is only accepted, and should be sealed anew while that is so.
+    #: It was encrypted under a key that is only accepted: it should be encrypted anew.
     stale: bool
 
 
-class Vault:
-    """Seals secrets under a key derived from SECRET_KEY, for a copy of the database tells nothing then."""
+class Cipher:
+    """Encrypts under a key derived from SECRET_KEY (AES-256-GCM): a copy of the database tells nothing.
 
-    def __init__(self, secret: str, accepted: tuple[str, ...], *, label: str) -> None:
-        self._keys = tuple(AESGCM(derive(each, label)) for each in (secret, *accepted))
+    A subclass for each use names the label of its key.
+    """
+
+    label: ClassVar[str]
+
+    def __init__(self, secret: str, accepted: tuple[str, ...]) -> None:
+        self._keys = tuple(AESGCM(derive(each, self.label)) for each in (secret, *accepted))
 
     @classmethod
-    def of(cls, settings: Settings, *, label: str) -> Self:
+    def of(cls, settings: Settings) -> Self:
         accepted = tuple(key.get_secret_value() for key in settings.secret_keys_accepted)
-        return cls(settings.secret_key.get_secret_value(), accepted, label=label)
+        return cls(settings.secret_key.get_secret_value(), accepted)
 
-    def seal(self, secret: bytes) -> bytes:
+    def encrypt(self, secret: bytes) -> bytes:
         nonce = secrets.token_bytes(NONCE_BYTES)
         return nonce + self._keys[0].encrypt(nonce, secret, None)
 
-    def open(self, sealed: bytes) -> Opened:
-        """Raises Unreadable."""
-        nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+    def decrypt(self, encrypted: bytes) -> Decrypted:
+        """Raises Undecryptable."""
+        nonce, rest = encrypted[:NONCE_BYTES], encrypted[NONCE_BYTES:]
         for position, key in enumerate(self._keys):
             try:
-                return Opened(key.decrypt(nonce, rest, None), stale=position > 0)
+                return Decrypted(key.decrypt(nonce, rest, None), stale=position > 0)
             except (InvalidTag, ValueError):  # the latter for what is too short
                 continue
-        raise Unreadable
+        raise Undecryptable

@@ -4,17 +4,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from service.container import PartsDep
+from service.platform.http.components import Component
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route
 from service.platform.http.validation import for_any_cache
 from service.weather.schemas import Weather
+from service.weather.service import WeatherService
 
 router = APIRouter(route_class=Route, prefix="/weather", tags=["weather"])
 
 
 @router.get("/{city}", responses=problems(404))
 @for_any_cache
-async def get_weather(city: Annotated[str, Path(min_length=1, max_length=100)], parts: PartsDep) -> Weather:
+async def get_weather(
+    city: Annotated[str, Path(min_length=1, max_length=100)], weather: Annotated[WeatherService, Component]
+) -> Weather:
     """Get the weather at a destination. `stale` is true while the weather service cannot be reached."""
-    return await parts.weather.at(city)
+    return await weather.at(city)

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import MISSING
 
-from service.container import PartsDep
 from service.identity.dependencies import Administrator
+from service.platform.http.components import Component, component
 from service.platform.http.listing import ListingDep
 from service.platform.http.location import Located
 from service.platform.http.openapi import problems
@@ -16,6 +16,8 @@ from service.platform.http.session import ReaderDep, SessionDep
 from service.webhooks import repository
 from service.webhooks import service as webhooks
 from service.webhooks.schemas import NewWebhook, Status, Webhook, WebhookCreate, WebhookDelivery, WebhookPatch
+from service.webhooks.secrets import SecretCipher
+from service.webhooks.targets import Targets
 
 router = APIRouter(route_class=Route, prefix="/webhooks", tags=["webhooks"])
 
@@ -23,15 +25,15 @@ WebhookId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 DeliveryId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-async def get_new(_: Administrator, new: WebhookCreate, parts: PartsDep) -> WebhookCreate:
+async def get_new(_: Administrator, new: WebhookCreate, request: Request) -> WebhookCreate:
     """Looked up after it is known who calls, and before the transaction."""
-    await webhooks.check(parts.targets, new.url)
+    await webhooks.check(component(request, Targets), new.url)
     return new
 
 
-async def get_patch(_: Administrator, patch: WebhookPatch, parts: PartsDep) -> WebhookPatch:
+async def get_patch(_: Administrator, patch: WebhookPatch, request: Request) -> WebhookPatch:
     if patch.url is not MISSING:
-        await webhooks.check(parts.targets, patch.url)
+        await webhooks.check(component(request, Targets), patch.url)
     return patch
 
 
@@ -41,10 +43,14 @@ Patch = Annotated[WebhookPatch, Depends(get_patch)]
 
 @router.post("", status_code=201, responses=problems(403, 409))
 async def create_webhook(
-    new: New, caller: Administrator, session: SessionDep, parts: PartsDep, located: Located
+    new: New,
+    caller: Administrator,
+    session: SessionDep,
+    cipher: Annotated[SecretCipher, Component],
+    located: Located,
 ) -> NewWebhook:
     """Create a webhook. Its secret is in this answer and in that of a rotation, in no other."""
-    made = await webhooks.create(session, parts.vault, caller, new)
+    made = await webhooks.create(session, cipher, caller, new)
     located(made.id)
     return made
 
@@ -77,10 +83,13 @@ async def delete_webhook(webhook_id: WebhookId, caller: Administrator, session: 
 
 @router.post("/{webhook_id}/rotate-secret", responses=problems(403, 404))
 async def rotate_secret(
-    webhook_id: WebhookId, caller: Administrator, session: SessionDep, parts: PartsDep
+    webhook_id: WebhookId,
+    caller: Administrator,
+    session: SessionDep,
+    cipher: Annotated[SecretCipher, Component],
 ) -> NewWebhook:
     """Rotate a webhook's secret. For 24 hours deliveries are signed with both, the new and the old."""
-    return await webhooks.rotate_secret(session, parts.vault, caller, webhook_id)
+    return await webhooks.rotate_secret(session, cipher, caller, webhook_id)
 
 
 @router.post("/{webhook_id}/ping", status_code=202, responses=problems(403, 404))

@@ -1,4 +1,4 @@
-"""The secrets that deliveries are signed with: made, sealed for the database, and used.
+"""The secrets that deliveries are signed with: made, encrypted for the database, and used.
 
 Signatures follow the Standard Webhooks specification, so that receivers can verify with its libraries.
 """
@@ -9,10 +9,16 @@ import secrets
 from collections.abc import Iterable
 from typing import Final
 
-#: Of the key for the secrets of webhooks (service.platform.crypto.derive).
-WEBHOOKS: Final = "webhook-secrets"
+from service.platform.crypto import Cipher
+
 PREFIX: Final = "whsec_"
 SECRET_BYTES: Final = 32
+
+
+class SecretCipher(Cipher):
+    """Encrypts the secrets of webhooks."""
+
+    label = "webhook-secrets"
 
 
 def new_secret() -> bytes:

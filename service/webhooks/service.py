@@ -8,7 +8,6 @@ from service.audit import repository as audit
 from service.errors import FieldFault, NotFound, TooManyWebhooks, Unprocessable, WebhookInactive
 from service.identity import locks as callers
 from service.identity.callers import Caller
-from service.platform.crypto import Vault
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
 from service.platform.telemetry import request, tracing
@@ -16,7 +15,7 @@ from service.webhooks import repository as webhooks
 from service.webhooks.deliveries import messages
 from service.webhooks.deliveries import repository as deliveries
 from service.webhooks.schemas import NewWebhook, Webhook, WebhookCreate, WebhookDelivery, WebhookPatch
-from service.webhooks.secrets import new_secret, written
+from service.webhooks.secrets import SecretCipher, new_secret, written
 from service.webhooks.targets import Refused, Targets
 
 #: So many that a worker has room for all of them at once, though every one hangs.
@@ -34,7 +33,7 @@ async def check(targets: Targets, url: str) -> None:
         raise Unprocessable(refusal.detail, errors=(fault,)) from None
 
 
-async def create(session: Session, vault: Vault, caller: Caller, new: WebhookCreate) -> NewWebhook:
+async def create(session: Session, cipher: SecretCipher, caller: Caller, new: WebhookCreate) -> NewWebhook:
     """The answer, and that of a rotation, is the only place where the secret ever stands.
 
     The address has been checked.
@@ -46,7 +45,7 @@ async def create(session: Session, vault: Vault, caller: Caller, new: WebhookCre
         url=new.url,
         description=new.description or "",
         events=new.events,
-        secret=vault.seal(secret),
+        secret=cipher.encrypt(secret),
         most=MOST,
     )
     if row is None:
@@ -89,11 +88,13 @@ async def remove(session: Session, caller: Caller, webhook_id: int) -> None:
     await _note(session, caller, "webhook.deleted", webhook_id, {})
 
 
-async def rotate_secret(session: Session, vault: Vault, caller: Caller, webhook_id: int) -> NewWebhook:
+async def rotate_secret(
+    session: Session, cipher: SecretCipher, caller: Caller, webhook_id: int
+) -> NewWebhook:
     await callers.lock(session, caller)
     _found(await webhooks.get(session, webhook_id, lock=True))
     secret = new_secret()
-    await webhooks.rotate(session, webhook_id, vault.seal(secret), OVERLAP)
+    await webhooks.rotate(session, webhook_id, cipher.encrypt(secret), OVERLAP)
     await _note(session, caller, "webhook.secret_rotated", webhook_id, {})
     row = _found(await webhooks.get(session, webhook_id))
     return NewWebhook.of({**row._asdict(), "secret": written(secret)})

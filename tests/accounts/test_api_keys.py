@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from service.accounts.api_keys.schemas import can_be_key, new_key
-from service.container import Parts
+from service.container import Container
 from service.platform.crypto import fingerprint
 from tests.concurrency.waiting import eventually, somebody_waits
 from tests.helpers.client import Api, assert_problem
@@ -254,14 +254,14 @@ class TestUse:
         ],
     )
     async def test_a_slip_is_seen_without_asking_the_database(
-        self, make: Make, parts: Parts, monkeypatch: pytest.MonkeyPatch, spoil: Any
+        self, make: Make, container: Container, monkeypatch: pytest.MonkeyPatch, spoil: Any
     ) -> None:
         machine = await make.key("orders:read")
 
         async def ask(_: bytes) -> None:
             pytest.fail("the database was asked")
 
-        monkeypatch.setattr(parts.keys, "_ask", ask)
+        monkeypatch.setattr(container.keys, "_ask", ask)
         answer = await make.api.signed_in(spoil(machine.key)).get("/orders")
         problem = assert_problem(answer, 401, "invalid_token")
         assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
@@ -283,18 +283,20 @@ class TestUse:
             await make.api.get("/orders", headers={"X-API-Key": machine.key}), 401, "unauthenticated"
         )
 
-    async def test_it_ends_when_it_expires(self, make: Make, parts: Parts, sql: asyncpg.Connection) -> None:
+    async def test_it_ends_when_it_expires(
+        self, make: Make, container: Container, sql: asyncpg.Connection
+    ) -> None:
         """By the database's clock; what is remembered of it ends at the same time."""
-        machine, forgotten = await make.key("orders:read"), parts.keys._forgotten
+        machine, forgotten = await make.key("orders:read"), container.keys._forgotten
         await sql.execute("UPDATE api_keys SET expires_at = now() + interval '1 hour'")
-        await eventually(lambda: parts.keys._forgotten > forgotten)
+        await eventually(lambda: container.keys._forgotten > forgotten)
         assert (await machine.api.get("/orders")).status_code == 200
-        left = parts.keys._known[fingerprint(machine.key)].ends - parts.keys._clock()
+        left = container.keys._known[fingerprint(machine.key)].ends - container.keys._clock()
         assert round(left, -2) == 3600
-        clock = parts.keys._clock
-        parts.keys._clock = lambda: clock() + 3601
+        clock = container.keys._clock
+        container.keys._clock = lambda: clock() + 3601
         assert_problem(await machine.api.get("/orders"), 401, "invalid_token")
-        parts.keys._clock = clock
+        container.keys._clock = clock
         assert (await machine.api.get("/orders")).status_code == 200
         await sql.execute("UPDATE api_keys SET expires_at = now()")
         await heard(machine, "/orders", 401)
@@ -321,68 +323,68 @@ class TestUse:
 
 class TestLastUse:
     @staticmethod
-    async def last_used(parts: Parts, sql: asyncpg.Connection) -> Any:
-        await parts.keys.settle()
+    async def last_used(container: Container, sql: asyncpg.Connection) -> Any:
+        await container.keys.settle()
         return await sql.fetchval("SELECT last_used_at FROM api_keys")
 
     async def test_is_noted_at_most_once_a_minute(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self, make: Make, container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         machine = await make.key("orders:read")
-        assert await self.last_used(parts, sql) is None
+        assert await self.last_used(container, sql) is None
         await asyncio.gather(*(machine.api.get("/orders") for _ in range(4)))
-        first = await self.last_used(parts, sql)
+        first = await self.last_used(container, sql)
         assert first is not None
         await machine.api.get("/orders")
-        assert await self.last_used(parts, sql) == first
+        assert await self.last_used(container, sql) == first
         # Another process, which has not seen the first use, comes a moment later.
-        parts.keys._noted.clear()
+        container.keys._noted.clear()
         await machine.api.get("/orders")
-        assert await self.last_used(parts, sql) == first
-        parts.keys._noted.clear()
+        assert await self.last_used(container, sql) == first
+        container.keys._noted.clear()
         await sql.execute("UPDATE api_keys SET last_used_at = last_used_at - interval '1 minute'")
         await machine.api.get("/orders")
-        assert await self.last_used(parts, sql) > first
+        assert await self.last_used(container, sql) > first
 
-    async def test_is_shown(self, make: Make, parts: Parts) -> None:
+    async def test_is_shown(self, make: Make, container: Container) -> None:
         machine = await make.key("orders:read")
         await machine.api.get("/orders")
-        await parts.keys.settle()
+        await container.keys.settle()
         shown = (await machine.maker.api.get(f"/api-keys/{machine.id}")).json()
         assert shown["last_used_at"].endswith("Z")
 
     async def test_nobody_waits_for_it_and_nothing_fails_with_it(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         machine = await make.key("orders:read")
         async with sql.transaction():
             await sql.execute("SELECT 1 FROM api_keys FOR UPDATE")
             assert (await machine.api.get("/orders")).status_code == 200
-            assert len(parts.keys._notes) == 1
+            assert len(container.keys._notes) == 1
             await somebody_waits(sql)
             await sql.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND wait_event_type = 'Lock'"
             )
-            await parts.keys.settle()
+            await container.keys.settle()
         assert (await machine.api.get("/orders")).status_code == 200
-        assert await self.last_used(parts, sql) is None
+        assert await self.last_used(container, sql) is None
 
     async def test_does_not_make_others_forget_the_key(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         machine = await make.key("orders:read")
         await machine.api.get("/orders")
-        assert await self.last_used(parts, sql) is not None
+        assert await self.last_used(container, sql) is not None
         # What is told stands in a queue: whoever has heard the second has heard all between.
-        seen = parts.keys._forgotten
+        seen = container.keys._forgotten
         await sql.execute("UPDATE api_keys SET expires_at = NULL")
-        await eventually(lambda: parts.keys._forgotten > seen)
-        seen = parts.keys._forgotten
+        await eventually(lambda: container.keys._forgotten > seen)
+        seen = container.keys._forgotten
         await sql.execute("UPDATE api_keys SET last_used_at = now()")
         await sql.execute("UPDATE api_keys SET expires_at = NULL")
-        await eventually(lambda: parts.keys._forgotten > seen)
-        assert parts.keys._forgotten == seen + 1
+        await eventually(lambda: container.keys._forgotten > seen)
+        assert container.keys._forgotten == seen + 1
 
 
 class TestText:

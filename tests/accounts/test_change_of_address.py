@@ -5,7 +5,7 @@ import asyncpg
 import pytest
 
 from service.accounts.recovery import repository as tokens
-from service.container import Parts
+from service.container import Container
 from service.errors import Unavailable
 from service.platform.database import Database
 from tests.helpers.client import Api, assert_problem
@@ -30,19 +30,19 @@ async def maria(make: Make) -> Person:
 
 
 @pytest.fixture(autouse=True)
-async def no_mails_yet(parts: Parts) -> None:
+async def no_mails_yet(container: Container) -> None:
     """The address of all these tests is the same."""
-    for file in (parts.settings.data_dir / "mail").glob("*.eml"):
+    for file in (container.settings.data_dir / "mail").glob("*.eml"):
         file.unlink()
 
 
-async def subjects(parts: Parts, address: str) -> list[str]:
-    return [mail["Subject"] for mail in await mails_to(parts, address)]
+async def subjects(container: Container, address: str) -> list[str]:
+    return [mail["Subject"] for mail in await mails_to(container, address)]
 
 
 class TestAskForTheChange:
     async def test_the_old_address_stays_until_the_new_one_answers(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         before = await row(sql, maria)
         answer = await maria.api.patch(
@@ -52,10 +52,10 @@ class TestAskForTheChange:
         profile = answer.json()
         assert (profile["email"], profile["full_name"]) == (maria.email, "Maria")
         assert await row(sql, maria) == {**before, "version": before["version"] + 1}
-        [mail] = await mails_to(parts, NEW)
+        [mail] = await mails_to(container, NEW)
         assert mail["Subject"] == "Confirm your new e-mail address"
         assert maria.email not in text_of(mail)
-        assert await subjects(parts, maria.email) == []
+        assert await subjects(container, maria.email) == []
         assert PASSWORD not in answer.text
 
     @pytest.mark.parametrize(
@@ -75,24 +75,24 @@ class TestAskForTheChange:
         sql: asyncpg.Connection,
         body: dict[str, Any],
         fault: tuple[str, str],
-        parts: Parts,
+        container: Container,
     ) -> None:
         before = await row(sql, maria)
         answer = await maria.api.patch("/users/profile", json={**body, "full_name": "Eve"})
         problem = assert_problem(answer, 422, "invalid_input", fault[0])
         assert problem["errors"][0]["code"] == fault[1]
         assert await row(sql, maria) == before
-        assert await subjects(parts, NEW) == []
+        assert await subjects(container, NEW) == []
 
     async def test_an_address_that_is_taken(
-        self, make: Make, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         other = await make.user()
         body = {"email": other.email.upper(), "current_password": PASSWORD, "full_name": "Eve"}
         before = await row(sql, maria)
         assert_problem(await maria.api.patch("/users/profile", json=body), 409, "email_taken")
         assert await row(sql, maria) == before
-        assert await subjects(parts, other.email) == []
+        assert await subjects(container, other.email) == []
 
     async def test_whether_it_is_taken_is_told_to_who_knows_the_password(
         self, make: Make, maria: Person
@@ -101,13 +101,15 @@ class TestAskForTheChange:
         answer = await maria.api.patch("/users/profile", json={"email": other.email})
         assert_problem(answer, 422, "invalid_input", "/current_password")
 
-    async def test_the_address_that_it_is_already_changes_nothing(self, maria: Person, parts: Parts) -> None:
+    async def test_the_address_that_it_is_already_changes_nothing(
+        self, maria: Person, container: Container
+    ) -> None:
         answer = await maria.api.patch("/users/profile", json={"email": maria.email})
         assert (answer.status_code, answer.json()["email"]) == (200, maria.email)
-        assert await subjects(parts, maria.email) == []
+        assert await subjects(container, maria.email) == []
 
     async def test_no_mail_where_nothing_is_committed(
-        self, maria: Person, parts: Parts, monkeypatch: pytest.MonkeyPatch
+        self, maria: Person, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def lost(session: object) -> None:
             raise Unavailable("lost")
@@ -116,10 +118,10 @@ class TestAskForTheChange:
         body = {"email": NEW, "current_password": PASSWORD}
         assert_problem(await maria.api.patch("/users/profile", json=body), 503, "unavailable")
         monkeypatch.undo()
-        assert await subjects(parts, NEW) == []
+        assert await subjects(container, NEW) == []
 
     async def test_no_mail_where_the_password_has_changed_meanwhile(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self, maria: Person, container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         may, lookup = asyncio.Event(), tokens.get_account
 
@@ -133,38 +135,38 @@ class TestAskForTheChange:
         assert (await maria.api.patch("/users/profile", json=body)).status_code == 200
         await sql.execute("UPDATE users SET password_hash = 'new' WHERE id = $1", maria.id)
         may.set()
-        assert await subjects(parts, NEW) == []
+        assert await subjects(container, NEW) == []
 
     async def test_strangers_who_ask_for_the_mailbox_withhold_nothing_from_its_owner(
-        self, api: Api, make: Make, maria: Person, parts: Parts
+        self, api: Api, make: Make, maria: Person, container: Container
     ) -> None:
         strangers = [await make.user() for _ in range(4)]
         for person in [*strangers, *strangers]:
             body = {"email": NEW, "current_password": PASSWORD}
             assert (await person.api.patch("/users/profile", json=body)).status_code == 200
-        assert len(await mails_to(parts, NEW)) == 4
-        assert (await confirm(api, await ask_change(parts, maria, NEW))).status_code == 204
+        assert len(await mails_to(container, NEW)) == 4
+        assert (await confirm(api, await ask_change(container, maria, NEW))).status_code == 204
 
     async def test_one_mail_every_fifteen_minutes_for_an_account_and_a_mailbox(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         for email, count in ((NEW, 1), (NEW.title(), 1), ("maria.other@shop.example", 2)):
             body = {"email": email, "current_password": PASSWORD}
             await maria.api.patch("/users/profile", json=body)
-            await send_mails(parts)
-            assert len(list((parts.settings.data_dir / "mail").glob("*.eml"))) == count
+            await send_mails(container)
+            assert len(list((container.settings.data_dir / "mail").glob("*.eml"))) == count
         await turn_passes(sql)
-        await ask_change(parts, maria, NEW)
-        assert len(await mails_to(parts, NEW)) == 2
+        await ask_change(container, maria, NEW)
+        assert len(await mails_to(container, NEW)) == 2
 
     async def test_an_account_writes_to_eight_mailboxes_a_day(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         async def ask(number: int) -> int:
             body = {"email": f"m{number}@shop.example", "current_password": PASSWORD}
             await maria.api.patch("/users/profile", json=body)
-            await send_mails(parts)
-            return len(list((parts.settings.data_dir / "mail").glob("*.eml")))
+            await send_mails(container)
+            return len(list((container.settings.data_dir / "mail").glob("*.eml")))
 
         assert [await ask(number) for number in range(10)] == [*range(1, 9), 8, 8]
         await sql.execute("UPDATE mails SET ended_at = ended_at - interval '1 day'")
@@ -173,43 +175,45 @@ class TestAskForTheChange:
 
 class TestConfirmTheChange:
     async def test_the_address_is_changed_and_verified(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        token = await ask_change(parts, maria, NEW)
+        token = await ask_change(container, maria, NEW)
         before = await row(sql, maria)
         answer = await confirm(api, token)
         assert (answer.status_code, answer.content) == (204, b"")
         changed = {"email": NEW, "email_verified": True, "version": before["version"] + 1}
         assert await row(sql, maria) == {**before, **changed}
         assert await audited(sql, maria) == ["email.changed"]
-        assert await subjects(parts, maria.email) == ["The e-mail address of your account has been changed"]
-        assert await subjects(parts, NEW) == ["Confirm your new e-mail address"]
+        assert await subjects(container, maria.email) == [
+            "The e-mail address of your account has been changed"
+        ]
+        assert await subjects(container, NEW) == ["Confirm your new e-mail address"]
         assert (await api.token(NEW, PASSWORD)).status_code == 200
         assert (await api.token(maria.email, PASSWORD)).status_code == 400
 
     async def test_it_ends_every_session_of_the_account(
-        self, api: Api, make: Make, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, make: Make, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         other = await make.user()
-        token = await ask_change(parts, maria, NEW)
+        token = await ask_change(container, maria, NEW)
         # Somebody else's session is not the account's, though it is the one that asks.
         assert (await confirm(other.api, token)).status_code == 204
         open_now = await sql.fetch("SELECT user_id FROM sessions WHERE ended_at IS NULL")
         assert [session["user_id"] for session in open_now] == [other.id]
 
     async def test_but_for_the_one_that_asks(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         await api.token(maria.email, PASSWORD)
-        assert (await confirm(maria.api, await ask_change(parts, maria, NEW))).status_code == 204
+        assert (await confirm(maria.api, await ask_change(container, maria, NEW))).status_code == 204
         open_now = await sql.fetch("SELECT id FROM sessions WHERE ended_at IS NULL")
         assert [session["id"] for session in open_now] == [maria.caller.session_id]
         assert (await maria.api.get("/users/profile")).json()["email"] == NEW
 
     async def test_an_address_that_was_taken_meanwhile(
-        self, api: Api, make: Make, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, make: Make, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        token = await ask_change(parts, maria, NEW)
+        token = await ask_change(container, maria, NEW)
         await make.user(email=NEW.title())
         before = await row(sql, maria)
         assert_problem(await confirm(api, token), 409, "email_taken")
@@ -218,34 +222,34 @@ class TestConfirmTheChange:
         assert (await maria.api.get("/users/profile")).status_code == 200
 
     async def test_only_the_case_of_an_address_may_change(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         upper = maria.email.replace("person", "PERSON")
-        assert (await confirm(api, await ask_change(parts, maria, upper))).status_code == 204
+        assert (await confirm(api, await ask_change(container, maria, upper))).status_code == 204
         assert (await row(sql, maria))["email"] == upper
 
     async def test_of_two_for_one_address_at_once_one_wins(
-        self, api: Api, make: Make, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, make: Make, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         other = await make.user()
-        first, second = await ask_change(parts, maria, NEW), await ask_change(parts, other, NEW)
+        first, second = await ask_change(container, maria, NEW), await ask_change(container, other, NEW)
         answers = await asyncio.gather(confirm(api, first), confirm(api, second))
         assert sorted(answer.status_code for answer in answers) == [204, 409]
         assert await sql.fetchval("SELECT count(*) FROM users WHERE email = $1", NEW) == 1
 
     async def test_of_two_addresses_for_one_account_at_once_one_wins(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        first = await ask_change(parts, maria, NEW)
-        second = await ask_change(parts, maria, "maria.third@shop.example")
+        first = await ask_change(container, maria, NEW)
+        second = await ask_change(container, maria, "maria.third@shop.example")
         answers = await asyncio.gather(confirm(api, first), confirm(api, second))
         assert sorted(answer.status_code for answer in answers) == [204, 422]
         assert await audited(sql, maria) == ["email.changed"]
 
     async def test_a_token_is_good_once_and_until_the_password_changes(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        used, void = await ask_change(parts, maria, NEW), await ask_change(parts, maria, NEW)
+        used, void = await ask_change(container, maria, NEW), await ask_change(container, maria, NEW)
         change = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
         assert (await maria.api.post("/users/profile/password", json=change)).status_code == 204
         assert_bad_token(await confirm(api, void))
@@ -256,24 +260,24 @@ class TestConfirmTheChange:
 
 
 class TestTellOfCredentials:
-    async def test_a_new_api_key_is_told_to_its_maker(self, make: Make, parts: Parts) -> None:
+    async def test_a_new_api_key_is_told_to_its_maker(self, make: Make, container: Container) -> None:
         ada = await make.admin()
         new = {"name": "ERP <script>", "scopes": ["orders:read"]}
         made = (await ada.api.post("/api-keys", json=new)).json()
-        [mail] = await mails_to(parts, ada.email)
+        [mail] = await mails_to(container, ada.email)
         assert mail["Subject"] == "A new API key"
         assert f'"ERP <script>" ({made["hint"]}...)' in text_of(mail)
         assert made["key"] not in mail.as_string()
         assert "<script>" not in mail.as_string().partition("text/html")[2]
 
-    async def test_a_changed_password_is_told(self, maria: Person, parts: Parts) -> None:
+    async def test_a_changed_password_is_told(self, maria: Person, container: Container) -> None:
         change = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
         assert (await maria.api.post("/users/profile/password", json=change)).status_code == 204
-        [mail] = await mails_to(parts, maria.email)
+        [mail] = await mails_to(container, maria.email)
         assert mail["Subject"] == "Your password has been changed"
         assert NEW_PASSWORD not in mail.as_string()
 
-    async def test_a_refused_change_is_not(self, maria: Person, parts: Parts) -> None:
+    async def test_a_refused_change_is_not(self, maria: Person, container: Container) -> None:
         change = {"current_password": "wrong-horse-1", "new_password": NEW_PASSWORD}
         assert (await maria.api.post("/users/profile/password", json=change)).status_code == 422
-        assert await mails_to(parts, maria.email) == []
+        assert await mails_to(container, maria.email) == []

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 from structlog.testing import capture_logs
 
-from service.container import Parts
+from service.container import Container
 from service.platform.mail.transports import Undelivered
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import PASSWORD, Make, Person
@@ -37,9 +37,9 @@ async def maria(make: Make) -> Person:
 
 
 @pytest.fixture
-def subjects(parts: Parts) -> Callable[..., Any]:
+def subjects(container: Container) -> Callable[..., Any]:
     async def of(address: str) -> list[str]:
-        return [mail["Subject"] for mail in await mails_to(parts, address)]
+        return [mail["Subject"] for mail in await mails_to(container, address)]
 
     return of
 
@@ -65,7 +65,7 @@ class TestRequestPasswordReset:
         assert await subjects(gone.email) == []
 
     async def test_the_request_looks_no_account_up(
-        self, api: Api, maria: Person, parts: Parts, subjects: Callable[..., Any]
+        self, api: Api, maria: Person, container: Container, subjects: Callable[..., Any]
     ) -> None:
         """It makes the same statements for both, and none of them names the table."""
         asked: list[str] = []
@@ -73,21 +73,21 @@ class TestRequestPasswordReset:
         def note(_: Any, __: Any, statement: str, *___: Any) -> None:
             asked.append(statement)
 
-        event.listen(parts.database.engine.sync_engine, "before_cursor_execute", note)
+        event.listen(container.database.engine.sync_engine, "before_cursor_execute", note)
         try:
             counts = []
             for email in (maria.email, "nobody@shop.example"):
                 assert (await api.post("/auth/password-reset", json={"email": email})).status_code == 202
                 counts.append(len(asked))
         finally:
-            event.remove(parts.database.engine.sync_engine, "before_cursor_execute", note)
+            event.remove(container.database.engine.sync_engine, "before_cursor_execute", note)
         assert counts == [1, 2]
         assert asked[0] == asked[1]
         assert "users" not in asked[0]
         assert await subjects(maria.email) == ["Reset your password"]
 
     async def test_an_address_is_sealed_until_it_is_known_to_be_nobody_s(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         for email in (maria.email, "nobody@shop.example"):
             await api.post("/auth/password-reset", json={"email": email})
@@ -96,7 +96,7 @@ class TestRequestPasswordReset:
         assert b"shop.example" not in b"".join(
             [row["address"] for row in await sql.fetch("SELECT address FROM mails")]
         )
-        await send_mails(parts)
+        await send_mails(container)
         rows = await sql.fetch("SELECT user_id, kind, status, address, facts FROM mails")
         assert [tuple(row) for row in rows] == [(maria.id, "reset_password", "sent", None, "{}")]
 
@@ -108,7 +108,7 @@ class TestRequestPasswordReset:
         assert await subjects(maria.email) == ["Reset your password"]
 
     async def test_a_stranger_who_asks_first_does_not_withhold_the_owner_s_mail(
-        self, api: Api, make: Make, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, make: Make, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         """One mail every 15 minutes, as long as a token is good; and that of the last one is good."""
         other = await make.user()
@@ -116,20 +116,20 @@ class TestRequestPasswordReset:
             for email in [maria.email.upper()] * 5 + [other.email]:
                 answer = await api.post("/auth/password-reset", json={"email": email})
                 assert answer.status_code == 202
-            assert [len(await mails_to(parts, person.email)) for person in (maria, other)] == [turn, turn]
+            assert [len(await mails_to(container, person.email)) for person in (maria, other)] == [turn, turn]
             # Some of them have waited for the outcome of the first.
             await sql.execute("UPDATE pgqueuer SET execute_after = now()")
-            token = await mailed_token(parts, maria.email)
-            assert [len(await mails_to(parts, person.email)) for person in (maria, other)] == [turn, turn]
+            token = await mailed_token(container, maria.email)
+            assert [len(await mails_to(container, person.email)) for person in (maria, other)] == [turn, turn]
             await turn_passes(sql)
         assert (await reset(api, token)).status_code == 204
 
     async def test_what_is_withheld_is_logged_without_the_address(
-        self, api: Api, maria: Person, parts: Parts
+        self, api: Api, maria: Person, container: Container
     ) -> None:
-        await ask_reset(parts, maria)
+        await ask_reset(container, maria)
         with capture_logs() as logs:
-            await ask_reset(parts, maria)
+            await ask_reset(container, maria)
         withheld = [line for line in logs if line["event"] == "mail.withheld"]
         assert [(line["kind"], line["user_id"], line["reason"]) for line in withheld] == [
             ("reset_password", maria.id, "too many lately")
@@ -137,12 +137,12 @@ class TestRequestPasswordReset:
         assert maria.email not in repr(logs)
 
     async def test_a_stranger_s_request_does_not_void_the_token_that_was_mailed(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        token = await ask_reset(parts, maria)
+        token = await ask_reset(container, maria)
         for _ in range(2):
             await turn_passes(sql)
-            await ask_reset(parts, maria)
+            await ask_reset(container, maria)
         assert (await reset(api, token)).status_code == 204
 
     async def test_one_even_where_many_ask_at_once(
@@ -157,18 +157,18 @@ class TestRequestPasswordReset:
         assert [row["status"] for row in await sql.fetch("SELECT status FROM mails")] == ["sent"]
 
     async def test_a_mail_that_failed_does_not_count(
-        self, api: Api, maria: Person, parts: Parts, subjects: Callable[..., Any]
+        self, api: Api, maria: Person, container: Container, subjects: Callable[..., Any]
     ) -> None:
         body = {"email": maria.email}
         await api.post("/auth/password-reset", json=body)
-        await send_mails(parts, Refusing(Undelivered("550", passing=False)))
+        await send_mails(container, Refusing(Undelivered("550", passing=False)))
         await api.post("/auth/password-reset", json=body)
         assert await subjects(maria.email) == ["Reset your password"]
 
     async def test_the_token_is_not_stored(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        token = await ask_reset(parts, maria)
+        token = await ask_reset(container, maria)
         stored = await sql.fetchrow("SELECT * FROM mail_tokens WHERE user_id = $1", maria.id)
         assert stored is not None
         assert (len(stored["hash"]), len(stored["account_state"])) == (32, 32)
@@ -180,11 +180,11 @@ class TestRequestPasswordReset:
         )
         assert (stored["expires_at"] - stored["created_at"]).total_seconds() == 900
 
-    async def test_the_log_has_neither_address_nor_token(self, maria: Person, parts: Parts) -> None:
+    async def test_the_log_has_neither_address_nor_token(self, maria: Person, container: Container) -> None:
         with capture_logs() as logs:
-            token = await ask_reset(parts, maria)
+            token = await ask_reset(container, maria)
             assert (await reset(maria.api, token)).status_code == 204
-            await send_mails(parts)
+            await send_mails(container)
         assert [line["kind"] for line in logs if line["event"] == "mail.written"] == [
             "reset_password",
             "password_reset",
@@ -210,11 +210,11 @@ class TestResetPassword:
         self,
         api: Api,
         maria: Person,
-        parts: Parts,
+        container: Container,
         sql: asyncpg.Connection,
         subjects: Callable[..., Any],
     ) -> None:
-        answer = await reset(api, await ask_reset(parts, maria))
+        answer = await reset(api, await ask_reset(container, maria))
         assert (answer.status_code, answer.content) == (204, b"")
         assert (await api.token(maria.email, PASSWORD)).status_code == 400
         assert (await api.token(maria.email, NEW_PASSWORD)).status_code == 200
@@ -225,25 +225,25 @@ class TestResetPassword:
         assert await subjects(maria.email) == ["Reset your password", "Your password has been reset"]
 
     async def test_an_address_that_is_verified_is_not_verified_again(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         await sql.execute("UPDATE users SET email_verified = true WHERE id = $1", maria.id)
-        await reset(maria.api, await ask_reset(parts, maria))
+        await reset(maria.api, await ask_reset(container, maria))
         assert await audited(sql, maria) == ["password.reset"]
 
     async def test_a_token_is_good_once(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        token = await ask_reset(parts, maria)
+        token = await ask_reset(container, maria)
         await reset(api, token)
         before = await row(sql, maria)
         assert_bad_token(await reset(api, token, "something-else-3"))
         assert await row(sql, maria) == before
 
     async def test_for_fifteen_minutes(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        token = await ask_reset(parts, maria)
+        token = await ask_reset(container, maria)
         before = await row(sql, maria)
         await sql.execute("UPDATE mail_tokens SET expires_at = now()")
         assert_bad_token(await reset(api, token))
@@ -251,48 +251,57 @@ class TestResetPassword:
         assert await works(maria)
 
     async def test_using_one_voids_the_others(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        first = await ask_reset(parts, maria)
+        first = await ask_reset(container, maria)
         await turn_passes(sql)
-        second = await ask_reset(parts, maria)
+        second = await ask_reset(container, maria)
         assert (await reset(api, first)).status_code == 204
         before = await row(sql, maria)
         assert_bad_token(await reset(api, second, "something-else-3"))
         assert await row(sql, maria) == before
 
-    async def test_changing_the_password_voids_them(self, maria: Person, parts: Parts) -> None:
-        token = await ask_reset(parts, maria)
+    async def test_changing_the_password_voids_them(self, maria: Person, container: Container) -> None:
+        token = await ask_reset(container, maria)
         change = {"current_password": PASSWORD, "new_password": "something-else-3"}
         assert (await maria.api.post("/users/profile/password", json=change)).status_code == 204
         assert_bad_token(await reset(maria.api, token))
 
-    async def test_changing_the_address_voids_them(self, api: Api, maria: Person, parts: Parts) -> None:
-        token = await ask_reset(parts, maria)
-        assert (await confirm(api, await ask_change(parts, maria, "m1@shop.example"))).status_code == 204
+    async def test_changing_the_address_voids_them(
+        self, api: Api, maria: Person, container: Container
+    ) -> None:
+        token = await ask_reset(container, maria)
+        assert (await confirm(api, await ask_change(container, maria, "m1@shop.example"))).status_code == 204
         assert_bad_token(await reset(api, token))
 
-    async def test_verifying_the_address_does_not(self, api: Api, maria: Person, parts: Parts) -> None:
-        token = await ask_reset(parts, maria)
-        assert (await confirm(api, await ask_verification(parts, maria))).status_code == 204
+    async def test_verifying_the_address_does_not(
+        self, api: Api, maria: Person, container: Container
+    ) -> None:
+        token = await ask_reset(container, maria)
+        assert (await confirm(api, await ask_verification(container, maria))).status_code == 204
         assert (await reset(api, token)).status_code == 204
 
     async def test_a_deactivated_account_stays_closed(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        token = await ask_reset(parts, maria)
+        token = await ask_reset(container, maria)
         await sql.execute("UPDATE users SET is_active = false WHERE id = $1", maria.id)
         before = await row(sql, maria)
         assert_bad_token(await reset(api, token))
         assert await row(sql, maria) == before
 
     async def test_of_two_at_once_one_wins(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection, subjects: Callable[..., Any]
+        self,
+        api: Api,
+        maria: Person,
+        container: Container,
+        sql: asyncpg.Connection,
+        subjects: Callable[..., Any],
     ) -> None:
         """With one token, and with two: neither may be good after the other."""
-        token = await ask_reset(parts, maria)
+        token = await ask_reset(container, maria)
         await turn_passes(sql)
-        other = await ask_reset(parts, maria)
+        other = await ask_reset(container, maria)
         answers = await asyncio.gather(
             *(reset(api, each, f"new-password-{n}") for n, each in enumerate([token, other, token, other]))
         )
@@ -303,17 +312,17 @@ class TestResetPassword:
         assert (await subjects(maria.email)).count("Your password has been reset") == 1
 
     async def test_tokens_for_something_else_are_not_good(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        token, before = await ask_verification(parts, maria), await row(sql, maria)
+        token, before = await ask_verification(container, maria), await row(sql, maria)
         assert_bad_token(await reset(api, token))
         assert await row(sql, maria) == before
         assert (await confirm(api, token)).status_code == 204
 
     async def test_a_bad_password_does_not_use_the_token_up(
-        self, api: Api, maria: Person, parts: Parts
+        self, api: Api, maria: Person, container: Container
     ) -> None:
-        token = await ask_reset(parts, maria)
+        token = await ask_reset(container, maria)
         for password in ("short1", "no-digit-here", "password1", "x" * 128 + "1"):
             answer = await reset(api, token, password)
             assert_problem(answer, 422, "invalid_input", "/new_password")
@@ -321,9 +330,9 @@ class TestResetPassword:
         assert (await reset(api, token)).status_code == 204
 
     async def test_for_a_bad_token_nothing_is_hashed(
-        self, api: Api, parts: Parts, monkeypatch: pytest.MonkeyPatch
+        self, api: Api, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(parts.passwords, "_waiting", parts.passwords.QUEUE)
+        monkeypatch.setattr(container.passwords, "_waiting", container.passwords.QUEUE)
         assert_bad_token(await reset(api, UNKNOWN))
 
     @pytest.mark.parametrize("token", ["x", "\0", "ü" * 200, UNKNOWN])
@@ -341,14 +350,14 @@ class TestResetPassword:
 
 class TestVerifyEmail:
     async def test_registration_sends_the_mail(
-        self, api: Api, parts: Parts, sql: asyncpg.Connection, subjects: Callable[..., Any]
+        self, api: Api, container: Container, sql: asyncpg.Connection, subjects: Callable[..., Any]
     ) -> None:
         address = "newcomer@shop.example"
         new = {"email": address, "password": NEW_PASSWORD, "full_name": "New <b>Comer</b>"}
         answer = await api.post("/users", json=new)
         assert (answer.status_code, answer.json()["email_verified"]) == (201, False)
         assert await subjects(address) == ["Confirm your e-mail address"]
-        assert (await confirm(api, await mailed_token(parts, address))).status_code == 204
+        assert (await confirm(api, await mailed_token(container, address))).status_code == 204
         assert await sql.fetchval("SELECT email_verified FROM users WHERE email = $1", address) is True
 
     async def test_a_refused_registration_sends_none(
@@ -359,12 +368,17 @@ class TestVerifyEmail:
         assert await subjects(maria.email) == []
 
     async def test_a_mail_on_request(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection, subjects: Callable[..., Any]
+        self,
+        api: Api,
+        maria: Person,
+        container: Container,
+        sql: asyncpg.Connection,
+        subjects: Callable[..., Any],
     ) -> None:
         before = await row(sql, maria)
         answer = await maria.api.post("/auth/verify-email")
         assert (answer.status_code, answer.content) == (202, b"")
-        assert (await confirm(api, await mailed_token(parts, maria.email))).status_code == 204
+        assert (await confirm(api, await mailed_token(container, maria.email))).status_code == 204
         assert await row(sql, maria) == {**before, "email_verified": True, "version": before["version"] + 1}
         assert (await maria.api.get("/users/profile")).json()["email_verified"] is True
         assert await audited(sql, maria) == ["email.verified"]
@@ -381,11 +395,11 @@ class TestVerifyEmail:
         assert_problem(await api.post("/auth/verify-email"), 401, "unauthenticated")
 
     async def test_once_and_for_fifteen_minutes(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        first = await ask_verification(parts, maria)
+        first = await ask_verification(container, maria)
         await turn_passes(sql)
-        second = await ask_verification(parts, maria)
+        second = await ask_verification(container, maria)
         await sql.execute("UPDATE mail_tokens SET expires_at = now()")
         assert_bad_token(await confirm(api, first))
         assert (await row(sql, maria))["email_verified"] is False
@@ -395,24 +409,24 @@ class TestVerifyEmail:
         assert_bad_token(await confirm(api, first))
         assert await audited(sql, maria) == ["email.verified"]
 
-    async def test_a_new_password_leaves_it_good(self, api: Api, maria: Person, parts: Parts) -> None:
-        token = await ask_verification(parts, maria)
+    async def test_a_new_password_leaves_it_good(self, api: Api, maria: Person, container: Container) -> None:
+        token = await ask_verification(container, maria)
         change = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
         await maria.api.post("/users/profile/password", json=change)
         assert (await confirm(api, token)).status_code == 204
 
     async def test_of_two_at_once_one_wins(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        token = await ask_verification(parts, maria)
+        token = await ask_verification(container, maria)
         answers = await asyncio.gather(confirm(api, token), confirm(api, token))
         assert sorted(answer.status_code for answer in answers) == [204, 422]
         assert await audited(sql, maria) == ["email.verified"]
 
     async def test_tokens_of_a_reset_are_not_good(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        token = await ask_reset(parts, maria)
+        token = await ask_reset(container, maria)
         assert_bad_token(await confirm(api, token))
         assert (await row(sql, maria))["email_verified"] is False
         assert (await reset(api, token)).status_code == 204

@@ -7,7 +7,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from service.container import Parts
+from service.container import Container
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import PASSWORD, Make, Person
 from tests.helpers.identity import until_answered, until_void
@@ -120,7 +120,7 @@ class TestRefusedSignIn:
         assert await sessions(sql) == before
 
     async def test_an_account_that_does_not_exist_is_hashed_for_as_well(
-        self, api: Api, parts: Parts, monkeypatch: pytest.MonkeyPatch
+        self, api: Api, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         checked: list[str] = []
 
@@ -128,7 +128,7 @@ class TestRefusedSignIn:
             checked.append(stored)
             return True
 
-        monkeypatch.setattr(parts.passwords, "_verify", verify)
+        monkeypatch.setattr(container.passwords, "_verify", verify)
         assert_refused(await api.token("nobody@shop.example", PASSWORD), "invalid_grant")
         (stored,) = checked
         assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
@@ -137,7 +137,7 @@ class TestRefusedSignIn:
         self,
         api: Api,
         maria: Person,
-        parts: Parts,
+        container: Container,
         sql: asyncpg.Connection,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
@@ -145,7 +145,7 @@ class TestRefusedSignIn:
             await sql.execute("UPDATE users SET password_hash = 'new'")
             return "normalised"
 
-        monkeypatch.setattr(parts.passwords, "match", match)
+        monkeypatch.setattr(container.passwords, "match", match)
         before = await sessions(sql)
         assert assert_refused(await api.token(maria.email, PASSWORD), "invalid_grant") == WRONG
         assert await sessions(sql) == before
@@ -182,9 +182,9 @@ class TestRefusedSignIn:
         assert answer.headers["allow"] == "POST"
 
     async def test_too_many_at_once_are_told_to_come_again(
-        self, api: Api, parts: Parts, monkeypatch: pytest.MonkeyPatch
+        self, api: Api, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(parts.passwords, "_waiting", parts.passwords.QUEUE)
+        monkeypatch.setattr(container.passwords, "_waiting", container.passwords.QUEUE)
         answer = await api.token("maria@shop.example", PASSWORD)
         assert_refused(answer, "temporarily_unavailable", 503)
         assert answer.headers["retry-after"] == "1"

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from argon2 import PasswordHasher
 
-from service.container import Parts
+from service.container import Container
 from service.identity.passwords import Passwords
 from service.identity.slow_down import folded
 from service.platform.config.addresses import known_as, normalised, readable, spellings
@@ -39,16 +39,16 @@ async def register(api: Api, email: str, password: str = PASSWORD) -> Any:
 
 
 @pytest.fixture
-def hashes(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def hashes(container: Container, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Of what each comparison of a hash is made with."""
     made: list[str] = []
-    compare = parts.passwords._verify
+    compare = container.passwords._verify
 
     def counted(stored: str, password: str) -> bool:
         made.append(password)
         return compare(stored, password)
 
-    monkeypatch.setattr(parts.passwords, "_verify", counted)
+    monkeypatch.setattr(container.passwords, "_verify", counted)
     return made
 
 
@@ -69,14 +69,14 @@ class TestAddresses:
 
     @pytest.mark.parametrize("email", SPELLINGS)
     async def test_a_forgotten_password_is_reset_in_any_spelling(
-        self, api: Api, parts: Parts, email: str
+        self, api: Api, container: Container, email: str
     ) -> None:
         await register(api, STORED)
-        await mails_to(parts, STORED)
-        before = len(list((parts.settings.data_dir / "mail").glob("*.eml")))
+        await mails_to(container, STORED)
+        before = len(list((container.settings.data_dir / "mail").glob("*.eml")))
         assert (await api.post("/auth/password-reset", json={"email": email})).status_code == 202
-        await mails_to(parts, STORED)
-        assert len(list((parts.settings.data_dir / "mail").glob("*.eml"))) == before + 1
+        await mails_to(container, STORED)
+        assert len(list((container.settings.data_dir / "mail").glob("*.eml"))) == before + 1
 
     @pytest.mark.parametrize("email", SPELLINGS)
     async def test_an_administrator_finds_it_in_any_spelling(self, api: Api, make: Make, email: str) -> None:
@@ -86,7 +86,7 @@ class TestAddresses:
         assert [user["id"] for user in answer.json()] == [user_id]
 
     async def test_the_address_of_an_account_is_no_change_in_any_spelling(
-        self, api: Api, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, container: Container, sql: asyncpg.Connection
     ) -> None:
         await register(api, STORED)
         token = (await api.token(STORED, PASSWORD)).json()["access_token"]

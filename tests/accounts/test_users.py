@@ -300,7 +300,7 @@ class TestChangePassword:
             await sql.execute("UPDATE users SET password_hash = 'the first'")
             return "the second"
 
-        monkeypatch.setattr(make.parts.passwords, "hash", hash_slowly)
+        monkeypatch.setattr(make.container.passwords, "hash", hash_slowly)
         answer = await maria.api.post("/users/profile/password", json=CHANGE)
         assert_problem(answer, 422, "invalid_input", "/current_password")
         assert await sql.fetchval("SELECT password_hash FROM users") == "the first"

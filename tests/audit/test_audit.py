@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from service.audit import repository as audit
-from service.container import Parts
+from service.container import Container
 from service.platform.telemetry import request
 from service.platform.telemetry.request import RequestFacts
 from tests.helpers.client import Api, assert_problem
@@ -178,12 +178,12 @@ class TestAppendOnly:
         ],
     )
     async def test_the_database_refuses_the_application(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection, statement: str
+        self, make: Make, container: Container, sql: asyncpg.Connection, statement: str
     ) -> None:
         await make.item()
         before = await sql.fetch("SELECT * FROM audit_log")
         with pytest.raises(ProgrammingError, match="audit_log is append-only"):
-            async with parts.database.transaction() as session:
+            async with container.database.transaction() as session:
                 await session.execute(text(statement))
         assert await sql.fetch("SELECT * FROM audit_log") == before
         assert len(before) == 1
@@ -197,10 +197,10 @@ class TestIdentity:
         assert await audited(sql) == [("session.started", maria.id, "session", session_id, {})]
 
     async def test_a_refused_sign_in_names_no_address(
-        self, api: Api, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         """One entry each, whether or not there is such an account: equal work, equal time."""
-        person = parts.issuer.pseudonyms.of
+        person = container.issuer.pseudonyms.of
         maria, gone = await make.user(), await make.user(is_active=False)
         assert (await api.token(maria.email.upper(), "wrong-horse-1")).status_code == 400
         assert (await api.token("nobody@shop.example", PASSWORD)).status_code == 400
@@ -383,12 +383,12 @@ class TestAddresses:
         ],
     )
     async def test_of_whatever_the_server_takes_for_the_client(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection, given: str | None, kept: str | None
+        self, make: Make, container: Container, sql: asyncpg.Connection, given: str | None, kept: str | None
     ) -> None:
         ada, before = await make.admin(), request.facts()
         request.begin(RequestFacts("mine-0000", "own", given))
         try:
-            async with parts.database.transaction() as session:
+            async with container.database.transaction() as session:
                 await audit.add(session, "session.started", by=ada.caller)
         finally:
             request.begin(before)

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from service.container import Parts
+from service.container import Container
 from service.platform.database import updated_since as changes
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
@@ -212,7 +212,7 @@ async def test_an_answer_is_never_kept(api: Api, make: Make, sql: asyncpg.Connec
 
 
 async def test_after_a_large_change_each_poll_gives_places_to_some(
-    api: Api, make: Make, sql: asyncpg.Connection, parts: Parts
+    api: Api, make: Make, sql: asyncpg.Connection, container: Container
 ) -> None:
     await sql.execute(
         "INSERT INTO items (sku, name, price) SELECT 'S' || n, 'Item', 1 FROM generate_series(1, $1) AS n",

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from service.catalogue import repository
 from service.catalogue import service as items
 from service.catalogue.repository import Filters
-from service.container import Parts
+from service.container import Container
 from service.platform.database.pagination import Page
 from tests.helpers.factories import Make
 
@@ -28,8 +28,8 @@ NORTHWIND = [
 ]
 
 
-async def search(parts: Parts, words: str, page: Page | None = None) -> list[str]:
-    async with parts.database.reading() as session:
+async def search(container: Container, words: str, page: Page | None = None) -> list[str]:
+    async with container.database.reading() as session:
         rows = await items.find(session, None, page or Page(100), Filters(), search=words, sort=None)
     return [row.name for row in rows]
 
@@ -56,23 +56,25 @@ class TestSearch:
         ],
     )
     async def test_finds_words_parts_of_words_and_typos(
-        self, make: Make, parts: Parts, words: str, expected: list[str]
+        self, make: Make, container: Container, words: str, expected: list[str]
     ) -> None:
         for name in NORTHWIND:
             await make.item(name=name)
-        assert await search(parts, words) == expected
+        assert await search(container, words) == expected
 
     async def test_a_name_counts_more_than_a_category_and_a_description(
-        self, make: Make, parts: Parts
+        self, make: Make, container: Container
     ) -> None:
         await make.item(name="Chang", description="a kind of tea")
         await make.item(name="Biscuits", category="Tea")
         await make.item(name="Tea from Assam")
-        assert await search(parts, "tea") == ["Tea from Assam", "Biscuits", "Chang"]
+        assert await search(container, "tea") == ["Tea from Assam", "Biscuits", "Chang"]
 
-    async def test_equal_matches_come_in_the_order_of_their_ids(self, make: Make, parts: Parts) -> None:
+    async def test_equal_matches_come_in_the_order_of_their_ids(
+        self, make: Make, container: Container
+    ) -> None:
         made = [await make.item(name="Tea") for _ in range(5)]
-        async with parts.database.reading() as session:
+        async with container.database.reading() as session:
             rows = await items.find(session, None, Page(100), Filters(), search="tea", sort=None)
         assert [row.id for row in rows] == [item.id for item in made]
 
@@ -96,31 +98,33 @@ class TestSearch:
         ],
     )
     async def test_every_character_stands_for_itself(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection, words: str, expected: list[str]
+        self, make: Make, container: Container, sql: asyncpg.Connection, words: str, expected: list[str]
     ) -> None:
         """The three that differ in a sign alone are alike to the trigrams; the literal one comes first."""
         for name in ("xyz", "x%z", "x_z", "x\\z"):
             await make.item(name=name)
-        assert await search(parts, words) == expected
+        assert await search(container, words) == expected
         assert await sql.fetchval("SELECT count(*) FROM items") == 4
 
     @pytest.mark.parametrize("words", ["-tofu", '"-tofu', '""-tofu', "--tofu"])
-    async def test_a_minus_does_not_turn_a_word_round(self, make: Make, parts: Parts, words: str) -> None:
+    async def test_a_minus_does_not_turn_a_word_round(
+        self, make: Make, container: Container, words: str
+    ) -> None:
         for name in ("Chang", "Tofu", "Aniseed Syrup"):
             await make.item(name=name)
-        assert await search(parts, words) == ["Tofu"]
+        assert await search(container, words) == ["Tofu"]
 
-    async def test_a_hyphen_joins_words(self, make: Make, parts: Parts) -> None:
+    async def test_a_hyphen_joins_words(self, make: Make, container: Container) -> None:
         for name in ("T-shirt", "Coca-Cola", "Tofu"):
             await make.item(name=name)
-        assert await search(parts, "coca-cola") == ["Coca-Cola"]
-        assert await search(parts, "t-shirt") == ["T-shirt"]
+        assert await search(container, "coca-cola") == ["Coca-Cola"]
+        assert await search(container, "t-shirt") == ["T-shirt"]
 
 
 class TestChange:
-    async def test_only_a_taken_sku_passes_for_one(self, make: Make, parts: Parts) -> None:
+    async def test_only_a_taken_sku_passes_for_one(self, make: Make, container: Container) -> None:
         """A price of 0, which no schema lets pass, breaks another constraint, and that is a fault of ours."""
         item = await make.item()
         with pytest.raises(IntegrityError):
-            async with parts.database.transaction() as session:
+            async with container.database.transaction() as session:
                 await repository.change(session, item.id, {"sku": "NW-1", "price": Decimal(0)})

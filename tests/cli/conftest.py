@@ -10,7 +10,7 @@ from rich.console import Console
 from service.cli import import_csv
 from service.cli.csv_rows import Report
 from service.cli.northwind import CUSTOMERS, LINES, ORDERS, PRODUCTS
-from service.container import Parts
+from service.container import Container
 from service.dev.sample import FOLDER
 from tests.cli.importing import Load, append
 
@@ -41,8 +41,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def load(parts: Parts, sql: asyncpg.Connection, console: Console) -> Load:
+def load(container: Container, sql: asyncpg.Connection, console: Console) -> Load:
     async def run(folder: Path, password: str | None = None) -> Report:
-        return await import_csv.load(parts.database, parts.settings, folder, console, password=password)
+        return await import_csv.load(
+            container.database, container.settings, folder, console, password=password
+        )
 
     return run

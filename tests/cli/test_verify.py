@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from service.cli import import_csv, verify
-from service.container import Parts
+from service.container import Container
 from service.dev.sample import FOLDER
 from service.orders import history
 from service.orders import repository as orders
@@ -50,7 +50,7 @@ Shop = dict[str, Any]
 
 
 @pytest.fixture
-async def shop(make: Make, parts: Parts, sql: asyncpg.Connection) -> Shop:
+async def shop(make: Make, container: Container, sql: asyncpg.Connection) -> Shop:
     maria, admin = await make.user(), await make.admin()
     chai = await make.item(stock=20, reorder_level=2)
     chang = await make.item(name="Chang", price="19.00", stock=5)
@@ -60,7 +60,7 @@ async def shop(make: Make, parts: Parts, sql: asyncpg.Connection) -> Shop:
         for move in moves:
             answer = await admin.api.post(f"/orders/{ids[kind]}/{move}", json=BODIES[move])
             assert answer.status_code == 200, answer.text
-    ids["imported"] = await recorded(parts, maria, chai.id)
+    ids["imported"] = await recorded(container, maria, chai.id)
     await set_the_clock(sql)
     ids["movement"] = await sql.fetchval("SELECT id FROM stock_movements WHERE order_id = $1", ids["placed"])
     ids["told"] = await sql.fetchval("SELECT id FROM notifications WHERE kind = 'order.refunded'")
@@ -88,7 +88,7 @@ async def set_the_clock(sql: asyncpg.Connection) -> None:
         """)
 
 
-async def recorded(parts: Parts, person: Person, item_id: int) -> int:
+async def recorded(container: Container, person: Person, item_id: int) -> int:
     past: dict[str, Any] = {
         "user_id": person.id,
         "lines": [{"product_id": item_id, "quantity": 7, "unit_price": "14.00", "discount_pct": "5.00"}],
@@ -97,7 +97,7 @@ async def recorded(parts: Parts, person: Person, item_id: int) -> int:
         "placed_at": "1996-07-04",
         "paid_at": "1996-07-04",
     }
-    async with parts.database.transaction() as session:
+    async with container.database.transaction() as session:
         products = await orders.get_products(session, {item_id})
         return await history.record(session, past, products=products, currency="USD")
 
@@ -107,18 +107,18 @@ class Undone(Exception):
 
 
 @asynccontextmanager
-async def undone(parts: Parts) -> AsyncIterator[Session]:
+async def undone(container: Container) -> AsyncIterator[Session]:
     """What is broken here is whole again afterwards, constraints and all."""
     try:
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             yield session
             raise Undone
     except Undone:
         pass
 
 
-async def found_after(parts: Parts, *statements: str) -> list[tuple[str, str, str]]:
-    async with undone(parts) as session:
+async def found_after(container: Container, *statements: str) -> list[tuple[str, str, str]]:
+    async with undone(container) as session:
         connection = await session.connection()
         for statement in (REPLICA, *statements):
             await connection.exec_driver_sql(statement)
@@ -130,8 +130,10 @@ def filled(text: str, shop: Shop) -> str:
     return text.format(**shop)
 
 
-async def test_every_kind_of_order_is_sound(shop: Shop, parts: Parts, sql: asyncpg.Connection) -> None:
-    findings = await verify.verify(parts.database)
+async def test_every_kind_of_order_is_sound(
+    shop: Shop, container: Container, sql: asyncpg.Connection
+) -> None:
+    findings = await verify.verify(container.database)
     assert {finding.check: finding.faults for finding in findings} == {check.name: 0 for check in CHECKS}
     looked_at = {finding.check: finding.rows for finding in findings}
     lines, movements = len(KINDS) + 1, 2 + len(KINDS) + 3
@@ -146,19 +148,19 @@ async def test_every_kind_of_order_is_sound(shop: Shop, parts: Parts, sql: async
 
 
 async def test_what_is_wrong_is_named_and_nothing_else(
-    shop: Shop, parts: Parts, subtests: pytest.Subtests
+    shop: Shop, container: Container, subtests: pytest.Subtests
 ) -> None:
     for planted, (statements, faults) in PLANTED.items():
         with subtests.test(planted):
-            found = await found_after(parts, *(filled(statement, shop) for statement in statements))
+            found = await found_after(container, *(filled(statement, shop) for statement in statements))
             # They are told by id, and ids of different tables stand in no order that is known here.
             assert sorted(found) == sorted(tuple(filled(part, shop) for part in fault) for fault in faults)
-    assert await found_after(parts) == []
+    assert await found_after(container) == []
 
 
-async def test_of_many_faults_the_first_twenty_are_told(shop: Shop, parts: Parts, make: Make) -> None:
+async def test_of_many_faults_the_first_twenty_are_told(shop: Shop, container: Container, make: Make) -> None:
     items = [(await make.item(stock=1)).id for _ in range(25)]
-    async with undone(parts) as session:
+    async with undone(container) as session:
         connection = await session.connection()
         await connection.exec_driver_sql(f"UPDATE stock SET quantity = 2 WHERE item_id >= {items[0]}")
         findings = {check.name: await verification.look(session, check) for check in CHECKS}
@@ -169,10 +171,10 @@ async def test_of_many_faults_the_first_twenty_are_told(shop: Shop, parts: Parts
 
 
 async def test_it_reads_one_moment_and_cannot_write(
-    shop: Shop, parts: Parts, sql: asyncpg.Connection
+    shop: Shop, container: Container, sql: asyncpg.Connection
 ) -> None:
     [check] = [check for check in CHECKS if check.name == "order_totals"]
-    async with parts.database.transaction() as session:
+    async with container.database.transaction() as session:
         await verification.begin_snapshot(session)
         before = await verification.look(session, check)
         await sql.execute("SET session_replication_role = replica; DELETE FROM orders; RESET ALL")
@@ -185,10 +187,10 @@ async def test_it_reads_one_moment_and_cannot_write(
 
 class TestTheCommand:
     async def test_a_sound_shop_with_its_history(
-        self, shop: Shop, parts: Parts, database_url: str, tmp_path: Path
+        self, shop: Shop, container: Container, database_url: str, tmp_path: Path
     ) -> None:
         """824 past orders of the sample beside those that were placed here."""
-        await import_csv.load(parts.database, parts.settings, FOLDER, Console(file=StringIO()))
+        await import_csv.load(container.database, container.settings, FOLDER, Console(file=StringIO()))
         answer = tradepost(tmp_path, "verify", DATABASE_URL=database_url)
         assert (answer.returncode, answer.stderr) == (0, "")
         head, *rows, blank, last = answer.stdout.splitlines()

@@ -7,7 +7,7 @@ import pytest
 
 from service.accounts import service as users
 from service.accounts.schemas import UserPatch
-from service.container import Parts
+from service.container import Container
 from service.errors import Forbidden, InvalidToken, ServiceError
 from tests.concurrency.waiting import somebody_waits
 from tests.helpers.factories import Make
@@ -60,14 +60,14 @@ async def test_the_second_waits_for_the_first_and_sees_what_it_did(
 
 @pytest.mark.parametrize(("lost", "refusal"), [("is_admin", Forbidden), ("is_active", InvalidToken)])
 async def test_a_role_that_is_withdrawn_cannot_be_granted_to_oneself_again(
-    make: Make, parts: Parts, sql: asyncpg.Connection, lost: str, refusal: type[ServiceError]
+    make: Make, container: Container, sql: asyncpg.Connection, lost: str, refusal: type[ServiceError]
 ) -> None:
     """In the moment in which the token is still believed, the database is not."""
     ada, grace, maria = await make.admin(), await make.admin(), await make.user()
     await sql.execute(f"UPDATE users SET {lost} = false WHERE id = $1", grace.id)
     for user_id in (grace.id, maria.id):
         with pytest.raises(refusal):
-            async with parts.database.transaction() as session:
+            async with container.database.transaction() as session:
                 await users.administer(session, grace.caller, user_id, UserPatch(is_admin=True))
     rows = await sql.fetch("SELECT id FROM users WHERE is_admin AND is_active")
     assert [row["id"] for row in rows] == [ada.id]

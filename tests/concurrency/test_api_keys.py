@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.container import Parts
+from service.container import Container
 from service.identity import api_keys
 from service.identity import key_cache as keys
 from service.main import create_app
@@ -45,7 +45,7 @@ async def test_a_key_that_is_just_being_made_goes_with_the_role(make: Make, sql:
 
 
 async def test_an_answer_from_before_a_change_is_not_remembered(
-    make: Make, parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    make: Make, container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = await make.key("orders:read")
     read = api_keys.get_good
@@ -53,64 +53,66 @@ async def test_an_answer_from_before_a_change_is_not_remembered(
     async def get_good(*arguments: Any) -> Any:
         """The key is revoked, and everybody has heard of it, after it was read and before it is told."""
         row = await read(*arguments)
-        forgotten = parts.keys._forgotten
+        forgotten = container.keys._forgotten
         await sql.execute("UPDATE api_keys SET revoked_at = now()")
-        await eventually(lambda: parts.keys._forgotten != forgotten)
+        await eventually(lambda: container.keys._forgotten != forgotten)
         return row
 
     with monkeypatch.context() as patch:
         patch.setattr(api_keys, "get_good", get_good)
-        assert (await parts.keys.admitted(parts.feed, machine.key)).key_id == machine.id
-    assert fingerprint(machine.key) not in parts.keys._known
+        assert (await container.keys.admitted(container.feed, machine.key)).key_id == machine.id
+    assert fingerprint(machine.key) not in container.keys._known
     assert_problem(await machine.api.get("/orders"), 401, "invalid_token")
 
 
 async def test_a_process_that_hears_nothing_asks_each_time(
-    make: Make, parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    make: Make, container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = await make.key("orders:read")
     assert (await machine.api.get("/orders")).status_code == 200
-    monkeypatch.setattr(parts.keys, "_forget", lambda: None)
+    monkeypatch.setattr(container.keys, "_forget", lambda: None)
     monkeypatch.setattr(ChangeFeed, "current", property(lambda _: False))
     assert (await machine.api.get("/orders")).status_code == 200
     await sql.execute("UPDATE api_keys SET revoked_at = now()")
-    assert fingerprint(machine.key) in parts.keys._known
+    assert fingerprint(machine.key) in container.keys._known
     assert_problem(await machine.api.get("/orders"), 401, "invalid_token")
-    parts.keys._known.clear()
+    container.keys._known.clear()
 
 
 async def test_a_key_that_is_remembered_is_asked_for_once(
-    make: Make, parts: Parts, monkeypatch: pytest.MonkeyPatch
+    make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = await make.key("orders:read")
-    found = await parts.keys.admitted(parts.feed, machine.key)
+    found = await container.keys.admitted(container.feed, machine.key)
 
     async def ask(_: bytes) -> None:
         pytest.fail("the database was asked")
 
-    monkeypatch.setattr(parts.keys, "_ask", ask)
-    assert await parts.keys.admitted(parts.feed, machine.key) is found
+    monkeypatch.setattr(container.keys, "_ask", ask)
+    assert await container.keys.admitted(container.feed, machine.key) is found
 
 
-async def test_what_was_remembered_is_forgotten_when_the_feed_begins_again(make: Make, parts: Parts) -> None:
+async def test_what_was_remembered_is_forgotten_when_the_feed_begins_again(
+    make: Make, container: Container
+) -> None:
     """What has changed while nobody listened was never told."""
     machine = await make.key("orders:read")
-    await parts.keys.admitted(parts.feed, machine.key)
-    assert parts.keys.reader.load == parts.keys.load
-    await parts.keys.load()
-    assert parts.keys._known == {}
+    await container.keys.admitted(container.feed, machine.key)
+    assert container.keys.reader.load == container.keys.load
+    await container.keys.load()
+    assert container.keys._known == {}
 
 
 async def test_no_more_are_remembered_than_fit(
-    make: Make, parts: Parts, monkeypatch: pytest.MonkeyPatch
+    make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "REMEMBERED_KEYS", 2)
-    await parts.keys.load()
+    await container.keys.load()
     maker = await make.admin()
     machines = [await make.key("orders:read", maker=maker) for _ in range(3)]
     for machine in machines:
-        await parts.keys.admitted(parts.feed, machine.key)
-    assert list(parts.keys._known) == [fingerprint(machine.key) for machine in machines[1:]]
+        await container.keys.admitted(container.feed, machine.key)
+    assert list(container.keys._known) == [fingerprint(machine.key) for machine in machines[1:]]
 
 
 async def test_every_process_hears_of_it(make: Make, settings: Settings) -> None:
@@ -118,10 +120,10 @@ async def test_every_process_hears_of_it(make: Make, settings: Settings) -> None
     machine = await make.key("orders:read")
     app = create_app(settings)
     async with app.router.lifespan_context(app), Api.of(app, machine.key) as elsewhere:
-        parts: Parts = app.state.parts
-        await eventually(lambda: parts.feed.current)
+        container: Container = app.state.container
+        await eventually(lambda: container.feed.current)
         assert (await elsewhere.get("/orders")).status_code == 200
-        assert fingerprint(machine.key) in parts.keys._known
+        assert fingerprint(machine.key) in container.keys._known
         await machine.maker.api.delete(f"/api-keys/{machine.id}")
-        await eventually(lambda: fingerprint(machine.key) not in parts.keys._known)
+        await eventually(lambda: fingerprint(machine.key) not in container.keys._known)
         assert_problem(await elsewhere.get("/orders"), 401, "invalid_token")

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from prometheus_client import REGISTRY
 
-from service.container import Parts
+from service.container import Container
 from service.main import create_app
 from service.platform.config import Settings
 from tests.helpers.client import Api, assert_problem
@@ -137,7 +137,7 @@ class TestContention:
         assert again.status_code == 201
 
     async def test_a_real_deadlock_is_run_again(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection, database_url: str
+        self, make: Make, container: Container, sql: asyncpg.Connection, database_url: str
     ) -> None:
         """Somebody locks the two items in the other order; PostgreSQL ends the order's transaction."""
         maria = await make.user()

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import asyncpg
 
-from service.container import Parts
+from service.container import Container
 from service.notifications import repository as notifications
 from service.platform.database import Session
 from tests.helpers.factories import Make
@@ -20,14 +20,14 @@ async def tell(session: Session, user_id: int, title: str) -> None:
 
 class TestTellingSeveral:
     async def test_in_whatever_order_nobody_waits_for_each_other(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         """A customer and administrators, one of whom is that customer: locks taken as told would deadlock."""
         people = [await make.admin() for _ in range(3)]
 
         async def work(number: int) -> None:
             for _ in range(ROUNDS):
-                async with parts.database.transaction() as session:
+                async with container.database.transaction() as session:
                     for place in (number, number + 1 + number % 2):
                         await tell(session, people[place % 3].id, "to one")
                     await notifications.tell_administrators(session, kind="x", title="", body="", data={})
@@ -36,20 +36,20 @@ class TestTellingSeveral:
         assert await sql.fetchval("SELECT count(*) FROM notifications") == AT_ONCE * ROUNDS * 5
 
     async def test_the_locks_are_taken_last_of_all(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         maria = await make.user()
-        async with parts.database.transaction() as first, parts.database.transaction() as second:
+        async with container.database.transaction() as first, container.database.transaction() as second:
             await tell(first, maria.id, "told first, committed last")
             await tell(second, maria.id, "told last, committed first")
         rows = await sql.fetch("SELECT title FROM notifications ORDER BY id")
         assert [row["title"] for row in rows] == ["told last, committed first", "told first, committed last"]
 
     async def test_one_person_is_told_in_the_order_of_the_telling(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         ada, maria = await make.admin(), await make.user()
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             for number in range(10):
                 await tell(session, [ada, maria][number % 2].id, str(number))
             await notifications.tell_administrators(session, kind="x", title="10", body="", data={"a": [1]})
@@ -58,10 +58,10 @@ class TestTellingSeveral:
         assert await sql.fetchval(query, maria.id) == "1 3 5 7 9"
 
     async def test_what_a_savepoint_undoes_is_told_to_nobody(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         maria = await make.user()
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             with suppress(RuntimeError):
                 async with session.begin_nested():
                     await tell(session, maria.id, "undone")

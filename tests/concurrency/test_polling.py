@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from service.container import Parts
+from service.container import Container
 from service.main import create_app
 from service.platform.config import Settings
 from service.platform.database import updated_since as changes
@@ -199,13 +199,13 @@ class TestOfAStandby:
 
     @pytest.mark.slow
     async def test_a_poll_answers_and_misses_nothing(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection, standby_url: str, copy: Api
+        self, make: Make, container: Container, sql: asyncpg.Connection, standby_url: str, copy: Api
     ) -> None:
         poller = Poller(copy, "/items")
         await make.item(name="Chai")
         await caught_up(sql, standby_url)
         assert await poller.names() == []
-        async with parts.database.reading() as session:  # as the worker does
+        async with container.database.reading() as session:  # as the worker does
             await changes.sequence(session)
         await caught_up(sql, standby_url)
         assert [await poller.names(), await poller.names()] == [["Chai"], []]

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.container import Parts
+from service.container import Container
 from service.identity.tokens import ACCESS_TOKEN_SECONDS
 
 
 @pytest.fixture(scope="module")
-def short_streams(parts: Parts) -> Iterator[None]:
-    parts.streams.longest_seconds = 0
+def short_streams(container: Container) -> Iterator[None]:
+    container.streams.longest_seconds = 0
     yield
-    parts.streams.longest_seconds = ACCESS_TOKEN_SECONDS
+    container.streams.longest_seconds = ACCESS_TOKEN_SECONDS

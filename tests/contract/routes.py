@@ -133,12 +133,12 @@ async def a_session(make: Make, owner: Person) -> int:
 
 async def a_reset_token(make: Make, owner: Person) -> Any:
     await make.api.post("/auth/password-reset", json={"email": owner.email})
-    return await mailed_token(make.parts, owner.email)
+    return await mailed_token(make.container, owner.email)
 
 
 async def a_verification_token(make: Make, owner: Person) -> Any:
     await owner.api.post("/auth/verify-email")
-    return await mailed_token(make.parts, owner.email)
+    return await mailed_token(make.container, owner.email)
 
 
 async def an_api_key(make: Make, owner: Person) -> int:

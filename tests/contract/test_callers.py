@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from service.container import Parts
+from service.container import Container
 from service.identity.models import SCOPES
 from service.platform.http.openapi import needs_caller
 from service.platform.http.problems import OAUTH_PATHS
@@ -29,13 +29,13 @@ readable = pytest.mark.parametrize("route", [route for route in ROUTES if route.
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def weather(app: FastAPI, parts: Parts) -> AsyncIterator[None]:
+async def weather(app: FastAPI, container: Container) -> AsyncIterator[None]:
     """The route that asks another service has one to ask."""
     with weather_upstream() as upstream:
         service = WeatherService(f"{upstream}/search", f"{upstream}/forecast")
-        app.state.parts = replace(parts, weather=service)
+        app.state.container = replace(container, weather=service)
         yield
-        app.state.parts = parts
+        app.state.container = container
         await service.aclose()
 
 

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from service.container import Parts
+from service.container import Container
 from service.identity.passwords import Passwords
 from service.platform.database.change_feed import ChangeFeed
 from service.webhooks.addresses import Address
@@ -140,7 +140,7 @@ async def test_access_does_not_end_before_what_was_done_with_it_is_kept(
 
 
 async def test_a_webhook_whose_host_is_looked_up_slowly_is_not_made_by_who_was_demoted_meanwhile(
-    make: Make, sql: asyncpg.Connection, app: FastAPI, parts: Parts, nobody_hears: None
+    make: Make, sql: asyncpg.Connection, app: FastAPI, container: Container, nobody_hears: None
 ) -> None:
     asked, answer = asyncio.Event(), asyncio.Event()
 
@@ -149,7 +149,7 @@ async def test_a_webhook_whose_host_is_looked_up_slowly_is_not_made_by_who_was_d
         await answer.wait()
         return [IPv4Address("93.184.216.34")]
 
-    app.state.parts = replace(parts, targets=Targets(resolve))
+    app.state.container = replace(container, targets=Targets(resolve))
     try:
         ada = await make.admin()
         body = {**ERP, "url": "https://erp.shop.example/hooks"}
@@ -160,34 +160,39 @@ async def test_a_webhook_whose_host_is_looked_up_slowly_is_not_made_by_who_was_d
         assert_problem(await making, 403, "forbidden")
         assert await sql.fetchval("SELECT count(*) FROM webhooks") == 0
     finally:
-        app.state.parts.targets.close()
-        app.state.parts = parts
+        app.state.container.targets.close()
+        app.state.container = container
 
 
 @pytest.fixture
-def long_queue(parts: Parts) -> Iterator[threading.Event]:
+def long_queue(container: Container) -> Iterator[threading.Event]:
     """Passwords are not hashed before this is set."""
     go_on = threading.Event()
     for _ in range(Passwords.AT_ONCE):
-        parts.passwords._pool.submit(go_on.wait)
+        container.passwords._pool.submit(go_on.wait)
     yield go_on
     go_on.set()
 
 
-async def until_hashing(parts: Parts) -> None:
+async def until_hashing(container: Container) -> None:
     async with asyncio.timeout(60):
-        while not parts.passwords._waiting:  # noqa: ASYNC110 - nobody tells
+        while not container.passwords._waiting:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.005)
 
 
 @pytest.mark.usefixtures("nobody_hears")
 class TestWaitingForAPasswordToBeHashed:
     async def ended_meanwhile(
-        self, sql: asyncpg.Connection, parts: Parts, queue: threading.Event, maria: Person, **request: Any
+        self,
+        sql: asyncpg.Connection,
+        container: Container,
+        queue: threading.Event,
+        maria: Person,
+        **request: Any,
     ) -> None:
         stored = "SELECT users::text FROM users ORDER BY id"
         asking = asyncio.create_task(maria.api.request(**request))
-        await until_hashing(parts)
+        await until_hashing(container)
         await silently(sql, "UPDATE sessions SET ended_at = now() WHERE user_id = $1", maria.id)
         before = await sql.fetch(stored)
         queue.set()
@@ -195,34 +200,34 @@ class TestWaitingForAPasswordToBeHashed:
         assert await sql.fetch(stored) == before
 
     async def test_a_stolen_token_changes_no_password_after_its_session_has_ended(
-        self, make: Make, sql: asyncpg.Connection, parts: Parts, long_queue: threading.Event
+        self, make: Make, sql: asyncpg.Connection, container: Container, long_queue: threading.Event
     ) -> None:
         maria = await make.user()
         change = {"method": "POST", "url": "/users/profile/password", "json": NEW_PASSWORD}
-        await self.ended_meanwhile(sql, parts, long_queue, maria, **change)
+        await self.ended_meanwhile(sql, container, long_queue, maria, **change)
 
     async def test_nor_an_address(
-        self, make: Make, sql: asyncpg.Connection, parts: Parts, long_queue: threading.Event
+        self, make: Make, sql: asyncpg.Connection, container: Container, long_queue: threading.Event
     ) -> None:
         maria = await make.user()
         body = {"email": "thief@shop.example", "current_password": NEW_PASSWORD["current_password"]}
         change = {"method": "PATCH", "url": "/users/profile", "json": body}
-        await self.ended_meanwhile(sql, parts, long_queue, maria, **change)
+        await self.ended_meanwhile(sql, container, long_queue, maria, **change)
         assert await sql.fetchval("SELECT count(*) FROM mails") == 0
 
     async def test_nor_erases_the_account(
-        self, make: Make, sql: asyncpg.Connection, parts: Parts, long_queue: threading.Event
+        self, make: Make, sql: asyncpg.Connection, container: Container, long_queue: threading.Event
     ) -> None:
         maria = await make.user()
         body = {"current_password": NEW_PASSWORD["current_password"]}
         erasing = {"method": "DELETE", "url": "/users/profile", "json": body}
-        await self.ended_meanwhile(sql, parts, long_queue, maria, **erasing)
+        await self.ended_meanwhile(sql, container, long_queue, maria, **erasing)
 
     async def test_nor_registers_an_account_as_an_administrator(
-        self, make: Make, sql: asyncpg.Connection, parts: Parts, long_queue: threading.Event
+        self, make: Make, sql: asyncpg.Connection, container: Container, long_queue: threading.Event
     ) -> None:
         ada = await make.admin()
         body = {
             "email": "new@shop.example", "password": "Northwind1", "full_name": "New", "is_active": False,
         }  # fmt: skip
-        await self.ended_meanwhile(sql, parts, long_queue, ada, method="POST", url="/users", json=body)
+        await self.ended_meanwhile(sql, container, long_queue, ada, method="POST", url="/users", json=body)

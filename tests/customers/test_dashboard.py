@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.container import Parts
+from service.container import Container
 from service.customers.dashboard import repository as dashboard
 from service.errors import Unavailable
 from service.notifications import repository as notifications
@@ -38,8 +38,8 @@ async def maria(make: Make) -> Person:
     return await make.user()
 
 
-def in_use(parts: Parts) -> int:
-    connections: int = parts.database.engine.pool.checkedout()  # type: ignore[attr-defined]
+def in_use(container: Container) -> int:
+    connections: int = container.database.engine.pool.checkedout()  # type: ignore[attr-defined]
     return connections
 
 
@@ -137,7 +137,7 @@ class TestFigures:
 
 class TestConcurrency:
     async def test_the_parts_are_read_at_the_same_time(
-        self, maria: Person, parts: Parts, monkeypatch: pytest.MonkeyPatch
+        self, maria: Person, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Each part holds a connection and waits for the two others: one by one they would never end."""
         together, held = asyncio.Barrier(3), []
@@ -146,7 +146,7 @@ class TestConcurrency:
             async def wait_and_read(session: Any, *arguments: Any, **options: Any) -> Any:
                 await session.connection()
                 async with asyncio.timeout(60), together:
-                    held.append(in_use(parts))
+                    held.append(in_use(container))
                 return await read(session, *arguments, **options)
 
             return wait_and_read
@@ -156,7 +156,7 @@ class TestConcurrency:
         monkeypatch.setattr(notifications, "find", waiting(notifications.find))
         answer = await maria.api.get(f"/dashboard/{maria.id}")
         assert (answer.status_code, answer.json()["stats"]) == (200, EMPTY)
-        assert (held, in_use(parts)) == ([3, 3, 3], 0)
+        assert (held, in_use(container)) == ([3, 3, 3], 0)
 
     @pytest.mark.parametrize(
         ("fault", "status", "code"),
@@ -169,7 +169,7 @@ class TestConcurrency:
     async def test_a_part_that_fails_ends_the_others(
         self,
         maria: Person,
-        parts: Parts,
+        container: Container,
         monkeypatch: pytest.MonkeyPatch,
         *,
         fault: Exception,
@@ -196,10 +196,10 @@ class TestConcurrency:
         answer = await maria.api.get(f"/dashboard/{maria.id}")
         assert_problem(answer, status, code)
         assert "secret" not in answer.text
-        assert (ended, in_use(parts)) == ([True, True], 0)
+        assert (ended, in_use(container)) == ([True, True], 0)
 
     async def test_two_parts_that_fail_are_one_answer(
-        self, maria: Person, parts: Parts, monkeypatch: pytest.MonkeyPatch
+        self, maria: Person, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def fails(*_: Any) -> None:
             raise Unavailable("The database does not answer.")
@@ -207,10 +207,10 @@ class TestConcurrency:
         monkeypatch.setattr(dashboard, "statistics", fails)
         monkeypatch.setattr(orders, "latest", fails)
         assert_problem(await maria.api.get(f"/dashboard/{maria.id}"), 503, "unavailable")
-        assert in_use(parts) == 0
+        assert in_use(container) == 0
 
     async def test_a_statement_cut_short_gives_its_connection_back(
-        self, maria: Person, parts: Parts, monkeypatch: pytest.MonkeyPatch
+        self, maria: Person, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The client leaves while all three statements run on the server."""
         running = asyncio.Barrier(4)
@@ -227,4 +227,4 @@ class TestConcurrency:
             await running.wait()
         request.cancel()
         await asyncio.wait([request])
-        assert in_use(parts) == 0
+        assert in_use(container) == 0

@@ -4,7 +4,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.container import Parts
+from service.container import Container
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import PASSWORD, Make, Person
 from tests.helpers.identity import audited, last_entry, sign_in, until_answered, until_void
@@ -76,13 +76,13 @@ async def customer(make: Make) -> Person:
     await make.post(person, title="Good tea", published=True)
     await make.post(person, title="Waiting", body=f"I am {NAME}", published=False)
     await person.api.post("/auth/verify-email")
-    await mailed_token(make.parts, EMAIL)
+    await mailed_token(make.container, EMAIL)
     return person
 
 
 class TestErasure:
     async def test_the_person_is_nowhere_but_in_the_orders(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         person = await customer(make)
         before = await traces(sql)

@@ -112,7 +112,7 @@ class TestExport:
         person = await make.user()
         await make.api.token(person.email, PASSWORD)
         await person.api.post("/auth/verify-email")
-        token = await mailed_token(make.parts, person.email)
+        token = await mailed_token(make.container, person.email)
         answer = await person.api.get("/users/profile/export")
         [mail] = answer.json()["mails"]
         assert (mail["kind"], mail["status"], mail["reason"]) == ("verify_email", "sent", None)

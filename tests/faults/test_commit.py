@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.container import Parts
+from service.container import Container
 from service.errors import OutcomeUnknown
 from tests.helpers.client import assert_problem
 from tests.helpers.factories import Make
@@ -71,7 +71,7 @@ async def test_an_order_whose_commit_fails_is_not_confirmed_and_leaves_nothing(
 
 
 async def test_a_commit_that_is_cut_short_may_have_been_made(
-    parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As at the end of the grace time, while a standby does not confirm."""
     real, committing = AsyncSession.commit, asyncio.Event()
@@ -82,7 +82,7 @@ async def test_a_commit_that_is_cut_short_may_have_been_made(
         await asyncio.Event().wait()
 
     async def write() -> None:
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             await session.execute(text("SELECT 1"))
 
     monkeypatch.setattr(AsyncSession, "commit", slow)

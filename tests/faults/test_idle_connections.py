@@ -62,7 +62,7 @@ def close(request: pytest.FixtureRequest, proxy: tuple[Proxy, str], sql: asyncpg
 @pytest.fixture
 async def shop_make(shop: FastAPI) -> AsyncIterator[Make]:
     async with Api.of(shop) as api:
-        yield Make(api, shop.state.parts)
+        yield Make(api, shop.state.container)
 
 
 async def test_nobody_notices(shop_make: Make, close: Closing, sql: asyncpg.Connection) -> None:

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from service.container import Parts
+from service.container import Container
 from service.main import create_app
 from service.platform.config import Settings
 from service.platform.jobs import enqueue as jobs
@@ -74,7 +74,7 @@ async def cut(operator: asyncpg.Connection) -> None:
 @asynccontextmanager
 async def staff_of(app: FastAPI) -> AsyncIterator[Api]:
     async with Api.of(app) as api:
-        yield (await Make(api, app.state.parts).admin()).api
+        yield (await Make(api, app.state.container).admin()).api
 
 
 async def test_a_change_is_503_reads_go_on_and_it_recovers_by_itself(
@@ -127,7 +127,7 @@ async def test_what_is_in_memory_is_not_believed_until_the_feed_is_back(
     shop: FastAPI, operator: asyncpg.Connection
 ) -> None:
     """A demoted primary answers queries and hears of no change."""
-    feed = shop.state.parts.feed
+    feed = shop.state.container.feed
     await eventually(lambda: feed.current)
     await demote(operator)
     await eventually(lambda: not feed.current)
@@ -138,11 +138,11 @@ async def test_what_is_in_memory_is_not_believed_until_the_feed_is_back(
 async def test_jobs_wait_and_are_done_when_it_takes_changes_again(
     own: Settings, shop: FastAPI, operator: asyncpg.Connection
 ) -> None:
-    parts: Parts = shop.state.parts
+    container: Container = shop.state.container
     noting = Noting()
 
     async def enqueue(name: str) -> None:
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             await jobs.enqueue(session, "test", {"name": name})
 
     async with working(own, {"test": kind(noting)}):

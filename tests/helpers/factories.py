@@ -10,7 +10,7 @@ from service.accounts.api_keys import service as api_keys
 from service.accounts.api_keys.schemas import ApiKeyCreate
 from service.catalogue import service as items
 from service.catalogue.schemas import Item, ItemCreate
-from service.container import Parts
+from service.container import Container
 from service.identity import sessions
 from service.identity.callers import Caller, Scope
 from service.notifications import repository as notifications
@@ -47,8 +47,8 @@ class Make:
     #: Of PASSWORD, made once for all tests of a process: hashing is slow on purpose.
     _hash: ClassVar[str | None] = None
 
-    def __init__(self, api: Api, parts: Parts) -> None:
-        self.api, self.parts = api, parts
+    def __init__(self, api: Api, container: Container) -> None:
+        self.api, self.container = api, container
 
     async def user(
         self,
@@ -61,7 +61,7 @@ class Make:
     ) -> Person:
         """A user, signed in, with the password PASSWORD."""
         email = email or f"person{next(_numbers)}@shop.example"
-        async with self.parts.database.transaction() as session:
+        async with self.container.database.transaction() as session:
             user_id = await users.add(
                 session,
                 email=email,
@@ -83,7 +83,7 @@ class Make:
 
     async def signed_in_again(self, person: Person) -> Person:
         """The same person by another session."""
-        async with self.parts.database.transaction() as session:
+        async with self.container.database.transaction() as session:
             is_admin = person.caller.is_admin
             return await self._sign_in(session, person.id, person.email, is_admin=is_admin)
 
@@ -91,7 +91,7 @@ class Make:
         """An API key; where no maker is given, of an administrator of its own."""
         maker = maker or await self.admin()
         new = ApiKeyCreate(name="Till in Berlin", scopes=list(scopes))
-        async with self.parts.database.transaction() as session:
+        async with self.container.database.transaction() as session:
             made = await api_keys.create(session, maker.caller, new)
         assert made.key is not None
         return Machine(made.id, self.api.signed_in(made.key), maker, made.key)
@@ -99,12 +99,12 @@ class Make:
     async def post(
         self, author: Person, *, title: str = "News", body: str = "Chai is back.", published: bool = True
     ) -> int:
-        async with self.parts.database.transaction() as session:
+        async with self.container.database.transaction() as session:
             return await posts.add(session, author.id, title=title, body=body, published=published)
 
     async def notification(self, person: Person, *, title: str = "Order 1 has been shipped") -> None:
         data = {"order_id": 1}
-        async with self.parts.database.transaction() as session:
+        async with self.container.database.transaction() as session:
             await notifications.add(
                 session, person.id, kind="order.shipped", title=title, body="On its way.", data=data
             )
@@ -119,7 +119,7 @@ class Make:
         **fields: Any,
     ) -> Item:
         new = ItemCreate(name=name, price=Decimal(price), stock=stock, reorder_level=reorder_level, **fields)
-        async with self.parts.database.transaction() as session:
+        async with self.container.database.transaction() as session:
             return await items.create(session, new, by=None)
 
     async def _sign_in(self, session: Session, user_id: int, email: str, *, is_admin: bool) -> Person:
@@ -127,10 +127,10 @@ class Make:
         session_id = await sessions.start_session(session, user_id, password_hash=stored, client="tests")
         assert session_id is not None
         caller = Caller(user_id, session_id, is_admin)
-        token = self.parts.tokens.issue(caller, client_id="tests")
+        token = self.container.tokens.issue(caller, client_id="tests")
         return Person(user_id, email, self.api.signed_in(token), caller, token)
 
     async def _password_hash(self) -> str:
         if Make._hash is None:
-            Make._hash = await self.parts.passwords.hash(PASSWORD)
+            Make._hash = await self.container.passwords.hash(PASSWORD)
         return Make._hash

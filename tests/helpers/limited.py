@@ -9,7 +9,7 @@ import httpx2
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from service.container import Parts
+from service.container import Container
 from service.identity.slow_down import SlowDown, free_failures
 from service.platform.http.rate_limit.policies import Limits
 from service.platform.http.rate_limit.store import LocalCounts, Store
@@ -21,17 +21,17 @@ NOBODY_LISTENS: Final = SecretStr("redis://127.0.0.1:9/0")
 @asynccontextmanager
 async def limited(app: FastAPI, **update: Any) -> AsyncIterator[Api]:
     """A client of the application as it is with these settings, as far as they are about limits."""
-    parts: Parts = app.state.parts
-    settings = parts.settings.model_copy(update=update)
+    container: Container = app.state.container
+    settings = container.settings.model_copy(update=update)
     counts = Store(settings.redis_url.get_secret_value() if settings.redis_url else None)
     counts.local = LocalCounts(lambda: 0.0)
     slow_down = SlowDown(counts, b"key", free=free_failures(settings.rate_limit_sign_in))
-    issuer = replace(parts.issuer, slow_down=slow_down)
-    app.state.parts = replace(parts, counts=counts, limits=Limits(counts, settings), issuer=issuer)
+    issuer = replace(container.issuer, slow_down=slow_down)
+    app.state.container = replace(container, counts=counts, limits=Limits(counts, settings), issuer=issuer)
     async with Api.of(app) as api:
         yield api
     await counts.aclose()
-    app.state.parts = parts
+    app.state.container = container
 
 
 def stands(answer: httpx2.Response) -> tuple[int, str | None]:

@@ -11,7 +11,7 @@ from email.message import EmailMessage
 from email.policy import default
 from typing import Any, cast
 
-from service.container import Parts
+from service.container import Container
 from service.job_kinds import KINDS
 from service.mails import Mails
 from service.platform.jobs.worker import Worker
@@ -25,12 +25,14 @@ MAILING = ("event", "mail")
 NEVER_LOST = timedelta(days=1)
 
 
-async def send_mails(parts: Parts, transport: Transport | None = None, **settings: Any) -> None:
+async def send_mails(container: Container, transport: Transport | None = None, **settings: Any) -> None:
     """Do the jobs that are due until there are none. What is put off stays so."""
-    ours = parts.settings.model_copy(update=settings)
-    mails = Mails(parts.database, Letters(ours), transport or transport_for(ours), parts.addresses)
+    ours = container.settings.model_copy(update=settings)
+    mails = Mails(
+        container.database, Letters(ours), transport or transport_for(ours), container.address_cipher
+    )
     # Whoever sends mails has nothing to do with the deliveries of webhooks.
-    worker_parts = WorkerParts(ours, parts.database, "", cast("Any", None), mails)
+    worker_parts = WorkerParts(ours, container.database, "", cast("Any", None), mails)
     worker = Worker(worker_parts, kinds={name: KINDS[name] for name in MAILING}, lost_after=NEVER_LOST)
     found = True
     while found:
@@ -43,10 +45,10 @@ async def send_mails(parts: Parts, transport: Transport | None = None, **setting
         await worker._held._record_done()
 
 
-async def mails_to(parts: Parts, address: str) -> list[EmailMessage]:
+async def mails_to(container: Container, address: str) -> list[EmailMessage]:
     """Every mail to this address, oldest first, once all that are due have been sent."""
-    await send_mails(parts)
-    folder = parts.settings.data_dir / "mail"
+    await send_mails(container)
+    folder = container.settings.data_dir / "mail"
     files = sorted(folder.glob("*.eml"), key=lambda file: file.stat().st_mtime_ns)
     found = [email.message_from_bytes(file.read_bytes(), policy=default) for file in files]
     return [mail for mail in found if mail["To"] == address]
@@ -63,6 +65,6 @@ def token_of(mail: EmailMessage) -> str:
     return str(token)
 
 
-async def mailed_token(parts: Parts, address: str) -> str:
+async def mailed_token(container: Container, address: str) -> str:
     """That of the last mail to this address that has one."""
-    return [token_of(mail) for mail in await mails_to(parts, address) if TOKEN.search(text_of(mail))][-1]
+    return [token_of(mail) for mail in await mails_to(container, address) if TOKEN.search(text_of(mail))][-1]

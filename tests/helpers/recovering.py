@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import httpx2
 
-from service.container import Parts
+from service.container import Container
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import PASSWORD, Person
 from tests.helpers.mailbox import mailed_token
@@ -13,21 +13,21 @@ from tests.helpers.mailbox import mailed_token
 NEW_PASSWORD = "battery-staple-2"
 
 
-async def ask_reset(parts: Parts, person: Person) -> str:
+async def ask_reset(container: Container, person: Person) -> str:
     """The token of a new mail."""
     assert (await person.api.post("/auth/password-reset", json={"email": person.email})).status_code == 202
-    return await mailed_token(parts, person.email)
+    return await mailed_token(container, person.email)
 
 
-async def ask_verification(parts: Parts, person: Person) -> str:
+async def ask_verification(container: Container, person: Person) -> str:
     assert (await person.api.post("/auth/verify-email")).status_code == 202
-    return await mailed_token(parts, person.email)
+    return await mailed_token(container, person.email)
 
 
-async def ask_change(parts: Parts, person: Person, email: str) -> str:
+async def ask_change(container: Container, person: Person, email: str) -> str:
     body = {"email": email, "current_password": PASSWORD}
     assert (await person.api.patch("/users/profile", json=body)).status_code == 200
-    return await mailed_token(parts, email)
+    return await mailed_token(container, email)
 
 
 async def reset(api: Api, token: str, password: str = NEW_PASSWORD) -> httpx2.Response:

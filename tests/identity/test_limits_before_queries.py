@@ -40,7 +40,7 @@ class TestBeforeTheDatabaseIsAsked:
         """Those that ask who is calling. What has been heard is believed, however slow the machine is."""
         monkeypatch.setattr(ChangeFeed, "current", property(lambda _: True))
         sent: list[str] = []
-        engine = application.state.parts.database.engine.sync_engine
+        engine = application.state.container.database.engine.sync_engine
 
         def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
             if "api_keys.hash =" in statement or "JOIN sessions" in statement:
@@ -100,7 +100,7 @@ class TestBeforeTheDatabaseIsAsked:
         key = new_key()
         assert await statuses(shop.signed_in(key), 2) == [401, 401]
         maker = await make.admin()
-        async with make.parts.database.transaction() as session:
+        async with make.container.database.transaction() as session:
             await api_keys.add(
                 session, name="Till", scopes=["orders:read"], expires_at=None, key_hash=fingerprint(key),
                 hint="tp_", created_by=maker.id,
@@ -114,7 +114,7 @@ class TestBeforeTheDatabaseIsAsked:
         till = shop.signed_in((await make.key("orders:read")).key)
         assert await statuses(till, 1) == [200]
         assert await statuses(shop, 3) == [200, 200, 429]
-        await application.state.parts.keys.load()
+        await application.state.container.keys.load()
         assert await statuses(till, 3) == [200, 200, 429]
         assert statements == ["SELECT"] * 2
 
@@ -124,7 +124,7 @@ class TestBeforeTheDatabaseIsAsked:
         till = shop.signed_in((await make.key("orders:read")).key)
         assert await statuses(till, 1) == [200]
         await sql.execute("UPDATE api_keys SET revoked_at = now()")
-        await application.state.parts.keys.load()
+        await application.state.container.keys.load()
         assert await statuses(till, 5) == [401, 401, 429, 429, 429]
         assert statements == ["SELECT"] * 3
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import event
 
-from service.container import Parts
+from service.container import Container
 from service.errors import InvalidToken, Unavailable
 from service.identity import sessions
 from service.identity.callers import Caller
@@ -50,8 +50,8 @@ def recent(clock: Clock) -> Recent[str]:
 
 
 @pytest.fixture
-def access(parts: Parts, sql: asyncpg.Connection) -> Access:
-    return Access(parts.database)
+def access(container: Container, sql: asyncpg.Connection) -> Access:
+    return Access(container.database)
 
 
 def user_change(user_id: int, *, is_active: bool = True, is_admin: bool = False) -> dict[str, Any]:
@@ -207,11 +207,11 @@ class TestAdmitted:
     """Under the lease from what is held, without it by the database."""
 
     @pytest.fixture
-    def feed(self, parts: Parts) -> ChangeFeed:
+    def feed(self, container: Container) -> ChangeFeed:
         """One that was never started: there is no lease."""
-        url = parts.settings.database_url
+        url = container.settings.database_url
         assert url is not None
-        return ChangeFeed(url.get_secret_value(), (), parts.database.notify)
+        return ChangeFeed(url.get_secret_value(), (), container.database.notify)
 
     @pytest.fixture
     def nowhere(self, settings: Settings) -> Iterator[Database]:
@@ -222,8 +222,8 @@ class TestAdmitted:
             yield Database(f"postgresql+asyncpg://user:word@127.0.0.1:{port}/nothing", settings)
 
     @pytest.fixture
-    def without_lease(self, parts: Parts, feed: ChangeFeed, access: Access) -> Admit:
-        return partial(admitted, parts.database, feed, access)
+    def without_lease(self, container: Container, feed: ChangeFeed, access: Access) -> Admit:
+        return partial(admitted, container.database, feed, access)
 
     async def test_under_the_lease_nothing_is_asked(
         self, nowhere: Database, feed: ChangeFeed, access: Access, monkeypatch: pytest.MonkeyPatch
@@ -312,7 +312,7 @@ class TestCost:
         monkeypatch.setattr(sessions, "get_caller", never)
         app = create_app(settings)
         async with app.router.lifespan_context(app), Api.of(app, maria.token) as client:
-            self.counted(app.state.parts.database, statements)
+            self.counted(app.state.container.database, statements)
             for _ in range(3):
                 assert (await client.get("/users/profile")).status_code == 200
                 assert len(statements) == 1, statements
@@ -324,6 +324,6 @@ class TestCost:
         nowhere = SecretStr("postgresql+asyncpg://user:word@127.0.0.1:1/nothing")
         app = create_app(settings.model_copy(update={"database_direct_url": nowhere}))
         async with app.router.lifespan_context(app), Api.of(app, maria.token) as client:
-            self.counted(app.state.parts.database, statements)
+            self.counted(app.state.container.database, statements)
             assert (await client.get("/users/profile")).status_code == 200
             assert len(statements) == 2, statements

@@ -10,7 +10,7 @@ import asyncpg
 import httpx2
 from pydantic import SecretStr
 
-from service.container import Parts
+from service.container import Container
 from service.errors import Unavailable
 from service.main import create_app
 from service.platform.config import Settings
@@ -90,14 +90,14 @@ class World:
             "shipping_rates": ",".join(f"{shipping}={fee}" for shipping, fee in fees.items()),
         }
         app = create_app(Settings(**values))
-        self.parts: Parts = app.state.parts
+        self.container: Container = app.state.container
         await self._stack.enter_async_context(app.router.lifespan_context(app))
         client = await self._stack.enter_async_context(Api.of(app))
         self.sql = await asyncpg.connect(url)
         self._stack.push_async_callback(self.sql.close)
         self._killer = await asyncpg.connect(url)
         self._stack.push_async_callback(self._killer.close)
-        make = Make(client, self.parts)
+        make = Make(client, self.container)
         self.people = {name: await make.user() for name in CUSTOMERS} | {ADMIN: await make.admin()}
         rows = await self.sql.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         self._tables = {row["tablename"] for row in rows} - KEPT
@@ -114,7 +114,7 @@ class World:
             await self.sql.execute("; ".join(f"DELETE FROM {table}" for table in self._tables))
         for person in self.people.values():
             # Access tokens last ten minutes, which is less than many machines take.
-            token = self.parts.tokens.issue(person.caller, client_id="tests")
+            token = self.container.tokens.issue(person.caller, client_id="tests")
             person.api.headers["Authorization"] = f"Bearer {token}"
         shop, admin = Shop(), self.people[ADMIN].api
         for price, stock in ((18_00, 40), (19_99, 7), (1, 90)):
@@ -168,9 +168,9 @@ class World:
     async def _recover(self) -> None:
         """Each connection of the pool in turn is found to be there, or gone."""
         sound = 0
-        while sound < self.parts.settings.database_pool_size:
+        while sound < self.container.settings.database_pool_size:
             try:
-                await self.parts.database.ping()
+                await self.container.database.ping()
                 sound += 1
             except Unavailable:
                 sound = 0
@@ -194,7 +194,7 @@ class World:
 
     async def faults(self) -> list[tuple[str, str, str]]:
         """What `tradepost verify` finds."""
-        async with self.parts.database.transaction() as session:
+        async with self.container.database.transaction() as session:
             await verification.begin_snapshot(session)
             findings = [await verification.look(session, check) for check in CHECKS]
         return [(finding.check, fault.place, fault.fault) for finding in findings for fault in finding.first]

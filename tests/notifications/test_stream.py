@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
-from service.container import Parts
+from service.container import Container
 from service.notifications import repository as notifications
 from service.notifications.streams.response import RETRY_MS
 from service.notifications.streams.service import AT_ONCE
@@ -84,21 +84,21 @@ class TestStreaming:
             event = await admins.event()
             assert (event.data["kind"], event.data["data"]["item_id"]) == ("item.low_stock", item.id)
 
-    async def test_nothing_that_was_rolled_back(self, url: str, make: Make, parts: Parts) -> None:
+    async def test_nothing_that_was_rolled_back(self, url: str, make: Make, container: Container) -> None:
         maria = await make.user()
         async with listening(url, maria.token) as stream:
             with suppress(RuntimeError):
-                async with parts.database.transaction() as session:
+                async with container.database.transaction() as session:
                     await notifications.add(session, maria.id, kind="x", title="No", body="", data={})
                     raise RuntimeError
             await make.notification(maria, title="Yes")
             assert await stream.titles(1) == ["Yes"]
 
     async def test_silence_is_broken_by_a_comment(
-        self, url: str, make: Make, parts: Parts, monkeypatch: pytest.MonkeyPatch
+        self, url: str, make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        assert parts.streams.ping_seconds == 15
-        monkeypatch.setattr(parts.streams, "ping_seconds", 0.05)
+        assert container.streams.ping_seconds == 15
+        monkeypatch.setattr(container.streams, "ping_seconds", 0.05)
         maria = await make.user()
         async with listening(url, maria.token) as stream:
             for _ in range(3):
@@ -108,18 +108,18 @@ class TestStreaming:
             await make.notification(maria, title="Still")
             assert await stream.titles(1) == ["Still"]
 
-    async def test_head_has_the_headers_alone(self, url: str, make: Make, parts: Parts) -> None:
+    async def test_head_has_the_headers_alone(self, url: str, make: Make, container: Container) -> None:
         maria = await make.user()
         answer = await maria.api.head("/notifications/stream")
         assert (answer.status_code, answer.content) == (200, b"")
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert len(parts.streams) == 0
+        assert len(container.streams) == 0
 
-    async def test_another_form_is_not_to_be_had(self, make: Make, parts: Parts) -> None:
+    async def test_another_form_is_not_to_be_had(self, make: Make, container: Container) -> None:
         maria = await make.user()
         answer = await maria.api.get("/notifications/stream", headers={"Accept": "application/json"})
         assert_problem(answer, 406, "not_acceptable")
-        assert len(parts.streams) == 0
+        assert len(container.streams) == 0
 
 
 class TestResuming:
@@ -156,13 +156,13 @@ class TestResuming:
             assert await stream.titles(1) == ["New"]
 
     @pytest.mark.parametrize("value", ["x", "-1", "1.5", str(2**63), "1_0", " "])
-    async def test_what_is_no_id_is_refused(self, make: Make, parts: Parts, value: str) -> None:
+    async def test_what_is_no_id_is_refused(self, make: Make, container: Container, value: str) -> None:
         maria = await make.user()
         answer = await maria.api.get("/notifications/stream", headers={"Last-Event-ID": value})
         assert_problem(answer, 422, "invalid_input", "Last-Event-ID")
         answer = await maria.api.get("/notifications/stream", params={"last_event_id": value})
         assert_problem(answer, 422, "invalid_input", "?last_event_id")
-        assert len(parts.streams) == 0
+        assert len(container.streams) == 0
 
     async def test_ids_are_committed_in_their_order(
         self, url: str, make: Make, sql: asyncpg.Connection, database_url: str
@@ -239,25 +239,25 @@ class TestResuming:
 
 class TestEnd:
     async def test_with_the_token(
-        self, url: str, make: Make, parts: Parts, monkeypatch: pytest.MonkeyPatch
+        self, url: str, make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(parts.streams, "longest_seconds", 0.2)
+        monkeypatch.setattr(container.streams, "longest_seconds", 0.2)
         maria = await make.user()
         async with listening(url, maria.token) as stream:
             blocks = await stream.rest()
         assert [(block.comments, block.retry) for block in blocks] == [(["expired"], RETRY_MS)]
 
-    async def test_it_lasts_no_longer_than_the_token(self, make: Make, parts: Parts) -> None:
+    async def test_it_lasts_no_longer_than_the_token(self, make: Make, container: Container) -> None:
         maria = await make.user()
-        left = parts.tokens.seconds_left(maria.token)
+        left = container.tokens.seconds_left(maria.token)
         assert 590 < left <= 600
-        assert parts.tokens.seconds_left("x.y.z") == 0
-        stream = parts.streams.open(maria.caller, "token", 5.0)
+        assert container.tokens.seconds_left("x.y.z") == 0
+        stream = container.streams.open(maria.caller, "token", 5.0)
         assert 4 < stream._ends - asyncio.get_running_loop().time() <= 5
         stream.close()
 
     async def test_a_token_in_its_leeway_opens_none(
-        self, make: Make, parts: Parts, monkeypatch: pytest.MonkeyPatch
+        self, make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         maria = await make.user()
         later = time.time() + 610
@@ -265,7 +265,7 @@ class TestEnd:
         assert (await maria.api.get("/notifications")).status_code == 200
         assert_problem(await maria.api.get("/notifications/stream"), 401, "invalid_token")
         assert_problem(await maria.api.post("/notifications/stream-ticket"), 401, "invalid_token")
-        assert len(parts.streams) == 0
+        assert len(container.streams) == 0
 
     @pytest.mark.parametrize("way", ["session", "all sessions", "deactivation", "password", "erasure"])
     @pytest.mark.parametrize("opener", ["token", "ticket"])
@@ -303,17 +303,17 @@ class TestEnd:
             assert await stream.titles(1) == ["Goes on"]
 
     async def test_what_ends_the_access_while_it_is_opened_is_not_missed(
-        self, make: Make, parts: Parts, monkeypatch: pytest.MonkeyPatch
+        self, make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        maria, real = await make.user(), parts.streams.open
+        maria, real = await make.user(), container.streams.open
 
         def late(*arguments: object) -> object:
-            parts.access.changed({"of": "sessions", "id": maria.caller.session_id})
+            container.access.changed({"of": "sessions", "id": maria.caller.session_id})
             return real(*arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(parts.streams, "open", late)
+        monkeypatch.setattr(container.streams, "open", late)
         assert_problem(await maria.api.get("/notifications/stream"), 401, "invalid_token")
-        assert len(parts.streams) == 0
+        assert len(container.streams) == 0
 
     async def test_with_a_server_that_has_no_patience_left(self, app: FastAPI, make: Make) -> None:
         """As in development, where nobody tells the streams: their tasks are cancelled."""
@@ -324,23 +324,23 @@ class TestEnd:
             [last] = await stream.rest()
         assert last.comments == ["stopping"]
 
-    async def test_a_client_that_leaves_is_noticed(self, url: str, make: Make, parts: Parts) -> None:
+    async def test_a_client_that_leaves_is_noticed(self, url: str, make: Make, container: Container) -> None:
         maria = await make.user()
         before, counted = gauge("token"), REGISTRY.get_sample_value(ENDED, {"reason": "left"}) or 0
         async with listening(url, maria.token):
-            assert (len(parts.streams), gauge("token")) == (1, before + 1)
-        await eventually(lambda: len(parts.streams) == 0)
+            assert (len(container.streams), gauge("token")) == (1, before + 1)
+        await eventually(lambda: len(container.streams) == 0)
         assert gauge("token") == before
         assert REGISTRY.get_sample_value(ENDED, {"reason": "left"}) == counted + 1
 
     async def test_a_client_that_sends_more_than_a_request_is_shown_out(
-        self, url: str, make: Make, parts: Parts
+        self, url: str, make: Make, container: Container
     ) -> None:
         maria, port = await make.user(), int(url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = f"GET {V1}/notifications/stream HTTP/1.1\r\nHost: shop.example\r\n"
         head += f"Authorization: Bearer {maria.token}\r\nTransfer-Encoding: chunked\r\n\r\n"
-        size = parts.settings.max_body_bytes + 1
+        size = container.settings.max_body_bytes + 1
         writer.write(head.encode() + f"{size:x}\r\n".encode() + b"x" * size + b"\r\n")
         assert (await reader.readuntil(b"0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
         writer.close()

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from service.container import Parts
+from service.container import Container
 from service.notifications import repository as notifications
 from service.notifications.streams import service as streams
 from service.notifications.streams.service import MOST_OF_ONE
@@ -58,14 +58,14 @@ class TestBackpressure:
         return read
 
     async def test_no_more_is_read_than_is_taken_and_it_is_given_up(
-        self, url: str, maria: Person, parts: Parts, read: list[int], monkeypatch: pytest.MonkeyPatch
+        self, url: str, maria: Person, container: Container, read: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What fits on the way is sent; the rest stays in the database."""
-        monkeypatch.setattr(parts.streams, "stalled_seconds", 0.5)
+        monkeypatch.setattr(container.streams, "stalled_seconds", 0.5)
         before = REGISTRY.get_sample_value(ENDED, {"reason": "stalled"}) or 0
         with who_does_not_read(url, maria.token) as connection:
-            await eventually(lambda: len(parts.streams) == 1)
-            await eventually(lambda: len(parts.streams) == 0)
+            await eventually(lambda: len(container.streams) == 1)
+            await eventually(lambda: len(container.streams) == 0)
             assert sum(read) < self.MOST
             # It is broken off: what had not left the process never will, and there is no end to the answer.
             received = b"".join(iter(partial(connection.recv, 1_000_000), b""))
@@ -74,31 +74,36 @@ class TestBackpressure:
         assert REGISTRY.get_sample_value(ENDED, {"reason": "stalled"}) == before + 1
 
     async def test_what_ends_it_does_not_wait_for_it(
-        self, url: str, maria: Person, parts: Parts, read: list[int], monkeypatch: pytest.MonkeyPatch
+        self, url: str, maria: Person, container: Container, read: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(parts.streams, "stalled_seconds", 3600)
+        monkeypatch.setattr(container.streams, "stalled_seconds", 3600)
         with who_does_not_read(url, maria.token):
             before = -1
             while before < len(read) or not read:
                 before = len(read)
                 await asyncio.sleep(0.3)
-            assert len(parts.streams) == 1
+            assert len(container.streams) == 1
             await maria.api.delete("/auth/sessions")
-            await eventually(lambda: len(parts.streams) == 0)
+            await eventually(lambda: len(container.streams) == 0)
 
 
 class TestWithoutTheFeed:
     async def test_what_was_not_heard_is_found(
-        self, url: str, make: Make, parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self,
+        url: str,
+        make: Make,
+        container: Container,
+        sql: asyncpg.Connection,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """As if every notification were lost: what comes, and what ends, is found by asking."""
         monkeypatch.setattr(streams, "POLL_SECONDS", 0.05)
         maria, ana = await make.user(), await make.user()
         async with listening(url, maria.token) as hers, listening(url, ana.token) as other:
             with monkeypatch.context() as deaf:
-                deaf.setattr(parts.streams, "changed", lambda change: None)
-                deaf.setattr(type(parts.feed), "current", False)
-                deaf.setattr(parts.feed, "_readers", ())
+                deaf.setattr(container.streams, "changed", lambda change: None)
+                deaf.setattr(type(container.feed), "current", False)
+                deaf.setattr(container.feed, "_readers", ())
                 await tell(sql, maria, "A", "B")
                 assert await hers.titles(2) == ["A", "B"]
                 await sql.execute("UPDATE sessions SET ended_at = now() WHERE user_id = $1", maria.id)
@@ -107,13 +112,13 @@ class TestWithoutTheFeed:
             assert await other.titles(1) == ["Goes on"]
 
     async def test_nothing_is_sent_to_who_has_lost_access_unheard(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self, make: Make, container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         maria = await make.user()
-        monkeypatch.setattr(type(parts.feed), "current", False)
-        stream = parts.streams.open(maria.caller, "token", 600)
+        monkeypatch.setattr(type(container.feed), "current", False)
+        stream = container.streams.open(maria.caller, "token", 600)
         await stream.begin(0)
-        monkeypatch.setattr(parts.streams, "changed", lambda change: None)
+        monkeypatch.setattr(container.streams, "changed", lambda change: None)
         await sql.execute("UPDATE users SET is_active = false WHERE id = $1", maria.id)
         await tell(sql, maria, "Not for her any more")
         stream.wake()
@@ -122,13 +127,18 @@ class TestWithoutTheFeed:
         stream.close()
 
     async def test_when_the_feed_is_back_it_catches_up(
-        self, url: str, make: Make, parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self,
+        url: str,
+        make: Make,
+        container: Container,
+        sql: asyncpg.Connection,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(streams, "POLL_SECONDS", 3600)
         maria, ana = await make.user(), await make.user()
         async with listening(url, maria.token) as hers, listening(url, ana.token) as other:
             with monkeypatch.context() as deaf:
-                deaf.setattr(parts.feed, "_readers", ())
+                deaf.setattr(container.feed, "_readers", ())
                 await tell(sql, maria, "A")
                 await sql.execute("UPDATE sessions SET ended_at = now() WHERE user_id = $1", ana.id)
                 await make.notification(maria, title="B")
@@ -141,7 +151,12 @@ class TestWithoutTheFeed:
             assert await reason_of_end(other) == "revoked"
 
     async def test_a_database_that_fails_is_asked_again(
-        self, url: str, make: Make, parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self,
+        url: str,
+        make: Make,
+        container: Container,
+        sql: asyncpg.Connection,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(streams, "POLL_SECONDS", 0.02)
         real, faults = notifications.find_after, iter([OSError(), OSError()])
@@ -159,52 +174,54 @@ class TestWithoutTheFeed:
 
 
 class TestLimits:
-    async def test_of_one_user(self, url: str, make: Make, parts: Parts) -> None:
+    async def test_of_one_user(self, url: str, make: Make, container: Container) -> None:
         maria, ana = await make.user(), await make.user()
-        open_ones = [parts.streams.open(maria.caller, "token", 600) for _ in range(MOST_OF_ONE)]
+        open_ones = [container.streams.open(maria.caller, "token", 600) for _ in range(MOST_OF_ONE)]
         answer = await maria.api.get("/notifications/stream")
         assert_problem(answer, 429, "too_many_requests")
         assert answer.headers["retry-after"] == "15"
         async with listening(url, ana.token):
             open_ones.pop().close()
             async with listening(url, maria.token):
-                assert len(parts.streams) == MOST_OF_ONE + 1
+                assert len(container.streams) == MOST_OF_ONE + 1
         for stream in open_ones:
             stream.close()
 
-    async def test_of_one_process(self, make: Make, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(parts.streams, "_most", 1)
+    async def test_of_one_process(
+        self, make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(container.streams, "_most", 1)
         maria, ana = await make.user(), await make.user()
-        stream = parts.streams.open(maria.caller, "token", 600)
+        stream = container.streams.open(maria.caller, "token", 600)
         assert_problem(await ana.api.get("/notifications/stream"), 503, "overloaded")
         stream.close()
 
     async def test_none_is_opened_once_the_process_ends(
-        self, make: Make, parts: Parts, monkeypatch: pytest.MonkeyPatch
+        self, make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         maria = await make.user()
-        monkeypatch.setattr(parts.streams, "_ending", True)
+        monkeypatch.setattr(container.streams, "_ending", True)
         assert_problem(await maria.api.get("/notifications/stream"), 503, "unavailable")
 
-    async def test_closing_twice_counts_once(self, make: Make, parts: Parts) -> None:
+    async def test_closing_twice_counts_once(self, make: Make, container: Container) -> None:
         maria, before = await make.user(), gauge("token")
-        stream = parts.streams.open(maria.caller, "token", 600)
+        stream = container.streams.open(maria.caller, "token", 600)
         stream.close()
         stream.close()
-        assert (len(parts.streams), gauge("token")) == (0, before)
+        assert (len(container.streams), gauge("token")) == (0, before)
 
     async def test_streams_hold_no_connection_and_no_place(
-        self, url: str, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, url: str, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         """As many as one may have, by more people than there are database connections."""
-        pool, people = parts.database.engine.pool, [await make.user() for _ in range(25)]
+        pool, people = container.database.engine.pool, [await make.user() for _ in range(25)]
         shedding = make.api.app.middleware_stack
         while type(shedding).__name__ != "Shedding":
             shedding = shedding.app  # type: ignore[union-attr]
         async with asyncio.timeout(60):
             stack = [listening(url, person.token) for person in people]
             opened = [await each.__aenter__() for each in stack]
-            assert (len(parts.streams), pool.checkedout()) == (25, 0)  # type: ignore[attr-defined]
+            assert (len(container.streams), pool.checkedout()) == (25, 0)  # type: ignore[attr-defined]
             assert shedding.running == 0  # type: ignore[union-attr]
             for person in people:
                 await tell(sql, person, "Hello")

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
-from service.container import Parts
+from service.container import Container
 from service.notifications.streams import repository
 from service.platform.crypto import fingerprint
 from tests.helpers.client import V1, Api, assert_problem
@@ -49,7 +49,7 @@ class TestTickets:
             assert_problem(answer, 401, "invalid_token")
 
     async def test_of_many_who_use_it_at_once_one_is_admitted(
-        self, url: str, make: Make, parts: Parts
+        self, url: str, make: Make, container: Container
     ) -> None:
         maria = await make.user()
         ticket = await ticket_of(maria)
@@ -114,7 +114,7 @@ class TestTickets:
         async with listening(url, ticket=ticket) as stream:
             assert await reason_of_end(stream) == "expired"
 
-    async def test_it_is_in_no_line_of_the_log(self, url: str, make: Make, parts: Parts) -> None:
+    async def test_it_is_in_no_line_of_the_log(self, url: str, make: Make, container: Container) -> None:
         maria = await make.user()
         ticket = await ticket_of(maria)
         with capture_logs() as lines:
@@ -129,13 +129,13 @@ class TestTickets:
         assert ticket not in str(lines)
 
     async def test_expired_ones_are_cleared_away(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         maria = await make.user()
         old, good = await ticket_of(maria), await ticket_of(maria)
         await sql.execute(
             "UPDATE stream_tickets SET expires_at = now() - interval '1 s' WHERE hash = $1", fingerprint(old)
         )
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             assert await repository.purge_tickets(session) == 1
         assert await sql.fetchval("SELECT hash FROM stream_tickets") == fingerprint(good)

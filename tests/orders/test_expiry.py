@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from service.container import Parts
+from service.container import Container
 from service.errors import IllegalMove, NotFound
 from service.orders import transitions as moves
 from service.platform.http.schemas import MAX_ID
@@ -26,10 +26,10 @@ class TestMoves:
 
 
 class TestTheSystemCancels:
-    async def test_an_unpaid_order(self, make: Make, parts: Parts, sql: asyncpg.Connection) -> None:
+    async def test_an_unpaid_order(self, make: Make, container: Container, sql: asyncpg.Connection) -> None:
         maria, chai = await make.user(), await make.item(stock=3)
         order, before = await placed(maria, chai.id, 2), await last_entry(sql)
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             cancelled = await moves.cancel(session, None, order["id"], "Not paid in time")
         assert (cancelled.status, cancelled.cancel_reason) == ("cancelled", "Not paid in time")
         assert [(event.status, event.by) for event in cancelled.events] == [
@@ -44,19 +44,21 @@ class TestTheSystemCancels:
         assert await audited(sql, before) == [("order.cancelled", None, "order", order["id"], data)]
 
     @pytest.mark.parametrize("status", ["paid", "shipped", "cancelled"])
-    async def test_nothing_else(self, make: Make, parts: Parts, sql: asyncpg.Connection, status: str) -> None:
+    async def test_nothing_else(
+        self, make: Make, container: Container, sql: asyncpg.Connection, status: str
+    ) -> None:
         """Somebody may have paid while the worker was looking."""
         maria, chai = await make.user(), await make.item(stock=3)
         order = await placed(maria, chai.id, 2)
         await brought_to(sql, order, status)
         before = (await maria.api.get(f"/orders/{order['id']}")).json()
         with pytest.raises(IllegalMove):
-            async with parts.database.transaction() as session:
+            async with container.database.transaction() as session:
                 await moves.cancel(session, None, order["id"], None)
         assert (await maria.api.get(f"/orders/{order['id']}")).json() == before
         assert await sql.fetchval("SELECT quantity FROM stock") == 1
 
-    async def test_an_order_that_is_not_there(self, parts: Parts, sql: asyncpg.Connection) -> None:
+    async def test_an_order_that_is_not_there(self, container: Container, sql: asyncpg.Connection) -> None:
         with pytest.raises(NotFound):
-            async with parts.database.transaction() as session:
+            async with container.database.transaction() as session:
                 await moves.cancel(session, None, MAX_ID, None)

@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.container import Parts
+from service.container import Container
 from service.events import fan_out
 from service.platform.mail import repository as mails
 from service.platform.mail.templates import Letter
@@ -27,8 +27,8 @@ URL = "https://shop.example"
 
 
 class Inbox:
-    def __init__(self, parts: Parts) -> None:
-        self._parts, self.letters = parts, list[Letter]()
+    def __init__(self, container: Container) -> None:
+        self._parts, self.letters = container, list[Letter]()
 
     async def deliver(self, letter: Letter) -> Outcome:
         self.letters.append(letter)
@@ -42,8 +42,8 @@ class Inbox:
 
 
 @pytest.fixture
-def inbox(parts: Parts) -> Inbox:
-    return Inbox(parts)
+def inbox(container: Container) -> Inbox:
+    return Inbox(container)
 
 
 @pytest.fixture
@@ -119,14 +119,14 @@ class TestPlaced:
         assert letter.to == maria.email
 
     async def test_once_however_often_the_event_is_told(
-        self, make: Make, maria: Person, inbox: Inbox, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, maria: Person, inbox: Inbox, container: Container, sql: asyncpg.Connection
     ) -> None:
         await placed(make, maria)
         event_id = await sql.fetchval("SELECT id FROM events WHERE type = 'order.placed'")
         assert len(await inbox.new()) == 1
 
         class Worker:
-            database = parts.database
+            database = container.database
 
         worker: Any = Worker()
         for _ in range(3):
@@ -260,9 +260,9 @@ class TestToWhom:
         assert await rows(sql) == []
 
     async def test_an_order_that_is_not_there_any_more(
-        self, maria: Person, inbox: Inbox, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, inbox: Inbox, container: Container, sql: asyncpg.Connection
     ) -> None:
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             await mails.ask(session, "order_placed", user_id=maria.id, event_id=7, facts={"order_id": 99})
         assert await inbox.new() == []
         assert await rows(sql) == [("order_placed", "withheld", "no such order")]

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from sqlalchemy import event
 
-from service.container import Parts
+from service.container import Container
 from service.errors import Unprocessable
 from service.orders import service as orders
 from service.orders.placing import OrderCreate
@@ -115,12 +115,12 @@ class TestPlacing:
         ]
         assert (order["total"], order["shipping"], order["reference"]) == ("112.00", "express", "PO 4711")
 
-    async def test_the_fee_is_that_of_the_shipping(self, make: Make, parts: Parts) -> None:
+    async def test_the_fee_is_that_of_the_shipping(self, make: Make, container: Container) -> None:
         maria, chai = await make.user(), await make.item(stock=1)
         rates = {"express": Decimal("4.90")}
-        settings = parts.settings.model_copy(update={"shipping_rates": rates, "currency": "EUR"})
+        settings = container.settings.model_copy(update={"shipping_rates": rates, "currency": "EUR"})
         new = OrderCreate(product_id=chai.id, quantity=1, shipping="express")
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             order = await orders.place(session, settings, maria.caller, new)
         assert (order.subtotal, order.shipping_fee, order.total) == (
             Decimal(18),
@@ -172,20 +172,20 @@ class TestPlacing:
         assert [(each["user_id"], json.loads(each["data"])["quantity"]) for each in told] == [(admin.id, 3)]
         assert (await maria.api.get(f"/items/{chai.id}")).json()["availability"] == "low_stock"
 
-    async def test_takes_seven_statements(self, make: Make, parts: Parts) -> None:
+    async def test_takes_seven_statements(self, make: Make, container: Container) -> None:
         """And BEGIN and COMMIT: a customer waits for each of them."""
         maria = await make.user(address=HOME)
         items = [await make.item(stock=5) for _ in range(4)]
         new = OrderCreate.model_validate({"lines": [{"product_id": i.id, "quantity": 1} for i in items]})
-        with statements(parts) as seen:
-            async with parts.database.transaction() as session:
-                await orders.place(session, parts.settings, maria.caller, new)
+        with statements(container) as seen:
+            async with container.database.transaction() as session:
+                await orders.place(session, container.settings, maria.caller, new)
         assert len(seen) == 7, seen
 
 
 @contextmanager
-def statements(parts: Parts) -> Iterator[list[str]]:
-    engine, seen = parts.database.engine.sync_engine, list[str]()
+def statements(container: Container) -> Iterator[list[str]]:
+    engine, seen = container.database.engine.sync_engine, list[str]()
 
     def note(_: Any, __: Any, statement: str, *rest: Any) -> None:
         seen.append(statement)
@@ -406,9 +406,9 @@ class TestRefusals:
         await maria.api.post(f"/orders/{last.json()['id']}/cancel")
         assert (await maria.api.post("/orders", json=line)).status_code == 201
 
-    async def test_a_customer_who_was_deactivated_meanwhile(self, make: Make, parts: Parts) -> None:
+    async def test_a_customer_who_was_deactivated_meanwhile(self, make: Make, container: Container) -> None:
         gone = await make.user(is_active=False)
         new = OrderCreate(product_id=(await make.item(stock=1)).id, quantity=1)
         with pytest.raises(Unprocessable, match="no such customer"):
-            async with parts.database.transaction() as session:
-                await orders.place(session, parts.settings, gone.caller, new)
+            async with container.database.transaction() as session:
+                await orders.place(session, container.settings, gone.caller, new)

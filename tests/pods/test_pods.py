@@ -41,11 +41,11 @@ def database() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def rendered(database: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Container]:
     """The install with two secrets and an administrator, and a drain that does not take long."""
-    parts = urlsplit(database)
-    netloc = f"{parts.netloc.rpartition('@')[0]}@{DATABASE_HOST}:5432"
+    split = urlsplit(database)
+    netloc = f"{split.netloc.rpartition('@')[0]}@{DATABASE_HOST}:5432"
     secrets = {
         "secretKey": generate_key(),
-        "databaseUrl": urlunsplit(parts._replace(netloc=netloc)),
+        "databaseUrl": urlunsplit(split._replace(netloc=netloc)),
         "adminEmail": ADMIN,
         "adminPassword": PASSWORD,
     }

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from service.container import Parts
+from service.container import Container
 from service.webhooks.targets import Targets
 from tests.helpers.factories import Make, Person
 from tests.webhooks.office import Office, office_of
@@ -15,15 +15,15 @@ from tests.webhooks.receiver import Receiver, receiver
 
 
 @pytest.fixture
-def private_targets(app: FastAPI, parts: Parts) -> Iterator[None]:
-    app.state.parts = replace(parts, targets=Targets(allow_private=True))
+def private_targets(app: FastAPI, container: Container) -> Iterator[None]:
+    app.state.container = replace(container, targets=Targets(allow_private=True))
     yield
-    app.state.parts = parts
+    app.state.container = container
 
 
 @pytest.fixture
-async def office(parts: Parts, sql: asyncpg.Connection) -> AsyncIterator[Office]:
-    async with office_of(parts, sql) as made:
+async def office(container: Container, sql: asyncpg.Connection) -> AsyncIterator[Office]:
+    async with office_of(container, sql) as made:
         yield made
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 from standardwebhooks import Webhook
 
-from service.container import Parts
+from service.container import Container
 from service.events import repository as events
 from service.events.models import EventType
 from service.webhooks.deliveries import service as deliveries
@@ -28,7 +28,7 @@ ORDER = {"id": 10248, "version": 1, "status": "placed", "total": "440.00"}
 class Office:
     """Delivers as a worker does, but only when it is told to."""
 
-    parts: Parts
+    container: Container
     sql: asyncpg.Connection
     deliveries: Deliveries
 
@@ -42,13 +42,13 @@ class Office:
 
     async def happen(self, event_type: EventType = "order.placed", **data: Any) -> int:
         """An event, handed on to whoever wants it; its id."""
-        async with self.parts.database.transaction() as session:
+        async with self.container.database.transaction() as session:
             event_id = await events.add(session, event_type, object_id=10248, data={**ORDER, **data})
         await self.fan_out(event_id)
         return event_id
 
     async def fan_out(self, event_id: int) -> int:
-        async with self.parts.database.transaction() as session:
+        async with self.container.database.transaction() as session:
             event = await events.get(session, event_id)
             assert event is not None
             return await deliveries.fan_out(session, event)
@@ -102,9 +102,11 @@ def verified(secret: str, request: Request) -> Any:
 
 
 @asynccontextmanager
-async def office_of(parts: Parts, sql: asyncpg.Connection, *, total: float = 1.0) -> AsyncIterator[Office]:
+async def office_of(
+    container: Container, sql: asyncpg.Connection, *, total: float = 1.0
+) -> AsyncIterator[Office]:
     """With a sender that may call this machine, and is soon impatient."""
     sender = Sender(Targets(allow_private=True), total=total)
-    made = Deliveries(parts.database, sender, parts.vault, timedelta(days=30))
-    yield Office(parts, sql, made)
+    made = Deliveries(container.database, sender, container.secret_cipher, timedelta(days=30))
+    yield Office(container, sql, made)
     await made.aclose()

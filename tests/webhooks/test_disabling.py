@@ -9,12 +9,11 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from service.container import Parts
+from service.container import Container
 from service.platform.config import generate_key
-from service.platform.crypto import Vault
 from service.webhooks.deliveries.service import LONGEST_FAILURE, OVERDUE, Deliveries
 from service.webhooks.deliveries.shares import SHARE, SMALL_SHARE
-from service.webhooks.secrets import WEBHOOKS
+from service.webhooks.secrets import SecretCipher
 from tests.concurrency.waiting import eventually
 from tests.helpers.factories import Make, Person
 from tests.helpers.identity import audited, last_entry
@@ -108,7 +107,7 @@ class TestDisabling:
 
 class TestShares:
     async def test_one_that_hangs_has_its_share_and_no_more(
-        self, parts: Parts, sql: asyncpg.Connection, ada: Person, erp: Receiver
+        self, container: Container, sql: asyncpg.Connection, ada: Person, erp: Receiver
     ) -> None:
         """While it takes its time, the others are told of everything."""
         goes_on = asyncio.Event()
@@ -117,7 +116,7 @@ class TestShares:
             await goes_on.wait()
             await answer()(request, writer)
 
-        async with receiver(otherwise=hold) as slow, office_of(parts, sql, total=30) as office:
+        async with receiver(otherwise=hold) as slow, office_of(container, sql, total=30) as office:
             for target in (slow, erp):
                 await office.webhook(ada, target)
             for _ in range(20):
@@ -183,31 +182,29 @@ class TestTending:
         assert await office.rows("id") == [(pending,), (young,)]
 
     async def test_secrets_are_sealed_under_the_new_key_while_the_old_one_is_accepted(
-        self, office: Office, ada: Person, erp: Receiver, parts: Parts, sql: asyncpg.Connection
+        self, office: Office, ada: Person, erp: Receiver, container: Container, sql: asyncpg.Connection
     ) -> None:
         webhook = await office.webhook(ada, erp)
         rotated = (await ada.api.post(f"/webhooks/{webhook['id']}/rotate-secret")).json()
-        new_key, old_key = generate_key(), parts.settings.secret_key.get_secret_value()
+        new_key, old_key = generate_key(), container.settings.secret_key.get_secret_value()
         sender = office.deliveries._sender
-        during = Deliveries(
-            parts.database, sender, Vault(new_key, (old_key,), label=WEBHOOKS), timedelta(days=30)
-        )
+        during = Deliveries(container.database, sender, SecretCipher(new_key, (old_key,)), timedelta(days=30))
         await during.tend()
         sealed = await sql.fetchrow("SELECT secret, previous_secret FROM webhooks")
         await during.tend()
         assert await sql.fetchrow("SELECT secret, previous_secret FROM webhooks") == sealed
         office.deliveries = Deliveries(
-            parts.database, sender, Vault(new_key, (), label=WEBHOOKS), timedelta(days=30)
+            container.database, sender, SecretCipher(new_key, ()), timedelta(days=30)
         )
         await office.happen()
         await office.work()
         for secret in (webhook["secret"], rotated["secret"]):
             verified(secret, erp.requests[0])
 
-    async def test_it_is_made_of_settings(self, parts: Parts) -> None:
-        settings = parts.settings.model_copy(
+    async def test_it_is_made_of_settings(self, container: Container) -> None:
+        settings = container.settings.model_copy(
             update={"webhook_allow_private": True, "secret_keys_accepted": (SecretStr(generate_key()),)}
         )
-        made = Deliveries.of(settings, parts.database)
+        made = Deliveries.of(settings, container.database)
         await made.deliver(1, 1)
         await made.aclose()

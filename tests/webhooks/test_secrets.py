@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from service.platform.crypto import Unreadable, Vault
-from service.webhooks.secrets import WEBHOOKS, new_secret, signature_headers, written
+from service.platform.crypto import Undecryptable
+from service.webhooks.secrets import SecretCipher, new_secret, signature_headers, written
 
 KEY, OTHER = "a" * 40, "b" * 40
 
@@ -46,23 +46,23 @@ class TestSignature:
 
 class TestVault:
     def test_what_is_sealed_opens(self) -> None:
-        vault, secret = Vault(KEY, (), label=WEBHOOKS), new_secret()
-        sealed = vault.seal(secret)
-        opened = vault.open(sealed)
+        cipher, secret = SecretCipher(KEY, ()), new_secret()
+        sealed = cipher.encrypt(secret)
+        opened = cipher.decrypt(sealed)
         assert (opened.secret, opened.stale) == (secret, False)
         assert secret not in sealed
-        assert vault.seal(secret) != sealed
+        assert cipher.encrypt(secret) != sealed
 
     def test_an_accepted_key_opens_too_and_it_is_told(self) -> None:
         secret = new_secret()
-        opened = Vault(OTHER, (KEY,), label=WEBHOOKS).open(Vault(KEY, (), label=WEBHOOKS).seal(secret))
+        opened = SecretCipher(OTHER, (KEY,)).decrypt(SecretCipher(KEY, ()).encrypt(secret))
         assert (opened.secret, opened.stale) == (secret, True)
 
     @pytest.mark.parametrize("sealed", [b"", b"x", bytes(60)])
     def test_anything_else_does_not(self, sealed: bytes) -> None:
-        with pytest.raises(Unreadable):
-            Vault(KEY, (), label=WEBHOOKS).open(sealed)
+        with pytest.raises(Undecryptable):
+            SecretCipher(KEY, ()).decrypt(sealed)
 
     def test_another_key_does_not(self) -> None:
-        with pytest.raises(Unreadable):
-            Vault(OTHER, (), label=WEBHOOKS).open(Vault(KEY, (), label=WEBHOOKS).seal(new_secret()))
+        with pytest.raises(Undecryptable):
+            SecretCipher(OTHER, ()).decrypt(SecretCipher(KEY, ()).encrypt(new_secret()))

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from service.container import Parts
+from service.container import Container
 from service.identity.models import SCOPES
 from service.webhooks import service
 from service.webhooks.addresses import Address
@@ -38,11 +38,11 @@ class Dns:
 
 
 @pytest.fixture(autouse=True)
-def dns(app: FastAPI, parts: Parts) -> Iterator[Dns]:
+def dns(app: FastAPI, container: Container) -> Iterator[Dns]:
     made = Dns()
-    app.state.parts = replace(parts, targets=Targets(made))
+    app.state.container = replace(container, targets=Targets(made))
     yield made
-    app.state.parts = parts
+    app.state.container = container
 
 
 @pytest.fixture
@@ -78,10 +78,12 @@ class TestCreate:
             ("webhook.created", ada.id, "webhook", webhook_id, {"events": ERP["events"]})
         ]
 
-    async def test_it_is_kept_sealed(self, ada: Person, parts: Parts, sql: asyncpg.Connection) -> None:
+    async def test_it_is_kept_sealed(
+        self, ada: Person, container: Container, sql: asyncpg.Connection
+    ) -> None:
         secret = (await created(ada))["secret"]
         [row] = await stored(sql)
-        assert written(parts.vault.open(row["secret"]).secret) == secret
+        assert written(container.secret_cipher.decrypt(row["secret"]).secret) == secret
         assert secret.removeprefix("whsec_") not in str(row)
 
     async def test_for_every_event_and_without_a_description(self, ada: Person) -> None:
@@ -376,6 +378,8 @@ class TestDeliveries:
         assert await sql.fetchval("SELECT count(*) FROM pgqueuer WHERE entrypoint = 'webhook'") == 0
 
 
-async def test_public_targets_alone_are_admitted_by_default(app: FastAPI, api: Api, parts: Parts) -> None:
-    assert parts.settings.webhook_allow_private is False
-    assert parts.targets._allow_private is False
+async def test_public_targets_alone_are_admitted_by_default(
+    app: FastAPI, api: Api, container: Container
+) -> None:
+    assert container.settings.webhook_allow_private is False
+    assert container.targets._allow_private is False

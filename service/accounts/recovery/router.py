@@ -1,33 +1,41 @@
 """Password reset and the verification of addresses."""
 
+from typing import Annotated
+
 from fastapi import APIRouter, Depends, Response
 
 from service.accounts.recovery import service as recovery
 from service.accounts.recovery.schemas import Confirmation, Reset, ResetRequest
-from service.container import PartsDep
 from service.identity.dependencies import Anyone, SignedIn
+from service.identity.passwords import Passwords
+from service.platform.http.components import Component, DatabaseDep
 from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
 from service.platform.http.rate_limit import dependencies as limits
 from service.platform.http.route import Route
 from service.platform.http.session import SessionDep
+from service.platform.mail import AddressCipher
 
 router = APIRouter(route_class=Route, prefix="/auth", tags=["auth"], dependencies=[Depends(limits.reset)])
 
 
 @router.post("/password-reset", status_code=202, response_class=Response)
-async def request_password_reset(asked: ResetRequest, session: SessionDep, parts: PartsDep) -> Response:
+async def request_password_reset(
+    asked: ResetRequest, session: SessionDep, addresses: Annotated[AddressCipher, Component]
+) -> Response:
     """Request a password reset by e-mail.
 
     The answer is the same whether or not there is an account.
     """
-    await recovery.ask_reset(session, parts.addresses, asked.email)
+    await recovery.ask_reset(session, addresses, asked.email)
     return Response(status_code=202)
 
 
 @router.post("/password-reset/confirm", status_code=204)
-async def reset_password(reset: Reset, parts: PartsDep) -> None:
+async def reset_password(
+    reset: Reset, database: DatabaseDep, passwords: Annotated[Passwords, Component]
+) -> None:
     """Reset a password with the token of the e-mail. Ends every session of the account."""
-    await recovery.confirm_reset(parts.database, parts.passwords, reset)
+    await recovery.confirm_reset(database, passwords, reset)
 
 
 @router.post("/verify-email", status_code=202, response_class=Response)
@@ -40,9 +48,11 @@ async def request_email_verification(caller: SignedIn, session: SessionDep) -> R
 @router.post(
     "/verify-email/confirm", status_code=204, responses=problems(409), openapi_extra=OPTIONAL_SIGN_IN
 )
-async def confirm_email(sent: Confirmation, caller: Anyone, session: SessionDep, parts: PartsDep) -> None:
+async def confirm_email(
+    sent: Confirmation, caller: Anyone, session: SessionDep, addresses: Annotated[AddressCipher, Component]
+) -> None:
     """Confirm an e-mail address with the token of the e-mail. A new address becomes the account's.
 
     That ends the account's sessions, but for the one that asks.
     """
-    await recovery.confirm_address(session, parts.addresses, caller, sent)
+    await recovery.confirm_address(session, addresses, caller, sent)

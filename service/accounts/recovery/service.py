@@ -19,15 +19,16 @@ from service.identity import sessions
 from service.identity.callers import Caller
 from service.identity.passwords import Passwords
 from service.identity.tokens import account_state
-from service.platform.crypto import Vault, fingerprint, same
+from service.platform.crypto import fingerprint, same
 from service.platform.database import Database, Record, Session
+from service.platform.mail import AddressCipher
 from service.platform.mail import repository as mails
 
 _TAKEN: Final = "There is another account with this e-mail address."
 
 
-async def ask_reset(session: Session, addresses: Vault, email: str) -> None:
-    await mails.ask(session, "reset_password", address=addresses.seal(email.encode()))
+async def ask_reset(session: Session, addresses: AddressCipher, email: str) -> None:
+    await mails.ask(session, "reset_password", address=addresses.encrypt(email.encode()))
 
 
 async def ask_verification(session: Session, caller: Caller) -> None:
@@ -38,7 +39,7 @@ async def ask_verification(session: Session, caller: Caller) -> None:
 async def ask_change(
     database: Database,
     passwords: Passwords,
-    addresses: Vault,
+    addresses: AddressCipher,
     session: Session,
     *,
     caller: Caller,
@@ -72,7 +73,7 @@ async def ask_change(
     if other is not None and other.id != account.id:
         raise EmailTaken(_TAKEN)
     facts = {"account_state": account_state(account, "change_email").hex()}
-    address = addresses.seal(email.encode())
+    address = addresses.encrypt(email.encode())
     await mails.ask(session, "change_email", user_id=account.id, address=address, facts=facts)
 
 
@@ -94,7 +95,7 @@ async def confirm_reset(database: Database, passwords: Passwords, reset: Reset) 
 
 
 async def confirm_address(
-    session: Session, addresses: Vault, caller: Caller | None, sent: Confirmation
+    session: Session, addresses: AddressCipher, caller: Caller | None, sent: Confirmation
 ) -> None:
     """Verify the address that the token was sent to; where it is a new one, it becomes the account's."""
     digest = fingerprint(sent.token.get_secret_value())
@@ -108,7 +109,7 @@ async def confirm_address(
     own = caller is not None and caller.user_id == account.id
     await sessions.end_sessions(session, account.id, but=caller.session_id if caller and own else None)
     await _note(session, "email.changed", account.id)
-    was = addresses.seal(account.email.encode())
+    was = addresses.encrypt(account.email.encode())
     await mails.ask(session, "email_changed", user_id=account.id, address=was)
 
 

@@ -6,10 +6,12 @@ from fastapi import APIRouter, Depends, Form, Path, Request, Response
 
 from service.accounts.signing_in import service as auth
 from service.accounts.signing_in.schemas import RevocationRequest, Token, TokenRequest, UserSession
-from service.container import PartsDep
+from service.accounts.signing_in.service import Issuer
 from service.identity import sessions as repository
 from service.identity.dependencies import SignedIn
+from service.identity.tokens import AccessTokens
 from service.platform.http.characters import shown
+from service.platform.http.components import Component
 from service.platform.http.guards import Guard
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
@@ -25,22 +27,27 @@ MAX_CLIENT = 200
 
 @router.post("/token", responses=problems(400), dependencies=[Depends(limits.grant)])
 async def issue_token(
-    form: Annotated[TokenRequest, Form()], request: Request, response: Response, parts: PartsDep
+    form: Annotated[TokenRequest, Form()],
+    request: Request,
+    response: Response,
+    issuer: Annotated[Issuer, Component],
 ) -> Token:
     """Issue an access token (RFC 6749).
 
     `grant_type=password` signs in; `grant_type=refresh_token` stays signed in.
     """
     response.headers["Cache-Control"] = "no-store"
-    return await auth.grant(parts.issuer, form, client=_client(request.headers.get("User-Agent", "")))
+    return await auth.grant(issuer, form, client=_client(request.headers.get("User-Agent", "")))
 
 
 @router.post("/revoke", response_class=Response, responses=problems(400))
 async def revoke_token(
-    form: Annotated[RevocationRequest, Form()], parts: PartsDep, session: SessionDep
+    form: Annotated[RevocationRequest, Form()],
+    tokens: Annotated[AccessTokens, Component],
+    session: SessionDep,
 ) -> Response:
     """Revoke a token. Ends the session that the token belongs to (RFC 7009); any other text is 200 too."""
-    await auth.revoke(session, parts.tokens, form.token.get_secret_value())
+    await auth.revoke(session, tokens, form.token.get_secret_value())
     return Response()
 
 

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Path
 from service.customers.dashboard import service as dashboard
 from service.customers.dashboard.schemas import Dashboard
 from service.identity.dependencies import SignedIn
+from service.platform.http.components import DatabaseDep
 from service.platform.http.guards import Guard
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID
-from service.platform.http.session import DatabaseDep
 
 router = APIRouter(route_class=Route, prefix="/dashboard", tags=["dashboard"])
 

@@ -5,13 +5,17 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
-from service.container import Parts, PartsDep
 from service.errors import InvalidToken
 from service.identity import revocation as access
 from service.identity.callers import AnyCaller, Caller
 from service.identity.dependencies import Person, Role, SignedIn
+from service.identity.revocation import Access
+from service.identity.tokens import AccessTokens
 from service.notifications.streams import service as streams
-from service.notifications.streams.service import Opener, Stream
+from service.notifications.streams.service import Opener, Stream, Streams
+from service.platform.database import Database
+from service.platform.database.change_feed import ChangeFeed
+from service.platform.http.components import component
 from service.platform.http.context import WHO
 from service.platform.http.schemas import DIGITS, MAX_ID
 
@@ -54,10 +58,10 @@ class Listener:
     last: int | None
 
 
-async def get_token_seconds(request: Request, parts: PartsDep, _: SignedIn) -> float:
+async def get_token_seconds(request: Request, _: SignedIn) -> float:
     """How long the access token that was sent still lasts. In its leeway it opens nothing any more."""
     token = request.headers["Authorization"].partition(" ")[2].strip()
-    seconds = parts.tokens.seconds_left(token)
+    seconds = component(request, AccessTokens).seconds_left(token)
     if not seconds:
         raise InvalidToken
     return seconds
@@ -77,7 +81,6 @@ class TicketOrRole(Role):
 async def get_listener(
     *,
     request: Request,
-    parts: PartsDep,
     signed_in: Annotated[Caller, Depends(Person(TicketOrRole()))],
     ticket: Ticket = None,
     last_event_id: LastEventId = None,
@@ -85,20 +88,25 @@ async def get_listener(
 ) -> Listener:
     last = same_in_query if last_event_id is None else last_event_id
     if ticket is not None:
-        caller, seconds = await streams.use_ticket(parts.database, ticket)
+        caller, seconds = await streams.use_ticket(component(request, Database), ticket)
         request.scope["state"][WHO] = {"user_id": caller.user_id}
         return Listener(caller, "ticket", seconds, last)
-    return Listener(signed_in, "token", await get_token_seconds(request, parts, signed_in), last)
+    return Listener(signed_in, "token", await get_token_seconds(request, signed_in), last)
 
 
 ListenerDep = Annotated[Listener, Depends(get_listener)]
 
 
-async def opened(parts: Parts, listener: Listener) -> Stream:
+async def opened(request: Request, listener: Listener) -> Stream:
     """What may have ended the access between the question and the opening is asked once more."""
-    stream = parts.streams.open(listener.caller, listener.opener, listener.seconds)
+    stream = component(request, Streams).open(listener.caller, listener.opener, listener.seconds)
     try:
-        await access.admitted(parts.database, parts.feed, parts.access, listener.caller)
+        await access.admitted(
+            component(request, Database),
+            component(request, ChangeFeed),
+            component(request, Access),
+            listener.caller,
+        )
         await stream.begin(listener.last)
     except BaseException:
         stream.close()

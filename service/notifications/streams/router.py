@@ -2,14 +2,14 @@
 
 from typing import Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from service.container import PartsDep
 from service.identity.dependencies import SignedIn
 from service.notifications.schemas import StreamTicket
 from service.notifications.streams import service as streams
 from service.notifications.streams.dependencies import ListenerDep, TokenSeconds, opened
 from service.notifications.streams.response import EventStream
+from service.platform.http.components import DatabaseDep
 from service.platform.http.route import Route
 
 router = APIRouter(route_class=Route, prefix="/notifications", tags=["notifications"])
@@ -36,21 +36,21 @@ EVENTS: Final[dict[str, Any]] = {
 
 
 @router.get("/stream", status_code=200, response_class=EventStream, responses={200: EVENTS})
-async def stream_notifications(listener: ListenerDep, parts: PartsDep) -> EventStream:
+async def stream_notifications(listener: ListenerDep, request: Request) -> EventStream:
     """Stream notifications of the caller as server-sent events.
 
     Without an id it begins with the next one. After `Last-Event-ID` it sends all that came since, none
     left out and none twice. It ends with the access token, within a second of its session or account, and
     when the server stops; then connect again. At most 10 streams of one user in one process.
     """
-    return EventStream(await opened(parts, listener))
+    return EventStream(await opened(request, listener))
 
 
 @router.post("/stream-ticket")
-async def issue_stream_ticket(caller: SignedIn, seconds: TokenSeconds, parts: PartsDep) -> StreamTicket:
+async def issue_stream_ticket(caller: SignedIn, seconds: TokenSeconds, database: DatabaseDep) -> StreamTicket:
     """Issue a ticket for one stream, for a browser's EventSource, which cannot send a token.
 
     Good once, for 30 seconds, in the stream's `ticket` parameter. The stream ends with the token and the
     session that the ticket was made with.
     """
-    return await streams.issue_ticket(parts.database, caller, seconds)
+    return await streams.issue_ticket(database, caller, seconds)

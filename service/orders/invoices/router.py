@@ -4,12 +4,13 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request, Response
 
-from service.container import PartsDep
 from service.identity.dependencies import OrdersReader
 from service.orders import service as orders
 from service.orders.invoices import service as invoices
+from service.orders.invoices.pool import Renderers
 from service.platform.http.accept import acceptable
 from service.platform.http.authorization import confirm
+from service.platform.http.components import Component, DatabaseDep, SettingsDep
 from service.platform.http.conditions import answered
 from service.platform.http.guards import Guard
 from service.platform.http.openapi import problems
@@ -42,24 +43,27 @@ class Pdf(Response):
 
 @router.get("/{order_id}/invoice.pdf", response_class=Pdf, responses={**DOCUMENTED, **problems(404)})
 async def get_invoice(
+    *,
     order_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(orders.get)],
     caller: OrdersReader,
-    parts: PartsDep,
+    database: DatabaseDep,
+    renderers: Annotated[Renderers, Component],
+    settings: SettingsDep,
     request: Request,
 ) -> Response:
     """Get the invoice of an order, as a PDF file. While too many are being made the answer is 503."""
     if "If-None-Match" not in request.headers:
         # Refusals are to cost nothing, or a storm of them would do what the queue is there to prevent.
-        parts.renderers.require_room(subject(caller))
-    edition = parts.renderers.edition
-    invoice = await invoices.get(parts.database, parts.settings, caller, order_id, edition=edition)
+        renderers.require_room(subject(caller))
+    edition = renderers.edition
+    invoice = await invoices.get(database, settings, caller, order_id, edition=edition)
     disposition = f'inline; filename="invoice-{order_id}.pdf"'
     headers = {"ETag": invoice.tag, "Cache-Control": UNKEPT, "Content-Disposition": disposition}
     unchanged = answered(request, Response(headers=headers))
     if unchanged.status_code == 304:
         return unchanged
     media_type = PDF if acceptable(request.headers.get("Accept", ""), frozenset({PDF})) else BYTES
-    file = await parts.renderers.render(invoice.document, subject(caller))
+    file = await renderers.render(invoice.document, subject(caller))
     # It may have waited for long: whose access has ended meanwhile gets nobody's name and address.
     await confirm(request)
     return Pdf(file, headers=headers, media_type=media_type)

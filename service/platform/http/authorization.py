@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from service.container import parts_of
 from service.identity import dependencies as caller
 from service.identity.callers import AnyCaller
 from service.identity.dependencies import Needs
@@ -33,7 +32,7 @@ class Admission:
 
     async def confirm(self, request: Request) -> None:
         """Ask once more, after a wait. From memory, while the change feed is in sync: no query."""
-        await caller.identify(request, parts_of(request))
+        await caller.identify(request)
         await self._authorize(request)
 
     async def _authorize(self, request: Request) -> None:
@@ -57,9 +56,8 @@ async def _count(request: Request) -> None:
     """By who is calling; bad credentials too. Where the database must be asked for that, before: past the
     limit nobody asks.
     """
-    parts = parts_of(request)
 
     async def before_asking(who: AnyCaller | None) -> None:
-        await limits.default(request, who, parts, strict=who is None)
+        await limits.default(request, who, strict=who is None)
 
-    await limits.default(request, await caller.identify(request, parts, before_asking), parts)
+    await limits.default(request, await caller.identify(request, before_asking))

@@ -11,7 +11,8 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect
 
-from service.container import parts_of
+from service.platform.config import Settings
+from service.platform.http.components import component
 from service.platform.http.openapi import Operation
 from service.platform.http.parsing import MOST_VALUES, MOST_VALUES_OF_LARGE, parse_form, parse_json
 from service.platform.http.validation import content_length, refuse_content
@@ -68,7 +69,7 @@ class Reader:
 
     async def read(self, request: Request, operation: Operation) -> ReadRequest:
         """The request with its body. Raises HTTPException 413 for more bytes than this needs."""
-        limit = parts_of(request).settings.max_body_bytes
+        limit = component(request, Settings).max_body_bytes
         most = limit if self.is_large else min(limit, MOST_BYTES)
         if (content_length(request) or 0) > most:
             raise _too_large(most)

@@ -14,10 +14,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from service.container import parts_of
 from service.errors import ServiceError
 from service.identity.dependencies import get_caller
-from service.platform.database import Session
+from service.platform.database import Database, Session
+from service.platform.http.components import component
 from service.platform.http.schemas import MAX_ID
 
 #: How what is wrong with a request is told, and with which statuses.
@@ -78,7 +78,7 @@ async def refuse_first(request: Request, guards: tuple[Guarded, ...], fault: Exc
     if not guards or _status(fault) not in STATUSES:
         return
     caller = await get_caller(request)
-    async with parts_of(request).database.reading() as session:
+    async with component(request, Database).reading() as session:
         for guard in guards:
             sent = guard.sent(request)
             if sent is not None:

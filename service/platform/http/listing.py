@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 
 from service.errors import FieldFault, Unprocessable
 from service.platform.database.pagination import DEFAULT_LIMIT, MAX_LIMIT, MAX_SKIP, Cursors, Page
+from service.platform.http.components import component
 from service.platform.http.fault_codes import invalid
 from service.platform.http.schemas import DIGITS, Moment, Out, utc
 
@@ -93,7 +94,7 @@ async def get_listing(
     cursor: Cursor = None,
     skip: Skip = 0,
 ) -> Listing:
-    cursors: Cursors = request.app.state.parts.cursors
+    cursors = component(request, Cursors)
     after = None
     if cursor is not None:
         if skip:

@@ -169,8 +169,8 @@ class ResponseCache:
             await self.app(scope, receive, send)
             return
         wanted = _wanted(scope["headers"])
-        feed: Feed = scope["app"].state.parts.feed
-        memory: Memory = scope["app"].state.parts.memory
+        feed: Feed = scope["app"].state.container.feed
+        memory: Memory = scope["app"].state.container.memory
         if wanted is not None and (feed.caught_up or await feed.catch_up()):
             key = (scope["path"], scope["query_string"])
             answer = memory.find(key)

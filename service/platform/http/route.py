@@ -20,6 +20,7 @@ from service.identity.dependencies import needs_of
 from service.platform.http import conditions
 from service.platform.http.authorization import Admission
 from service.platform.http.body import Reader
+from service.platform.http.components import with_components
 from service.platform.http.context import route_template
 from service.platform.http.guards import FAULTS, guards_of, refuse_first
 from service.platform.http.idempotency import replay
@@ -47,6 +48,7 @@ class Route(APIRoute):
     lenient = False
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        endpoint = with_components(endpoint)
         shown = inspect.signature(endpoint).return_annotation
         versioned = isinstance(shown, type) and issubclass(shown, Versioned) and shown.tagged
         methods, responses = set(options["methods"]), dict(options.get("responses") or {})

@@ -5,15 +5,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.container import parts_of
 from service.platform.database import Database, Session
-
-
-async def get_database(request: Request) -> Database:
-    return parts_of(request).database
-
-
-DatabaseDep = Annotated[Database, Depends(get_database)]
+from service.platform.http.components import component
 
 
 async def get_session(request: Request) -> AsyncIterator[Session]:
@@ -22,13 +15,13 @@ async def get_session(request: Request) -> AsyncIterator[Session]:
     The scope "function" below is what makes it so: a plain yield dependency commits after the
     response, and a COMMIT that fails would still have answered 201.
     """
-    async with parts_of(request).database.transaction() as session:
+    async with component(request, Database).transaction() as session:
         yield session
 
 
 async def get_reader(request: Request) -> AsyncIterator[Session]:
     """For plain reads: no transaction, so no BEGIN and no ROLLBACK."""
-    async with parts_of(request).database.reading() as session:
+    async with component(request, Database).reading() as session:
         yield session
 
 

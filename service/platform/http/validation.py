@@ -6,11 +6,11 @@ from typing import Any, Final, TypeVar
 
 from fastapi import HTTPException, Request, Response
 
-from service.container import parts_of
 from service.errors import FieldFault, ServiceError, Unprocessable
 from service.platform.http.accept import acceptable
+from service.platform.http.components import component
 from service.platform.http.context import route_template
-from service.platform.http.openapi import Operation
+from service.platform.http.openapi import Contract, Operation
 from service.platform.http.problems import LONGEST_POINTER, OAUTH_PATHS
 from service.platform.http.response_cache import BUILT_FROM, Table
 
@@ -33,7 +33,7 @@ class NotAcceptable(ServiceError):
 def operation_of(request: Request) -> Operation:
     """What the operation's documentation says. Raises HTTPException 405 where there is none."""
     path, template = request.scope["path"], route_template(request.scope)
-    operation = parts_of(request).contract.operation(request.method, template, path)
+    operation = component(request, Contract).operation(request.method, template, path)
     if operation is None:
         raise HTTPException(405)
     return operation

@@ -1,6 +1,9 @@
-"""What mails say, and the ways they take. Who is written to, and when, is decided in services/mails."""
+"""Emails: what they say, how they are queued, and how they are sent."""
 
-from typing import Final
+from service.platform.crypto import Cipher
 
-#: Of the key under which addresses are sealed (service.platform.crypto.derive).
-ADDRESSES: Final = "mail-addresses"
+
+class AddressCipher(Cipher):
+    """Encrypts the addresses that emails go to."""
+
+    label = "mail-addresses"

@@ -141,13 +141,13 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
-        parts = self.wsgi.state.parts
+        container = self.wsgi.state.container
         server = DrainingServer(
             self.config,
             master=self.ppid,
             patience=self.cfg.graceful_timeout,
-            drain_file=parts.settings.drain_file,
-            end_streams=parts.streams.end_all,
+            drain_file=container.settings.drain_file,
+            end_streams=container.streams.end_all,
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGQUIT, server.handle_exit, signal.SIGQUIT, None)

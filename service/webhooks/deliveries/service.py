@@ -13,7 +13,7 @@ import structlog
 from service.audit import repository as audit
 from service.notifications import repository as notifications
 from service.platform.config import Settings
-from service.platform.crypto import Unreadable, Vault
+from service.platform.crypto import Undecryptable
 from service.platform.database import Database, Record, Session
 from service.platform.telemetry import metrics, tracing
 from service.webhooks import repository as webhooks
@@ -22,7 +22,7 @@ from service.webhooks.deliveries import repository as deliveries
 from service.webhooks.deliveries.retries import GONE, Verdict, judge
 from service.webhooks.deliveries.sender import Answer, Sender
 from service.webhooks.deliveries.shares import SHARE, Shares
-from service.webhooks.secrets import WEBHOOKS, signature_headers
+from service.webhooks.secrets import SecretCipher, signature_headers
 from service.webhooks.targets import Targets
 
 log = structlog.get_logger(__name__)
@@ -51,15 +51,17 @@ async def fan_out(session: Session, event: Record) -> int:
 class Deliveries:
     """One for each worker process."""
 
-    def __init__(self, database: Database, sender: Sender, vault: Vault, retention: timedelta) -> None:
-        self._database, self._sender, self._vault = database, sender, vault
+    def __init__(
+        self, database: Database, sender: Sender, cipher: SecretCipher, retention: timedelta
+    ) -> None:
+        self._database, self._sender, self._cipher = database, sender, cipher
         self._retention = retention
         self._shares = Shares()
 
     @classmethod
     def of(cls, settings: Settings, database: Database) -> Self:
         sender = Sender(Targets(allow_private=settings.webhook_allow_private))
-        return cls(database, sender, Vault.of(settings, label=WEBHOOKS), settings.retention_deliveries)
+        return cls(database, sender, SecretCipher.of(settings), settings.retention_deliveries)
 
     async def aclose(self) -> None:
         await self._sender.aclose()
@@ -133,8 +135,8 @@ class Deliveries:
     async def _post(self, delivery: Record) -> Answer:
         sealed = filter(None, (delivery.secret, delivery.previous_secret))
         try:
-            keys = [self._vault.open(each).secret for each in sealed]
-        except Unreadable:
+            keys = [self._cipher.decrypt(each).secret for each in sealed]
+        except Undecryptable:
             _tell_unreadable(delivery.webhook_id)
             return Answer(0.0, fault="secret_unreadable")
         headers = signature_headers(delivery.message_id, int(time.time()), delivery.body, keys)
@@ -159,12 +161,12 @@ class Deliveries:
         for name in ("secret", "previous_secret"):
             sealed = getattr(row, name)
             try:
-                opened = self._vault.open(sealed) if sealed is not None else None
-            except Unreadable:
+                opened = self._cipher.decrypt(sealed) if sealed is not None else None
+            except Undecryptable:
                 _tell_unreadable(row.id)
                 continue
             if opened is not None and opened.stale:
-                values[name] = self._vault.seal(opened.secret)
+                values[name] = self._cipher.encrypt(opened.secret)
         if values:
             await webhooks.change(session, row.id, values)
 

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
-from service.container import Parts
+from service.container import Container
 from service.orders.invoices import service as invoices
 from service.orders.invoices.document import Document
 from service.orders.invoices.pool import Renderers
@@ -58,7 +58,7 @@ class Hanging(Renderers):
 
 class TestGetInvoice:
     async def test_everything_of_the_order_stands_on_it(
-        self, make: Make, sql: asyncpg.Connection, parts: Parts, app: FastAPI
+        self, make: Make, sql: asyncpg.Connection, container: Container, app: FastAPI
     ) -> None:
         maria, admin = await make.user(full_name="Μαρία Ανδρέου"), await make.admin()
         tea = await make.item(name="日本の緑茶", price="7.35", stock=9)
@@ -215,12 +215,14 @@ class TestTag:
         assert "Obere Str. 57" in pages_of(second.content)[0].splitlines()
 
     async def test_another_build_or_seller_is_another_invoice(
-        self, make: Make, parts: Parts, settings: Settings
+        self, make: Make, container: Container, settings: Settings
     ) -> None:
         maria, order = await an_order(make)
 
         async def tag(settings: Settings, edition: str) -> str:
-            found = await invoices.get(parts.database, settings, maria.caller, order["id"], edition=edition)
+            found = await invoices.get(
+                container.database, settings, maria.caller, order["id"], edition=edition
+            )
             return found.tag
 
         here = await tag(settings, "a")
@@ -232,12 +234,12 @@ class TestTag:
 
 class TestOverload:
     @pytest.fixture
-    async def renderers(self, app: FastAPI, parts: Parts) -> AsyncIterator[Renderers]:
+    async def renderers(self, app: FastAPI, container: Container) -> AsyncIterator[Renderers]:
         """A pool of the test's own, which takes one invoice at a time and lets none wait."""
         pool = Renderers(processes=1, waiting=0, seconds=60.0, module="tests.orders.invoices.stand_in")
-        app.state.parts = replace(parts, renderers=pool)
+        app.state.container = replace(container, renderers=pool)
         yield pool
-        app.state.parts = parts
+        app.state.container = container
         await pool.aclose()
 
     async def test_a_full_queue_is_503_at_once_and_passes(self, make: Make, renderers: Renderers) -> None:
@@ -254,7 +256,7 @@ class TestOverload:
         assert (await maria.api.get(path)).status_code == 200
 
     async def test_what_is_refused_has_asked_the_database_nothing(
-        self, make: Make, renderers: Renderers, parts: Parts, monkeypatch: pytest.MonkeyPatch
+        self, make: Make, renderers: Renderers, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         maria, order = await an_order(make)
         monkeypatch.setattr(renderers, "_pending", 1)
@@ -279,9 +281,11 @@ class TestOverload:
         assert_problem(answer, 500, "internal_error")
         assert "ZeroDivisionError" not in answer.text
 
-    async def test_one_customer_who_floods_leaves_others_served(self, make: Make, parts: Parts) -> None:
+    async def test_one_customer_who_floods_leaves_others_served(
+        self, make: Make, container: Container
+    ) -> None:
         """With the pool that ships, which has its first process free once the flood is there."""
-        pool = parts.renderers
+        pool = container.renderers
         (flood, many), (maria, one) = await an_order(make), await an_order(make)
         again = await make.signed_in_again(flood)
         async with pool._free:
@@ -304,11 +308,11 @@ class TestOverload:
         assert [answer.status_code for answer in answers].count(200) == pool.share
 
     async def test_whose_session_ends_while_it_is_rendered_gets_none(
-        self, make: Make, app: FastAPI, parts: Parts
+        self, make: Make, app: FastAPI, container: Container
     ) -> None:
         maria, order = await an_order(make)
         pool = Hanging()
-        app.state.parts = replace(parts, renderers=pool)
+        app.state.container = replace(container, renderers=pool)
         try:
             task = asyncio.create_task(maria.api.get(f"/orders/{order['id']}/invoice.pdf"))
             await pool.asked.wait()
@@ -317,20 +321,20 @@ class TestOverload:
             pool.go_on.set()
             assert_problem(await task, 401, "invalid_token")
         finally:
-            app.state.parts = parts
+            app.state.container = container
 
     async def test_no_connection_is_held_while_it_is_rendered(
-        self, make: Make, app: FastAPI, parts: Parts
+        self, make: Make, app: FastAPI, container: Container
     ) -> None:
         maria, order = await an_order(make)
         pool = Hanging()
-        app.state.parts = replace(parts, renderers=pool)
+        app.state.container = replace(container, renderers=pool)
         try:
             task = asyncio.create_task(maria.api.get(f"/orders/{order['id']}/invoice.pdf"))
             await pool.asked.wait()
-            held = parts.database.engine.pool.checkedout()  # type: ignore[attr-defined]
+            held = container.database.engine.pool.checkedout()  # type: ignore[attr-defined]
             pool.go_on.set()
             assert (await task).status_code == 200
         finally:
-            app.state.parts = parts
+            app.state.container = container
         assert held == 0

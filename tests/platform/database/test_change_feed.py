@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from service.container import Parts
+from service.container import Container
 from service.platform.database import change_feed as changes
 from service.platform.database.change_feed import CHANNEL, Change, ChangeFeed, Reader
 from tests.conftest import for_sqlalchemy
@@ -108,10 +108,10 @@ def captured(feed: ChangeFeed) -> Iterator[list[MutableMapping[str, Any]]]:
 
 @pytest.fixture
 async def feed(
-    proxied: tuple[Proxy, str], listener: Listener, parts: Parts, sql: asyncpg.Connection
+    proxied: tuple[Proxy, str], listener: Listener, container: Container, sql: asyncpg.Connection
 ) -> AsyncIterator[ChangeFeed]:
     """Not started yet."""
-    feed = ChangeFeed(for_sqlalchemy(proxied[1]), (listener.reader,), parts.database.notify)
+    feed = ChangeFeed(for_sqlalchemy(proxied[1]), (listener.reader,), container.database.notify)
     yield feed
     await feed.stop()
 
@@ -164,12 +164,12 @@ class TestLease:
         assert not feed.current
 
     async def test_what_is_committed_while_it_loads_has_been_heard_when_it_is_given(
-        self, feed: ChangeFeed, listener: Listener, parts: Parts
+        self, feed: ChangeFeed, listener: Listener, container: Container
     ) -> None:
         async def change() -> None:
             assert not feed.current
             for number in range(50):
-                await parts.database.notify(CHANNEL, json.dumps({"of": "x", "id": number}))
+                await container.database.notify(CHANNEL, json.dumps({"of": "x", "id": number}))
 
         listener.on_load = change
         await feed.start()
@@ -208,12 +208,12 @@ class TestLease:
         assert not feed.current
 
     async def test_it_lapses_while_the_connection_is_silent(
-        self, short_lease: None, feed: ChangeFeed, listener: Listener, proxy: Proxy, parts: Parts
+        self, short_lease: None, feed: ChangeFeed, listener: Listener, proxy: Proxy, container: Container
     ) -> None:
         await feed.start()
         proxy.hang()
         await eventually(lambda: not feed.current)
-        await parts.database.notify(CHANNEL, '{"of": "x"}')
+        await container.database.notify(CHANNEL, '{"of": "x"}')
         assert listener.heard == []
         proxy.resume()
         await eventually(lambda: feed.current)
@@ -265,20 +265,20 @@ class TestLease:
 
 class TestCatchingUp:
     async def test_hears_all_that_was_committed_here_before(
-        self, feed: ChangeFeed, listener: Listener, parts: Parts
+        self, feed: ChangeFeed, listener: Listener, container: Container
     ) -> None:
         feed.renew_seconds = 3600.0
         await feed.start()
         assert await feed.catch_up()
         for number in range(50):
-            async with parts.database.transaction() as session:
+            async with container.database.transaction() as session:
                 await session.execute(text("SELECT pg_notify(:channel, :word)"), change_of(number))
             assert not feed.caught_up
             assert (await feed.catch_up(), feed.caught_up) == (True, True)
             assert [heard["id"] for heard in listener.heard] == list(range(number + 1))
 
     async def test_a_question_that_was_asked_before_the_commit_does_not_do(
-        self, feed: ChangeFeed, listener: Listener, parts: Parts, monkeypatch: pytest.MonkeyPatch
+        self, feed: ChangeFeed, listener: Listener, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It is answered, and the answer held back while something is committed."""
         feed.renew_seconds = 3600.0
@@ -297,12 +297,12 @@ class TestCatchingUp:
         changes.committed()
         first = asyncio.create_task(feed.catch_up())
         await asked.wait()
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             await session.execute(text("SELECT pg_notify(:channel, :word)"), change_of(1))
         second = asyncio.create_task(feed.catch_up())
         await asyncio.sleep(0)
         listener.heard.clear()  # in case it came by itself
-        await parts.database.notify(CHANNEL, json.dumps({"of": "x", "id": 2}))
+        await container.database.notify(CHANNEL, json.dumps({"of": "x", "id": 2}))
         asked.clear()
         go_on.set()
         assert await first
@@ -380,22 +380,22 @@ class TestDeafness:
 
     @pytest.mark.parametrize("payload", ["not JSON", "[]", "5", "{}", '{"of": "feed"}', '{"id": 5}', ""])
     async def test_after_what_cannot_be_read_all_is_read_anew(
-        self, feed: ChangeFeed, listener: Listener, parts: Parts, payload: str
+        self, feed: ChangeFeed, listener: Listener, container: Container, payload: str
     ) -> None:
         await feed.start()
         with captured(feed) as lines:
-            await parts.database.notify(CHANNEL, payload)
+            await container.database.notify(CHANNEL, payload)
             await eventually(lambda: any(line["event"] == "changes.not_heard" for line in lines))
         assert not feed.current
         await eventually(lambda: feed.current)
         assert (listener.loads, listener.heard) == (2, [])
 
     async def test_a_reader_that_fails_is_not_believed_either(
-        self, feed: ChangeFeed, listener: Listener, parts: Parts
+        self, feed: ChangeFeed, listener: Listener, container: Container
     ) -> None:
         await feed.start()
         listener.fails = True
-        await parts.database.notify(CHANNEL, '{"of": "x"}')
+        await container.database.notify(CHANNEL, '{"of": "x"}')
         await eventually(lambda: listener.loads == 2 and feed.current)
         assert listener.heard == []
 
@@ -414,10 +414,10 @@ class TestDeafness:
         assert listener.loads == 2
 
     async def test_words_of_other_processes_are_nobodys_change(
-        self, feed: ChangeFeed, listener: Listener, parts: Parts
+        self, feed: ChangeFeed, listener: Listener, container: Container
     ) -> None:
         await feed.start()
-        await parts.database.notify(CHANNEL, '{"of": "feed", "word": "of another"}')
-        await parts.database.notify(CHANNEL, '{"of": "x"}')
+        await container.database.notify(CHANNEL, '{"of": "feed", "word": "of another"}')
+        await container.database.notify(CHANNEL, '{"of": "x"}')
         await eventually(lambda: listener.heard != [])
         assert (listener.heard, listener.loads) == ([{"of": "x"}], 1)

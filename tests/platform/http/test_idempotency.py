@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from service.container import Parts
+from service.container import Container
 from service.identity.callers import Caller
 from service.platform.http.idempotency import repository
 from service.platform.http.idempotency.service import Retries, canonical, read_key, slot_of
@@ -220,12 +220,12 @@ class TestRefusals:
         assert (answer.status_code, "idempotent-replayed" in answer.headers) == (201, False)
 
     async def test_while_the_first_is_running_the_second_is_sent_away_at_once(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         maria, chai = await make.user(), await make.item(stock=5)
         slot = slot_of(maria.caller, "POST /api/v1/orders", KEY["Idempotency-Key"])
-        async with parts.database.transaction() as running:
-            await parts.retries.take(running, maria.caller, slot, (b"another request's",))
+        async with container.database.transaction() as running:
+            await container.retries.take(running, maria.caller, slot, (b"another request's",))
             answer = await place(maria, chai.id)
             assert_problem(answer, 409, "idempotency_key_in_use")
             assert answer.headers["retry-after"] == "1"
@@ -234,13 +234,13 @@ class TestRefusals:
         assert await sql.fetchval("SELECT count(*) FROM orders") == 1
 
     async def test_who_has_lost_the_rights_is_not_told_again(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         """Another customer's order, which the one who entered it may see no longer."""
         admin, maria, chai = await make.admin(), await make.user(), await make.item(stock=5)
         assert (await place(admin, chai.id, user_id=maria.id)).status_code == 201
         customer = Caller(admin.id, admin.caller.session_id, is_admin=False)
-        demoted = admin.api.signed_in(parts.tokens.issue(customer, client_id="tests"))
+        demoted = admin.api.signed_in(container.tokens.issue(customer, client_id="tests"))
         body = {"product_id": chai.id, "quantity": 1, "user_id": maria.id}
         assert_problem(await demoted.post("/orders", json=body, headers=KEY), 403, "forbidden")
         assert await sql.fetchval("SELECT count(*) FROM orders") == 1
@@ -277,7 +277,9 @@ class TestStorage:
         assert told(third) == told(second)
         assert await sql.fetchval("SELECT count(*) FROM idempotency_keys") == 1
 
-    async def test_expired_rows_are_purged_in_portions(self, parts: Parts, sql: asyncpg.Connection) -> None:
+    async def test_expired_rows_are_purged_in_portions(
+        self, container: Container, sql: asyncpg.Connection
+    ) -> None:
         await sql.execute(
             "INSERT INTO idempotency_keys (caller, route, key, fingerprint, status, created_at)"
             " SELECT 'user:1', 'POST /x', number::text, '', 200, now() - number * interval '10 hours'"
@@ -285,7 +287,7 @@ class TestStorage:
         )
         purged = []
         for _ in range(3):
-            async with parts.database.transaction() as session:
+            async with container.database.transaction() as session:
                 purged.append(await repository.purge(session, timedelta(hours=24), most=2))
         assert purged == [2, 1, 0]
         assert [row["key"] for row in await sql.fetch("SELECT key FROM idempotency_keys ORDER BY key")] == [
@@ -294,12 +296,12 @@ class TestStorage:
         ]
 
     async def test_a_person_who_leaves_takes_the_answers_along(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         maria, hanna, chai = await make.user(), await make.user(), await make.item(stock=5)
         await place(maria, chai.id)
         await place(hanna, chai.id)
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             await repository.forget(session, f"user:{maria.id}")
         kept = await sql.fetch("SELECT caller FROM idempotency_keys")
         assert [row["caller"] for row in kept] == [f"user:{hanna.id}"]

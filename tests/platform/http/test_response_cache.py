@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import event
 
 from service.catalogue import repository
-from service.container import Parts
+from service.container import Container
 from service.main import create_app
 from service.platform.config import Settings
 from service.platform.database import READ_ONLY
@@ -52,7 +52,7 @@ DROPPED: dict[str, set[str]] = {
 
 
 @pytest.fixture
-def statements(parts: Parts) -> Iterator[list[str]]:
+def statements(container: Container) -> Iterator[list[str]]:
     """What the application's requests ask the database."""
     asked: list[str] = []
 
@@ -60,19 +60,19 @@ def statements(parts: Parts) -> Iterator[list[str]]:
         if statement != PING:
             asked.append(statement)
 
-    event.listen(parts.database.engine.sync_engine, "before_cursor_execute", note)
+    event.listen(container.database.engine.sync_engine, "before_cursor_execute", note)
     yield asked
-    event.remove(parts.database.engine.sync_engine, "before_cursor_execute", note)
+    event.remove(container.database.engine.sync_engine, "before_cursor_execute", note)
 
 
 def counted(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(f"response_cache_{name}", labels) or 0
 
 
-async def heard(parts: Parts, since: int) -> None:
+async def heard(container: Container, since: int) -> None:
     """Wait until a change that was made past the application is known to it."""
     for _ in range(6_000):
-        if parts.memory.heard > since:
+        if container.memory.heard > since:
             return
         await asyncio.sleep(0.01)
     pytest.fail("it was not heard")
@@ -140,7 +140,7 @@ class TestHit:
         """Shops' caches always ask so."""
         chai = await make.item()
         known = {"If-None-Match": (await make.api.get(f"/items/{chai.id}")).headers["etag"]}
-        make.parts.memory.clear()
+        make.container.memory.clear()
         assert (await api.get(f"/items/{chai.id}", headers=known)).status_code == 304
         assert await kept(api, statements, f"/items/{chai.id}")
 
@@ -218,12 +218,12 @@ class TestPast:
 
         chai = await make.item()
         assert (await api.get(f"/items/{chai.id}")).status_code == 200
-        parts, statements[:] = app.state.parts, []
-        feed, parts.feed = parts.feed, Deaf()
+        container, statements[:] = app.state.container, []
+        feed, container.feed = container.feed, Deaf()
         try:
             assert (await api.get(f"/items/{chai.id}")).status_code == 200
         finally:
-            parts.feed = feed
+            container.feed = feed
         assert len(statements) == (0 if current else 1)
 
     async def test_where_it_is_switched_off(self, settings: Settings, make: Make) -> None:
@@ -233,7 +233,7 @@ class TestPast:
             tag = (await api.get("/items")).headers["etag"]
             assert (await api.get("/items", headers={"If-None-Match": tag})).status_code == 304
             assert "ratelimit" in (await api.get("/items")).headers
-            assert app.state.parts.memory.find(("/api/v1/items", b"")) is None
+            assert app.state.container.memory.find(("/api/v1/items", b"")) is None
 
 
 class TestChanges:
@@ -249,7 +249,7 @@ class TestChanges:
     async def test_drop_what_was_built_from_them_and_nothing_else(
         self, make: Make, sql: asyncpg.Connection, statements: list[str], *, change: str
     ) -> None:
-        api, parts, dropped = make.api, make.parts, DROPPED[change]
+        api, container, dropped = make.api, make.container, DROPPED[change]
         chai, chang, ada = await make.item(name="Chai"), await make.item(name="Chang"), await make.admin()
         post, _ = await make.post(ada), await make.post(ada, published=False)
         paths = {
@@ -262,30 +262,30 @@ class TestChanges:
         }
         for path in paths.values():
             await api.get(path)
-        entries, since = parts.memory.entries, parts.memory.heard
+        entries, since = container.memory.entries, container.memory.heard
         assert entries == 6
         await sql.execute(change)
         if dropped:
-            await heard(parts, since)
+            await heard(container, since)
         # All that was committed before this is heard after it: of a statement, row by row, or nothing.
         await make.notification(ada)
-        assert (await parts.feed.catch_up(), parts.memory.entries) == (True, entries - len(dropped))
+        assert (await container.feed.catch_up(), container.memory.entries) == (True, entries - len(dropped))
         statements.clear()
         for path in paths.values():
             await api.get(path)
         assert len(statements) == len(dropped)
 
     async def test_are_one_word_however_many_items_one_statement_changes(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         await asyncio.gather(*(make.item() for _ in range(20)))
-        await parts.feed.catch_up()
-        since = parts.memory.heard
+        await container.feed.catch_up()
+        since = container.memory.heard
         await sql.execute("UPDATE items SET price = price * 1.05, version = version + 1")
-        await heard(parts, since)
+        await heard(container, since)
         await sql.execute("DELETE FROM items WHERE id IN (SELECT id FROM items LIMIT 2)")
-        await heard(parts, since + 1)
-        assert (await parts.feed.catch_up(), parts.memory.heard) == (True, since + 2)
+        await heard(container, since + 1)
+        assert (await container.feed.catch_up(), container.memory.heard) == (True, since + 2)
 
     async def test_a_sale_drops_an_answer_only_if_it_changes_what_is_shown(
         self, api: Api, make: Make, statements: list[str]
@@ -299,16 +299,21 @@ class TestChanges:
         assert (await api.get(path)).json()["availability"] == "low_stock"
 
     async def test_while_it_was_read_keep_it_from_being_kept(
-        self, api: Api, make: Make, parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self,
+        api: Api,
+        make: Make,
+        container: Container,
+        sql: asyncpg.Connection,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         chai = await make.item(name="Chai")
         real: Callable[..., Awaitable[Any]] = repository.get
 
         async def slow(*arguments: Any, **options: Any) -> Any:
             row = await real(*arguments, **options)
-            since = parts.memory.heard
+            since = container.memory.heard
             await sql.execute("UPDATE items SET name = 'Chai extra', version = version + 1")
-            await heard(parts, since)
+            await heard(container, since)
             return row
 
         monkeypatch.setattr(repository, "get", slow)
@@ -316,7 +321,7 @@ class TestChanges:
         monkeypatch.undo()
         assert (await api.get(f"/items/{chai.id}")).json()["name"] == "Chai extra"
 
-    async def test_are_counted_by_what_has_changed(self, api: Api, make: Make, parts: Parts) -> None:
+    async def test_are_counted_by_what_has_changed(self, api: Api, make: Make, container: Container) -> None:
         ada, chai = await make.admin(), await make.item()
         await api.get(f"/items/{chai.id}")
         await api.get("/items?limit=5")
@@ -324,9 +329,9 @@ class TestChanges:
         assert (counted("entries"), counted("bytes") > 3_000) == (3, True)
         before = {of: counted("invalidations_total", of=of) for of in ("items", "posts", "everything")}
         await ada.api.patch(f"/items/{chai.id}", json={"price": "19.00"})
-        await parts.feed.catch_up()
+        await container.feed.catch_up()
         assert counted("invalidations_total", of="items") == before["items"] + 2
-        await parts.memory.load()
+        await container.memory.load()
         assert counted("invalidations_total", of="everything") == before["everything"] + 1
         assert counted("invalidations_total", of="posts") == before["posts"]
         assert (counted("entries"), counted("bytes")) == (0, 0)

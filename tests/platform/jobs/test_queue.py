@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.container import Parts
+from service.container import Container
 from service.events import repository as events
 from service.platform.jobs import enqueue as jobs
 from service.platform.jobs import queue
@@ -27,38 +27,38 @@ async def waiting(sql: asyncpg.Connection) -> list[tuple[Any, ...]]:
 
 class TestEnqueuing:
     async def test_is_part_of_the_transaction_even_as_its_first_statement(
-        self, parts: Parts, sql: asyncpg.Connection
+        self, container: Container, sql: asyncpg.Connection
     ) -> None:
 
         async def fails() -> None:
-            async with parts.database.transaction() as session:
+            async with container.database.transaction() as session:
                 await jobs.enqueue(session, "mail", {"mail_id": 1})
                 raise RuntimeError
 
         with pytest.raises(RuntimeError):
             await fails()
         assert await waiting(sql) == []
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             await jobs.enqueue(session, "mail", {"mail_id": 2}, priority=3)
             assert await waiting(sql) == []
         assert await waiting(sql) == [("mail", {"mail_id": 2}, 3)]
 
-    async def test_many_in_one_statement(self, parts: Parts, sql: asyncpg.Connection) -> None:
+    async def test_many_in_one_statement(self, container: Container, sql: asyncpg.Connection) -> None:
         payloads = [{"delivery_id": number} for number in range(50)]
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             await jobs.enqueue_each(session, "webhook", payloads)
             await jobs.enqueue_each(session, "webhook", [])
         assert await waiting(sql) == [("webhook", payload, 0) for payload in payloads]
 
     async def test_a_key_is_there_once_until_its_job_has_ended(
-        self, parts: Parts, sql: asyncpg.Connection
+        self, container: Container, sql: asyncpg.Connection
     ) -> None:
         found = []
         for _ in range(2):
-            async with parts.database.transaction() as session:
+            async with container.database.transaction() as session:
                 found.append(await jobs.enqueue(session, "mail", {}, key="mail-1"))
         assert found[1] is None
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             worker = Queue(uuid.uuid4())
             [job] = await worker.take(session, "mail", 5, lost_after=timedelta(minutes=1))
             assert job.id == found[0]
@@ -66,12 +66,12 @@ class TestEnqueuing:
             await worker.finish(session, [job.id])
             assert await jobs.enqueue(session, "mail", {}, key="mail-1") is not None
 
-    async def test_an_events_job_is_as_any_other(self, parts: Parts, sql: asyncpg.Connection) -> None:
+    async def test_an_events_job_is_as_any_other(self, container: Container, sql: asyncpg.Connection) -> None:
         """It is written by a statement of ours: every column has what pgqueuer would write there."""
 
         async def asks() -> None:
             request.begin(RequestFacts("asked-for-1", "own-1"))
-            async with parts.database.transaction() as session:
+            async with container.database.transaction() as session:
                 event_id = await events.add(session, "item.updated", object_id=1, data={})
                 await jobs.enqueue(session, "event", {"event_id": event_id})
 
@@ -84,14 +84,14 @@ class TestEnqueuing:
             assert len(rows) == 2
             assert rows[0] == rows[1], table
 
-    async def test_that_somebody_listens(self, parts: Parts, sql: asyncpg.Connection) -> None:
+    async def test_that_somebody_listens(self, container: Container, sql: asyncpg.Connection) -> None:
         heard = asyncio.Event()
-        url = parts.settings.database_url
+        url = container.settings.database_url
         assert url is not None
         listening = asyncio.create_task(queue.listen(url.get_secret_value(), heard.set))
         await asyncio.wait_for(heard.wait(), 60)
         heard.clear()
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             await events.add(session, "item.updated", object_id=1, data={})
         await asyncio.wait_for(heard.wait(), 60)
         listening.cancel()
@@ -99,41 +99,45 @@ class TestEnqueuing:
 
 
 class TestTheClock:
-    async def come_round(self, parts: Parts) -> list[str]:
-        async with parts.database.transaction() as session:
+    async def come_round(self, container: Container) -> list[str]:
+        async with container.database.transaction() as session:
             return await queue.come_round(session, PERIODS)
 
     async def test_enqueues_once_in_a_period_however_many_ask(
-        self, parts: Parts, sql: asyncpg.Connection
+        self, container: Container, sql: asyncpg.Connection
     ) -> None:
-        rounds = await asyncio.gather(*(self.come_round(parts) for _ in range(5)))
+        rounds = await asyncio.gather(*(self.come_round(container) for _ in range(5)))
         assert sorted(rounds) == [[], [], [], [], ["clean_up"]]
         assert await waiting(sql) == [("clean_up", {}, 0)]
 
-    async def test_enqueues_again_when_it_has_passed(self, parts: Parts, sql: asyncpg.Connection) -> None:
-        await self.come_round(parts)
+    async def test_enqueues_again_when_it_has_passed(
+        self, container: Container, sql: asyncpg.Connection
+    ) -> None:
+        await self.come_round(container)
         await sql.execute("DELETE FROM pgqueuer")
-        assert await self.come_round(parts) == []
+        assert await self.come_round(container) == []
         left = await sql.fetchval("SELECT next_run - now() FROM pgqueuer_schedules")
         assert timedelta(minutes=59) < left <= timedelta(hours=1)
         await sql.execute("UPDATE pgqueuer_schedules SET next_run = now()")
-        assert await self.come_round(parts) == ["clean_up"]
+        assert await self.come_round(container) == ["clean_up"]
         assert await waiting(sql) == [("clean_up", {}, 0)]
 
-    async def test_not_while_the_last_one_still_runs(self, parts: Parts, sql: asyncpg.Connection) -> None:
-        await self.come_round(parts)
+    async def test_not_while_the_last_one_still_runs(
+        self, container: Container, sql: asyncpg.Connection
+    ) -> None:
+        await self.come_round(container)
         await sql.execute("UPDATE pgqueuer_schedules SET next_run = now()")
-        await self.come_round(parts)
+        await self.come_round(container)
         assert await waiting(sql) == [("clean_up", {}, 0)]
 
 
 class TestForgetting:
-    async def test_what_is_old(self, parts: Parts, sql: asyncpg.Connection) -> None:
-        async with parts.database.transaction() as session:
+    async def test_what_is_old(self, container: Container, sql: asyncpg.Connection) -> None:
+        async with container.database.transaction() as session:
             for number in range(3):
                 await jobs.enqueue(session, "test", {"number": number})
         worker = Queue(uuid.uuid4())
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             taken = await worker.take(session, "test", 2, lost_after=timedelta(minutes=1))
             for job in taken:
                 await worker.fail(session, job.id)
@@ -143,7 +147,7 @@ class TestForgetting:
         await sql.execute(
             "UPDATE pgqueuer_log SET created = now() - interval '2 days' WHERE status = 'queued'"
         )
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             assert await queue.purge(session, datetime.now(UTC) - timedelta(days=1), most=10) == 3
             assert await queue.purge(session, datetime.now(UTC) - timedelta(days=1), most=10) == 0
         rows = await sql.fetch("SELECT payload, status::text FROM pgqueuer ORDER BY id")
@@ -153,14 +157,14 @@ class TestForgetting:
         ]
         assert await sql.fetchval("SELECT count(*) FROM pgqueuer_log") == 4
 
-    async def test_the_state_by_kind(self, parts: Parts, sql: asyncpg.Connection) -> None:
-        async with parts.database.transaction() as session:
+    async def test_the_state_by_kind(self, container: Container, sql: asyncpg.Connection) -> None:
+        async with container.database.transaction() as session:
             await jobs.enqueue_each(session, "one", [{}, {}])
             await jobs.enqueue(session, "two", {}, delay=timedelta(hours=1))
         await sql.execute(
             "UPDATE pgqueuer SET execute_after = now() - interval '1 minute' WHERE entrypoint = 'one'"
         )
-        async with parts.database.reading() as session:
+        async with container.database.reading() as session:
             state = {row.kind: row for row in await queue.get_state(session)}
         assert (state["one"].waiting, state["one"].failed) == (2, 0)
         assert 60 <= state["one"].oldest_seconds < 120

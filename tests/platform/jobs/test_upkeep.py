@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service import upkeep
-from service.container import Parts
+from service.container import Container
 from service.events import repository as events
 from service.job_kinds import KINDS, PERIODS
 from service.platform.config import Settings
@@ -21,9 +21,9 @@ ATTEMPT = Attempt(1, 3, 1)
 
 @pytest.fixture
 async def working(settings: Settings) -> AsyncIterator[WorkerParts]:
-    parts = WorkerParts.of(settings.model_copy(update={"payment_window": timedelta(hours=24)}))
-    yield parts
-    await parts.stop()
+    container = WorkerParts.of(settings.model_copy(update={"payment_window": timedelta(hours=24)}))
+    yield container
+    await container.stop()
 
 
 async def age(sql: asyncpg.Connection, table: str, column: str, by: str) -> None:
@@ -92,25 +92,27 @@ class TestUnpaidOrders:
 
 
 class TestCleaningUp:
-    async def test_old_events(self, parts: Parts, working: WorkerParts, sql: asyncpg.Connection) -> None:
-        async with parts.database.transaction() as session:
+    async def test_old_events(
+        self, container: Container, working: WorkerParts, sql: asyncpg.Connection
+    ) -> None:
+        async with container.database.transaction() as session:
             await events.add(session, "item.updated", object_id=1, data={})
         await age(sql, "events", "occurred_at", "31 days")
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             await events.add(session, "item.updated", object_id=2, data={})
         await upkeep.clean_up(working, {}, ATTEMPT)
         assert [row["object_id"] for row in await sql.fetch("SELECT object_id FROM events")] == [2]
 
     async def test_in_batches_until_nothing_is_left(
         self,
-        parts: Parts,
+        container: Container,
         working: WorkerParts,
         sql: asyncpg.Connection,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(upkeep, "BATCH", 2)
         new = [events.NewEvent(number, {}) for number in range(1, 6)]
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             await events.add_each(session, "item.updated", new)
         await age(sql, "events", "occurred_at", "31 days")
         await upkeep.clean_up(working, {}, ATTEMPT)
@@ -144,7 +146,7 @@ class TestCleaningUp:
 
     async def test_a_step_that_fails_keeps_no_other_from_its_work(
         self,
-        parts: Parts,
+        container: Container,
         working: WorkerParts,
         sql: asyncpg.Connection,
         monkeypatch: pytest.MonkeyPatch,
@@ -153,7 +155,7 @@ class TestCleaningUp:
             raise KeyError("x")
 
         monkeypatch.setattr(upkeep, "STEPS", (broken, *upkeep.STEPS))
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             await events.add(session, "item.updated", object_id=1, data={})
         await age(sql, "events", "occurred_at", "31 days")
         with capture_logs() as lines, pytest.raises(KeyError):

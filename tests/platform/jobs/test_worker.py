@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from service.container import Parts
+from service.container import Container
 from service.errors import Unavailable
 from service.platform.config import Settings
 from service.platform.jobs.queue import Queue
@@ -52,11 +52,11 @@ class Busy:
 
 class TestTaking:
     async def test_a_job_is_done_once_and_gone(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting, done = Noting(), counted("done")
         async with working(settings, {"test": kind(noting)}):
-            await put(parts.database, "test", "first")
+            await put(container.database, "test", "first")
             await emptied(sql)
         assert noting.given == [({"name": "first"}, 1)]
         assert counted("done") == done + 1
@@ -64,33 +64,33 @@ class TestTaking:
         assert [row["status"] for row in states] == ["queued", "picked", "successful"]
 
     async def test_what_was_there_before_it(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting = Noting()
-        await put(parts.database, "test", "first", "second")
+        await put(container.database, "test", "first", "second")
         async with working(settings, {"test": kind(noting)}):
             await emptied(sql)
         assert noting.names == ["first", "second"]
 
     async def test_the_first_kind_first_and_in_it_the_highest_priority(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting = Noting()
-        await put(parts.database, "clean_up", "clean-up", priority=100)
-        await put(parts.database, "webhook", "webhook")
-        await put(parts.database, "mail", "mail")
-        await put(parts.database, "mail", "urgent mail", priority=1)
+        await put(container.database, "clean_up", "clean-up", priority=100)
+        await put(container.database, "webhook", "webhook")
+        await put(container.database, "mail", "mail")
+        await put(container.database, "mail", "urgent mail", priority=1)
         kinds = {name: kind(noting) for name in ("mail", "webhook", "clean_up")}
         async with working(settings, kinds, at_once=1):
             await emptied(sql)
         assert noting.names == ["urgent mail", "mail", "webhook", "clean-up"]
 
     async def test_not_before_its_time(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting = Noting()
-        await put(parts.database, "test", "later", delay=timedelta(hours=1))
-        await put(parts.database, "test", "now")
+        await put(container.database, "test", "later", delay=timedelta(hours=1))
+        await put(container.database, "test", "now")
         async with working(settings, {"test": kind(noting)}):
             await eventually(lambda: noting.given)
             await sql.execute("UPDATE pgqueuer SET execute_after = now()")
@@ -98,24 +98,24 @@ class TestTaking:
         assert noting.names == ["now", "later"]
 
     async def test_kinds_that_it_does_not_know_stay(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting = Noting()
-        await put(parts.database, "of_a_later_release", "stays")
+        await put(container.database, "of_a_later_release", "stays")
         async with working(settings, {"test": kind(noting)}):
-            await put(parts.database, "test", "goes")
+            await put(container.database, "test", "goes")
             await eventually(lambda: noting.given)
         assert await rows(sql) == [("queued", 0, b'{"name": "stays"}')]
 
     async def test_so_many_of_a_kind_at_once(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         slow, noting = Busy(), Noting()
         slow.may_end.clear()
-        await put(parts.database, "slow", *map(str, range(9)))
+        await put(container.database, "slow", *map(str, range(9)))
         async with working(settings, {"slow": kind(slow, at_once=3), "test": kind(noting)}):
             await eventually(lambda: slow.now == 3)
-            await put(parts.database, "test", "passes")
+            await put(container.database, "test", "passes")
             await eventually(lambda: noting.given)
             assert slow.now == 3
             slow.may_end.set()
@@ -123,22 +123,22 @@ class TestTaking:
         assert slow.most == 3
 
     async def test_so_many_in_one_worker(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         busy = Busy()
-        await put(parts.database, "one", *map(str, range(5)))
-        await put(parts.database, "other", *map(str, range(5)))
+        await put(container.database, "one", *map(str, range(5)))
+        await put(container.database, "other", *map(str, range(5)))
         kinds = {"one": kind(busy), "other": kind(busy)}
         async with working(settings, kinds, at_once=2):
             await emptied(sql)
         assert busy.most == 2
 
     async def test_each_by_one_of_several_workers(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting = Noting(lambda *_: asyncio.sleep(0.001))
         async with working(settings, {"test": kind(noting)}), working(settings, {"test": kind(noting)}):
-            await put(parts.database, "test", *map(str, range(100)))
+            await put(container.database, "test", *map(str, range(100)))
             await emptied(sql)
         assert sorted(noting.names, key=int) == [str(number) for number in range(100)]
 
@@ -150,7 +150,7 @@ class TestFailing:
     )
     async def test_is_tried_again(
         self,
-        parts: Parts,
+        container: Container,
         settings: Settings,
         sql: asyncpg.Connection,
         fault: Exception,
@@ -163,7 +163,7 @@ class TestFailing:
         noting, put_off = Noting(then), counted("put_off")
         with capture_logs() as lines:
             async with working(settings, {"test": kind(noting)}):
-                await put(parts.database, "test", "shaky")
+                await put(container.database, "test", "shaky")
                 await emptied(sql)
         assert [number for _, number in noting.given] == [1, 2, 3]
         assert counted("put_off") == put_off + 2
@@ -174,7 +174,7 @@ class TestFailing:
         ]
 
     async def test_fails_in_the_end_and_others_go_on(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         def then(payload: Mapping[str, Any], _: Attempt) -> None:
             if payload["name"] == "bad":
@@ -183,7 +183,7 @@ class TestFailing:
         noting, failed = Noting(then), counted("failed")
         with capture_logs() as lines:
             async with working(settings, {"test": kind(noting, attempts=3)}):
-                await put(parts.database, "test", "bad", "good")
+                await put(container.database, "test", "bad", "good")
                 await emptied(sql)
         assert noting.names.count("bad") == 3
         assert noting.names.count("good") == 1
@@ -193,11 +193,11 @@ class TestFailing:
         assert (told["log_level"], told["attempts"], told["reason"]) == ("error", 3, "ValueError")
 
     async def test_an_attempt_that_takes_too_long_is_ended(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting = Noting(lambda _, attempt: asyncio.sleep(60 if attempt.number == 1 else 0))
         async with working(settings, {"test": kind(noting, seconds=0.05)}):
-            await put(parts.database, "test", "slow")
+            await put(container.database, "test", "slow")
             await emptied(sql)
         assert [number for _, number in noting.given] == [1, 2]
 
@@ -207,7 +207,7 @@ class TestFailing:
             assert whole / 2 <= min(pauses) < max(pauses) <= whole
 
     async def test_a_database_that_is_away_for_a_moment(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         """Its own connections alone are ended: the application of the other tests would notice long after."""
         noting = Noting()
@@ -221,53 +221,53 @@ class TestFailing:
                 others,
             )
             await eventually(lambda: not worker.listening)
-            await put_when_it_answers(parts)
+            await put_when_it_answers(container)
             await emptied(sql)
             await eventually(lambda: worker.listening)
         assert noting.names == ["after"]
 
 
-async def put_when_it_answers(parts: Parts) -> None:
+async def put_when_it_answers(container: Container) -> None:
     while True:
         try:
-            return await put(parts.database, "test", "after")
+            return await put(container.database, "test", "after")
         except Unavailable:
             await asyncio.sleep(0.01)
 
 
 class TestLostWorkers:
-    async def take_and_vanish(self, parts: Parts, times: int = 1) -> None:
+    async def take_and_vanish(self, container: Container, times: int = 1) -> None:
         """Workers that have taken what there is, and were killed."""
         for _ in range(times):
-            async with parts.database.transaction() as session:
+            async with container.database.transaction() as session:
                 await Queue(uuid.uuid4()).take(session, "test", 10, lost_after=timedelta(0))
             await asyncio.sleep(0.01)
 
     async def test_their_jobs_are_taken_again(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting = Noting()
-        await put(parts.database, "test", "lost")
-        await self.take_and_vanish(parts)
+        await put(container.database, "test", "lost")
+        await self.take_and_vanish(container)
         async with working(settings, {"test": kind(noting)}):
             await emptied(sql)
         assert noting.given == [({"name": "lost"}, 2)]
 
     async def test_while_one_lives_its_jobs_are_its_own(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting = Noting(lambda *_: asyncio.sleep(3 * LOST_AFTER.total_seconds()))
         async with working(settings, {"test": kind(noting)}), working(settings, {"test": kind(noting)}):
-            await put(parts.database, "test", "long")
+            await put(container.database, "test", "long")
             await emptied(sql)
         assert noting.given == [({"name": "long"}, 1)]
 
     async def test_what_none_survives_fails_without_another_attempt(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting = Noting()
-        await put(parts.database, "test", "poison")
-        await self.take_and_vanish(parts, LOST)
+        await put(container.database, "test", "poison")
+        await self.take_and_vanish(container, LOST)
         with capture_logs() as lines:
             async with working(settings, {"test": kind(noting)}):
                 await emptied(sql)
@@ -277,25 +277,25 @@ class TestLostWorkers:
         assert (told["attempts"], told["reason"]) == (LOST, "its workers were lost")
 
     async def test_what_two_have_not_survived_runs_alone(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         busy = Busy()
-        await put(parts.database, "test", "one", "two", "three")
-        await self.take_and_vanish(parts, 2)
+        await put(container.database, "test", "one", "two", "three")
+        await self.take_and_vanish(container, 2)
         async with working(settings, {"test": kind(busy)}):
             await emptied(sql)
         assert busy.most == 1
 
     async def test_losses_that_are_over_do_not_count(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         def then(_: Mapping[str, Any], attempt: Attempt) -> None:
             if attempt.number <= LOST + 2:
                 raise Unavailable("Not now.")
 
         noting = Noting(then)
-        await put(parts.database, "test", "shaky")
-        await self.take_and_vanish(parts, 2)
+        await put(container.database, "test", "shaky")
+        await self.take_and_vanish(container, 2)
         async with working(settings, {"test": kind(noting)}):
             await emptied(sql)
         assert [number for _, number in noting.given] == list(range(3, LOST + 4))
@@ -303,21 +303,21 @@ class TestLostWorkers:
 
 class TestEnding:
     async def test_what_runs_is_finished(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting = Noting(lambda *_: asyncio.sleep(0.3))
-        await put(parts.database, "test", "running", "waiting")
+        await put(container.database, "test", "running", "waiting")
         async with working(settings, {"test": kind(noting, at_once=1)}):
             await eventually(lambda: noting.given)
         assert noting.names == ["running"]
         assert await rows(sql) == [("queued", 0, b'{"name": "waiting"}')]
 
     async def test_what_cannot_be_finished_is_handed_back(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting, before = Noting(lambda *_: asyncio.sleep(60)), counted("handed_back")
         hurried = settings.model_copy(update={"graceful_timeout": 1})
-        await put(parts.database, "test", "long")
+        await put(container.database, "test", "long")
         with capture_logs() as lines:
             async with working(hurried, {"test": kind(noting)}):
                 await eventually(lambda: noting.given)
@@ -330,10 +330,10 @@ class TestEnding:
         assert again.given == [({"name": "long"}, 1)]
 
     async def test_at_once_when_told_a_second_time(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting = Noting(lambda *_: asyncio.sleep(600))
-        await put(parts.database, "test", "long")
+        await put(container.database, "test", "long")
         async with working(settings, {"test": kind(noting, seconds=600)}) as worker:
             await eventually(lambda: noting.given)
             worker.stop()
@@ -342,14 +342,14 @@ class TestEnding:
 
 class TestOrigin:
     async def test_lines_of_a_job_name_the_request_that_caused_it(
-        self, parts: Parts, settings: Settings, sql: asyncpg.Connection
+        self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         seen: list[RequestFacts] = []
         noting = Noting(lambda *_: seen.append(request.facts()))
 
         async def asks() -> None:
             request.begin(RequestFacts("asked-for-1", "own-1", "203.0.113.7"))
-            await put(parts.database, "test", "caused")
+            await put(container.database, "test", "caused")
 
         await asyncio.create_task(asks())
         with capture_logs([merge_contextvars]) as lines:

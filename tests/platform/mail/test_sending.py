@@ -11,14 +11,13 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from service.container import Parts
+from service.container import Container
 from service.errors import NotFound, Unavailable
 from service.mails import LEASE, Mails
 from service.platform.config import generate_key
-from service.platform.crypto import Vault
 from service.platform.database import Database
 from service.platform.jobs import worker
-from service.platform.mail import ADDRESSES
+from service.platform.mail import AddressCipher
 from service.platform.mail import repository as mails
 from service.platform.mail.templates import Letter, Letters
 from service.platform.mail.transports import DELIVERY_SECONDS, Nowhere, Outcome, Smtp, Transport, Undelivered
@@ -81,12 +80,12 @@ def counted(kind: str, outcome: str) -> float:
     return REGISTRY.get_sample_value("mails_total", {"kind": kind, "outcome": outcome}) or 0.0
 
 
-def mailing(parts: Parts, transport: Transport) -> Mails:
-    return Mails(parts.database, Letters(parts.settings), transport, parts.addresses)
+def mailing(container: Container, transport: Transport) -> Mails:
+    return Mails(container.database, Letters(container.settings), transport, container.address_cipher)
 
 
-async def ask(parts: Parts, person: Person, kind: Any = "password_changed", **options: Any) -> int:
-    async with parts.database.transaction() as session:
+async def ask(container: Container, person: Person, kind: Any = "password_changed", **options: Any) -> int:
+    async with container.database.transaction() as session:
         mail_id = await mails.ask(session, kind, user_id=person.id, **options)
     assert mail_id is not None
     return mail_id
@@ -108,9 +107,9 @@ async def make_due(sql: asyncpg.Connection) -> None:
 
 class TestAsking:
     async def test_a_mail_is_asked_for_when_its_cause_is_committed(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             await mails.ask(session, "password_changed", user_id=maria.id)
             assert (await rows(sql), await waiting(sql)) == ([], [])
         [mail_id] = [row["id"] for row in await sql.fetch("SELECT id FROM mails")]
@@ -119,33 +118,33 @@ class TestAsking:
         assert await waiting(sql) == [{"mail_id": mail_id}]
 
     async def test_and_not_where_that_fails(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self, maria: Person, container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def lost(session: object) -> None:
             raise Unavailable("lost")
 
         with suppress(NotFound):
-            async with parts.database.transaction() as session:
+            async with container.database.transaction() as session:
                 await mails.ask(session, "password_changed", user_id=maria.id)
                 raise NotFound("There is none.")
         monkeypatch.setattr(Database, "_commit", staticmethod(lost))
         with pytest.raises(Unavailable):
-            await ask(parts, maria)
+            await ask(container, maria)
         assert (await rows(sql), await waiting(sql)) == ([], [])
 
     async def test_those_that_somebody_waits_for_go_first(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        ordinary = await ask(parts, maria, "order_placed", event_id=1, facts={"order_id": 1})
-        urgent = await ask(parts, maria, "verify_email")
+        ordinary = await ask(container, maria, "order_placed", event_id=1, facts={"order_id": 1})
+        urgent = await ask(container, maria, "verify_email")
         found = await sql.fetch("SELECT payload FROM pgqueuer ORDER BY priority DESC, id")
         assert [json.loads(row["payload"])["mail_id"] for row in found] == [urgent, ordinary]
 
     async def test_of_one_kind_for_one_event_there_is_one(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         async def again() -> int | None:
-            async with parts.database.transaction() as session:
+            async with container.database.transaction() as session:
                 return await mails.ask(session, "order_placed", user_id=maria.id, event_id=7)
 
         first, *others = await asyncio.gather(*(again() for _ in range(4)))
@@ -154,22 +153,22 @@ class TestAsking:
         assert await sql.fetchval("SELECT message_id FROM mails") != ""
 
     async def test_of_who_is_gone_there_is_none(
-        self, make: Make, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         deletion = {"current_password": PASSWORD}
         assert (await maria.api.request("DELETE", "/users/profile", json=deletion)).status_code == 204
-        async with parts.database.transaction() as session:
+        async with container.database.transaction() as session:
             assert await mails.ask(session, "order_placed", user_id=maria.id, event_id=7) is None
         assert (await rows(sql), await waiting(sql)) == ([], [])
 
 
 class TestSending:
     async def test_it_is_sent_and_what_it_said_is_forgotten(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         transport, before = Recorder(), counted("api_key_created", "sent")
-        await ask(parts, maria, "api_key_created", facts={"name": "Till in Berlin", "hint": "tp_1234"})
-        await send_mails(parts, transport)
+        await ask(container, maria, "api_key_created", facts={"name": "Till in Berlin", "hint": "tp_1234"})
+        await send_mails(container, transport)
         assert transport.told == [("api_key_created", maria.email)]
         assert '"Till in Berlin" (tp_1234...)' in transport.letters[0].text
         assert counted("api_key_created", "sent") == before + 1
@@ -180,13 +179,13 @@ class TestSending:
         assert await waiting(sql) == []
 
     async def test_what_passes_is_tried_again_by_the_queue(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         transport = Refusing(later(), later("SMTPConnectError"))
-        await ask(parts, maria)
+        await ask(container, maria)
         for tries in (1, 2):
             with capture_logs() as logs:
-                await send_mails(parts, transport)
+                await send_mails(container, transport)
             assert transport.letters == []
             assert await rows(sql) == [("password_changed", "queued", None)]
             left = await sql.fetchrow("SELECT attempts, execute_after > now() AS later FROM pgqueuer")
@@ -195,17 +194,17 @@ class TestSending:
             assert [line["event"] for line in logs] == ["mail.put_off", "job.attempt_failed", "job.ended"]
             assert maria.email not in repr(logs)
             await make_due(sql)
-        await send_mails(parts, transport)
+        await send_mails(container, transport)
         assert transport.told == [("password_changed", maria.email)]
         assert await rows(sql) == [("password_changed", "sent", None)]
 
     async def test_a_permanent_refusal_ends_it(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         before = counted("password_changed", "failed")
-        await ask(parts, maria)
+        await ask(container, maria)
         with capture_logs() as logs:
-            await send_mails(parts, Refusing(never()))
+            await send_mails(container, Refusing(never()))
         assert await rows(sql) == [("password_changed", "failed", "SMTPRecipientRefused 550")]
         assert await waiting(sql) == []
         assert counted("password_changed", "failed") == before + 1
@@ -213,22 +212,22 @@ class TestSending:
         assert (line["kind"], line["reason"]) == ("password_changed", "SMTPRecipientRefused 550")
 
     async def test_so_does_the_last_attempt(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        mail_id = await ask(parts, maria)
-        await mailing(parts, Refusing(later())).send(mail_id, last=True)
+        mail_id = await ask(container, maria)
+        await mailing(container, Refusing(later())).send(mail_id, last=True)
         assert await rows(sql) == [("password_changed", "failed", "SMTPRecipientRefused 451")]
 
     async def test_without_a_server_it_ends_too(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         before = counted("password_changed", "not_configured")
-        await ask(parts, maria)
-        await send_mails(parts, Nowhere())
+        await ask(container, maria)
+        await send_mails(container, Nowhere())
         assert await rows(sql) == [("password_changed", "failed", None)]
         assert counted("password_changed", "not_configured") == before + 1
 
-    async def test_a_slow_mail_holds_no_other(self, make: Make, parts: Parts) -> None:
+    async def test_a_slow_mail_holds_no_other(self, make: Make, container: Container) -> None:
         slow, quick = await make.user(), await make.user()
         gate = asyncio.Event()
 
@@ -240,26 +239,28 @@ class TestSending:
 
         transport = Recorder(hold)
         for person in (slow, quick):
-            await ask(parts, person)
+            await ask(container, person)
         async with asyncio.timeout(60):
-            await send_mails(parts, transport)
+            await send_mails(container, transport)
         assert [to for _, to in transport.told] == [quick.email, slow.email]
 
-    async def test_while_a_mail_is_under_way_no_connection_is_held(self, maria: Person, parts: Parts) -> None:
+    async def test_while_a_mail_is_under_way_no_connection_is_held(
+        self, maria: Person, container: Container
+    ) -> None:
         async def look(_: Letter) -> None:
-            assert cast("Any", parts.database.engine.pool).checkedout() == 0
+            assert cast("Any", container.database.engine.pool).checkedout() == 0
 
         transport = Recorder(look)
-        await ask(parts, maria)
-        await send_mails(parts, transport)
+        await ask(container, maria)
+        await send_mails(container, transport)
         assert len(transport.letters) == 1
 
     async def test_whatever_breaks_is_tried_again(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         """A template that is broken, say: the mail waits for the next release."""
-        await ask(parts, maria, "api_key_created", facts={"name": "Till"})
-        await send_mails(parts, Recorder())
+        await ask(container, maria, "api_key_created", facts={"name": "Till"})
+        await send_mails(container, Recorder())
         assert await rows(sql) == [("api_key_created", "queued", None)]
         assert len(await waiting(sql)) == 1
 
@@ -271,29 +272,29 @@ class TestOnce:
         assert LEASE <= worker.LOST_AFTER * (1 - 1 / worker.BEATS)
 
     async def test_two_workers_send_it_once(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        mail_id, under_way, may = await ask(parts, maria), asyncio.Event(), asyncio.Event()
+        mail_id, under_way, may = await ask(container, maria), asyncio.Event(), asyncio.Event()
 
         async def hold(_: Letter) -> None:
             under_way.set()
             await may.wait()
 
         transport = Recorder(hold)
-        first = asyncio.create_task(mailing(parts, transport).send(mail_id, last=False))
+        first = asyncio.create_task(mailing(container, transport).send(mail_id, last=False))
         await under_way.wait()
         with pytest.raises(Unavailable):
-            await mailing(parts, transport).send(mail_id, last=False)
+            await mailing(container, transport).send(mail_id, last=False)
         may.set()
         await first
-        await mailing(parts, transport).send(mail_id, last=False)
+        await mailing(container, transport).send(mail_id, last=False)
         assert len(transport.letters) == 1
         assert await rows(sql) == [("password_changed", "sent", None)]
 
-    async def test_of_many_that_begin_at_once_one_sends_it(self, make: Make, parts: Parts) -> None:
+    async def test_of_many_that_begin_at_once_one_sends_it(self, make: Make, container: Container) -> None:
         anna, transport = await make.user(), Recorder()
-        mail_id = await ask(parts, anna, "verify_email")
-        sender = mailing(parts, transport)
+        mail_id = await ask(container, anna, "verify_email")
+        sender = mailing(container, transport)
         ends = await asyncio.gather(
             *(sender.send(mail_id, last=False) for _ in range(8)), return_exceptions=True
         )
@@ -301,10 +302,13 @@ class TestOnce:
         assert {type(end) for end in ends} <= {type(None), Unavailable}
 
     async def test_after_a_worker_that_was_killed_it_has_the_same_id(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         """Between the server's 250 and the COMMIT nobody can know: whoever receives it can."""
-        inbox, mail_id = Inbox(), await ask(parts, maria, "order_placed", event_id=7, facts={"order_id": 1})
+        inbox, mail_id = (
+            Inbox(),
+            await ask(container, maria, "order_placed", event_id=7, facts={"order_id": 1}),
+        )
         await sql.execute("UPDATE mails SET kind = 'password_changed', facts = '{}'")
 
         class Killed(Exception):
@@ -319,10 +323,10 @@ class TestOnce:
                     raise Killed
 
             with pytest.raises(Killed):
-                await mailing(parts, Killing()).send(mail_id, last=False)
+                await mailing(container, Killing()).send(mail_id, last=False)
             assert await rows(sql) == [("password_changed", "sending", None)]
             await sql.execute("UPDATE mails SET claimed_until = now() - interval '1 second'")
-            await mailing(parts, smtp).send(mail_id, last=False)
+            await mailing(container, smtp).send(mail_id, last=False)
         assert await rows(sql) == [("password_changed", "sent", None)]
         [first, second] = [mail["Message-ID"] for mail in inbox.mails]
         assert first == second
@@ -330,7 +334,7 @@ class TestOnce:
         assert first.endswith("@shop.example>")
 
     async def test_recording_that_it_has_left_is_stubborn(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self, maria: Person, container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         end, faults = mails.end, [Unavailable("Not now."), Unavailable("Not yet.")]
 
@@ -340,24 +344,24 @@ class TestOnce:
             await end(*arguments, **options)
 
         monkeypatch.setattr(mails, "end", failing)
-        transport, mail_id = Recorder(), await ask(parts, maria)
-        await mailing(parts, transport).send(mail_id, last=False)
+        transport, mail_id = Recorder(), await ask(container, maria)
+        await mailing(container, transport).send(mail_id, last=False)
         assert len(transport.letters) == 1
         assert await rows(sql) == [("password_changed", "sent", None)]
 
     async def test_what_has_ended_is_not_sent_again(
-        self, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        transport, mail_id = Recorder(), await ask(parts, maria)
+        transport, mail_id = Recorder(), await ask(container, maria)
         for _ in range(3):
-            await mailing(parts, transport).send(mail_id, last=False)
-        await mailing(parts, transport).send(mail_id + 1, last=False)
+            await mailing(container, transport).send(mail_id, last=False)
+        await mailing(container, transport).send(mail_id + 1, last=False)
         assert len(transport.letters) == 1
 
 
 class TestTokens:
     async def test_a_mail_that_is_tried_again_has_another_token_and_counts_once(
-        self, api: Api, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         anna = await make.user()
         await anna.api.post("/auth/verify-email")
@@ -370,7 +374,7 @@ class TestTokens:
 
         for _ in range(6):
             await make_due(sql)
-            await send_mails(parts, Recorder(lose))
+            await send_mails(container, Recorder(lose))
         tokens = [TOKEN.findall(letter.text)[0] for letter in tried]
         assert len(set(tokens)) == 6
         assert len({letter.message_id for letter in tried}) == 1
@@ -379,32 +383,32 @@ class TestTokens:
         assert await rows(sql) == [("verify_email", "sent", None)]
 
     async def test_after_an_hour_nobody_waits_for_it(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         anna, transport = await make.user(), Recorder()
         await anna.api.post("/auth/verify-email")
         await sql.execute("UPDATE mails SET created_at = created_at - interval '1 hour'")
-        await send_mails(parts, transport)
+        await send_mails(container, transport)
         assert transport.letters == []
         assert await rows(sql) == [("verify_email", "withheld", "too late")]
         assert await sql.fetchval("SELECT count(*) FROM mail_tokens") == 0
 
     async def test_an_address_is_read_while_its_key_is_accepted(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        old, new = parts.settings.secret_key.get_secret_value(), generate_key()
+        old, new = container.settings.secret_key.get_secret_value(), generate_key()
         await api.post("/auth/password-reset", json={"email": maria.email})
-        transport, addresses = Recorder(), Vault(new, (old,), label=ADDRESSES)
-        sender = Mails(parts.database, Letters(parts.settings), transport, addresses)
+        transport, addresses = Recorder(), AddressCipher(new, (old,))
+        sender = Mails(container.database, Letters(container.settings), transport, addresses)
         await send_all(sql, sender)
         assert transport.told == [("reset_password", maria.email)]
 
     async def test_and_not_after_that(
-        self, api: Api, maria: Person, parts: Parts, sql: asyncpg.Connection
+        self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         await api.post("/auth/password-reset", json={"email": maria.email})
-        transport, addresses = Recorder(), Vault(generate_key(), (), label=ADDRESSES)
-        sender = Mails(parts.database, Letters(parts.settings), transport, addresses)
+        transport, addresses = Recorder(), AddressCipher(generate_key(), ())
+        sender = Mails(container.database, Letters(container.settings), transport, addresses)
         with capture_logs() as logs:
             await send_all(sql, sender)
         assert (transport.letters, await rows(sql)) == ([], [])

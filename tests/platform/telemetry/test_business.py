@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from service import upkeep
-from service.container import Parts
+from service.container import Container
 from service.orders import repository as orders
 from service.platform.config import Settings
 from service.platform.telemetry.business import OUTCOMES
@@ -52,25 +52,25 @@ class TestOrders:
         maria = await make.user()
         await recorded(sql, maria)
         before = outcomes()
-        parts = WorkerParts.of(settings.model_copy(update={"payment_window": timedelta(0)}))
+        container = WorkerParts.of(settings.model_copy(update={"payment_window": timedelta(0)}))
         try:
-            await upkeep.cancel_unpaid(parts, {}, Attempt(1, 1, 1))
+            await upkeep.cancel_unpaid(container, {}, Attempt(1, 1, 1))
         finally:
-            await parts.stop()
+            await container.stop()
         assert since(before) == {"cancelled": 1}
 
     async def test_what_is_rolled_back_does_not(
-        self, make: Make, parts: Parts, sql: asyncpg.Connection
+        self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         order_id = await recorded(sql, await make.user())
         before = outcomes()
         with pytest.raises(RuntimeError, match="too late"):
-            await self._pay_too_late(parts, order_id)
+            await self._pay_too_late(container, order_id)
         assert since(before) == {}
 
     @staticmethod
-    async def _pay_too_late(parts: Parts, order_id: int) -> None:
-        async with parts.database.transaction() as session:
+    async def _pay_too_late(container: Container, order_id: int) -> None:
+        async with container.database.transaction() as session:
             assert await orders.transition(
                 session,
                 order_id,
@@ -106,12 +106,12 @@ class TestInvariants:
     ) -> None:
         await make.item(stock=3)
         before = counted("order_invariant_faults_total", check="stock")
-        parts = WorkerParts.of(settings)
+        container = WorkerParts.of(settings)
         try:
-            await invariants.verify(parts, {}, Attempt(1, 1, 1))
+            await invariants.verify(container, {}, Attempt(1, 1, 1))
             assert counted("order_invariant_faults_total", check="stock") == before
             await sql.execute("UPDATE stock SET quantity = quantity + 1")
-            await invariants.verify(parts, {}, Attempt(1, 1, 1))
+            await invariants.verify(container, {}, Attempt(1, 1, 1))
         finally:
-            await parts.stop()
+            await container.stop()
         assert counted("order_invariant_faults_total", check="stock") == before + 1

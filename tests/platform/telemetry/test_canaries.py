@@ -23,7 +23,7 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY, generate_latest
 from pydantic import SecretStr
 
-from service.container import Parts
+from service.container import Container
 from service.main import create_app
 from service.platform.config import Settings, describe, generate_key
 from service.platform.telemetry.logging import configure
@@ -56,9 +56,9 @@ class Walk:
     traces: str = ""
 
     @property
-    def parts(self) -> Parts:
-        parts: Parts = self.app.state.parts
-        return parts
+    def container(self) -> Container:
+        container: Container = self.app.state.container
+        return container
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.written.getvalue().splitlines()]
@@ -121,10 +121,10 @@ async def as_meant(ask: Client, walk: Walk) -> dict[str, Any]:
     await mine("PATCH", "/users/profile", 200, json={"full_name": NAME, "address": HOME})
     await mine("GET", "/users/profile/export", 200)
     await mine("POST", "/auth/verify-email", 202)
-    walk.secrets["verification token"] = token = await mailed_token(walk.parts, EMAIL)
+    walk.secrets["verification token"] = token = await mailed_token(walk.container, EMAIL)
     await ask("POST", "/auth/verify-email/confirm", 204, json={"token": token})
     await ask("POST", "/auth/password-reset", 202, json={"email": EMAIL})
-    walk.secrets["reset token"] = token = await mailed_token(walk.parts, EMAIL)
+    walk.secrets["reset token"] = token = await mailed_token(walk.container, EMAIL)
     await ask(
         "POST", "/auth/password-reset/confirm", 204, json={"token": token, "new_password": NEW_PASSWORD}
     )
@@ -133,7 +133,7 @@ async def as_meant(ask: Client, walk: Walk) -> dict[str, Any]:
     await mine("POST", "/users/profile/password", 204, json=change)
     change = {"email": OTHER_EMAIL, "current_password": PASSWORD}
     await mine("PATCH", "/users/profile", 200, json=change)
-    await mails_to(walk.parts, OTHER_EMAIL)
+    await mails_to(walk.container, OTHER_EMAIL)
     await ask.sign_in(EMAIL, PASSWORD, "elsewhere")
     sessions = await mine("GET", "/auth/sessions", 200)
     [ended] = [each["id"] for each in sessions if not each["current"]]
@@ -245,7 +245,7 @@ async def failing(ask: Client, walk: Walk, known: dict[str, Any], sql: asyncpg.C
     await mine("DELETE", "/users/profile", 500, json={"current_password": PASSWORD})
     await mine("DELETE", "/auth/sessions", 500)
     await ask("POST", "/auth/password-reset", 202, json={"email": EMAIL})
-    await send_mails(walk.parts)
+    await send_mails(walk.container)
     await admin("PATCH", f"/admin/users/{maria}", 500, json={"is_admin": True})
     await admin("POST", "/api-keys", 500, json={"name": TEXT, "scopes": ["users:read"]})
     await admin("PATCH", f"/api-keys/{known['key']}", 500, json={"name": TEXT})
@@ -333,8 +333,8 @@ def values(url: str) -> dict[str, str]:
 async def administrator(walk: Walk) -> None:
     from service.accounts import repository as users
 
-    stored = await walk.parts.passwords.hash(PASSWORD)
-    async with walk.parts.database.transaction() as session:
+    stored = await walk.container.passwords.hash(PASSWORD)
+    async with walk.container.database.transaction() as session:
         await users.add(
             session, email=ADMIN, full_name=NAME, password_hash=stored, is_active=True, is_admin=True
         )
@@ -418,11 +418,17 @@ class TestNothingIsFound:
             "secret_keys_accepted": (SecretStr(f"{said}old-key"),),
             "weather_url": f"https://user:{said}weather@weather.example/forecast",
         }
-        settings = walk.parts.settings.model_copy(update=urls)
-        parts = replace(walk.parts, settings=settings)
-        for shown in (repr(settings), str(settings), repr(parts), str(parts), repr(describe(settings))):
+        settings = walk.container.settings.model_copy(update=urls)
+        container = replace(walk.container, settings=settings)
+        for shown in (
+            repr(settings),
+            str(settings),
+            repr(container),
+            str(container),
+            repr(describe(settings)),
+        ):
             assert said not in shown
             assert walk.found_in(shown) == []
-        for part in vars(parts).values():
+        for part in vars(container).values():
             assert walk.found_in(repr(part)) == []
             assert said not in repr(part)

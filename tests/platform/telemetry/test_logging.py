@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel
 
 from service.accounts import repository as users
-from service.container import Parts
+from service.container import Container
 from service.platform.database import Database
 from service.platform.telemetry.logging import bind, configure, tell_of_crashes
 
@@ -203,13 +203,13 @@ class TestExceptions:
         assert "hunter2" not in line["exception"]
 
     async def test_rows_that_postgresql_quotes_are_not_shown(
-        self, capsys: Capture, parts: Parts, sql: asyncpg.Connection
+        self, capsys: Capture, container: Container, sql: asyncpg.Connection
     ) -> None:
         """A check that fails quotes the whole row, the password's hash and the address included."""
         lines = listening(capsys)
         await sql.execute("ALTER TABLE users ADD CONSTRAINT ck_probe CHECK (full_name <> 'Probe')")
         try:
-            await self._add_user(parts.database)
+            await self._add_user(container.database)
         except Exception:  # noqa: BLE001 - whatever it is, as the edge does
             structlog.get_logger("shop").exception("user.failed")
         finally:

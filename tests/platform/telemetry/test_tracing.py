@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service import __version__
 from service.accounts import repository as users
-from service.container import Parts
+from service.container import Container
 from service.job_kinds import KINDS
 from service.main import create_app
 from service.platform.config import Settings
@@ -124,7 +124,7 @@ class TestStatements:
 
     async def test_a_probe_leaves_no_span(self, settings: Settings, make: Make, collector: Collector) -> None:
         async with traced(settings, collector) as application, Api.of(application) as api:
-            await eventually(lambda: application.state.parts.feed.current)
+            await eventually(lambda: application.state.container.feed.current)
             for probe in ("/livez", "/readyz", "/startupz", "/health"):
                 assert (await api.root(probe)).status_code == 200
         assert collector.requests == []
@@ -138,7 +138,7 @@ class TestStatements:
             async with traced(settings, collector) as application:
                 tracer = application.state.tracing.provider.get_tracer("tests")
                 with tracer.start_as_current_span("work"), pytest.raises(IntegrityError):
-                    await self._add_user(application.state.parts)
+                    await self._add_user(application.state.container)
         finally:
             await sql.execute("ALTER TABLE users DROP CONSTRAINT ck_probe")
         [insert] = [span for span in collector.statements if span.name == "INSERT"]
@@ -148,8 +148,8 @@ class TestStatements:
         assert "hunter2" not in str(collector.requests)
 
     @staticmethod
-    async def _add_user(parts: Parts) -> None:
-        async with parts.database.transaction() as session:
+    async def _add_user(container: Container) -> None:
+        async with container.database.transaction() as session:
             await users.add(
                 session,
                 email="maria@shop.example",
@@ -176,7 +176,7 @@ class TestStreams:
     ) -> None:
         maria = await make.user()
         async with traced(settings, collector) as application, Api.of(application) as api:
-            application.state.parts.streams.longest_seconds = 0
+            application.state.container.streams.longest_seconds = 0
             ticket = (await api.signed_in(maria.token).post("/notifications/stream-ticket")).json()["ticket"]
             for path in ("/notifications/stream", "/notifications/stream/"):
                 answer = await api.signed_in(maria.token).get(path, params={"last_event_id": 0})

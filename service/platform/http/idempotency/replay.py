@@ -9,11 +9,11 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Request, Response
 
-from service.container import PartsDep
 from service.errors import KeyNotSupported, KeyRequired
 from service.identity.callers import AnyCaller
 from service.identity.dependencies import Identified
 from service.platform.database import Session
+from service.platform.http.components import component
 from service.platform.http.context import route_template
 from service.platform.http.idempotency.repository import Slot
 from service.platform.http.idempotency.service import Answer, Retries, read_key, slot_of
@@ -74,7 +74,6 @@ class Guard:
 
 async def get_guard(
     request: Request,
-    parts: PartsDep,
     caller: Identified,
     session: SessionDep,
     header: Annotated[
@@ -95,7 +94,9 @@ async def get_guard(
             f"Send the header {HEADER}: a new one for each order, such as a UUID, and the same one when you"
             " send an order again."
         )
-    guard = Guard(request, session, parts.retries, caller, None if header is None else read_key(header))
+    guard = Guard(
+        request, session, component(request, Retries), caller, None if header is None else read_key(header)
+    )
     request.scope["state"][_GUARD] = guard
     return guard
 

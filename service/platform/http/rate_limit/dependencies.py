@@ -10,61 +10,59 @@ from typing import Final
 
 from fastapi import Request
 
-from service.container import Parts, PartsDep
 from service.errors import TooManyRequests, Unauthenticated
 from service.identity.callers import AnyCaller
 from service.identity.dependencies import Anyone, SignedIn
+from service.platform.http.components import component
 from service.platform.http.context import ANSWER_HEADERS
-from service.platform.http.rate_limit.policies import Decision, Policy, bucket, subject
+from service.platform.http.rate_limit.policies import Decision, Limits, Policy, bucket, subject
 from service.platform.telemetry import request as request_facts
 
 DECISIONS: Final = "rate_limits"
 OF_GRANT: Final[dict[object, Policy]] = {"password": "sign_in", "refresh_token": "refresh"}
 
 
-async def default(
-    request: Request, who: AnyCaller | Unauthenticated | None, parts: Parts, *, strict: bool = False
-) -> None:
+async def default(request: Request, who: AnyCaller | Unauthenticated | None, *, strict: bool = False) -> None:
     """Once for each for whom the request is counted: a stranger may turn out to be somebody.
 
     `strict`: for this process alone while the shared store fails.
     """
     key = _address() if who is None or isinstance(who, Unauthenticated) else subject(who)
-    await _hit(request, parts, "default", key, strict=strict)
+    await _hit(request, "default", key, strict=strict)
 
 
-async def grant(request: Request, parts: PartsDep) -> None:
+async def grant(request: Request) -> None:
     """Signing in and refreshing, which share an endpoint. Any other grant type is refused by that."""
     policy = OF_GRANT.get((await request.form()).get("grant_type"))
     if policy is not None:
-        await _hit(request, parts, policy, _address())
+        await _hit(request, policy, _address())
 
 
-async def registration(request: Request, caller: Anyone, parts: PartsDep) -> None:
+async def registration(request: Request, caller: Anyone) -> None:
     """Administrators, who enter customers, have the default limit alone."""
     if caller is None or not caller.is_admin:
-        await _hit(request, parts, "register", _address())
+        await _hit(request, "register", _address())
 
 
-async def reset(request: Request, parts: PartsDep) -> None:
-    await _hit(request, parts, "reset", _address())
+async def reset(request: Request) -> None:
+    await _hit(request, "reset", _address())
 
 
-async def own_password(request: Request, caller: SignedIn, parts: PartsDep) -> None:
+async def own_password(request: Request, caller: SignedIn) -> None:
     """Where a signed-in caller must give the password: whoever has found a token might guess."""
-    await _hit(request, parts, "sign_in", f"user:{caller.user_id}")
+    await _hit(request, "sign_in", f"user:{caller.user_id}")
 
 
 def _address() -> str:
     return bucket(request_facts.facts().address)
 
 
-async def _hit(request: Request, parts: Parts, policy: Policy, key: str, *, strict: bool = False) -> None:
+async def _hit(request: Request, policy: Policy, key: str, *, strict: bool = False) -> None:
     state = request.scope["state"]
     decisions: dict[Policy, tuple[str, Decision]] = state.setdefault(DECISIONS, {})
     if policy in decisions and decisions[policy][0] == key:
         return  # The request is run again, after a deadlock: it is one request still.
-    decision = await parts.limits.hit(policy, key, strict=strict)
+    decision = await component(request, Limits).hit(policy, key, strict=strict)
     decisions[policy] = key, decision
     # Also of an answer that a later dependency or the handler refuses: the edge adds them to any.
     state[ANSWER_HEADERS] = _headers([each for _, each in decisions.values()])
