@@ -127,7 +127,7 @@ def _run(command: Command, arguments: list[str | bool]) -> int:
 
 def _keep_metrics(command: Command, settings: Settings) -> None:
     """In the files in which the service adds up those of its processes; nobody else may add to them."""
-    if command.module == "serve":
+    if command.module == "cli.serve":
         # A folder for each port: a second service beside this one must not wipe its counts.
         folder = settings.data_dir / "metrics" / str(settings.metrics_port)
         os.environ.setdefault(MULTIPROC_DIR, str(folder))
