@@ -11,7 +11,6 @@ from service import __version__
 from service.dev.embedded import EmbeddedError
 from service.errors import ConfigError, ServiceError, Unavailable
 from service.platform.config import EXIT_CONFIG, Settings, load_settings
-from service.platform.database.connections import cause_of
 from service.platform.telemetry import logging
 
 #: prometheus_client reads it when it is imported, so it has to be set before any command is.
@@ -109,6 +108,9 @@ def _cause(error: Exception) -> str:
     """Of a database that does not answer, for whoever has to mend it: clients are not told."""
     if not isinstance(error, Unavailable) or error.__cause__ is None:
         return ""
+    # Not before the folder of the metrics is known: it comes with prometheus_client.
+    from service.platform.database.connections import cause_of
+
     return f" The cause: {cause_of(error.__cause__)}."
 
 
