@@ -16,7 +16,7 @@ from service.audit import router as audit
 from service.catalogue import router as items
 from service.catalogue.stock import router as stock
 from service.compute import router as compute
-from service.container import Container
+from service.container.api import Container
 from service.customers.dashboard import router as dashboard
 from service.notifications import router as notifications
 from service.notifications.streams import router as streams

@@ -17,7 +17,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.cli import migrate
-from service.container import Container
+from service.container.api import Container
 from service.dev import embedded
 from service.main import create_app
 from service.platform.config import Settings

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from service.accounts.api_keys.schemas import can_be_key, new_key
-from service.container import Container
+from service.container.api import Container
 from service.platform.crypto import fingerprint
 from tests.concurrency.waiting import eventually, somebody_waits
 from tests.helpers.client import Api, assert_problem

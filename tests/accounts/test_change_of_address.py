@@ -5,7 +5,7 @@ import asyncpg
 import pytest
 
 from service.accounts.recovery import repository as tokens
-from service.container import Container
+from service.container.api import Container
 from service.errors import Unavailable
 from service.platform.database import Database
 from tests.helpers.client import Api, assert_problem

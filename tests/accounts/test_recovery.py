@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 from structlog.testing import capture_logs
 
-from service.container import Container
+from service.container.api import Container
 from service.platform.mail.transports import Undelivered
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import PASSWORD, Make, Person

@@ -7,7 +7,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from service.container import Container
+from service.container.api import Container
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import PASSWORD, Make, Person
 from tests.helpers.identity import until_answered, until_void

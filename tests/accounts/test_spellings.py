@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from argon2 import PasswordHasher
 
-from service.container import Container
+from service.container.api import Container
 from service.identity.passwords import Passwords
 from service.identity.slow_down import folded
 from service.platform.config.addresses import known_as, normalised, readable, spellings

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from service.audit import repository as audit
-from service.container import Container
+from service.container.api import Container
 from service.platform.telemetry import request
 from service.platform.telemetry.request import RequestFacts
 from tests.helpers.client import Api, assert_problem

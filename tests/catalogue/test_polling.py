@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from service.container import Container
+from service.container.api import Container
 from service.platform.database import updated_since as changes
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make

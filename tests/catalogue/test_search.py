@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from service.catalogue import repository
 from service.catalogue import service as items
 from service.catalogue.repository import Filters
-from service.container import Container
+from service.container.api import Container
 from service.platform.database.pagination import Page
 from tests.helpers.factories import Make
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from service.cli import import_csv
 from service.cli.csv_rows import Report
 from service.cli.northwind import CUSTOMERS, LINES, ORDERS, PRODUCTS
-from service.container import Container
+from service.container.api import Container
 from service.dev.sample import FOLDER
 from tests.cli.importing import Load, append
 

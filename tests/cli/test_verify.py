@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from service.cli import import_csv, verify
-from service.container import Container
+from service.container.api import Container
 from service.dev.sample import FOLDER
 from service.orders import history
 from service.orders import repository as orders

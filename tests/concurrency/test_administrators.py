@@ -7,7 +7,7 @@ import pytest
 
 from service.accounts import service as users
 from service.accounts.schemas import UserPatch
-from service.container import Container
+from service.container.api import Container
 from service.errors import Forbidden, InvalidToken, ServiceError
 from tests.concurrency.waiting import somebody_waits
 from tests.helpers.factories import Make

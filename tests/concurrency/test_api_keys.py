@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.container import Container
+from service.container.api import Container
 from service.identity import api_keys
 from service.identity import key_cache as keys
 from service.main import create_app

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from prometheus_client import REGISTRY
 
-from service.container import Container
+from service.container.api import Container
 from service.main import create_app
 from service.platform.config import Settings
 from tests.helpers.client import Api, assert_problem

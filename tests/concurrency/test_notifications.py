@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import asyncpg
 
-from service.container import Container
+from service.container.api import Container
 from service.notifications import repository as notifications
 from service.platform.database import Session
 from tests.helpers.factories import Make

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from service.container import Container
+from service.container.api import Container
 from service.main import create_app
 from service.platform.config import Settings
 from service.platform.database import updated_since as changes

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.container import Container
+from service.container.api import Container
 from service.identity.tokens import ACCESS_TOKEN_SECONDS
 
 

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from service.container import Container
+from service.container.api import Container
 from service.identity.models import SCOPES
 from service.platform.http.openapi import needs_caller
 from service.platform.http.problems import OAUTH_PATHS

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from service.container import Container
+from service.container.api import Container
 from service.identity.passwords import Passwords
 from service.platform.database.change_feed import ChangeFeed
 from service.webhooks.addresses import Address

@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.container import Container
+from service.container.api import Container
 from service.customers.dashboard import repository as dashboard
 from service.errors import Unavailable
 from service.notifications import repository as notifications

@@ -4,7 +4,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.container import Container
+from service.container.api import Container
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import PASSWORD, Make, Person
 from tests.helpers.identity import audited, last_entry, sign_in, until_answered, until_void

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.container import Container
+from service.container.api import Container
 from service.errors import OutcomeUnknown
 from tests.helpers.client import assert_problem
 from tests.helpers.factories import Make

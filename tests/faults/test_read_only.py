@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from service.container import Container
+from service.container.api import Container
 from service.main import create_app
 from service.platform.config import Settings
 from service.platform.jobs import enqueue as jobs

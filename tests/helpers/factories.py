@@ -10,7 +10,7 @@ from service.accounts.api_keys import service as api_keys
 from service.accounts.api_keys.schemas import ApiKeyCreate
 from service.catalogue import service as items
 from service.catalogue.schemas import Item, ItemCreate
-from service.container import Container
+from service.container.api import Container
 from service.identity import sessions
 from service.identity.callers import Caller, Scope
 from service.notifications import repository as notifications

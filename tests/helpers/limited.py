@@ -9,7 +9,7 @@ import httpx2
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from service.container import Container
+from service.container.api import Container
 from service.identity.slow_down import SlowDown, free_failures
 from service.platform.http.rate_limit.policies import Limits
 from service.platform.http.rate_limit.store import LocalCounts, Store

@@ -11,7 +11,7 @@ from email.message import EmailMessage
 from email.policy import default
 from typing import Any, cast
 
-from service.container import Container
+from service.container.api import Container
 from service.job_kinds import KINDS
 from service.mails import Mails
 from service.platform.jobs.worker import Worker

@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import httpx2
 
-from service.container import Container
+from service.container.api import Container
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import PASSWORD, Person
 from tests.helpers.mailbox import mailed_token

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import event
 
-from service.container import Container
+from service.container.api import Container
 from service.errors import InvalidToken, Unavailable
 from service.identity import sessions
 from service.identity.callers import Caller

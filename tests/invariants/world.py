@@ -10,7 +10,7 @@ import asyncpg
 import httpx2
 from pydantic import SecretStr
 
-from service.container import Container
+from service.container.api import Container
 from service.errors import Unavailable
 from service.main import create_app
 from service.platform.config import Settings

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
-from service.container import Container
+from service.container.api import Container
 from service.notifications import repository as notifications
 from service.notifications.streams.response import RETRY_MS
 from service.notifications.streams.service import AT_ONCE

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from service.container import Container
+from service.container.api import Container
 from service.notifications import repository as notifications
 from service.notifications.streams import service as streams
 from service.notifications.streams.service import MOST_OF_ONE

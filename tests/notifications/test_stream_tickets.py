@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
-from service.container import Container
+from service.container.api import Container
 from service.notifications.streams import repository
 from service.platform.crypto import fingerprint
 from tests.helpers.client import V1, Api, assert_problem

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from service.container import Container
+from service.container.api import Container
 from service.errors import IllegalMove, NotFound
 from service.orders import transitions as moves
 from service.platform.http.schemas import MAX_ID

@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.container import Container
+from service.container.api import Container
 from service.errors import Unprocessable
 from service.orders import history, repository
 from service.platform.http.schemas import MAX_ID

@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.container import Container
+from service.container.api import Container
 from service.events import fan_out
 from service.platform.mail import repository as mails
 from service.platform.mail.templates import Letter

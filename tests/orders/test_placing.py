@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from sqlalchemy import event
 
-from service.container import Container
+from service.container.api import Container
 from service.errors import Unprocessable
 from service.orders import service as orders
 from service.orders.placing import OrderCreate

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from service.container import Container
+from service.container.api import Container
 from service.webhooks.targets import Targets
 from tests.helpers.factories import Make, Person
 from tests.webhooks.office import Office, office_of

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 from standardwebhooks import Webhook
 
-from service.container import Container
+from service.container.api import Container
 from service.events import repository as events
 from service.events.models import EventType
 from service.webhooks.deliveries import service as deliveries

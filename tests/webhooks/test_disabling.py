@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from service.container import Container
+from service.container.api import Container
 from service.platform.config import generate_key
 from service.webhooks.deliveries.service import LONGEST_FAILURE, OVERDUE, Deliveries
 from service.webhooks.deliveries.shares import SHARE, SMALL_SHARE

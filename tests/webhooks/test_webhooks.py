@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from service.container import Container
+from service.container.api import Container
 from service.identity.models import SCOPES
 from service.webhooks import service
 from service.webhooks.addresses import Address

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
-from service.container import Container
+from service.container.api import Container
 from service.orders.invoices import service as invoices
 from service.orders.invoices.document import Document
 from service.orders.invoices.pool import Renderers

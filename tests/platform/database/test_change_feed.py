@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from service.container import Container
+from service.container.api import Container
 from service.platform.database import change_feed as changes
 from service.platform.database.change_feed import CHANNEL, Change, ChangeFeed, Reader
 from tests.conftest import for_sqlalchemy

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from service.container import Container
+from service.container.api import Container
 from service.identity.callers import Caller
 from service.platform.http.idempotency import repository
 from service.platform.http.idempotency.service import Retries, canonical, read_key, slot_of

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import event
 
 from service.catalogue import repository
-from service.container import Container
+from service.container.api import Container
 from service.main import create_app
 from service.platform.config import Settings
 from service.platform.database import READ_ONLY

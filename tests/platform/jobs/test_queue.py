@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.container import Container
+from service.container.api import Container
 from service.events import repository as events
 from service.platform.jobs import enqueue as jobs
 from service.platform.jobs import queue

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service import upkeep
-from service.container import Container
+from service.container.api import Container
 from service.events import repository as events
 from service.job_kinds import KINDS, PERIODS
 from service.platform.config import Settings

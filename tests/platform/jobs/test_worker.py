@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from service.container import Container
+from service.container.api import Container
 from service.errors import Unavailable
 from service.platform.config import Settings
 from service.platform.jobs.queue import Queue

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from service.container import Container
+from service.container.api import Container
 from service.errors import NotFound, Unavailable
 from service.mails import LEASE, Mails
 from service.platform.config import generate_key

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from service import upkeep
-from service.container import Container
+from service.container.api import Container
 from service.orders import repository as orders
 from service.platform.config import Settings
 from service.platform.telemetry.business import OUTCOMES

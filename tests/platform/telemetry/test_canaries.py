@@ -23,7 +23,7 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY, generate_latest
 from pydantic import SecretStr
 
-from service.container import Container
+from service.container.api import Container
 from service.main import create_app
 from service.platform.config import Settings, describe, generate_key
 from service.platform.telemetry.logging import configure

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel
 
 from service.accounts import repository as users
-from service.container import Container
+from service.container.api import Container
 from service.platform.database import Database
 from service.platform.telemetry.logging import bind, configure, tell_of_crashes
 

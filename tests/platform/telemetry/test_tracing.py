@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service import __version__
 from service.accounts import repository as users
-from service.container import Container
+from service.container.api import Container
 from service.job_kinds import KINDS
 from service.main import create_app
 from service.platform.config import Settings

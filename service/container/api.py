@@ -1,4 +1,4 @@
-"""Composition root: what a process is made of is built, started and stopped here, once."""
+"""What a process that serves requests is made of."""
 
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar, get_type_hints
