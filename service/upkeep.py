@@ -6,12 +6,11 @@ from typing import Any, Final
 
 import structlog
 
+from service import audit, notifications
 from service.accounts.recovery import repository as recovery
-from service.audit import service as audit
 from service.errors import IllegalMove
 from service.events import repository as events
 from service.identity import sessions as auth
-from service.notifications.streams import repository as streams
 from service.orders import repository as orders
 from service.orders import transitions as moves
 from service.platform.database import Session
@@ -87,7 +86,7 @@ async def _idempotency_keys(parts: WorkerParts) -> None:
 
 async def _stream_tickets(parts: WorkerParts) -> None:
     async with parts.database.transaction() as session:
-        await streams.purge_tickets(session)
+        await notifications.purge_stream_tickets(session)
 
 
 async def _events(parts: WorkerParts) -> None:

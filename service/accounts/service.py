@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from service import audit
 from service.accounts import repository as users
 from service.accounts.schemas import (
     AddressIn,
@@ -15,7 +16,6 @@ from service.accounts.schemas import (
     UserPatch,
     UserWithAddress,
 )
-from service.audit import repository as audit
 from service.errors import EmailTaken, FieldFault, Forbidden, LastAdministrator, NotFound, Unprocessable
 from service.events import repository as events
 from service.identity import locks as callers
@@ -46,7 +46,7 @@ async def register(database: Database, passwords: Passwords, caller: Caller | No
     async with database.transaction() as session:
         await callers.lock(session, caller)
         user = await create(session, new, password_hash)
-        await audit.add(session, "user.registered", by=caller, target_kind="user", target_id=user.id)
+        await audit.record(session, "user.registered", by=caller, target_kind="user", target_id=user.id)
         data = {**user.model_dump(mode="json"), "version": 1}
         await events.add(session, "user.registered", object_id=user.id, user_id=user.id, data=data)
         await mails.ask(session, "verify_email", user_id=user.id)
@@ -81,7 +81,7 @@ async def create(session: Session, new: UserCreate, password_hash: str, *, is_ad
     if new.address is not None:
         await users.put_address(session, user_id, new.address.model_dump())
     if is_admin:
-        await audit.add(session, "administrator.created", target_kind="user", target_id=user_id)
+        await audit.record(session, "administrator.created", target_kind="user", target_id=user_id)
     return await get(session, user_id)
 
 
@@ -99,7 +99,7 @@ async def ensure_administrator(session: Session, *, email: str, full_name: str, 
         raise EmailTaken(
             "ADMIN_EMAIL belongs to an ordinary account, which is never promoted. Choose another."
         )
-    await audit.add(session, "administrator.created", target_kind="user", target_id=made)
+    await audit.record(session, "administrator.created", target_kind="user", target_id=made)
     return True
 
 
@@ -181,7 +181,9 @@ async def change_password(
             raise Unprocessable(refusal.detail, errors=(refusal,))
         await sessions.end_sessions(session, caller.user_id, but=caller.session_id)
         await mails.ask(session, "password_changed", user_id=caller.user_id)
-        await audit.add(session, "password.changed", by=caller, target_kind="user", target_id=caller.user_id)
+        await audit.record(
+            session, "password.changed", by=caller, target_kind="user", target_id=caller.user_id
+        )
 
 
 async def administer(
@@ -209,7 +211,7 @@ async def administer(
     for name, value in values.items():
         if value != (was := getattr(before, name)):
             data = {"before": {name: was}, "after": {name: value}}
-            await audit.add(
+            await audit.record(
                 session, CHANGES[name, value], by=caller, target_kind="user", target_id=user_id, data=data
             )
     return await get(session, user_id)

@@ -4,17 +4,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from ipaddress import ip_address
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, Text, and_, bindparam, func, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.audit.models import AuditAddress, AuditEntry
-from service.identity.callers import AnyCaller
 from service.platform.database import Session
 from service.platform.database.pagination import Page
-from service.platform.telemetry import request
 
 Data = Mapping[str, Any]
 
@@ -40,7 +37,7 @@ _CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
     "actor_id": lambda actor_id: AuditEntry.actor_id == actor_id,
     "target_kind": lambda kind: AuditEntry.target_kind == kind,
     "target_id": lambda target_id: AuditEntry.target_id == target_id,
-    # A client quotes the id that it has been answered with: ours, or its own.
+    # A client quotes the id in its response: the service's, or its own.
     "request_id": lambda given: or_(AuditEntry.request_id == given, AuditEntry.caller_request_id == given),
     "since": lambda moment: AuditEntry.at >= moment,
     "until": lambda moment: AuditEntry.at < moment,
@@ -48,8 +45,8 @@ _CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
 
 
 #: Entries and their addresses in one round trip, however many; in the order of the targets.
-_NOTE = text("""
-    WITH noted AS (
+_ADD = text("""
+    WITH added AS (
         INSERT INTO audit_log
             (action, actor_id, key_id, target_kind, target_id, data, request_id, caller_request_id)
         SELECT :action, :actor_id, :key_id, :target_kind, given.target_id, CAST(given.data AS jsonb),
@@ -58,7 +55,7 @@ _NOTE = text("""
         RETURNING id, at
     )
     INSERT INTO audit_addresses (audit_id, at, address)
-    SELECT id, at, CAST(:address AS inet) FROM noted WHERE :address IS NOT NULL
+    SELECT id, at, CAST(:address AS inet) FROM added WHERE :address IS NOT NULL
 """).bindparams(
     *(bindparam(name, type_=Text) for name in ("action", "target_kind", "request_id", "caller_request_id")),
     *(bindparam(name, type_=BigInteger) for name in ("actor_id", "key_id")),
@@ -69,62 +66,15 @@ _NOTE = text("""
 
 
 async def add(
-    session: Session,
-    action: str,
-    *,
-    by: AnyCaller | None = None,
-    actor_id: int | None = None,
-    key_id: int | None = None,
-    target_kind: str | None = None,
-    target_id: int | None = None,
-    data: Data | None = None,
-) -> None:
-    """Note what has been done, in its own transaction, with the ids and the address of the request.
-
-    `action` is `noun.past_verb`. Whoever did it is `by`, or `actor_id` or `key_id`, or a stranger.
-    Persons appear as ids, or in `data` as HMACs: never an address, a name or a token, for an entry can
-    never be changed. Nor anything that somebody has written freely, which may hold all of these.
-    """
-    actor_id = by.user_id if by else actor_id
-    key_id = by.key_id if by else key_id
-    who = {"actor_id": actor_id, "key_id": key_id}
-    await _note(session, {"action": action, **who, "target_kind": target_kind}, {target_id: data or {}})
-
-
-async def add_each(
-    session: Session, action: str, *, by: AnyCaller | None, target_kind: str, targets: Mapping[int, Data]
-) -> None:
-    """An entry for each target with its data, in one statement."""
-    if not targets:
-        return
-    who = {"actor_id": by.user_id if by else None, "key_id": by.key_id if by else None}
-    await _note(session, {"action": action, **who, "target_kind": target_kind}, targets)
-
-
-async def _note(
     session: Session, common: Data, targets: Mapping[int | None, Data] | Mapping[int, Data]
 ) -> None:
-    facts = request.facts()
-    values = {
-        "request_id": facts.own_id,
-        "caller_request_id": facts.caller_request_id,
-        "address": _storable(facts.address),
-        "target_ids": list(targets),
-        "datas": [json.dumps(data) for data in targets.values()],
-    }
-    await session.execute(_NOTE, {**common, **values})
-
-
-def _storable(address: str | None) -> str | None:
-    """None for what is no network address, such as the name of a socket, and without an interface's name."""
-    try:
-        return str(ip_address((address or "").partition("%")[0]))
-    except ValueError:
-        return None
+    """An entry for each target with its data; what `common` has, all of them share."""
+    values = {"target_ids": list(targets), "datas": [json.dumps(data) for data in targets.values()]}
+    await session.execute(_ADD, {**common, **values})
 
 
 async def find(session: Session, page: Page, filters: Filters) -> list[Any]:
-    """Newest first. The rows have the shape of schemas.audit.AuditEntry."""
+    """Newest first. The rows have the shape of the schema AuditEntry."""
     address = and_(AuditAddress.audit_id == AuditEntry.id, AuditAddress.at == AuditEntry.at)
     statement = (
         select(*AuditEntry.__table__.columns, func.host(AuditAddress.address).label("address"))
@@ -143,10 +93,10 @@ async def find(session: Session, page: Page, filters: Filters) -> list[Any]:
 
 
 async def lock_months(session: Session) -> bool:
-    """Whether nobody else is adding or dropping partitions; nobody can until the transaction ends.
+    """Whether no other process adds or drops partitions; none can until the transaction ends.
 
-    A lock on a table is not waited for as long as elsewhere: whoever comes to the table after this
-    would wait behind it.
+    A lock on a table is waited for less long than elsewhere: later statements on the table would queue
+    behind it.
     """
     await session.execute(select(func.set_config("lock_timeout", "1s", True)))
     free: bool = (await session.execute(select(func.pg_try_advisory_xact_lock(PARTITIONS_LOCK)))).scalar_one()
@@ -165,11 +115,11 @@ async def get_months(session: Session) -> list[date]:
 
 
 async def add_month(session: Session, month: date, following: date) -> None:
-    """A partition for what comes from the first of `month` until `following`, and for what has come.
+    """Add the partition for the time from the first of `month` until `following`.
 
-    What has come stands in the default partition, where it would keep this one from being attached; it
-    is moved, under a lock that lets nothing more in. Only ATTACH lets others write to the table
-    meanwhile: CREATE ... PARTITION OF would lock all of it.
+    Rows of that time that are in the default partition would keep this one from being attached; they are
+    moved, under a lock that lets no more in. Only ATTACH lets others write to the table meanwhile:
+    CREATE ... PARTITION OF would lock all of it.
     """
     name = month.strftime(MONTH)
     first, end = _instant(month), _instant(following)
@@ -197,6 +147,6 @@ async def drop_month(session: Session, month: date) -> None:
     await session.execute(text(f"DROP TABLE {month.strftime(MONTH)}"))
 
 
-async def forget_addresses(session: Session, before: datetime) -> None:
-    """Of those that stand in no month's partition."""
+async def purge_default(session: Session, before: datetime) -> None:
+    """Delete addresses that are in no month's partition."""
     await session.execute(text(f"DELETE FROM {DEFAULT} WHERE at < :before"), {"before": before})

@@ -1,20 +1,85 @@
-"""The upkeep of the audit log: client addresses are personal data, and are kept for a time only."""
+"""Recording what was done, and deleting client addresses in time: they are personal data."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from ipaddress import ip_address
+from typing import Any
 
 import structlog
 
 from service.audit import repository as audit
-from service.platform.database import Database
+from service.identity.callers import AnyCaller
+from service.platform.database import Database, Session
+from service.platform.telemetry import request
+
+Data = Mapping[str, Any]
 
 log = structlog.get_logger(__name__)
+
+
+async def record(
+    session: Session,
+    action: str,
+    *,
+    by: AnyCaller | None = None,
+    actor_id: int | None = None,
+    key_id: int | None = None,
+    target_kind: str | None = None,
+    target_id: int | None = None,
+    data: Data | None = None,
+) -> None:
+    """Record an action in the session's transaction, with the ids and the client address of the request.
+
+    `action` is `noun.past_verb`. The actor is `by`, or `actor_id` or `key_id`, or unknown.
+    Persons appear as ids, or in `data` as HMACs: never an address, a name or a token, for an entry can
+    never be changed. Nor free text, which may hold all of these.
+    """
+    actor = (by.user_id, by.key_id) if by else (actor_id, key_id)
+    await _record(session, action, actor, target_kind, {target_id: data or {}})
+
+
+async def record_each(
+    session: Session, action: str, *, by: AnyCaller | None, target_kind: str, targets: Mapping[int, Data]
+) -> None:
+    """An entry for each target with its data, in one statement."""
+    if targets:
+        actor = (by.user_id, by.key_id) if by else (None, None)
+        await _record(session, action, actor, target_kind, targets)
+
+
+async def _record(
+    session: Session,
+    action: str,
+    actor: tuple[int | None, int | None],
+    target_kind: str | None,
+    targets: Mapping[int | None, Data] | Mapping[int, Data],
+) -> None:
+    facts = request.facts()
+    common = {
+        "action": action,
+        "actor_id": actor[0],
+        "key_id": actor[1],
+        "target_kind": target_kind,
+        "request_id": facts.own_id,
+        "caller_request_id": facts.caller_request_id,
+        "address": _storable(facts.address),
+    }
+    await audit.add(session, common, targets)
+
+
+def _storable(address: str | None) -> str | None:
+    """None for what is no network address, such as the name of a socket, and without an interface's name."""
+    try:
+        return str(ip_address((address or "").partition("%")[0]))
+    except ValueError:
+        return None
 
 
 async def keep_addresses(database: Database, retention: timedelta, *, now: datetime | None = None) -> None:
     """Make the partitions of this month and the next, and drop those that are wholly too old.
 
-    Each step is a transaction of its own: whoever holds the lock on one partition must not wait for that
-    on the table. Where another process is at it, this one leaves it to that.
+    Each step is a transaction of its own: it must not hold the lock on one partition while it waits for
+    that on the table. A step that another process is doing is left to that process.
     """
     now = now or datetime.now(UTC)
     this = now.astimezone(UTC).date().replace(day=1)
@@ -28,7 +93,7 @@ async def keep_addresses(database: Database, retention: timedelta, *, now: datet
                     await audit.drop_month(session, month)
                     log.info("audit.month_dropped", month=f"{month:%Y-%m}")
     async with database.transaction() as session:
-        await audit.forget_addresses(session, oldest)
+        await audit.purge_default(session, oldest)
 
 
 async def _add(database: Database, month: date) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from service.audit import repository as audit
+from service import audit
 from service.catalogue import repository as items
 from service.catalogue.schemas import Item, ItemCreate, ItemPatch
 from service.catalogue.search import search as ranked
@@ -113,7 +113,7 @@ async def _add(session: Session, new: Sequence[ItemCreate], by: AnyCaller | None
     await callers.lock(session, by)
     made = await items.add(session, [_values(item) for item in new], actor_id=by.user_id if by else None)
     targets = {row.id: {"sku": row.sku, "price": str(row.price)} for row in made if row}
-    await audit.add_each(session, "item.created", by=by, target_kind="item", targets=targets)
+    await audit.record_each(session, "item.created", by=by, target_kind="item", targets=targets)
     return made
 
 
@@ -180,7 +180,7 @@ async def _note_change(
         "changed": changed,
     }
     action = "item.withdrawn" if "is_active" in changed and not after["is_active"] else "item.changed"
-    await audit.add(session, action, by=by, target_kind="item", target_id=item_id, data=data)
+    await audit.record(session, action, by=by, target_kind="item", target_id=item_id, data=data)
 
 
 async def withdraw(

@@ -8,8 +8,8 @@ from alembic import command
 from alembic.config import Config
 
 import service
+from service import audit
 from service.accounts import service as users
-from service.audit import service as audit
 from service.errors import ConfigError, EmailTaken, ServiceError
 from service.identity.passwords import Passwords
 from service.platform.config import Settings

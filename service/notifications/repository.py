@@ -1,11 +1,11 @@
 """Every statement on notifications.
 
-They are written last of all in their transaction, by one statement and in the order of the people who
-are told: one person's ids are committed in their order, for which a trigger takes a lock for each person
+They are written last in their transaction, by one statement and in the order of the users who get them:
+each user's ids are committed in their order, for which a trigger takes a lock for each user
 (migrations/versions/20261122_stream.py).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,74 +18,42 @@ from service.platform.database.pagination import Page
 
 _WAITING: Final = "notifications"
 _COLUMNS: Final = {"user_ids": BigInteger, "kinds": Text, "titles": Text, "bodies": Text, "data": JSONB}
-#: Each to the person named, or to every administrator where nobody is; by person, then as they were told.
+#: Each to the user named, or to every administrator where none is; by user, then in the order of `add`.
 _ADD: Final = text("""
     INSERT INTO notifications (user_id, kind, title, body, data)
-    SELECT coalesce(told.user_id, users.id), told.kind, told.title, told.body, told.data
+    SELECT coalesce(new.user_id, users.id), new.kind, new.title, new.body, new.data
     FROM unnest(:user_ids, :kinds, :titles, :bodies, :data)
-         WITH ORDINALITY AS told (user_id, kind, title, body, data, place)
-    LEFT JOIN users ON told.user_id IS NULL AND users.is_admin AND users.is_active
-    WHERE told.user_id IS NOT NULL OR users.id IS NOT NULL
-    ORDER BY 1, told.place
+         WITH ORDINALITY AS new (user_id, kind, title, body, data, place)
+    LEFT JOIN users ON new.user_id IS NULL AND users.is_admin AND users.is_active
+    WHERE new.user_id IS NOT NULL OR users.id IS NOT NULL
+    ORDER BY 1, new.place
 """).bindparams(*(bindparam(name, type_=ARRAY(kind)) for name, kind in _COLUMNS.items()))
 
 
 async def add(
-    session: Session, user_id: int, *, kind: str, title: str, body: str, data: dict[str, Any]
+    session: Session, user_id: int | None, *, kind: str, title: str, body: str, data: dict[str, Any]
 ) -> None:
-    """Tell one person, in the transaction of what is told."""
-    await _tell(session, (user_id, kind, title, body, data))
+    """To this user, or to every active administrator where it is None.
 
-
-async def tell_administrators(
-    session: Session, *, kind: str, title: str, body: str, data: dict[str, Any]
-) -> None:
-    """Tell every active administrator, in the transaction of what is told."""
-    await _tell(session, (None, kind, title, body, data))
-
-
-async def tell_of_order(session: Session, order: Any, body: str) -> None:
-    """Tell the customer of the state that the order is in now.
-
-    `order` has id, user_id, status and total.
+    Written before the COMMIT; inside a savepoint at once, which may be rolled back alone.
     """
-    title = f"Order {order.id} is {order.status}"
-    data = {"order_id": order.id, "status": order.status, "total": str(order.total)}
-    await add(session, order.user_id, kind=f"order.{order.status}", title=title, body=body, data=data)
-
-
-async def tell_low_stock(session: Session, moved: Iterable[Record]) -> None:
-    """Tell every administrator of each item that has just come to its reorder level.
-
-    `moved` is what `stock.move` answered.
-    """
-    for row in moved:
-        if not row.fell:
-            continue
-        title = f"{row.name} is running low"
-        body = f"{row.quantity} left, reorder level {row.reorder_level}."
-        data = {"item_id": row.item_id, "sku": row.sku, "quantity": row.quantity}
-        await tell_administrators(session, kind="item.low_stock", title=title, body=body, data=data)
-
-
-async def _tell(session: Session, told: tuple[Any, ...]) -> None:
-    """Before the COMMIT; inside a savepoint at once, for that may be rolled back alone."""
+    new = (user_id, kind, title, body, data)
     if session.in_nested_transaction():
-        await session.execute(_ADD, _parameters([told]))
+        await session.execute(_ADD, _parameters([new]))
         return
     waiting = session.info.get(_WAITING)
     if waiting is None:
         waiting = session.info[_WAITING] = []
         before_commit(session, partial(_write, session))
-    waiting.append(told)
+    waiting.append(new)
 
 
 async def _write(session: Session) -> None:
     await session.execute(_ADD, _parameters(session.info.pop(_WAITING)))
 
 
-def _parameters(told: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
-    return {name: list(values) for name, values in zip(_COLUMNS, zip(*told, strict=True), strict=True)}
+def _parameters(new: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    return {name: list(values) for name, values in zip(_COLUMNS, zip(*new, strict=True), strict=True)}
 
 
 async def find(session: Session, user_id: int, page: Page, *, unread: bool = False) -> list[Any]:

@@ -5,9 +5,9 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from service import audit, notifications
 from service.accounts import repository as users
 from service.accounts.schemas import ShipToIn
-from service.audit import repository as audit
 from service.catalogue.stock import repository as stock
 from service.errors import (
     FieldFault,
@@ -24,7 +24,6 @@ from service.errors import (
 from service.events import repository as events
 from service.identity import locks as callers
 from service.identity.callers import AnyCaller
-from service.notifications import repository as notifications
 from service.orders import repository as orders
 from service.orders import reservations
 from service.orders.placing import OrderCreate
@@ -135,10 +134,10 @@ async def _sell(session: Session, caller: AnyCaller, row: Record, lines: Sequenc
         order_id=row.id,
     )
     order = Order.of({**row._asdict(), "lines": [OrderLine.sold(line) for line in lines]})
-    await notifications.tell_of_order(session, order, f"{order.total} {order.currency} in total.")
+    await notifications.notify_order_status(session, order, f"{order.total} {order.currency} in total.")
     await _note(session, caller, order, "order.placed")
     await events.add_order(session, "order.placed", order.model_dump(mode="json"), row)
-    await notifications.tell_low_stock(session, moved)
+    await notifications.notify_low_stock(session, moved)
     await events.add_low_stock(session, moved)
     return order
 
@@ -222,7 +221,7 @@ async def _lock_staff(session: Session, caller: AnyCaller) -> None:
 
 async def _note(session: Session, caller: AnyCaller, order: Order, action: str) -> None:
     data = {"user_id": order.user_id, "total": str(order.total)}
-    await audit.add(session, action, by=caller, target_kind="order", target_id=order.id, data=data)
+    await audit.record(session, action, by=caller, target_kind="order", target_id=order.id, data=data)
 
 
 def _refuse_privileges(caller: AnyCaller, new: OrderCreate, asked: Sequence[Asked]) -> None:

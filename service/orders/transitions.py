@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from service.audit import repository as audit
+from service import audit, notifications
 from service.catalogue.stock import repository as stock
 from service.errors import AddressRequired, IllegalMove, NotFound
 from service.events import repository as events
 from service.events.models import EventType
 from service.identity import locks as callers
 from service.identity.callers import AnyCaller
-from service.notifications import repository as notifications
 from service.orders import repository as orders
 from service.orders.schemas import Order
 from service.platform.database import Record, Session
@@ -127,9 +126,9 @@ def _refuse(move: Move, order: Record | None) -> None:
 async def _told(session: Session, caller: AnyCaller | None, row: Record, body: str) -> Order:
     """The customer is told of the order's new state, and the audit log who brought it there."""
     order = Order.of(row)
-    await notifications.tell_of_order(session, order, body)
+    await notifications.notify_order_status(session, order, body)
     data = {"user_id": order.user_id, "total": str(order.total)}
-    await audit.add(
+    await audit.record(
         session,
         f"order.{order.status}",
         by=caller,

@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any, Final
 
+from service import audit
 from service.accounts import repository as users
-from service.audit import repository as audit
 from service.errors import Forbidden, NotFound, TooManyPending
 from service.events import repository as events
 from service.identity import locks as callers
@@ -113,7 +113,7 @@ async def _published(session: Session, caller: Caller, post_id: int, author_id: 
 async def _note(session: Session, caller: Caller, action: str, post_id: int, *, author_id: int) -> None:
     """What an administrator does to posts; what authors do to their own is not an administrative act."""
     data = {"author_id": author_id}
-    await audit.add(session, action, by=caller, target_kind="post", target_id=post_id, data=data)
+    await audit.record(session, action, by=caller, target_kind="post", target_id=post_id, data=data)
 
 
 async def _lock_own(session: Session, caller: Caller, post_id: int) -> Record:

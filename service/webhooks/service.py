@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from service.audit import repository as audit
+from service import audit
 from service.errors import FieldFault, NotFound, TooManyWebhooks, Unprocessable, WebhookInactive
 from service.identity import locks as callers
 from service.identity.callers import Caller
@@ -149,4 +149,4 @@ def _no_such_webhook() -> NotFound:
 async def _note(
     session: Session, caller: Caller, action: str, webhook_id: int, data: Mapping[str, Any]
 ) -> None:
-    await audit.add(session, action, by=caller, target_kind="webhook", target_id=webhook_id, data=data)
+    await audit.record(session, action, by=caller, target_kind="webhook", target_id=webhook_id, data=data)

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
+from service import audit
 from service.audit import repository as statements
-from service.audit import service as audit
 from service.platform.config import Settings
 from service.platform.database import Database
 from tests.conftest import for_sqlalchemy

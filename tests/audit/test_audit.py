@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
-from service.audit import repository as audit
+from service import audit
 from service.container.api import Container
 from service.platform.telemetry import request
 from service.platform.telemetry.request import RequestFacts
@@ -389,7 +389,7 @@ class TestAddresses:
         request.begin(RequestFacts("mine-0000", "own", given))
         try:
             async with container.database.transaction() as session:
-                await audit.add(session, "session.started", by=ada.caller)
+                await audit.record(session, "session.started", by=ada.caller)
         finally:
             request.begin(before)
         [entry] = await listed(ada)

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import asyncpg
 
+from service import notifications
 from service.container.api import Container
-from service.notifications import repository as notifications
 from service.platform.database import Session
 from tests.helpers.factories import Make
 
@@ -15,7 +15,7 @@ AT_ONCE = 6
 
 
 async def tell(session: Session, user_id: int, title: str) -> None:
-    await notifications.add(session, user_id, kind="x", title=title, body="", data={})
+    await notifications.notify(session, user_id, kind="x", title=title, body="", data={})
 
 
 class TestTellingSeveral:
@@ -30,7 +30,7 @@ class TestTellingSeveral:
                 async with container.database.transaction() as session:
                     for place in (number, number + 1 + number % 2):
                         await tell(session, people[place % 3].id, "to one")
-                    await notifications.tell_administrators(session, kind="x", title="", body="", data={})
+                    await notifications.notify_administrators(session, kind="x", title="", body="", data={})
 
         await asyncio.gather(*(work(number) for number in range(AT_ONCE)))
         assert await sql.fetchval("SELECT count(*) FROM notifications") == AT_ONCE * ROUNDS * 5
@@ -52,7 +52,7 @@ class TestTellingSeveral:
         async with container.database.transaction() as session:
             for number in range(10):
                 await tell(session, [ada, maria][number % 2].id, str(number))
-            await notifications.tell_administrators(session, kind="x", title="10", body="", data={"a": [1]})
+            await notifications.notify_administrators(session, kind="x", title="10", body="", data={"a": [1]})
         query = "SELECT string_agg(title, ' ' ORDER BY id) FROM notifications WHERE user_id = $1"
         assert await sql.fetchval(query, ada.id) == "0 2 4 6 8 10"
         assert await sql.fetchval(query, maria.id) == "1 3 5 7 9"

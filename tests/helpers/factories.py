@@ -5,6 +5,7 @@ from decimal import Decimal
 from itertools import count
 from typing import Any, ClassVar
 
+from service import notifications
 from service.accounts import repository as users
 from service.accounts.api_keys import service as api_keys
 from service.accounts.api_keys.schemas import ApiKeyCreate
@@ -13,7 +14,6 @@ from service.catalogue.schemas import Item, ItemCreate
 from service.container.api import Container
 from service.identity import sessions
 from service.identity.callers import Caller, Scope
-from service.notifications import repository as notifications
 from service.platform.database import Session
 from service.posts import repository as posts
 from tests.helpers.client import Api
@@ -105,7 +105,7 @@ class Make:
     async def notification(self, person: Person, *, title: str = "Order 1 has been shipped") -> None:
         data = {"order_id": 1}
         async with self.container.database.transaction() as session:
-            await notifications.add(
+            await notifications.notify(
                 session, person.id, kind="order.shipped", title=title, body="On its way.", data=data
             )
 

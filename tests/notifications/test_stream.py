@@ -10,8 +10,8 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
+from service import notifications
 from service.container.api import Container
-from service.notifications import repository as notifications
 from service.notifications.streams.response import RETRY_MS
 from service.notifications.streams.service import AT_ONCE
 from tests.helpers.client import V1, assert_problem
@@ -89,7 +89,7 @@ class TestStreaming:
         async with listening(url, maria.token) as stream:
             with suppress(RuntimeError):
                 async with container.database.transaction() as session:
-                    await notifications.add(session, maria.id, kind="x", title="No", body="", data={})
+                    await notifications.notify(session, maria.id, kind="x", title="No", body="", data={})
                     raise RuntimeError
             await make.notification(maria, title="Yes")
             assert await stream.titles(1) == ["Yes"]

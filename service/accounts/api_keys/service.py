@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from service import audit
 from service.accounts.api_keys.schemas import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKey, new_key
-from service.audit import repository as audit
 from service.errors import ApiKeyRevoked, NotFound
 from service.identity import api_keys
 from service.identity import locks as callers
@@ -72,4 +72,4 @@ def _noted(given: ApiKeyCreate | ApiKeyPatch) -> dict[str, Any]:
 
 
 async def _note(session: Session, caller: Caller, action: str, key_id: int, data: dict[str, Any]) -> None:
-    await audit.add(session, action, by=caller, target_kind="api_key", target_id=key_id, data=data)
+    await audit.record(session, action, by=caller, target_kind="api_key", target_id=key_id, data=data)

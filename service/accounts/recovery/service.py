@@ -8,11 +8,11 @@ from typing import Final
 
 from pydantic import MISSING
 
+from service import audit
 from service.accounts import repository as users
 from service.accounts.recovery import repository as tokens
 from service.accounts.recovery.schemas import Confirmation, Reset
 from service.accounts.schemas import ProfilePatch
-from service.audit import repository as audit
 from service.errors import EmailTaken, FieldFault, Unprocessable
 from service.identity import locks as callers
 from service.identity import sessions
@@ -130,7 +130,7 @@ async def _use(
 
 
 async def _note(session: Session, action: str, user_id: int) -> None:
-    await audit.add(session, action, actor_id=user_id, target_kind="user", target_id=user_id)
+    await audit.record(session, action, actor_id=user_id, target_kind="user", target_id=user_id)
 
 
 def _bad_token() -> Unprocessable:

@@ -5,9 +5,9 @@ from typing import ClassVar, Final, Literal
 
 from pydantic import MISSING, SecretStr
 
+from service import audit
 from service.accounts import repository as users
 from service.accounts.signing_in.schemas import AuthorizationServer, Token, TokenRequest
-from service.audit import repository as audit
 from service.errors import NotFound, ServiceError
 from service.identity import locks as callers
 from service.identity import sessions
@@ -107,7 +107,7 @@ async def _sign_in(issuer: Issuer, request: TokenRequest, client: str | None) ->
                 raise WrongCredentials
             refresh_token = issuer.refresh_tokens.first()
             await sessions.add_refresh_token(session, session_id, fingerprint(refresh_token))
-            await audit.add(
+            await audit.record(
                 session, "session.started", actor_id=account.id, target_kind="session", target_id=session_id
             )
     except WrongCredentials:
@@ -136,7 +136,7 @@ async def _known(issuer: Issuer, username: str, password: str) -> tuple[Record |
 
 
 async def _note_refusal(session: Session, issuer: Issuer, email: str, user_id: int | None) -> None:
-    await audit.add(
+    await audit.record(
         session,
         "session.refused",
         target_kind="user" if user_id else None,
@@ -165,7 +165,7 @@ async def _rotate(session: Session, refresh_tokens: RefreshTokens, token: str) -
         raise InvalidRefreshToken
     if used.is_reused:
         await sessions.end_session(session, used.session_id)
-        await audit.add(
+        await audit.record(
             session,
             "token.reuse_detected",
             target_kind="session",
@@ -208,7 +208,7 @@ async def revoke(session: Session, access_tokens: AccessTokens, token: str) -> N
         session_id = await sessions.get_session_of_token(session, fingerprint(token))
     user_id = await sessions.end_session(session, session_id) if session_id else None
     if user_id is not None:
-        await audit.add(
+        await audit.record(
             session, "session.ended", actor_id=user_id, target_kind="session", target_id=session_id
         )
 
@@ -219,7 +219,7 @@ async def end_session(session: Session, caller: Caller, session_id: int) -> None
     await callers.lock(session, caller, needs_role=False)
     if await sessions.end_session(session, session_id, user_id=caller.user_id) is None:
         raise _no_session()
-    await audit.add(
+    await audit.record(
         session, "session.ended", actor_id=caller.user_id, target_kind="session", target_id=session_id
     )
 
@@ -239,7 +239,7 @@ async def end_sessions(session: Session, caller: Caller) -> None:
     await users.lock(session, caller.user_id)
     await callers.lock(session, caller, needs_role=False)
     ended = await sessions.end_sessions(session, caller.user_id)
-    await audit.add(
+    await audit.record(
         session,
         "session.ended",
         actor_id=caller.user_id,

@@ -1,13 +1,12 @@
 """Stock as administrators see and correct it. What orders take and put back is theirs."""
 
-from service.audit import repository as audit
+from service import audit, notifications
 from service.catalogue.schemas import MAX_STOCK, Stock, StockChange
 from service.catalogue.stock import repository as stock
 from service.errors import FieldFault, NotFound, OutOfStock, StockBelowZero, Unprocessable
 from service.events import repository as events
 from service.identity import locks as callers
 from service.identity.callers import AnyCaller
-from service.notifications import repository as notifications
 from service.platform.database import Session
 
 
@@ -40,7 +39,7 @@ async def adjust(session: Session, item_id: int, change: StockChange, *, by: Any
         session, {item_id: change.delta}, kind="adjustment", reason=change.reason, actor_id=by.user_id
     )
     data = {"before": {"stock": before}, "after": {"stock": after}}
-    await audit.add(session, "stock.adjusted", by=by, target_kind="item", target_id=item_id, data=data)
-    await notifications.tell_low_stock(session, moved)
+    await audit.record(session, "stock.adjusted", by=by, target_kind="item", target_id=item_id, data=data)
+    await notifications.notify_low_stock(session, moved)
     await events.add_low_stock(session, moved)
     return await get(session, item_id)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from service.notifications.schemas import Notification
+from service.notifications import Notification
 from service.orders.schemas import Order
 from service.platform.http.schemas import Id, Instant, Money, Out
 

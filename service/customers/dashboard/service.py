@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from service import notifications
 from service.customers.dashboard import repository as dashboard
 from service.customers.dashboard.schemas import Dashboard, Statistics
 from service.errors import NotFound
 from service.identity.callers import Caller
-from service.notifications import repository as notifications
-from service.notifications.schemas import Notification
 from service.orders import repository as orders
 from service.orders.schemas import Order
 from service.platform.database import Database, Session
@@ -48,7 +47,7 @@ async def get(database: Database, caller: Caller, user_id: int) -> Dashboard:
         user_id=user_id,
         stats=Statistics.of(row),
         orders=Order.all_of(latest.result()),
-        notifications=Notification.all_of(unread.result()),
+        notifications=notifications.Notification.all_of(unread.result()),
     )
 
 

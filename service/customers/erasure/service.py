@@ -2,8 +2,8 @@
 
 from typing import Final
 
+from service import audit
 from service.accounts import repository as users
-from service.audit import repository as audit
 from service.customers.erasure import repository as erasure
 from service.customers.erasure.schemas import AccountDeletion
 from service.errors import FieldFault, InvalidToken, LastAdministrator, Unprocessable
@@ -54,7 +54,7 @@ async def erase(
         if list(administrators) == [caller.user_id]:
             raise LastAdministrator("This is the last active administrator. Make another one first.")
         # Before the rest, so that the address it comes from goes with the others.
-        await audit.add(session, "user.erased", by=caller, target_kind="user", target_id=caller.user_id)
+        await audit.record(session, "user.erased", by=caller, target_kind="user", target_id=caller.user_id)
         await erasure.erase(
             session,
             caller.user_id,

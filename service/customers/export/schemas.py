@@ -4,7 +4,7 @@ from typing import Any
 
 from service.accounts.schemas import Address
 from service.identity.callers import Scope
-from service.notifications.schemas import Notification
+from service.notifications import Notification
 from service.orders.schemas import Order
 from service.platform.http.schemas import Id, Instant, Out
 from service.posts.schemas import Status as PostStatus

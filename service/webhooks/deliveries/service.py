@@ -10,8 +10,7 @@ from typing import Any, Final, Literal, Self
 
 import structlog
 
-from service.audit import repository as audit
-from service.notifications import repository as notifications
+from service import audit, notifications
 from service.platform.config import Settings
 from service.platform.crypto import Undecryptable
 from service.platform.database import Database, Record, Session
@@ -214,11 +213,11 @@ async def _disable(session: Session, delivery: Record, reason: Literal["gone", "
     await deliveries.give_up(session, delivery.id, "disabled" if reason == "failing" else "status")
     await deliveries.give_up_all(session, webhook_id, "disabled")
     data = {"webhook_id": webhook_id, "reason": reason}
-    await audit.add(session, "webhook.disabled", target_kind="webhook", target_id=webhook_id, data=data)
+    await audit.record(session, "webhook.disabled", target_kind="webhook", target_id=webhook_id, data=data)
     why = "answered 410 Gone" if reason == "gone" else "has failed for three days"
     body = f"Its receiver {why}. It gets no events until it is enabled again."
     title = f"Webhook {webhook_id} has been disabled"
-    await notifications.tell_administrators(
+    await notifications.notify_administrators(
         session, kind="webhook.disabled", title=title, body=body, data=data
     )
     metrics.webhook_disabled(reason)
