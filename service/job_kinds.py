@@ -11,7 +11,7 @@ from service.worker_container import Attempt, Kind, WorkerParts
 
 
 async def send_mail(parts: WorkerParts, payload: Mapping[str, Any], attempt: Attempt) -> None:
-    await parts.mails.send(payload["mail_id"], last=attempt.last)
+    await parts.mailer.send(payload["mail_id"], last=attempt.last)
 
 
 async def deliver(parts: WorkerParts, payload: Mapping[str, Any], _: Attempt) -> None:

@@ -2,12 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from service.mails import Mails
+from service.accounts import emails as account_emails
+from service.orders import emails as order_emails
 from service.platform.config import Settings
 from service.platform.database import Database
+from service.platform.mail.mailer import Mailer
 from service.webhooks.deliveries.service import Deliveries
+
+#: What domains send by email.
+EMAILS: Final = (account_emails.EMAILS, order_emails.EMAILS)
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class WorkerParts:
     #: Past a pooler, which would not keep a connection that listens. A worker needs few: it takes no other.
     direct_url: str
     deliveries: Deliveries
-    mails: Mails
+    mailer: Mailer
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -37,7 +42,7 @@ class WorkerParts:
             database,
             direct_url,
             Deliveries.of(settings, database),
-            Mails.of(settings, database),
+            Mailer(settings, database, EMAILS),
         )
 
     async def stop(self) -> None:

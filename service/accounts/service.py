@@ -49,7 +49,7 @@ async def register(database: Database, passwords: Passwords, caller: Caller | No
         await audit.record(session, "user.registered", by=caller, target_kind="user", target_id=user.id)
         data = {**user.model_dump(mode="json"), "version": 1}
         await events.add(session, "user.registered", object_id=user.id, user_id=user.id, data=data)
-        await mails.ask(session, "verify_email", user_id=user.id)
+        await mails.enqueue(session, "verify_email", user_id=user.id)
     return user
 
 
@@ -180,7 +180,7 @@ async def change_password(
         if not await users.change_password(session, caller.user_id, old_hash=stored, new_hash=fresh):
             raise Unprocessable(refusal.detail, errors=(refusal,))
         await sessions.end_sessions(session, caller.user_id, but=caller.session_id)
-        await mails.ask(session, "password_changed", user_id=caller.user_id)
+        await mails.enqueue(session, "password_changed", user_id=caller.user_id)
         await audit.record(
             session, "password.changed", by=caller, target_kind="user", target_id=caller.user_id
         )

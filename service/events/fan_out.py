@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import structlog
 
-from service import mails
 from service.events import repository as events
+from service.orders import emails
 from service.platform.database import Record, Session
 from service.platform.telemetry import job_metrics
 from service.webhooks.deliveries import service as deliveries
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 Consumer = Callable[[Session, Record], Awaitable[object]]
 #: An event may be told twice: whoever writes does so once for each, by its id.
-CONSUMERS: Final[tuple[Consumer, ...]] = (mails.fan_out, deliveries.fan_out)
+CONSUMERS: Final[tuple[Consumer, ...]] = (emails.enqueue_for_event, deliveries.fan_out)
 
 
 async def hand_on(parts: WorkerParts, payload: Mapping[str, Any], _: Attempt) -> None:

@@ -17,11 +17,11 @@ import uvloop
 from sqlalchemy import text
 
 from service.job_kinds import KINDS
-from service.mails import Mails
 from service.platform.config import load_settings
 from service.platform.jobs.worker import Worker
+from service.platform.mail.mailer import Mailer
 from service.platform.telemetry import logging
-from service.worker_container import Attempt, Kind, WorkerParts
+from service.worker_container import EMAILS, Attempt, Kind, WorkerParts
 
 LOST_AFTER: Final = timedelta(seconds=1.5)
 #: Of a mail: shorter than that, as in the worker that ships.
@@ -52,7 +52,7 @@ async def main() -> None:
     settings = load_settings()
     logging.configure(settings.log_level, settings.log_format)
     parts = WorkerParts.of(settings)
-    parts = replace(parts, mails=Mails.of(settings, parts.database, lease=LEASE))
+    parts = replace(parts, mailer=Mailer(settings, parts.database, EMAILS, lease=LEASE))
     kinds = {
         "mail": KINDS["mail"],
         "event": KINDS["event"],

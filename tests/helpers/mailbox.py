@@ -1,4 +1,4 @@
-"""What the service has mailed, read from the files that it writes where there is no SMTP server.
+"""The emails of the service, read from the files that it writes where there is no SMTP server.
 
 A worker's jobs are done here and now, in this process, by the worker's own code: no test waits for one.
 """
@@ -13,26 +13,23 @@ from typing import Any, cast
 
 from service.container.api import Container
 from service.job_kinds import KINDS
-from service.mails import Mails
 from service.platform.jobs.worker import Worker
-from service.platform.mail.templates import Letters
-from service.platform.mail.transports import Transport, transport_for
-from service.worker_container import WorkerParts
+from service.platform.mail.mailer import Mailer
+from service.platform.mail.transports import Transport
+from service.worker_container import EMAILS, WorkerParts
 
 TOKEN = re.compile(r'(?:"token": "|\?token=)([\w-]{43})\b')
-#: In this order an event's mails are sent the first time round.
+#: In this order an event's emails are sent in the first round.
 MAILING = ("event", "mail")
 NEVER_LOST = timedelta(days=1)
 
 
 async def send_mails(container: Container, transport: Transport | None = None, **settings: Any) -> None:
-    """Do the jobs that are due until there are none. What is put off stays so."""
+    """Do the jobs that are due until there are none. What is to be retried later waits."""
     ours = container.settings.model_copy(update=settings)
-    mails = Mails(
-        container.database, Letters(ours), transport or transport_for(ours), container.address_cipher
-    )
-    # Whoever sends mails has nothing to do with the deliveries of webhooks.
-    worker_parts = WorkerParts(ours, container.database, "", cast("Any", None), mails)
+    mailer = Mailer(ours, container.database, EMAILS, transport=transport)
+    # Sending emails has nothing to do with the deliveries of webhooks.
+    worker_parts = WorkerParts(ours, container.database, "", cast("Any", None), mailer)
     worker = Worker(worker_parts, kinds={name: KINDS[name] for name in MAILING}, lost_after=NEVER_LOST)
     found = True
     while found:

@@ -9,7 +9,7 @@ import pytest
 from service.container.api import Container
 from service.events import fan_out
 from service.platform.mail import repository as mails
-from service.platform.mail.templates import Letter
+from service.platform.mail.rendering import Message
 from service.platform.mail.transports import Outcome
 from service.worker_container import Attempt
 from tests.helpers.factories import PASSWORD, Make, Person
@@ -28,17 +28,17 @@ URL = "https://shop.example"
 
 class Inbox:
     def __init__(self, container: Container) -> None:
-        self._parts, self.letters = container, list[Letter]()
+        self._parts, self.messages = container, list[Message]()
 
-    async def deliver(self, letter: Letter) -> Outcome:
-        self.letters.append(letter)
+    async def deliver(self, message: Message) -> Outcome:
+        self.messages.append(message)
         return "sent"
 
-    async def new(self, **settings: Any) -> list[Letter]:
+    async def new(self, **settings: Any) -> list[Message]:
         """What has been sent since the last time."""
-        self.letters.clear()
+        self.messages.clear()
         await send_mails(self._parts, self, **settings)
-        return sorted(self.letters, key=lambda letter: letter.subject)
+        return sorted(self.messages, key=lambda message: message.subject)
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ class TestPlaced:
         self, make: Make, maria: Person, inbox: Inbox, sql: asyncpg.Connection
     ) -> None:
         order_id = await placed(make, maria)
-        [letter] = await inbox.new(public_url=URL)
-        assert (letter.to, letter.subject) == (maria.email, f"We have your order {order_id}")
+        [message] = await inbox.new(public_url=URL)
+        assert (message.to, message.subject) == (maria.email, f"We have your order {order_id}")
         day = (await sql.fetchval("SELECT placed_at FROM orders")).astimezone().strftime("%B %Y")
-        head, rest = letter.text.split(f"Your order {order_id}, placed on ", 1)
+        head, rest = message.text.split(f"Your order {order_id}, placed on ", 1)
         assert head == (
             "Dear Maria <b>Anders</b>,\n\nThank you for your order. We write again when it is on its way.\n\n"
         )
@@ -99,9 +99,9 @@ class TestPlaced:
             f"Your order in the shop: {URL}/orders/{order_id}\n\n"
             f"Tradepost\n{URL}\n"
         )
-        assert "<i>" not in letter.html
-        assert "<b>" not in letter.html
-        assert "Chai &lt;i&gt;20&lt;/i&gt;" in letter.html
+        assert "<i>" not in message.html
+        assert "<b>" not in message.html
+        assert "Chai &lt;i&gt;20&lt;/i&gt;" in message.html
 
     async def test_agreed_prices_and_discounts_are_told(
         self, make: Make, maria: Person, ada: Person, inbox: Inbox
@@ -111,12 +111,12 @@ class TestPlaced:
         answer = await ada.api.post("/orders", json={"user_id": maria.id, "lines": [line]})
         order = answer.json()
         assert answer.status_code == 201
-        [letter] = await inbox.new()
-        assert "3 x Chai\n10.01 each, less 12.50 %: 26.28 USD\n" in letter.text
-        assert "Goods: 30.03 USD\nDiscount: -3.75 USD\n" in letter.text
-        assert f"Total: {order['total']} USD" in letter.text
+        [message] = await inbox.new()
+        assert "3 x Chai\n10.01 each, less 12.50 %: 26.28 USD\n" in message.text
+        assert "Goods: 30.03 USD\nDiscount: -3.75 USD\n" in message.text
+        assert f"Total: {order['total']} USD" in message.text
         # Whose order it is, not who has entered it.
-        assert letter.to == maria.email
+        assert message.to == maria.email
 
     async def test_once_however_often_the_event_is_told(
         self, make: Make, maria: Person, inbox: Inbox, container: Container, sql: asyncpg.Connection
@@ -139,8 +139,8 @@ class TestPlaced:
     ) -> None:
         await placed(make, maria)
         event_id = await sql.fetchval("SELECT id FROM events WHERE type = 'order.placed'")
-        [letter] = await inbox.new()
-        about, random = letter.message_id.rsplit(".", 1)
+        [message] = await inbox.new()
+        about, random = message.message_id.rsplit(".", 1)
         assert (about, len(random)) == (f"event-{event_id}.order_placed", 16)
 
     async def test_a_refused_order_is_not(self, make: Make, maria: Person, inbox: Inbox) -> None:
@@ -160,11 +160,11 @@ class TestMoved:
         assert await inbox.new() == []
         answer = await ada.api.post(f"/orders/{order_id}/ship", json={"tracking": "1Z999"})
         assert answer.status_code == 200, answer.text
-        [letter] = await inbox.new()
-        assert letter.subject == f"Your order {order_id} is on its way"
-        assert "Your order has left us.\n\nTracking: 1Z999\n\n" in letter.text
-        assert "Total: 153.90 USD" in letter.text
-        assert "ch_1" not in letter.text + letter.html
+        [message] = await inbox.new()
+        assert message.subject == f"Your order {order_id} is on its way"
+        assert "Your order has left us.\n\nTracking: 1Z999\n\n" in message.text
+        assert "Total: 153.90 USD" in message.text
+        assert "ch_1" not in message.text + message.html
         await ada.api.post(f"/orders/{order_id}/deliver")
         assert await inbox.new() == []
 
@@ -178,11 +178,11 @@ class TestMoved:
             answer = await maria.api.post(f"/orders/{order_id}/cancel", json={"reason": "Ordered <twice>"})
             assert answer.status_code == 200
         first, second = await inbox.new()
-        for letter, order_id in ((first, unpaid), (second, paid)):
-            assert letter.subject == f"Your order {order_id} has been cancelled"
-            assert "Nothing of it will be sent.\n\nReason: Ordered <twice>\n\n" in letter.text
-            assert "Ordered &lt;twice&gt;" in letter.html
-            assert "It goes to" not in letter.text
+        for message, order_id in ((first, unpaid), (second, paid)):
+            assert message.subject == f"Your order {order_id} has been cancelled"
+            assert "Nothing of it will be sent.\n\nReason: Ordered <twice>\n\n" in message.text
+            assert "Ordered &lt;twice&gt;" in message.html
+            assert "It goes to" not in message.text
         assert "given back" not in first.text
         assert "What you have paid for it will be given back." in second.text
 
@@ -193,8 +193,8 @@ class TestMoved:
         await ada.api.post(f"/orders/{order_id}/pay", json={"reference": "ch_1"})
         await maria.api.post(f"/orders/{order_id}/cancel")
         await ada.api.post(f"/orders/{order_id}/refund", json={"reference": "re_1"})
-        letters = await inbox.new()
-        [told] = [letter.text for letter in letters if letter.kind == "order_cancelled"]
+        messages = await inbox.new()
+        [told] = [message.text for message in messages if message.kind == "order_cancelled"]
         assert "What you have paid for it has been given back." in told
 
 
@@ -206,13 +206,13 @@ class TestToWhom:
         ship_to = {**HOME, "name": "Pay at evil.example"}
         order_id = await placed(make, anna, reference="evil.example", ship_to=ship_to)
         await anna.api.post(f"/orders/{order_id}/cancel", json={"reason": "See evil.example"})
-        letters = await inbox.new(public_url=URL)
-        assert [letter.kind for letter in letters] == ["order_placed", "order_cancelled"]
-        for letter in letters:
-            assert letter.to == anna.email
-            assert "evil" not in letter.subject + letter.text + letter.html
-            assert "Obere" not in letter.text + letter.html
-            assert "Total: 153.90 USD" in letter.text
+        messages = await inbox.new(public_url=URL)
+        assert [message.kind for message in messages] == ["order_placed", "order_cancelled"]
+        for message in messages:
+            assert message.to == anna.email
+            assert "evil" not in message.subject + message.text + message.html
+            assert "Obere" not in message.text + message.html
+            assert "Total: 153.90 USD" in message.text
 
     async def test_and_of_more_than_three_an_hour_one_every_fifteen_minutes(
         self, make: Make, anna: Person, maria: Person, inbox: Inbox, sql: asyncpg.Connection
@@ -221,7 +221,7 @@ class TestToWhom:
             for _ in range(2):
                 order_id = await placed(make, person)
                 await person.api.post(f"/orders/{order_id}/cancel")
-        told = [letter.to for letter in await inbox.new()]
+        told = [message.to for message in await inbox.new()]
         assert (told.count(anna.email), told.count(maria.email)) == (3, 4)
         withheld = [reason for _, status, reason in await rows(sql) if status == "withheld"]
         assert withheld == ["too many lately"]
@@ -232,7 +232,7 @@ class TestToWhom:
             )
             for _ in range(4):
                 await placed(make, anna, tofu_quantity=1)  # few: none is paid
-            assert [letter.to for letter in await inbox.new()] == [anna.email] * count, minutes
+            assert [message.to for message in await inbox.new()] == [anna.email] * count, minutes
 
     async def test_even_where_many_are_sent_at_once(self, make: Make, anna: Person, inbox: Inbox) -> None:
         chai = await make.item(stock=100)
@@ -245,7 +245,7 @@ class TestToWhom:
     ) -> None:
         await placed(make, maria)
         await sql.execute("UPDATE users SET is_active = false WHERE id = $1", maria.id)
-        assert [letter.to for letter in await inbox.new()] == [maria.email]
+        assert [message.to for message in await inbox.new()] == [maria.email]
 
     async def test_who_is_gone_does_not(
         self, make: Make, maria: Person, ada: Person, inbox: Inbox, sql: asyncpg.Connection
@@ -263,6 +263,6 @@ class TestToWhom:
         self, maria: Person, inbox: Inbox, container: Container, sql: asyncpg.Connection
     ) -> None:
         async with container.database.transaction() as session:
-            await mails.ask(session, "order_placed", user_id=maria.id, event_id=7, facts={"order_id": 99})
+            await mails.enqueue(session, "order_placed", user_id=maria.id, event_id=7, facts={"order_id": 99})
         assert await inbox.new() == []
         assert await rows(sql) == [("order_placed", "withheld", "no such order")]

@@ -32,7 +32,7 @@ async def create(session: Session, caller: Caller, new: ApiKeyCreate) -> NewApiK
     made = NewApiKey.of({**row._asdict(), "key": key})
     await _note(session, caller, "api_key.created", made.id, _noted(new))
     facts = {"name": made.name, "hint": made.hint}
-    await mails.ask(session, "api_key_created", user_id=caller.user_id, facts=facts)
+    await mails.enqueue(session, "api_key_created", user_id=caller.user_id, facts=facts)
     return made
 
 

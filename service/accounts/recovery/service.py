@@ -28,12 +28,12 @@ _TAKEN: Final = "There is another account with this e-mail address."
 
 
 async def ask_reset(session: Session, addresses: AddressCipher, email: str) -> None:
-    await mails.ask(session, "reset_password", address=addresses.encrypt(email.encode()))
+    await mails.enqueue(session, "reset_password", address=addresses.encrypt(email.encode()))
 
 
 async def ask_verification(session: Session, caller: Caller) -> None:
     await callers.lock(session, caller, needs_role=False)
-    await mails.ask(session, "verify_email", user_id=caller.user_id)
+    await mails.enqueue(session, "verify_email", user_id=caller.user_id)
 
 
 async def ask_change(
@@ -74,7 +74,7 @@ async def ask_change(
         raise EmailTaken(_TAKEN)
     facts = {"account_state": account_state(account, "change_email").hex()}
     address = addresses.encrypt(email.encode())
-    await mails.ask(session, "change_email", user_id=account.id, address=address, facts=facts)
+    await mails.enqueue(session, "change_email", user_id=account.id, address=address, facts=facts)
 
 
 async def confirm_reset(database: Database, passwords: Passwords, reset: Reset) -> None:
@@ -91,7 +91,7 @@ async def confirm_reset(database: Database, passwords: Passwords, reset: Reset) 
         await _note(session, "password.reset", account.id)
         if not account.email_verified:
             await _note(session, "email.verified", account.id)
-        await mails.ask(session, "password_reset", user_id=account.id)
+        await mails.enqueue(session, "password_reset", user_id=account.id)
 
 
 async def confirm_address(
@@ -110,7 +110,7 @@ async def confirm_address(
     await sessions.end_sessions(session, account.id, but=caller.session_id if caller and own else None)
     await _note(session, "email.changed", account.id)
     was = addresses.encrypt(account.email.encode())
-    await mails.ask(session, "email_changed", user_id=account.id, address=was)
+    await mails.enqueue(session, "email_changed", user_id=account.id, address=was)
 
 
 async def _use(

@@ -1,4 +1,4 @@
-"""Every statement on mails: asking for one, and what becomes of it."""
+"""Every statement on emails: to enqueue, claim, release and end one."""
 
 import json
 import secrets
@@ -26,15 +26,14 @@ from sqlalchemy import (
 from service.platform.database import Record, Session
 from service.platform.jobs import enqueue as jobs
 from service.platform.mail.models import Mail
-from service.platform.mail.templates import Kind
 
 #: The kind of job that sends one.
 KIND: Final = "mail"
-#: Somebody sits and waits for those without an event: they do not queue behind the others.
+#: A user waits for those without an event: they do not queue behind the others.
 URGENT, ORDINARY = 1, 0
 
 #: The row and its job in one round trip. A trigger leaves out what would be an erased person's.
-_ASK = text(f"""
+_ENQUEUE = text(f"""
     WITH added AS (
         INSERT INTO mails (kind, user_id, event_id, address, facts, message_id)
         VALUES (:kind, :user_id, :event_id, :address, CAST(:facts AS jsonb), :message_id)
@@ -50,22 +49,22 @@ _ASK = text(f"""
     bindparam("priority", type_=SmallInteger),
 )
 _open = Mail.status.in_(("queued", "sending"))
-_nobody_at_it = or_(Mail.claimed_until.is_(None), Mail.claimed_until <= func.now())
+_unclaimed = or_(Mail.claimed_until.is_(None), Mail.claimed_until <= func.now())
 
 
-async def ask(
+async def enqueue(
     session: Session,
-    kind: Kind,
+    kind: str,
     *,
     user_id: int | None = None,
     event_id: int | None = None,
     address: bytes | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> int | None:
-    """Have a mail sent, if this transaction is committed; its id.
+    """Queue an email, sent once this transaction is committed; its id.
 
-    None where this event has had one of this kind, or the person has been erased. `address` is sealed;
-    without one it goes to the account's own. `facts` are what it tells, and never a secret.
+    None where this event has had one of this kind, or the person has been erased. `address` is encrypted;
+    without one the email goes to the account's. `facts` are what it says, and never a secret.
     """
     # Random, too: after a restored backup ids come again, and receivers drop what they think they have.
     about = kind if event_id is None else f"event-{event_id}.{kind}"
@@ -79,24 +78,24 @@ async def ask(
         "headers": json.dumps(jobs.origin()),
         "priority": URGENT if event_id is None else ORDINARY,
     }
-    mail_id: int | None = await session.scalar(_ASK, values)
+    mail_id: int | None = await session.scalar(_ENQUEUE, values)
     return mail_id
 
 
 async def get(session: Session, mail_id: int) -> Record | None:
-    """What is still to be sent; with `age`, and `held` for as long as somebody may be at it, in seconds."""
+    """An email that has not ended, with its `age` and what is left of its lease, in seconds."""
     age = extract("epoch", func.now() - Mail.created_at).label("age")
-    # Null does not count, which stands for nobody.
-    held = func.greatest(extract("epoch", Mail.claimed_until - func.now()), 0).label("held")
-    statement = select(*Mail.__table__.columns, age, held)
+    # Null where it is not claimed, which `greatest` skips.
+    leased = func.greatest(extract("epoch", Mail.claimed_until - func.now()), 0).label("leased_seconds")
+    statement = select(*Mail.__table__.columns, age, leased)
     return (await session.execute(statement.where(Mail.id == mail_id, _open))).one_or_none()
 
 
 async def claim(session: Session, mail_id: int, user_id: int | None, lease: timedelta) -> bool:
-    """Whether it may be sent now: until the lease ends nobody else does. It is this person's."""
+    """Take the email under a lease, for this account; False while another worker has it."""
     statement = (
         update(Mail)
-        .where(Mail.id == mail_id, _open, _nobody_at_it)
+        .where(Mail.id == mail_id, _open, _unclaimed)
         .values(
             status="sending",
             claimed_until=func.now() + literal(lease, Interval),
@@ -107,13 +106,13 @@ async def claim(session: Session, mail_id: int, user_id: int | None, lease: time
 
 
 async def release(session: Session, mail_id: int) -> None:
-    """It has not left, and somebody will try again."""
+    """It has not left, and may be claimed again."""
     values = {"status": "queued", "claimed_until": None}
     await session.execute(update(Mail).where(Mail.id == mail_id, _open).values(**values))
 
 
 async def end(session: Session, mail_id: int, status: str, reason: str | None = None) -> None:
-    """Sent, withheld or failed: then nobody needs to know any more where to, or what it told."""
+    """Sent, withheld or failed: its address and facts are no longer needed, and deleted."""
     values = {"status": status, "reason": reason, "ended_at": func.now(), "claimed_until": None}
     ended = update(Mail).where(Mail.id == mail_id, _open).values(**values, address=None, facts={})
     await session.execute(ended)
@@ -124,9 +123,9 @@ async def remove(session: Session, mail_id: int) -> None:
 
 
 async def count(
-    session: Session, user_id: int, kinds: Collection[Kind], window: timedelta, *, but: int
+    session: Session, user_id: int, kinds: Collection[str], window: timedelta, *, but: int
 ) -> int:
-    """How many mails of these kinds have gone to this person within the window, or are going."""
+    """How many emails of these kinds were sent to this account within the window, or are being sent."""
     statement = select(func.count()).where(
         Mail.user_id == user_id,
         Mail.kind.in_(kinds),
@@ -140,6 +139,6 @@ async def count(
 
 
 async def purge(session: Session, before: datetime, *, most: int) -> int:
-    """Forget at most so many that were asked for before this moment; how many those were."""
+    """Delete at most so many that were queued before this moment; how many those were."""
     old = select(Mail.id).where(Mail.created_at < before).limit(most)
     return len((await session.scalars(delete(Mail).where(Mail.id.in_(old)).returning(Mail.id))).all())

@@ -1,7 +1,7 @@
-"""The ways a mail takes: to an SMTP server, into a file while developing, or nowhere.
+"""Transports of emails: to an SMTP server, into a file while developing, or nowhere.
 
 What a server answers and what its library raises may quote the recipient's address, so neither is
-logged or passed on: an `Undelivered` names the kind of fault and the server's code alone.
+logged or passed on: an `Undelivered` has the kind of fault and the server's code alone.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ import structlog
 from email_validator import EmailNotValidError, validate_email
 
 from service.platform.config import Settings
-from service.platform.mail.templates import Letter
+from service.platform.mail.rendering import Message
 from service.platform.telemetry import upstream
 
 log = structlog.get_logger(__name__)
@@ -38,8 +38,8 @@ LONGEST_LINE: Final = 998
 #: Of files, where MAIL_FROM is not set.
 NO_SENDER: Final = "Tradepost <tradepost@development.example>"
 
-#: Answers to the mail. Others are answers to whoever brings it: to the connection, or to the password.
-ABOUT_THE_MAIL: Final = (
+#: Responses to the email. Others are responses to the client: to its connection or its password.
+MESSAGE_FAULTS: Final = (
     aiosmtplib.SMTPSenderRefused,
     aiosmtplib.SMTPRecipientRefused,
     aiosmtplib.SMTPDataError,
@@ -49,7 +49,7 @@ Outcome = Literal["sent", "written", "not_configured"]
 
 
 class Undelivered(Exception):
-    """A mail could not be handed on. `passing`: it is worth another try."""
+    """An email could not be delivered. `passing`: another attempt may succeed."""
 
     def __init__(self, reason: str, *, passing: bool) -> None:
         super().__init__(reason)
@@ -57,7 +57,7 @@ class Undelivered(Exception):
 
 
 class Transport(Protocol):
-    async def deliver(self, letter: Letter) -> Outcome:
+    async def deliver(self, message: Message) -> Outcome:
         """Raises Undelivered."""
         ...
 
@@ -71,11 +71,11 @@ def transport_for(settings: Settings) -> Transport:
 
 
 class Smtp:
-    """A connection for each mail: there are few, and a kept one would be stale when it is needed.
+    """A connection for each email: there are few, and a kept one would be stale when it is needed.
 
     `smtps://` is TLS from the first byte. `smtp://` changes to TLS (STARTTLS) where the server offers
     it, and where the URL has a password refuses to go on without. Certificates are checked;
-    SSL_CERT_FILE names authorities of one's own.
+    SSL_CERT_FILE names other authorities.
     """
 
     def __init__(
@@ -91,20 +91,20 @@ class Smtp:
         self._answer, self._delivery = answer, delivery
         self._tls = ssl.create_default_context()
 
-    async def deliver(self, letter: Letter) -> Outcome:
-        message = compose(letter, self._sender)
+    async def deliver(self, message: Message) -> Outcome:
+        mime = to_mime(message, self._sender)
         try:
             with upstream.call("smtp"):
                 async with asyncio.timeout(self._delivery):
-                    await self._send(message)
+                    await self._send(mime)
         except (aiosmtplib.SMTPException, OSError) as fault:
             raise _undelivered(fault) from None
         return "sent"
 
-    async def _send(self, message: EmailMessage) -> None:
+    async def _send(self, mime: EmailMessage) -> None:
         start_tls = None if self._password is None else True
         await aiosmtplib.send(
-            message,
+            mime,
             hostname=self._host,
             port=self._port,
             username=self._username,
@@ -119,18 +119,18 @@ class Smtp:
 
 
 class Files:
-    """For development without a server: each mail is a file that mail programs open."""
+    """For development without a server: each email is a file that mail programs open."""
 
     def __init__(self, folder: Path, sender: str) -> None:
         self._folder, self._sender = folder, sender
 
-    async def deliver(self, letter: Letter) -> Outcome:
-        message = compose(letter, self._sender)
+    async def deliver(self, message: Message) -> Outcome:
+        mime = to_mime(message, self._sender)
         try:
-            path = await asyncio.to_thread(self._write, message.as_bytes(policy=plain.clone(utf8=True)))
+            path = await asyncio.to_thread(self._write, mime.as_bytes(policy=plain.clone(utf8=True)))
         except OSError as fault:
             raise Undelivered(type(fault).__name__, passing=False) from None
-        log.info("mail.written", kind=letter.kind, path=str(path))
+        log.info("mail.written", kind=message.kind, path=str(path))
         return "written"
 
     def _write(self, content: bytes) -> Path:
@@ -144,38 +144,38 @@ class Files:
 
 
 class Nowhere:
-    """Production without SMTP_URL: said for each mail that somebody waits for in vain."""
+    """Production without SMTP_URL: each email is logged as an error, and lost."""
 
-    async def deliver(self, letter: Letter) -> Outcome:
-        log.error("mail.not_configured", kind=letter.kind, missing="SMTP_URL")
+    async def deliver(self, message: Message) -> Outcome:
+        log.error("mail.not_configured", kind=message.kind, missing="SMTP_URL")
         return "not_configured"
 
 
-def compose(letter: Letter, sender: str) -> EmailMessage:
-    """The message (RFC 5322). The policy refuses line breaks in headers, so nothing can add one.
+def to_mime(message: Message, sender: str) -> EmailMessage:
+    """The message as RFC 5322 has it. The policy refuses line breaks in headers, so nothing can add one.
 
     Raises:
         Undelivered: the recipient's address is none.
     """
     name, mailbox = parseaddr(sender)
-    message = EmailMessage(policy=SMTP)
-    message["From"] = formataddr((name, _on_the_wire(mailbox)))
-    message["To"] = _on_the_wire(letter.to)
-    message["Subject"] = letter.subject
-    message["Date"] = format_datetime(datetime.now(UTC))
-    # The same for every try: who receives a mail twice can know it by this.
-    message["Message-ID"] = f"<{letter.message_id}@{_on_the_wire(mailbox).rpartition('@')[2]}>"
+    mime = EmailMessage(policy=SMTP)
+    mime["From"] = formataddr((name, _on_the_wire(mailbox)))
+    mime["To"] = _on_the_wire(message.to)
+    mime["Subject"] = message.subject
+    mime["Date"] = format_datetime(datetime.now(UTC))
+    # The same for every attempt: who receives an email twice can know it by this.
+    mime["Message-ID"] = f"<{message.message_id}@{_on_the_wire(mailbox).rpartition('@')[2]}>"
     # Keeps out-of-office programs from answering (RFC 3834).
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(letter.text, cte=_encoding(letter.text))
-    message.add_alternative(letter.html, subtype="html", cte=_encoding(letter.html))
-    return message
+    mime["Auto-Submitted"] = "auto-generated"
+    mime.set_content(message.text, cte=_encoding(message.text))
+    mime.add_alternative(message.html, subtype="html", cte=_encoding(message.html))
+    return mime
 
 
 def _encoding(text: str) -> str:
     """Left to itself, the library folds long lines: a link in a file could not be copied from it.
 
-    Of lines longer than LONGEST_LINE servers take no mail.
+    Servers refuse lines longer than LONGEST_LINE.
     """
     plain_enough = text.isascii() and max(map(len, text.splitlines())) <= LONGEST_LINE
     return "7bit" if plain_enough else "quoted-printable"
@@ -191,14 +191,14 @@ def _on_the_wire(address: str) -> str:
 
 
 def _undelivered(fault: aiosmtplib.SMTPException | OSError) -> Undelivered:
-    """What is wrong with the mail itself stays wrong; what is wrong with the server, or with our settings
-    for it, somebody will put right, and the mail waits for that.
+    """What is wrong with the email itself stays wrong; what is wrong with the server, or with our settings
+    for it, an operator will put right, and the email waits for that.
     """
     if isinstance(fault, aiosmtplib.SMTPRecipientsRefused):
         fault = fault.recipients[0]
     kind = type(fault).__name__
     if isinstance(fault, aiosmtplib.SMTPResponseException):
         # RFC 5321, section 4.2.1: 4yz is transient, 5yz permanent.
-        permanent = isinstance(fault, ABOUT_THE_MAIL) and 500 <= fault.code < 600
+        permanent = isinstance(fault, MESSAGE_FAULTS) and 500 <= fault.code < 600
         return Undelivered(f"{kind} {fault.code}", passing=not permanent)
     return Undelivered(kind, passing=True)

@@ -9,18 +9,19 @@ from typing import Any, cast
 import asyncpg
 import pytest
 from prometheus_client import REGISTRY
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from service.container.api import Container
 from service.errors import NotFound, Unavailable
-from service.mails import LEASE, Mails
 from service.platform.config import generate_key
 from service.platform.database import Database
 from service.platform.jobs import worker
-from service.platform.mail import AddressCipher
 from service.platform.mail import repository as mails
-from service.platform.mail.templates import Letter, Letters
+from service.platform.mail.mailer import LEASE, Mailer
+from service.platform.mail.rendering import Message
 from service.platform.mail.transports import DELIVERY_SECONDS, Nowhere, Outcome, Smtp, Transport, Undelivered
+from service.worker_container import EMAILS
 from tests.helpers.client import Api
 from tests.helpers.factories import PASSWORD, Make, Person
 from tests.helpers.mailbox import TOKEN, send_mails
@@ -41,19 +42,19 @@ async def maria(make: Make, sql: asyncpg.Connection) -> Person:
 class Recorder:
     """A transport that keeps what it is given, after it has done what the test wants."""
 
-    def __init__(self, before: Callable[[Letter], Awaitable[object]] | None = None) -> None:
-        self.letters: list[Letter] = []
+    def __init__(self, before: Callable[[Message], Awaitable[object]] | None = None) -> None:
+        self.messages: list[Message] = []
         self._before = before
 
-    async def deliver(self, letter: Letter) -> Outcome:
+    async def deliver(self, message: Message) -> Outcome:
         if self._before is not None:
-            await self._before(letter)
-        self.letters.append(letter)
+            await self._before(message)
+        self.messages.append(message)
         return "sent"
 
     @property
     def told(self) -> list[tuple[str, str]]:
-        return [(letter.kind, letter.to) for letter in self.letters]
+        return [(message.kind, message.to) for message in self.messages]
 
 
 class Refusing(Recorder):
@@ -63,7 +64,7 @@ class Refusing(Recorder):
         super().__init__(self._refuse)
         self._faults = list(faults)
 
-    async def _refuse(self, _: Letter) -> None:
+    async def _refuse(self, _: Message) -> None:
         if self._faults:
             raise self._faults.pop(0)
 
@@ -80,13 +81,14 @@ def counted(kind: str, outcome: str) -> float:
     return REGISTRY.get_sample_value("mails_total", {"kind": kind, "outcome": outcome}) or 0.0
 
 
-def mailing(container: Container, transport: Transport) -> Mails:
-    return Mails(container.database, Letters(container.settings), transport, container.address_cipher)
+def mailing(container: Container, transport: Transport, **settings: Any) -> Mailer:
+    ours = container.settings.model_copy(update=settings)
+    return Mailer(ours, container.database, EMAILS, transport=transport)
 
 
 async def ask(container: Container, person: Person, kind: Any = "password_changed", **options: Any) -> int:
     async with container.database.transaction() as session:
-        mail_id = await mails.ask(session, kind, user_id=person.id, **options)
+        mail_id = await mails.enqueue(session, kind, user_id=person.id, **options)
     assert mail_id is not None
     return mail_id
 
@@ -110,7 +112,7 @@ class TestAsking:
         self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         async with container.database.transaction() as session:
-            await mails.ask(session, "password_changed", user_id=maria.id)
+            await mails.enqueue(session, "password_changed", user_id=maria.id)
             assert (await rows(sql), await waiting(sql)) == ([], [])
         [mail_id] = [row["id"] for row in await sql.fetch("SELECT id FROM mails")]
         assert await rows(sql) == [("password_changed", "queued", None)]
@@ -125,7 +127,7 @@ class TestAsking:
 
         with suppress(NotFound):
             async with container.database.transaction() as session:
-                await mails.ask(session, "password_changed", user_id=maria.id)
+                await mails.enqueue(session, "password_changed", user_id=maria.id)
                 raise NotFound("There is none.")
         monkeypatch.setattr(Database, "_commit", staticmethod(lost))
         with pytest.raises(Unavailable):
@@ -145,7 +147,7 @@ class TestAsking:
     ) -> None:
         async def again() -> int | None:
             async with container.database.transaction() as session:
-                return await mails.ask(session, "order_placed", user_id=maria.id, event_id=7)
+                return await mails.enqueue(session, "order_placed", user_id=maria.id, event_id=7)
 
         first, *others = await asyncio.gather(*(again() for _ in range(4)))
         assert sorted([first, *others], key=lambda each: each is None)[1:] == [None] * 3
@@ -158,7 +160,7 @@ class TestAsking:
         deletion = {"current_password": PASSWORD}
         assert (await maria.api.request("DELETE", "/users/profile", json=deletion)).status_code == 204
         async with container.database.transaction() as session:
-            assert await mails.ask(session, "order_placed", user_id=maria.id, event_id=7) is None
+            assert await mails.enqueue(session, "order_placed", user_id=maria.id, event_id=7) is None
         assert (await rows(sql), await waiting(sql)) == ([], [])
 
 
@@ -170,7 +172,7 @@ class TestSending:
         await ask(container, maria, "api_key_created", facts={"name": "Till in Berlin", "hint": "tp_1234"})
         await send_mails(container, transport)
         assert transport.told == [("api_key_created", maria.email)]
-        assert '"Till in Berlin" (tp_1234...)' in transport.letters[0].text
+        assert '"Till in Berlin" (tp_1234...)' in transport.messages[0].text
         assert counted("api_key_created", "sent") == before + 1
         row = await sql.fetchrow("SELECT * FROM mails")
         assert row is not None
@@ -186,7 +188,7 @@ class TestSending:
         for tries in (1, 2):
             with capture_logs() as logs:
                 await send_mails(container, transport)
-            assert transport.letters == []
+            assert transport.messages == []
             assert await rows(sql) == [("password_changed", "queued", None)]
             left = await sql.fetchrow("SELECT attempts, execute_after > now() AS later FROM pgqueuer")
             assert left is not None
@@ -231,8 +233,8 @@ class TestSending:
         slow, quick = await make.user(), await make.user()
         gate = asyncio.Event()
 
-        async def hold(letter: Letter) -> None:
-            if letter.to == slow.email:
+        async def hold(message: Message) -> None:
+            if message.to == slow.email:
                 await gate.wait()
             else:
                 gate.set()
@@ -247,13 +249,13 @@ class TestSending:
     async def test_while_a_mail_is_under_way_no_connection_is_held(
         self, maria: Person, container: Container
     ) -> None:
-        async def look(_: Letter) -> None:
+        async def look(_: Message) -> None:
             assert cast("Any", container.database.engine.pool).checkedout() == 0
 
         transport = Recorder(look)
         await ask(container, maria)
         await send_mails(container, transport)
-        assert len(transport.letters) == 1
+        assert len(transport.messages) == 1
 
     async def test_whatever_breaks_is_tried_again(
         self, maria: Person, container: Container, sql: asyncpg.Connection
@@ -276,7 +278,7 @@ class TestOnce:
     ) -> None:
         mail_id, under_way, may = await ask(container, maria), asyncio.Event(), asyncio.Event()
 
-        async def hold(_: Letter) -> None:
+        async def hold(_: Message) -> None:
             under_way.set()
             await may.wait()
 
@@ -288,7 +290,7 @@ class TestOnce:
         may.set()
         await first
         await mailing(container, transport).send(mail_id, last=False)
-        assert len(transport.letters) == 1
+        assert len(transport.messages) == 1
         assert await rows(sql) == [("password_changed", "sent", None)]
 
     async def test_of_many_that_begin_at_once_one_sends_it(self, make: Make, container: Container) -> None:
@@ -298,7 +300,7 @@ class TestOnce:
         ends = await asyncio.gather(
             *(sender.send(mail_id, last=False) for _ in range(8)), return_exceptions=True
         )
-        assert len(transport.letters) == 1
+        assert len(transport.messages) == 1
         assert {type(end) for end in ends} <= {type(None), Unavailable}
 
     async def test_after_a_worker_that_was_killed_it_has_the_same_id(
@@ -318,8 +320,8 @@ class TestOnce:
             smtp = Smtp(f"smtp://127.0.0.1:{port}", SHOP)
 
             class Killing(Recorder):
-                async def deliver(self, letter: Letter) -> Outcome:
-                    await smtp.deliver(letter)
+                async def deliver(self, message: Message) -> Outcome:
+                    await smtp.deliver(message)
                     raise Killed
 
             with pytest.raises(Killed):
@@ -346,7 +348,7 @@ class TestOnce:
         monkeypatch.setattr(mails, "end", failing)
         transport, mail_id = Recorder(), await ask(container, maria)
         await mailing(container, transport).send(mail_id, last=False)
-        assert len(transport.letters) == 1
+        assert len(transport.messages) == 1
         assert await rows(sql) == [("password_changed", "sent", None)]
 
     async def test_what_has_ended_is_not_sent_again(
@@ -356,7 +358,7 @@ class TestOnce:
         for _ in range(3):
             await mailing(container, transport).send(mail_id, last=False)
         await mailing(container, transport).send(mail_id + 1, last=False)
-        assert len(transport.letters) == 1
+        assert len(transport.messages) == 1
 
 
 class TestTokens:
@@ -365,19 +367,19 @@ class TestTokens:
     ) -> None:
         anna = await make.user()
         await anna.api.post("/auth/verify-email")
-        tried: list[Letter] = []
+        tried: list[Message] = []
 
-        async def lose(letter: Letter) -> None:
-            tried.append(letter)
+        async def lose(message: Message) -> None:
+            tried.append(message)
             if len(tried) < 6:
                 raise later()
 
         for _ in range(6):
             await make_due(sql)
             await send_mails(container, Recorder(lose))
-        tokens = [TOKEN.findall(letter.text)[0] for letter in tried]
+        tokens = [TOKEN.findall(message.text)[0] for message in tried]
         assert len(set(tokens)) == 6
-        assert len({letter.message_id for letter in tried}) == 1
+        assert len({message.message_id for message in tried}) == 1
         # One of the earlier may have arrived after all, and the last been taken for a copy of it.
         assert (await confirm(api, tokens[0])).status_code == 204
         assert await rows(sql) == [("verify_email", "sent", None)]
@@ -389,17 +391,17 @@ class TestTokens:
         await anna.api.post("/auth/verify-email")
         await sql.execute("UPDATE mails SET created_at = created_at - interval '1 hour'")
         await send_mails(container, transport)
-        assert transport.letters == []
+        assert transport.messages == []
         assert await rows(sql) == [("verify_email", "withheld", "too late")]
         assert await sql.fetchval("SELECT count(*) FROM mail_tokens") == 0
 
     async def test_an_address_is_read_while_its_key_is_accepted(
         self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        old, new = container.settings.secret_key.get_secret_value(), generate_key()
+        old, new = container.settings.secret_key, SecretStr(generate_key())
         await api.post("/auth/password-reset", json={"email": maria.email})
-        transport, addresses = Recorder(), AddressCipher(new, (old,))
-        sender = Mails(container.database, Letters(container.settings), transport, addresses)
+        transport = Recorder()
+        sender = mailing(container, transport, secret_key=new, secret_keys_accepted=(old,))
         await send_all(sql, sender)
         assert transport.told == [("reset_password", maria.email)]
 
@@ -407,14 +409,14 @@ class TestTokens:
         self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         await api.post("/auth/password-reset", json={"email": maria.email})
-        transport, addresses = Recorder(), AddressCipher(generate_key(), ())
-        sender = Mails(container.database, Letters(container.settings), transport, addresses)
+        transport, new = Recorder(), SecretStr(generate_key())
+        sender = mailing(container, transport, secret_key=new, secret_keys_accepted=())
         with capture_logs() as logs:
             await send_all(sql, sender)
-        assert (transport.letters, await rows(sql)) == ([], [])
+        assert (transport.messages, await rows(sql)) == ([], [])
         assert [line["event"] for line in logs] == ["mail.address_not_decrypted"]
 
 
-async def send_all(sql: asyncpg.Connection, sender: Mails) -> None:
+async def send_all(sql: asyncpg.Connection, sender: Mailer) -> None:
     for row in await sql.fetch("SELECT id FROM mails ORDER BY id"):
         await sender.send(row["id"], last=False)

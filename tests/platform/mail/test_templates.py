@@ -7,15 +7,16 @@ import re
 import stat
 from email.policy import default
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from jinja2 import UndefinedError
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from service.accounts.emails import ACTIONS, token_values
 from service.platform.config import Settings
-from service.platform.mail.templates import ACTIONS, Kind, Letter, Letters
+from service.platform.mail.rendering import Message, Renderer
 from service.platform.mail.transports import (
     Files,
     Nowhere,
@@ -23,9 +24,10 @@ from service.platform.mail.transports import (
     Smtp,
     Transport,
     Undelivered,
-    compose,
+    to_mime,
     transport_for,
 )
+from service.worker_container import EMAILS
 from tests.helpers.mailbox import text_of
 from tests.helpers.smtp import Certificate, Inbox, certificate, serving
 
@@ -43,22 +45,25 @@ ORDER: dict[str, Any] = {
     ],
 }  # fmt: skip
 VALUES: dict[str, Any] = {
-    "token": TOKEN, "name": "Till", "hint": "tp_1234", "order_id": 17, "order": ORDER,
+    "name": "Till", "hint": "tp_1234", "order": ORDER,
 }  # fmt: skip
+KINDS = sorted(kind for each in EMAILS for kind in each.composers)
 Logs = list[Any]
 HEADERS = {
     "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type",
 }  # fmt: skip
 
 
-@pytest.fixture
-def letters(settings: Settings) -> Letters:
-    return Letters(settings)
+def rendered(settings: Settings, kind: str, to: str = MARIA, **values: Any) -> Message:
+    """An email of this kind; with its token, if it has one."""
+    renderer = Renderer(settings, [each.package for each in EMAILS])
+    token = token_values(kind, TOKEN) if kind in ACTIONS else {}
+    return renderer.render(kind, to, ID, {**token, **values})
 
 
 @pytest.fixture
-def letter(letters: Letters) -> Letter:
-    return letters.write("reset_password", MARIA, ID, token=TOKEN)
+def message(settings: Settings) -> Message:
+    return rendered(settings, "reset_password")
 
 
 @pytest.fixture(scope="session")
@@ -72,12 +77,12 @@ def trusted(secured: Certificate, monkeypatch: pytest.MonkeyPatch) -> Certificat
     return secured
 
 
-async def sent(transport: Transport, letter: Letter) -> tuple[Outcome | tuple[str, bool], Logs]:
+async def sent(transport: Transport, message: Message) -> tuple[Outcome | tuple[str, bool], Logs]:
     """What became of it, or why it was not delivered and whether that passes; and what the log says."""
     outcome: Outcome | tuple[str, bool]
     with capture_logs() as logs:
         try:
-            outcome = await transport.deliver(letter)
+            outcome = await transport.deliver(message)
         except Undelivered as fault:
             outcome = str(fault), fault.passing
     for line in (*logs, outcome):
@@ -94,40 +99,39 @@ def words(markup: str) -> str:
 
 
 class TestLetters:
-    @pytest.mark.parametrize("kind", get_args(Kind))
+    @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("url", ["https://shop.example", None])
     def test_each_kind_is_complete_and_says_the_same_in_both_forms(
-        self, settings: Settings, kind: Kind, url: str | None
+        self, settings: Settings, kind: str, url: str | None
     ) -> None:
-        letters = Letters(settings.model_copy(update={"public_url": url}))
-        letter = letters.write(kind, MARIA, ID, **VALUES)
-        assert (letter.kind, letter.to, letter.message_id) == (kind, MARIA, ID)
-        assert "$" not in letter.subject + letter.text + letter.html
-        assert "{" not in re.sub(r'\{"token".*\}', "", letter.subject + letter.text)
-        assert (TOKEN in letter.text) == (TOKEN in letter.html) == (kind in ACTIONS)
-        seen = words(letter.html)
-        for paragraph in letter.text.split("\n\n"):
+        message = rendered(settings.model_copy(update={"public_url": url}), kind, **VALUES)
+        assert (message.kind, message.to, message.message_id) == (kind, MARIA, ID)
+        assert "$" not in message.subject + message.text + message.html
+        assert "{" not in re.sub(r'\{"token".*\}', "", message.subject + message.text)
+        assert (TOKEN in message.text) == (TOKEN in message.html) == (kind in ACTIONS)
+        seen = words(message.html)
+        for paragraph in message.text.split("\n\n"):
             for line in paragraph.splitlines():
                 told = line.rpartition(": ")[0] if "each" in line else line
                 assert " ".join(told.replace(":", " ").split()) in seen.replace(":", " ").replace("  ", " ")
 
-    @pytest.mark.parametrize("kind", get_args(Kind))
-    def test_it_loads_nothing_and_can_be_read_aloud(self, settings: Settings, kind: Kind) -> None:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_it_loads_nothing_and_can_be_read_aloud(self, settings: Settings, kind: str) -> None:
         """No picture tells the sender when it is read; headings, cells and the language have names."""
-        letters = Letters(settings.model_copy(update={"public_url": "https://shop.example"}))
-        letter = letters.write(kind, MARIA, ID, **VALUES)
+        there = settings.model_copy(update={"public_url": "https://shop.example"})
+        message = rendered(there, kind, **VALUES)
         for word in ("<img", "<link", "<script", "src=", "url(", "@import"):
-            assert word not in letter.html
-        assert '<html lang="en">' in letter.html
-        assert f"<title>{letter.subject}</title>" in letter.html
-        assert f"<h1>{letter.subject}</h1>" in letter.html
-        assert letter.html.count("<th") == letter.html.count("<th scope=") + letter.html.count("<thead>")
+            assert word not in message.html
+        assert '<html lang="en">' in message.html
+        assert f"<title>{message.subject}</title>" in message.html
+        assert f"<h1>{message.subject}</h1>" in message.html
+        assert message.html.count("<th") == message.html.count("<th scope=") + message.html.count("<thead>")
         assert all(
-            link.startswith("https://shop.example") for link in re.findall('href="(.*?)"', letter.html)
+            link.startswith("https://shop.example") for link in re.findall('href="(.*?)"', message.html)
         )
 
-    def test_an_order_is_told_to_the_cent(self, letters: Letters) -> None:
-        text = letters.write("order_placed", MARIA, ID, **VALUES).text
+    def test_an_order_is_told_to_the_cent(self, settings: Settings) -> None:
+        text = rendered(settings, "order_placed", **VALUES).text
         assert text == (
             "Dear Maria Anders,\n\n"
             "Thank you for your order. We write again when it is on its way.\n\n"
@@ -139,23 +143,23 @@ class TestLetters:
             "Tradepost\n"
         )
 
-    def test_what_is_not_known_leaves_no_gap(self, letters: Letters) -> None:
+    def test_what_is_not_known_leaves_no_gap(self, settings: Settings) -> None:
         bare = ORDER | dict.fromkeys(("discount", "customer_name", "reference", "ship_to", "tracking"))
-        text = letters.write("order_shipped", MARIA, ID, **VALUES | {"order": bare}).text
+        text = rendered(settings, "order_shipped", **VALUES | {"order": bare}).text
         assert text.startswith("Your order has left us.\n\nYour order 17, placed on 22 November 2026\n\n3 x")
         assert text.endswith(
             "Goods: 54.00 USD\nShipping (express): 12.50 USD\nTotal: 39.50 USD\n\nTradepost\n"
         )
         assert "None" not in text
 
-    def test_a_value_that_is_missing_is_a_fault(self, letters: Letters) -> None:
+    def test_a_value_that_is_missing_is_a_fault(self, settings: Settings) -> None:
         with pytest.raises(UndefinedError):
-            letters.write("api_key_created", MARIA, ID, name="Till")
+            rendered(settings, "api_key_created", name="Till")
 
-    def test_without_an_address_of_the_shop_it_has_the_call(self, letter: Letter) -> None:
+    def test_without_an_address_of_the_shop_it_has_the_call(self, message: Message) -> None:
         body = f'{{"token": "{TOKEN}", "new_password": "..."}}'
-        assert f"POST /api/v1/auth/password-reset/confirm\n{body}" in letter.text
-        assert "http" not in letter.text
+        assert f"POST /api/v1/auth/password-reset/confirm\n{body}" in message.text
+        assert "http" not in message.text
 
     @pytest.mark.parametrize(
         ("kind", "page"),
@@ -166,73 +170,75 @@ class TestLetters:
         ],
     )
     def test_with_an_address_of_the_shop_it_has_a_link(
-        self, settings: Settings, kind: Kind, page: str
+        self, settings: Settings, kind: str, page: str
     ) -> None:
         there = settings.model_copy(update={"public_url": "https://shop.example/at"})
-        letter = Letters(there).write(kind, MARIA, ID, token=TOKEN)
+        message = rendered(there, kind)
         link = f"https://shop.example/at{page}?token={TOKEN}"
-        assert f"\n\n{link}\n\n" in letter.text
-        assert f'<a href="{link}">{link}</a>' in letter.html
-        assert "POST" not in letter.text
+        assert f"\n\n{link}\n\n" in message.text
+        assert f'<a href="{link}">{link}</a>' in message.html
+        assert "POST" not in message.text
 
     def test_what_is_filled_in_cannot_be_markup(self, settings: Settings) -> None:
         shop = settings.model_copy(update={"seller": "Tea & Sons\nLondon"})
         name = "<img src=x onerror='alert(1)'>\r\n\r\n{{ shop }}$shop"
-        letter = Letters(shop).write("api_key_created", MARIA, ID, name=name, hint="tp_1234")
-        assert "\"<img src=x onerror='alert(1)'> {{ shop }}$shop\" (tp_1234...)" in letter.text
-        assert "for Tea & Sons," in letter.text
-        assert "<img" not in letter.html
-        assert "Tea &amp; Sons" in letter.html
-        assert html.unescape(letter.html).count(name.split("\r", maxsplit=1)[0]) == 1
+        message = rendered(shop, "api_key_created", name=name, hint="tp_1234")
+        assert "\"<img src=x onerror='alert(1)'> {{ shop }}$shop\" (tp_1234...)" in message.text
+        assert "for Tea & Sons," in message.text
+        assert "<img" not in message.html
+        assert "Tea &amp; Sons" in message.html
+        assert html.unescape(message.html).count(name.split("\r", maxsplit=1)[0]) == 1
 
     @pytest.mark.parametrize("field", ["customer_name", "reference", "cancel_reason", "tracking", "currency"])
-    def test_nothing_of_an_order_can(self, letters: Letters, field: str) -> None:
-        """Neither markup, nor another line that looks like the shop's, nor letters from right to left."""
+    def test_nothing_of_an_order_can(self, settings: Settings, field: str) -> None:
+        """Neither markup, nor another line that looks like the shop's, nor messages from right to left."""
         bad = "</p><a href='https://evil.example'>Pay</a>\r\nBcc: eve@shop.example\u202e\u2028x"
         for kind in ("order_placed", "order_shipped", "order_cancelled"):
-            letter = letters.write(kind, MARIA, ID, **VALUES | {"order": ORDER | {field: bad}})
-            assert "<a " not in letter.html
-            assert not {"\u202e", "\u2028", "\r"} & set(letter.html + letter.text + letter.subject)
-            assert "\nBcc" not in letter.text
-            assert set(compose(letter, SHOP).keys()) == HEADERS
+            message = rendered(settings, kind, **VALUES | {"order": ORDER | {field: bad}})
+            assert "<a " not in message.html
+            assert not {"\u202e", "\u2028", "\r"} & set(message.html + message.text + message.subject)
+            assert "\nBcc" not in message.text
+            assert set(to_mime(message, SHOP).keys()) == HEADERS
 
-    def test_names_of_items_and_addresses_cannot_either(self, letters: Letters) -> None:
+    def test_names_of_items_and_addresses_cannot_either(self, settings: Settings) -> None:
         bad = "<b>\nTotal: 0.00 USD"
         order = ORDER | {"ship_to": [bad], "lines": [{**ORDER["lines"][0], "name": bad}]}
-        letter = letters.write("order_placed", MARIA, ID, **VALUES | {"order": order})
-        assert "<b>" not in letter.html
-        assert [line for line in letter.text.splitlines() if line.startswith("Total")] == ["Total: 39.50 USD"]
+        message = rendered(settings, "order_placed", **VALUES | {"order": order})
+        assert "<b>" not in message.html
+        assert [line for line in message.text.splitlines() if line.startswith("Total")] == [
+            "Total: 39.50 USD"
+        ]
 
     def test_a_seller_without_a_name_is_the_shop(self, settings: Settings) -> None:
-        letter = Letters(settings.model_copy(update={"seller": " "})).write("password_changed", MARIA, ID)
-        assert "your account at the shop has" in letter.text
+        message = rendered(settings.model_copy(update={"seller": " "}), "password_changed")
+        assert "your account at the shop has" in message.text
 
 
 class TestMessages:
-    def test_has_both_forms_and_the_headers_of_automatic_mail(self, letter: Letter) -> None:
-        message = compose(letter, SHOP)
-        assert {name: message[name] for name in ("From", "To", "Subject", "Auto-Submitted")} == {
+    def test_has_both_forms_and_the_headers_of_automatic_mail(self, message: Message) -> None:
+        mime = to_mime(message, SHOP)
+        assert {name: mime[name] for name in ("From", "To", "Subject", "Auto-Submitted")} == {
             "From": SHOP,
             "To": MARIA,
             "Subject": "Reset your password",
             "Auto-Submitted": "auto-generated",
         }
-        assert message["Message-ID"] == f"<{ID}@shop.example>"
-        assert message["Date"].datetime.utcoffset().total_seconds() == 0
-        assert message.get_content_type() == "multipart/alternative"
-        assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
-        assert text_of(message).replace("\r\n", "\n") == letter.text
+        assert mime["Message-ID"] == f"<{ID}@shop.example>"
+        assert mime["Date"].datetime.utcoffset().total_seconds() == 0
+        assert mime.get_content_type() == "multipart/alternative"
+        assert [part.get_content_type() for part in mime.iter_parts()] == ["text/plain", "text/html"]
+        assert text_of(mime).replace("\r\n", "\n") == message.text
 
-    def test_lines_that_no_server_takes_are_folded_on_the_way(self, letters: Letters) -> None:
+    def test_lines_that_no_server_takes_are_folded_on_the_way(self, settings: Settings) -> None:
         name = '"' * 200
         order = ORDER | {"customer_name": name, "ship_to": [name]}
-        letter = letters.write("order_placed", MARIA, ID, **VALUES | {"order": order})
-        assert max(map(len, letter.html.splitlines())) > 998
-        content = compose(letter, SHOP).as_bytes()
+        message = rendered(settings, "order_placed", **VALUES | {"order": order})
+        assert max(map(len, message.html.splitlines())) > 998
+        content = to_mime(message, SHOP).as_bytes()
         assert max(map(len, content.splitlines())) <= 998
         read = email.message_from_bytes(content, policy=default).get_body(("html",))
         assert read is not None
-        assert read.get_content().replace("\r\n", "\n") == letter.html
+        assert read.get_content().replace("\r\n", "\n") == message.html
 
     @pytest.mark.parametrize(
         "to",
@@ -246,23 +252,21 @@ class TestMessages:
             "",
         ],
     )
-    def test_an_address_can_be_nothing_else(self, letters: Letters, to: str) -> None:
+    def test_an_address_can_be_nothing_else(self, settings: Settings, to: str) -> None:
         with pytest.raises(Undelivered) as refusal:
-            compose(letters.write("password_changed", to, ID), SHOP)
+            to_mime(rendered(settings, "password_changed", to), SHOP)
         assert (str(refusal.value), refusal.value.passing) == ("not an address", False)
 
-    def test_a_domain_of_another_script_is_sent_to_in_ascii(self, letters: Letters) -> None:
-        letter = letters.write("password_changed", "maria@bücher.example", ID)
-        assert compose(letter, SHOP)["To"] == "maria@xn--bcher-kva.example"
+    def test_a_domain_of_another_script_is_sent_to_in_ascii(self, settings: Settings) -> None:
+        message = rendered(settings, "password_changed", "maria@bücher.example")
+        assert to_mime(message, SHOP)["To"] == "maria@xn--bcher-kva.example"
 
     def test_other_scripts_arrive(self, settings: Settings) -> None:
-        letters = Letters(settings.model_copy(update={"seller": "Żółw & Süd"}))
-        message = compose(
-            letters.write("password_changed", MARIA, ID), "=?utf-8?q?=C5=BB?= <shop@shop.example>"
-        )
-        message = email.message_from_bytes(message.as_bytes(), policy=default)
-        assert message["From"].addresses[0].display_name == "Ż"
-        assert "your account at Żółw & Süd has" in text_of(message)
+        shop = settings.model_copy(update={"seller": "Żółw & Süd"})
+        mime = to_mime(rendered(shop, "password_changed"), "=?utf-8?q?=C5=BB?= <shop@shop.example>")
+        mime = email.message_from_bytes(mime.as_bytes(), policy=default)
+        assert mime["From"].addresses[0].display_name == "Ż"
+        assert "your account at Żółw & Süd has" in text_of(mime)
 
 
 class TestSmtp:
@@ -270,56 +274,56 @@ class TestSmtp:
     def smtp(port: int, credentials: str = "", scheme: str = "smtp", **options: float) -> Smtp:
         return Smtp(f"{scheme}://{credentials}127.0.0.1:{port}", SHOP, **options)
 
-    async def test_a_mail_arrives(self, letter: Letter) -> None:
+    async def test_a_mail_arrives(self, message: Message) -> None:
         inbox = Inbox()
         async with serving(inbox) as port:
-            assert await sent(self.smtp(port), letter) == ("sent", [])
+            assert await sent(self.smtp(port), message) == ("sent", [])
         [mail] = inbox.mails
         assert (inbox.recipients, inbox.encrypted, inbox.logins) == ([[MARIA]], [False], [])
         assert (mail["To"], mail["Subject"]) == (MARIA, "Reset your password")
         assert mail["Message-ID"] == f"<{ID}@shop.example>"
         assert TOKEN in text_of(mail)
 
-    async def test_it_is_encrypted_where_the_server_can(self, letter: Letter, trusted: Certificate) -> None:
+    async def test_it_is_encrypted_where_the_server_can(self, message: Message, trusted: Certificate) -> None:
         inbox = Inbox()
         async with serving(inbox, "starttls", trusted.context) as port:
-            assert await sent(self.smtp(port), letter) == ("sent", [])
+            assert await sent(self.smtp(port), message) == ("sent", [])
         assert inbox.encrypted == [True]
 
     @pytest.mark.parametrize(("tls", "scheme"), [("starttls", "smtp"), ("implicit", "smtps")])
     async def test_it_signs_in_over_tls(
-        self, letter: Letter, trusted: Certificate, tls: Any, scheme: str
+        self, message: Message, trusted: Certificate, tls: Any, scheme: str
     ) -> None:
         inbox = Inbox()
         async with serving(inbox, tls, trusted.context, asks_who=True) as port:
             smtp = self.smtp(port, "us%40er:pass%20word@", scheme)
-            assert await sent(smtp, letter) == ("sent", [])
+            assert await sent(smtp, message) == ("sent", [])
         assert (inbox.encrypted, inbox.logins) == ([True], [("us@er", "pass word")])
 
-    async def test_a_password_is_never_sent_in_the_clear(self, letter: Letter) -> None:
+    async def test_a_password_is_never_sent_in_the_clear(self, message: Message) -> None:
         inbox = Inbox()
         async with serving(inbox, asks_who=True) as port:
-            outcome, _ = await sent(self.smtp(port, "user:pass%20word@"), letter)
+            outcome, _ = await sent(self.smtp(port, "user:pass%20word@"), message)
         assert (inbox.mails, inbox.logins) == ([], [])
         assert outcome == ("SMTPException", True)
 
     @pytest.mark.parametrize(("tls", "scheme"), [("starttls", "smtp"), ("implicit", "smtps")])
     async def test_a_stranger_s_certificate_is_refused(
-        self, letter: Letter, secured: Certificate, tls: Any, scheme: str
+        self, message: Message, secured: Certificate, tls: Any, scheme: str
     ) -> None:
         inbox = Inbox()
         async with serving(inbox, tls, secured.context) as port:
-            outcome, _ = await sent(self.smtp(port, scheme=scheme), letter)
+            outcome, _ = await sent(self.smtp(port, scheme=scheme), message)
         assert inbox.mails == []
         assert outcome in {("SMTPConnectError", True), ("SSLCertVerificationError", True)}
 
     async def test_a_wrong_password_is_no_fault_of_the_mail_s(
-        self, letter: Letter, trusted: Certificate
+        self, message: Message, trusted: Certificate
     ) -> None:
         """It waits until somebody has put that right."""
         inbox = Inbox()
         async with serving(inbox, "implicit", trusted.context, asks_who=True) as port:
-            outcome, _ = await sent(self.smtp(port, "user:wrong@", "smtps"), letter)
+            outcome, _ = await sent(self.smtp(port, "user:wrong@", "smtps"), message)
         assert (inbox.mails, {password for _, password in inbox.logins}) == ([], {"wrong"})
         assert outcome == ("SMTPAuthenticationError 535", True)
 
@@ -338,13 +342,13 @@ class TestSmtp:
         ],
     )
     async def test_a_refusal_is_for_now_or_for_good(
-        self, letter: Letter, inbox: Inbox, reason: str, passing: bool
+        self, message: Message, inbox: Inbox, reason: str, passing: bool
     ) -> None:
         async with serving(inbox) as port:
-            assert await sent(self.smtp(port), letter) == ((reason, passing), [])
+            assert await sent(self.smtp(port), message) == ((reason, passing), [])
         assert (inbox.asked, inbox.mails) == (1, [])
 
-    async def test_a_server_that_wants_no_mail_at_all_may_want_it_later(self, letter: Letter) -> None:
+    async def test_a_server_that_wants_no_mail_at_all_may_want_it_later(self, message: Message) -> None:
         async def closed(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"554 5.3.2 No SMTP service here\r\n")
             await writer.drain()
@@ -352,12 +356,12 @@ class TestSmtp:
 
         server = await asyncio.start_server(closed, "127.0.0.1", 0)
         async with server:
-            outcome, _ = await sent(self.smtp(server.sockets[0].getsockname()[1]), letter)
+            outcome, _ = await sent(self.smtp(server.sockets[0].getsockname()[1]), message)
         assert outcome == ("SMTPConnectResponseError 554", True)
 
     @pytest.mark.parametrize("patience", [(0.02, 9.0), (9.0, 0.02)])
     async def test_a_silent_server_is_not_waited_for(
-        self, letter: Letter, patience: tuple[float, float]
+        self, message: Message, patience: tuple[float, float]
     ) -> None:
         async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read()
@@ -366,13 +370,13 @@ class TestSmtp:
         server = await asyncio.start_server(silence, "127.0.0.1", 0)
         async with server:
             port = server.sockets[0].getsockname()[1]
-            outcome, _ = await sent(self.smtp(port, answer=patience[0], delivery=patience[1]), letter)
+            outcome, _ = await sent(self.smtp(port, answer=patience[0], delivery=patience[1]), message)
         assert outcome in {
             (kind, True) for kind in ("TimeoutError", "SMTPReadTimeoutError", "SMTPConnectTimeoutError")
         }
 
-    async def test_no_server_at_all(self, letter: Letter) -> None:
-        assert await sent(self.smtp(9), letter) == (("SMTPConnectError", True), [])
+    async def test_no_server_at_all(self, message: Message) -> None:
+        assert await sent(self.smtp(9), message) == (("SMTPConnectError", True), [])
 
     def test_the_ports_of_submission_are_the_defaults(self) -> None:
         assert Smtp("smtp://mail.shop.example", SHOP)._port == 587
@@ -380,8 +384,8 @@ class TestSmtp:
 
 
 class TestFiles:
-    async def test_each_mail_is_a_file_for_its_owner_alone(self, letter: Letter, tmp_path: Path) -> None:
-        outcome, [line] = await sent(Files(tmp_path / "mail", SHOP), letter)
+    async def test_each_mail_is_a_file_for_its_owner_alone(self, message: Message, tmp_path: Path) -> None:
+        outcome, [line] = await sent(Files(tmp_path / "mail", SHOP), message)
         [file] = (tmp_path / "mail").iterdir()
         assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{16}\.eml", file.name)
         assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
@@ -395,9 +399,9 @@ class TestFiles:
         # It can be copied from there: no line is folded.
         assert f'{{"token": "{TOKEN}", "new_password": "..."}}' in file.read_text().splitlines()
 
-    async def test_a_folder_that_cannot_be_written(self, letter: Letter, tmp_path: Path) -> None:
+    async def test_a_folder_that_cannot_be_written(self, message: Message, tmp_path: Path) -> None:
         (tmp_path / "mail").write_text("not a folder")
-        assert await sent(Files(tmp_path / "mail", SHOP), letter) == (("FileExistsError", False), [])
+        assert await sent(Files(tmp_path / "mail", SHOP), message) == (("FileExistsError", False), [])
 
 
 class TestTransport:
@@ -410,11 +414,11 @@ class TestTransport:
         assert isinstance(transport_for(settings.model_copy(update=update)), Smtp)
 
     async def test_production_without_a_server_says_so_of_each_mail(
-        self, settings: Settings, letter: Letter
+        self, settings: Settings, message: Message
     ) -> None:
         transport = transport_for(settings.model_copy(update={"environment": "production"}))
         assert isinstance(transport, Nowhere)
-        outcome, [line] = await sent(transport, letter)
+        outcome, [line] = await sent(transport, message)
         assert outcome == "not_configured"
         assert (line["event"], line["log_level"]) == ("mail.not_configured", "error")
         assert (line["kind"], line["missing"]) == ("reset_password", "SMTP_URL")
