@@ -35,6 +35,7 @@ from service.platform.http.response_cache import ResponseCache
 from service.platform.telemetry import logging, metrics, tracing
 from service.posts import router as posts
 from service.weather import router as weather
+from service.webhooks import documentation
 from service.webhooks import router as webhooks
 
 log = structlog.get_logger(__name__)
@@ -67,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
     logging.configure(settings.log_level, settings.log_format)
     traces = tracing.of(settings.traces_endpoint, settings.otel_service_name, __version__)
+    container = Container.build(settings)
     app = FastAPI(
         docs_url=None,
         redoc_url=None,
@@ -74,12 +76,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=openapi.operation_id,
         lifespan=_lifespan,
-        middleware=_middleware(settings, traces),
+        middleware=_middleware(container, traces),
         # Its own, that asks at each request whether there is a provider. Ours is in the edge.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.state.container = container
     problems.install(app)
-    app.state.container = Container.build(settings, openapi.install(app))
+    openapi.install(app, container.contract, documentation)
     for router in ROUTERS:
         app.include_router(router, prefix=API_PREFIX)
     app.include_router(operations.router)
@@ -89,13 +92,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _middleware(settings: Settings, traces: tracing.Tracing | None) -> list[Middleware]:
+def _middleware(container: Container, traces: tracing.Tracing | None) -> list[Middleware]:
     """From the outside in. CORS stands outside of what refuses, so that a browser may read refusals."""
+    settings = container.settings
+    cache = Middleware(ResponseCache, memory=container.memory, feed=container.feed)
     return [
         Middleware(RequestContext, proxies=Proxies.of(settings), hosts=Hosts.of(settings), traces=traces),
         Middleware(Cors, origins=settings.cors_origins, credentials=settings.cors_credentials),
         Middleware(Faults),
-        *([Middleware(ResponseCache)] if settings.response_cache_bytes else []),
+        *([cache] if settings.response_cache_bytes else []),
         Middleware(Shedding, connections=settings.database_pool_size + settings.database_max_overflow),
         Middleware(BodyLimit, limit=settings.max_body_bytes),
     ]

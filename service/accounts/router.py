@@ -19,10 +19,17 @@ from service.customers.erasure import service as erasure
 from service.customers.erasure.schemas import AccountDeletion
 from service.customers.export import repository as export
 from service.customers.export.schemas import Export
-from service.identity.dependencies import Administrator, Anyone, ProfileReader, SignedIn, UsersReader
+from service.identity.dependencies import (
+    Administrator,
+    Anyone,
+    ProfileReader,
+    SignedIn,
+    UsersReader,
+    limit_registration,
+)
 from service.identity.passwords import Passwords
 from service.platform.http.components import Component, DatabaseDep
-from service.platform.http.conditions import IfUser
+from service.platform.http.conditions import IfMatch
 from service.platform.http.guards import Guard
 from service.platform.http.listing import ListingDep
 from service.platform.http.location import Located
@@ -31,11 +38,13 @@ from service.platform.http.rate_limit import dependencies as limits
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Line
 from service.platform.http.session import ReaderDep, SessionDep
+from service.platform.http.versions import Versions
 from service.platform.mail import AddressCipher
 
 router = APIRouter(route_class=Route, prefix="/users", tags=["users"])
 admin = APIRouter(route_class=Route, prefix="/admin/users", tags=["admin"])
 
+IfUser = Annotated[Versions | None, Depends(IfMatch(User))]
 UserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 VisibleUserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(users.require_visible)]
 
@@ -44,7 +53,7 @@ VisibleUserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(users.requir
     "",
     status_code=201,
     responses=problems(403, 409),
-    dependencies=[Depends(limits.registration)],
+    dependencies=[Depends(limit_registration)],
     openapi_extra=OPTIONAL_SIGN_IN,
 )
 async def create_user(
@@ -66,10 +75,10 @@ async def get_profile(caller: SignedIn, reader: ReaderDep) -> User:
     return await users.get(reader, caller.user_id)
 
 
-async def get_patch(request: Request, patch: ProfilePatch, caller: SignedIn) -> ProfilePatch:
+async def get_patch(request: Request, patch: ProfilePatch) -> ProfilePatch:
     """The body. A new address needs the password, which whoever has found a token might guess."""
     if "email" in patch.model_fields_set:
-        await limits.own_password(request, caller)
+        await limits.own_password(request)
     return patch
 
 

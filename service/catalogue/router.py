@@ -10,7 +10,7 @@ from service.catalogue.repository import Filters
 from service.catalogue.schemas import CHAI, CHANG, MAX_BATCH, CategoryCount, Item, ItemCreate, ItemPatch, Sort
 from service.identity.dependencies import CatalogueReader, CatalogueWriter
 from service.platform.http.body import large_body
-from service.platform.http.conditions import IfItem, IfItemRequired
+from service.platform.http.conditions import IfMatch
 from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, UpdatedSince
 from service.platform.http.location import Located
 from service.platform.http.openapi import CATALOGUE_READ, problems
@@ -19,9 +19,12 @@ from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Bound, Moment, ShortLine
 from service.platform.http.session import ReaderDep, SessionDep
 from service.platform.http.validation import built_from
+from service.platform.http.versions import Versions
 
 router = APIRouter(route_class=Route, prefix="/items", tags=["items"])
 
+IfItem = Annotated[Versions | None, Depends(IfMatch(Item))]
+IfItemRequired = Annotated[Versions | None, Depends(IfMatch(Item, required=True))]
 ItemId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 Search = Annotated[
     ShortLine | None,

@@ -5,6 +5,7 @@ from typing import Any, Self, TypeVar, get_type_hints
 
 from service.accounts.signing_in.service import Issuer
 from service.dev import embedded
+from service.identity.dependencies import BearerAuthenticator
 from service.identity.key_cache import Keys
 from service.identity.passwords import Passwords
 from service.identity.revocation import Access
@@ -42,6 +43,7 @@ class Container:
     keys: Keys
     streams: Streams
     tokens: AccessTokens
+    authenticator: BearerAuthenticator
     passwords: Passwords
     issuer: Issuer
     cursors: Cursors
@@ -67,7 +69,7 @@ class Container:
         return component
 
     @classmethod
-    def build(cls, settings: Settings, contract: Contract) -> Self:
+    def build(cls, settings: Settings) -> Self:
         """The container for these settings. Nothing is connected yet; the embedded PostgreSQL is started."""
         secret = settings.secret_key.get_secret_value()
         accepted = tuple(key.get_secret_value() for key in settings.secret_keys_accepted)
@@ -93,10 +95,11 @@ class Container:
             keys=keys,
             streams=streams,
             tokens=tokens,
+            authenticator=BearerAuthenticator(database, feed, access, keys, tokens),
             passwords=passwords,
             issuer=Issuer(database, passwords, tokens, refresh_tokens, pseudonyms, slow_down),
             cursors=Cursors(*(derive(key, "cursors") for key in (secret, *accepted))),
-            contract=contract,
+            contract=Contract(),
             weather=WeatherService(settings.weather_geocoding_url, settings.weather_url),
             targets=Targets(allow_private=settings.webhook_allow_private),
             secret_cipher=SecretCipher(secret, accepted),

@@ -1,5 +1,6 @@
 """Who is calling: a signed-in user, or a machine with an API key."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -15,6 +16,18 @@ class Caller:
     session_id: int
     is_admin: bool
     key_id: ClassVar[None] = None
+
+    @property
+    def subject(self) -> str:
+        return f"user:{self.user_id}"
+
+    @property
+    def rights(self) -> frozenset[str]:
+        return frozenset({"administrator"} if self.is_admin else ())
+
+    @property
+    def log_fields(self) -> Mapping[str, int | None]:
+        return {"user_id": self.user_id}
 
     @property
     def sees_only(self) -> int | None:
@@ -41,6 +54,18 @@ class KeyCaller:
     #: Whatever it may do with them: the route has asked which of its scopes it needs.
     sees_only: ClassVar[None] = None
     acts_as: ClassVar[Literal["api_key"]] = "api_key"
+
+    @property
+    def subject(self) -> str:
+        return f"key:{self.key_id}"
+
+    @property
+    def rights(self) -> frozenset[str]:
+        return frozenset(self.scopes)
+
+    @property
+    def log_fields(self) -> Mapping[str, int | None]:
+        return {"user_id": None, "key_id": self.key_id}
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes

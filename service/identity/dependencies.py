@@ -1,11 +1,9 @@
 """Who is calling, as far as a handler may ask: a signature says who may call it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Final, Protocol
+from typing import Annotated, cast
 
 from fastapi import Depends, Request, Security, params
-from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 
 from service.accounts.api_keys.schemas import PREFIX
@@ -17,64 +15,42 @@ from service.identity.revocation import Access
 from service.identity.tokens import AccessTokens
 from service.platform.database import Database
 from service.platform.database.change_feed import ChangeFeed
-from service.platform.http.components import component
-from service.platform.http.context import WHO
-from service.platform.http.rate_limit.policies import BeforeAsking
-
-#: What the request's credentials have come to.
-PRESENTED: Final = "presented"
+from service.platform.http.authentication import BeforeLookup, caller_of
+from service.platform.http.authorization import AccessRule
+from service.platform.http.rate_limit import dependencies as limits
 
 
-async def identify(
-    request: Request, before_asking: BeforeAsking | None = None
-) -> AnyCaller | Unauthenticated | None:
-    """The caller, or None without credentials; bad ones as a refusal: it is counted before it is raised.
+@dataclass(frozen=True, slots=True)
+class BearerAuthenticator:
+    """Access tokens and API keys, in the header Authorization (RFC 6750)."""
 
-    It is noted for `get_caller`, and for the log. Where the database must be asked, `before_asking` is
-    awaited first.
-    """
-    presented: AnyCaller | Unauthenticated | None
-    state = request.scope["state"]
-    try:
-        presented = await _admitted(request, before_asking)
-    except Unauthenticated as refusal:
-        presented = refusal
-    else:
-        if presented is not None:
-            known = {"key_id": presented.key_id} if isinstance(presented, KeyCaller) else {}
-            state[WHO] = {"user_id": presented.user_id, **known}
-    state[PRESENTED] = presented
-    return presented
+    database: Database
+    feed: ChangeFeed
+    access: Access
+    keys: Keys
+    tokens: AccessTokens
 
-
-async def _admitted(request: Request, before_asking: BeforeAsking | None) -> AnyCaller | None:
-    authorization = request.headers.get("Authorization")
-    if authorization is None:
-        return None
-    scheme, _, token = authorization.partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer":
-        raise InvalidToken
-    if token.startswith(PREFIX):
-        return await component(request, Keys).admitted(component(request, ChangeFeed), token, before_asking)
-    named = component(request, AccessTokens).verify(token)
-    if named is None:
-        raise InvalidToken
-    return await access.admitted(
-        component(request, Database),
-        component(request, ChangeFeed),
-        component(request, Access),
-        named,
-        before_asking,
-    )
+    async def authenticate(
+        self, request: Request, before_lookup: BeforeLookup | None = None
+    ) -> AnyCaller | None:
+        authorization = request.headers.get("Authorization")
+        if authorization is None:
+            return None
+        scheme, _, token = authorization.partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer":
+            raise InvalidToken
+        if token.startswith(PREFIX):
+            return await self.keys.admitted(self.feed, token, before_lookup)
+        named = self.tokens.verify(token)
+        if named is None:
+            raise InvalidToken
+        return await access.admitted(self.database, self.feed, self.access, named, before_lookup)
 
 
 async def get_caller(request: Request) -> AnyCaller | None:
     """The caller, or None without credentials. Bad ones are refused anywhere, on public routes too."""
-    presented: AnyCaller | Unauthenticated | None = request.scope["state"][PRESENTED]
-    if isinstance(presented, Unauthenticated):
-        raise presented
-    return presented
+    return cast("AnyCaller | None", caller_of(request))
 
 
 Identified = Annotated[AnyCaller | None, Depends(get_caller)]
@@ -85,16 +61,9 @@ async def get_anyone(caller: Identified) -> Caller | None:
     return caller if isinstance(caller, Caller) else None
 
 
-class Needs(Protocol):
-    """What a route asks of who calls it."""
-
-    def check(self, request: Request, caller: AnyCaller | None) -> None:
-        """Raises Unauthenticated or Forbidden."""
-
-
 @dataclass(frozen=True, slots=True)
 class Role:
-    """Somebody signed in, or only administrators; and keys with the scope, if there is one."""
+    """An access rule: signed-in users, or only administrators; and keys with the scope, if there is one."""
 
     administrators: bool = False
     scope: Scope | None = None
@@ -110,16 +79,16 @@ class Role:
 
 
 class Person(OAuth2PasswordBearer):
-    """A dependency that names what a route needs: the class of the route has asked, before the body was read.
+    """A dependency that states a route's access rule, which the route class checks before the body is read.
 
     It is the security scheme too, so that Authorize works in the docs.
     """
 
-    def __init__(self, needs: Needs) -> None:
+    def __init__(self, access_rule: AccessRule) -> None:
         super().__init__(
             tokenUrl="/api/v1/auth/token", scheme_name="OAuth2", auto_error=False, description="Sign in."
         )
-        self.needs = needs
+        self.access_rule = access_rule
 
     async def __call__(self, request: Request) -> AnyCaller | None:  # type: ignore[override]  # not the token
         return await get_caller(request)
@@ -138,15 +107,6 @@ class Machine(HTTPBearer):
 
     async def __call__(self, _: Request) -> None:  # type: ignore[override]  # it is not looked at
         return
-
-
-def needs_of(dependant: Dependant) -> Iterator[Needs]:
-    """What the dependencies of a handler ask of its caller."""
-    needs: Needs | None = getattr(dependant.call, "needs", None)
-    if needs is not None:
-        yield needs
-    for each in dependant.dependencies:
-        yield from needs_of(each)
 
 
 def _or_key(scope: Scope, *, administrators: bool = False) -> params.Depends:
@@ -174,3 +134,9 @@ OrdersReader = Annotated[AnyCaller, _or_key("orders:read")]
 OrdersWriter = Annotated[AnyCaller, _or_key("orders:write")]
 #: Administrators, and keys with the scope.
 OrdersKeeper = Annotated[AnyCaller, _or_key("orders:write", administrators=True)]
+
+
+async def limit_registration(request: Request, caller: Anyone) -> None:
+    """Administrators, who enter customers, have the default rate limit alone."""
+    if caller is None or not caller.is_admin:
+        await limits.hit(request, "register", limits.client())

@@ -21,7 +21,7 @@ from service.identity.callers import KeyCaller
 from service.platform.crypto import fingerprint
 from service.platform.database import Database
 from service.platform.database.change_feed import Change, ChangeFeed, Reader
-from service.platform.http.rate_limit.policies import BeforeAsking
+from service.platform.http.authentication import BeforeLookup
 
 log = structlog.get_logger(__name__)
 
@@ -66,11 +66,11 @@ class Keys:
         self._forgotten += 1
 
     async def admitted(
-        self, feed: ChangeFeed, key: str, before_asking: BeforeAsking | None = None
+        self, feed: ChangeFeed, key: str, before_lookup: BeforeLookup | None = None
     ) -> KeyCaller:
         """Who calls with this key. Raises InvalidToken unless it is good.
 
-        `before_asking` is awaited before the database is asked, with whose key it seems to be: None for one
+        `before_lookup` is awaited before the database is asked, with whose key it seems to be: None for one
         that was never good, for anybody can make up as many as they like.
         """
         if not can_be_key(key):
@@ -78,8 +78,8 @@ class Keys:
         key_hash = fingerprint(key)
         known = self._known.get(key_hash) if feed.current else None
         if known is None:
-            if before_asking is not None:
-                await before_asking(self._were_good.get(key_hash))
+            if before_lookup is not None:
+                await before_lookup(self._were_good.get(key_hash))
             known = await self._ask(key_hash)
         if known is None or known.ends <= self._clock():
             raise _refusal()

@@ -18,7 +18,7 @@ from service.identity.callers import Caller
 from service.identity.tokens import ACCESS_TOKEN_SECONDS, LEEWAY_SECONDS
 from service.platform.database import Database, Session
 from service.platform.database.change_feed import Change, ChangeFeed, Reader
-from service.platform.http.rate_limit.policies import BeforeAsking
+from service.platform.http.authentication import BeforeLookup
 
 #: After this no token from before a change is good any more, and the change may be forgotten.
 REMEMBERED_SECONDS: Final = ACCESS_TOKEN_SECONDS + 2 * LEEWAY_SECONDS
@@ -124,17 +124,17 @@ async def admitted(
     feed: ChangeFeed,
     access: Access,
     named: Caller,
-    before_asking: BeforeAsking | None = None,
+    before_lookup: BeforeLookup | None = None,
 ) -> Caller:
     """Who a verified token stands for. Raises InvalidToken for nobody.
 
-    `before_asking` is awaited before the database is asked, with whom the token seems to stand for: None
+    `before_lookup` is awaited before the database is asked, with whom the token seems to stand for: None
     once that was refused, so that a void token uses up nothing of its user's.
     """
     if feed.current:
         return access.caller(named)
-    if before_asking is not None:
-        await before_asking(None if access.was_refused(named) else named)
+    if before_lookup is not None:
+        await before_lookup(None if access.was_refused(named) else named)
     try:
         async with database.reading() as session:
             return await current(session, named)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query
+from fastapi import APIRouter, Body, Depends, Path, Query
 
 from service.accounts.schemas import HOME, ShipToIn
 from service.errors import ItemWithdrawn, OutOfStock, PriceChanged, TooManyReserved
@@ -12,7 +12,7 @@ from service.orders import transitions as moves
 from service.orders.placing import Cancellation, Delivery, OrderCreate, Payment, Refund, Shipment
 from service.orders.schemas import Order, Status
 from service.platform.http.components import SettingsDep
-from service.platform.http.conditions import IfOrder
+from service.platform.http.conditions import IfMatch
 from service.platform.http.guards import Guard
 from service.platform.http.idempotency.replay import REQUIRED
 from service.platform.http.listing import ListingDep
@@ -21,9 +21,11 @@ from service.platform.http.openapi import problems
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Day
 from service.platform.http.session import ReaderDep, SessionDep
+from service.platform.http.versions import Versions
 
 router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
 
+IfOrder = Annotated[Versions | None, Depends(IfMatch(Order))]
 OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(orders.get)]
 
 

@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 
 from service.identity.dependencies import Administrator, Anyone, SignedIn
-from service.platform.http.conditions import IfPost
+from service.platform.http.conditions import IfMatch
 from service.platform.http.guards import Guard
 from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, UpdatedSince
 from service.platform.http.location import Located
@@ -15,12 +15,14 @@ from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Moment
 from service.platform.http.session import ReaderDep, SessionDep
 from service.platform.http.validation import built_from
+from service.platform.http.versions import Versions
 from service.posts import repository
 from service.posts import service as posts
 from service.posts.schemas import Order, Post, PostIn, PostPatch, Status
 
 router = APIRouter(route_class=Route, prefix="/posts", tags=["posts"])
 
+IfPost = Annotated[Versions | None, Depends(IfMatch(Post))]
 PostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 OwnPostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(posts.require_own)]
 

@@ -12,8 +12,8 @@ from prometheus_client import REGISTRY
 
 from service import notifications
 from service.container.api import Container
-from service.notifications.streams.response import RETRY_MS
 from service.notifications.streams.service import AT_ONCE
+from service.platform.http.sse import RETRY_MS
 from tests.helpers.client import V1, assert_problem
 from tests.helpers.factories import Make, Person
 from tests.helpers.streaming import (

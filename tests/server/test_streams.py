@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 from playwright.async_api import async_playwright
 
-from service.notifications.streams.response import RETRY_SPREAD_MS
+from service.platform.http.sse import RETRY_SPREAD_MS
 from tests.helpers.client import V1
 from tests.helpers.streaming import Event, Listening, listening
 from tests.server.process import (

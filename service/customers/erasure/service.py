@@ -12,7 +12,6 @@ from service.identity.callers import Caller
 from service.identity.passwords import Passwords
 from service.platform.database import Database
 from service.platform.http.idempotency import repository as idempotency
-from service.platform.http.rate_limit.policies import subject
 from service.platform.http.versions import Versions, require
 
 #: What stands where a name is shown, as beside a post.
@@ -62,7 +61,7 @@ async def erase(
             full_name=NAME,
             password_hash=passwords.unusable,
         )
-        await idempotency.forget(session, subject(caller))
+        await idempotency.forget(session, caller.subject)
 
 
 def _wrong_password() -> Unprocessable:

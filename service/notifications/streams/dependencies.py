@@ -16,7 +16,7 @@ from service.notifications.streams.service import Opener, Stream, Streams
 from service.platform.database import Database
 from service.platform.database.change_feed import ChangeFeed
 from service.platform.http.components import component
-from service.platform.http.context import WHO
+from service.platform.http.request_state import state_of
 from service.platform.http.schemas import DIGITS, MAX_ID
 
 Ticket = Annotated[
@@ -89,7 +89,7 @@ async def get_listener(
     last = same_in_query if last_event_id is None else last_event_id
     if ticket is not None:
         caller, seconds = await streams.use_ticket(component(request, Database), ticket)
-        request.scope["state"][WHO] = {"user_id": caller.user_id}
+        state_of(request.scope).caller = caller
         return Listener(caller, "ticket", seconds, last)
     return Listener(signed_in, "token", await get_token_seconds(request, signed_in), last)
 

@@ -8,9 +8,9 @@ from service.identity.dependencies import SignedIn
 from service.notifications.schemas import StreamTicket
 from service.notifications.streams import service as streams
 from service.notifications.streams.dependencies import ListenerDep, TokenSeconds, opened
-from service.notifications.streams.response import EventStream
 from service.platform.http.components import DatabaseDep
 from service.platform.http.route import Route
+from service.platform.http.sse import EventStream
 
 router = APIRouter(route_class=Route, prefix="/notifications", tags=["notifications"])
 
@@ -43,7 +43,7 @@ async def stream_notifications(listener: ListenerDep, request: Request) -> Event
     left out and none twice. It ends with the access token, within a second of its session or account, and
     when the server stops; then connect again. At most 10 streams of one user in one process.
     """
-    return EventStream(await opened(request, listener))
+    return EventStream(await opened(request, listener), event="notification")
 
 
 @router.post("/stream-ticket")

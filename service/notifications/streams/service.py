@@ -28,6 +28,7 @@ from service.notifications.streams import repository as streams
 from service.platform.crypto import fingerprint
 from service.platform.database import Database
 from service.platform.database.change_feed import Change, ChangeFeed, Reader
+from service.platform.http.sse import LAST_SECONDS
 from service.platform.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -44,9 +45,8 @@ AT_ONCE: Final = 50
 READS_AT_ONCE: Final = 2
 #: How often the database is asked while the feed is not to be believed, and after it has failed.
 POLL_SECONDS: Final = 0.5
-#: What a client may take to accept what is sent, and what it gets for that when the stream ends.
+#: What a client may take to accept what is sent.
 STALLED_SECONDS: Final = 20.0
-LAST_SECONDS: Final = 0.5
 
 Opener = Literal["token", "ticket"]
 Ending = Literal["left", "expired", "revoked", "stopping", "stalled"]

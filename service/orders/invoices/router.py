@@ -14,7 +14,6 @@ from service.platform.http.components import Component, DatabaseDep, SettingsDep
 from service.platform.http.conditions import answered
 from service.platform.http.guards import Guard
 from service.platform.http.openapi import problems
-from service.platform.http.rate_limit.policies import subject
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID
 
@@ -54,7 +53,7 @@ async def get_invoice(
     """Get the invoice of an order, as a PDF file. While too many are being made the answer is 503."""
     if "If-None-Match" not in request.headers:
         # Refusals are to cost nothing, or a storm of them would do what the queue is there to prevent.
-        renderers.require_room(subject(caller))
+        renderers.require_room(caller.subject)
     edition = renderers.edition
     invoice = await invoices.get(database, settings, caller, order_id, edition=edition)
     disposition = f'inline; filename="invoice-{order_id}.pdf"'
@@ -63,7 +62,7 @@ async def get_invoice(
     if unchanged.status_code == 304:
         return unchanged
     media_type = PDF if acceptable(request.headers.get("Accept", ""), frozenset({PDF})) else BYTES
-    file = await renderers.render(invoice.document, subject(caller))
+    file = await renderers.render(invoice.document, caller.subject)
     # It may have waited for long: whose access has ended meanwhile gets nobody's name and address.
     await confirm(request)
     return Pdf(file, headers=headers, media_type=media_type)

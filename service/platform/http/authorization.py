@@ -1,63 +1,80 @@
-"""What every request of the API passes before its handler is asked for anything, and before its body is read.
+"""Whether a caller may use a route: decided before its handler is called, and before the body is read.
 
-The class of its route asks, and no dependency: the framework takes longer to solve one than these take
-to decide, and reads the body before.
+The route class asks, and no dependency: FastAPI takes longer to solve one than this takes to decide, and
+reads the body first.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
 
-from service.identity import dependencies as caller
-from service.identity.callers import AnyCaller
-from service.identity.dependencies import Needs
+from service.platform.http.authentication import Caller, authenticate, caller_of
 from service.platform.http.openapi import Operation
 from service.platform.http.rate_limit import dependencies as limits
 from service.platform.http.validation import operation_of
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """Who may call a route. `lenient`: bad credentials pass, for they are the handler's business."""
+class AccessRule(Protocol):
+    """What a route requires of its caller. A dependency states it by its attribute `access_rule`."""
 
-    needs: tuple[Needs, ...]
+    def check(self, request: Request, caller: Any) -> None:
+        """Raises Unauthenticated or Forbidden. `caller` is what the authenticator has returned."""
+
+
+def access_rules(dependant: Dependant) -> Iterator[AccessRule]:
+    """The rules that the dependencies of a handler state."""
+    rule: AccessRule | None = getattr(dependant.call, "access_rule", None)
+    if rule is not None:
+        yield rule
+    for each in dependant.dependencies:
+        yield from access_rules(each)
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """The rules of one route. `lenient`: the handler itself deals with bad credentials."""
+
+    rules: tuple[AccessRule, ...]
     lenient: bool
 
-    async def admit(self, request: Request) -> Operation:
-        """Under the caller's rate limit; who may not is told that, and nothing about what they sent."""
-        await _count(request)
+    async def authorize(self, request: Request) -> Operation:
+        """Within the caller's rate limit. A caller who may not learns that, and nothing about the input."""
+        await _authenticate(request)
         operation = operation_of(request)
-        await self._authorize(request)
+        self._check(request)
         return operation
 
     async def confirm(self, request: Request) -> None:
-        """Ask once more, after a wait. From memory, while the change feed is in sync: no query."""
-        await caller.identify(request)
-        await self._authorize(request)
+        """Check again after a wait: rights may have ended. No query while the change feed is in sync."""
+        await authenticate(request)
+        self._check(request)
 
-    async def _authorize(self, request: Request) -> None:
-        if self.lenient and not self.needs:
+    def _check(self, request: Request) -> None:
+        if self.lenient and not self.rules:
             return
-        who = await caller.get_caller(request)
-        for each in self.needs:
-            each.check(request, who)
+        caller = caller_of(request)
+        for rule in self.rules:
+            rule.check(request, caller)
 
 
 async def confirm(request: Request) -> None:
-    """For what waits inside of a handler, such as for DNS: whether its caller may still do this.
+    """For a handler that has waited, such as for DNS: whether its caller may still do this.
 
     Raises Unauthenticated or Forbidden.
     """
-    admission: Admission = request.scope["route"].admission
-    await admission.confirm(request)
+    authorization: Authorization = request.scope["route"].authorization
+    await authorization.confirm(request)
 
 
-async def _count(request: Request) -> None:
-    """By who is calling; bad credentials too. Where the database must be asked for that, before: past the
-    limit nobody asks.
+async def _authenticate(request: Request) -> None:
+    """Count the request by its caller; one with bad credentials by its address. Where the database must be
+    asked who is calling, count before: over its limit a client causes no query.
     """
 
-    async def before_asking(who: AnyCaller | None) -> None:
-        await limits.default(request, who, strict=who is None)
+    async def before_lookup(caller: Caller | None) -> None:
+        await limits.default(request, caller, strict=caller is None)
 
-    await limits.default(request, await caller.identify(request, before_asking))
+    await limits.default(request, await authenticate(request, before_lookup))

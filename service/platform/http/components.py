@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 
 from service.platform.config import Settings
 from service.platform.database import Database
+from service.platform.http.authentication import Authenticator
 
 T = TypeVar("T")
 Endpoint = Callable[..., Awaitable[Any]]
@@ -27,6 +28,8 @@ class Component:
 
 class Components(Protocol):
     """What the platform knows of the container."""
+
+    authenticator: Authenticator
 
     def of(self, kind: type[T]) -> T:
         """The one thing of this type. Raises KeyError where there is none."""

@@ -2,30 +2,34 @@
 
 import hashlib
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final
+from collections.abc import Callable
+from typing import Annotated, Any, Final, get_args
 
-from fastapi import Depends, Header, Request, Response
+from fastapi import Header, Request, Response, params
 
-from service.accounts.schemas import User
-from service.catalogue.schemas import Item
 from service.errors import PreconditionFailed, PreconditionRequired
-from service.orders.schemas import Order
 from service.platform.http.listing import NEXT_UPDATED_SINCE
-from service.platform.http.response_cache import BUILT_FROM, KEPT_HERE, REPEATED
+from service.platform.http.request_state import state_of
+from service.platform.http.response_cache import REPEATED
 from service.platform.http.versions import Versioned, Versions, but_those_in, has_already, versions_in
-from service.posts.schemas import Post
 
 IF_MATCH: Final = "If-Match"
 IF_NONE_MATCH: Final = "If-None-Match"
 
-Condition = Callable[..., Awaitable[Versions | None]]
 
+class IfMatch:
+    """A dependency: the versions that the client wants to change, or None for any.
 
-def if_match(model: type[Versioned]) -> Condition:
-    """The versions that the client wants to change, or None for whatever is there."""
+        IfItem = Annotated[Versions | None, Depends(IfMatch(Item))]
 
-    async def get_versions(
+    `required`: no client may change what it has not read.
+    """
+
+    def __init__(self, model: type[Versioned], *, required: bool = False) -> None:
+        self.model, self.required = model, required
+
+    async def __call__(
+        self,
         request: Request,
         header: Annotated[
             str | None,
@@ -37,40 +41,20 @@ def if_match(model: type[Versioned]) -> Condition:
             ),
         ] = None,
     ) -> Versions | None:
-        versions = None if header is None else versions_in(header, model)
-        unwanted = request.headers.get(IF_NONE_MATCH)
-        return versions if unwanted is None else but_those_in(unwanted, versions, model)
-
-    return get_versions
-
-
-def required_if_match(model: type[Versioned]) -> Condition:
-    """The same, where nobody may change what they have not read."""
-    condition = if_match(model)
-
-    async def get_required_versions(
-        request: Request, versions: Annotated[Versions | None, Depends(condition)]
-    ) -> Versions | None:
-        if IF_MATCH not in request.headers:
+        if header is None and self.required:
             raise PreconditionRequired(
                 "Send the ETag that you have read in If-Match, or * to change whatever is there."
             )
-        return versions
-
-    return get_required_versions
-
-
-IfItem = Annotated[Versions | None, Depends(if_match(Item))]
-IfItemRequired = Annotated[Versions | None, Depends(required_if_match(Item))]
-IfOrder = Annotated[Versions | None, Depends(if_match(Order))]
-IfPost = Annotated[Versions | None, Depends(if_match(Post))]
-IfUser = Annotated[Versions | None, Depends(if_match(User))]
+        versions = None if header is None else versions_in(header, self.model)
+        unwanted = request.headers.get(IF_NONE_MATCH)
+        return versions if unwanted is None else but_those_in(unwanted, versions, self.model)
 
 
 def conditional(endpoint: Callable[..., Any]) -> bool:
     """Whether the endpoint itself asks which version is to be changed."""
-    asked = inspect.signature(endpoint).parameters.values()
-    return any(each.annotation in (IfItem, IfItemRequired, IfOrder, IfPost, IfUser) for each in asked)
+    annotations = (each.annotation for each in inspect.signature(endpoint).parameters.values())
+    marks = (mark for annotation in annotations for mark in get_args(annotation)[1:])
+    return any(isinstance(mark, params.Depends) and isinstance(mark.dependency, IfMatch) for mark in marks)
 
 
 def require_absence(request: Request) -> None:
@@ -91,8 +75,8 @@ def answered(request: Request, response: Response) -> Response:
         # it goes on.
         goes_on = headers.get("Link", "") + headers.get(NEXT_UPDATED_SINCE, "")
         headers["ETag"] = _digest(bytes(response.body), goes_on)
-    wanted, state = request.headers.get(IF_NONE_MATCH), request.scope["state"]
-    if wanted is None or "ETag" not in headers or (KEPT_HERE in state and BUILT_FROM in state):
+    wanted, state = request.headers.get(IF_NONE_MATCH), state_of(request.scope)
+    if wanted is None or "ETag" not in headers or (state.cache_revalidates and state.cache_source):
         return response
     if not has_already(wanted, headers["ETag"]):
         return response

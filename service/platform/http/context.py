@@ -7,7 +7,7 @@ task, which loses context variables and leaks connections when a client leaves.
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
@@ -16,27 +16,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.platform.http.client import Proxies
 from service.platform.http.headers import Headers, combined
 from service.platform.http.hosts import Hosts
-from service.platform.http.problems import CODE, PROBES, REFUSAL, REQUEST_ID
+from service.platform.http.problems import PROBES
+from service.platform.http.request_state import state_of
 from service.platform.telemetry import access_log as access
 from service.platform.telemetry import business, metrics, request
 from service.platform.telemetry.request import RequestFacts
 from service.platform.telemetry.tracing import ServerSpan, Tracing
 
 WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9_-]{8,128}")
-OWN_ID: Final = "own_request_id"
-#: Headers that stand on the answer whoever gives it, a refusal included.
-ANSWER_HEADERS: Final = "answer_headers"
-#: Of a request that asks for the headers alone.
-HEAD: Final = "head"
-#: Set once the answer has become a stream.
-STREAMED: Final = "streamed"
-#: What a stream calls, which takes no place among the requests that are being worked on.
-LEAVE: Final = "leave"
-#: How many bytes of a body have come.
-RECEIVED: Final = "received"
-#: Who is calling, once that is known: `user_id` of a person, `key_id` of a machine.
-WHO: Final = "who"
-NOBODY: Final[dict[str, int | None]] = {"user_id": None}
+NOBODY: Final[Mapping[str, int | None]] = {"user_id": None}
 UNMATCHED: Final = "unmatched"
 #: A stream's span would last for minutes, and say nothing.
 STREAMS: Final = "/notifications/stream"
@@ -68,9 +56,9 @@ class RequestContext:
             await self.app(scope, receive, send)
             return
         inner = _normalised(scope)
-        request_id = inner["state"][REQUEST_ID]
+        state = state_of(inner)
         address, promise = self._look_outside(inner)
-        request.begin(RequestFacts(request_id, inner["state"][OWN_ID], address))
+        request.begin(RequestFacts(state.request_id, state.own_id, address))
         started, status, sent = time.perf_counter(), 500, 0
         told = inner["path"] not in PROBES
         span = self._span(scope, inner) if told and self.traces is not None else None
@@ -80,8 +68,8 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers.update(inner["state"].get(ANSWER_HEADERS, {}))
-                complete(headers, status, request_id)
+                headers.update(state.response_headers)
+                complete(headers, status, state.request_id)
                 headers.raw.extend(promise)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
@@ -122,8 +110,11 @@ def _normalised(scope: Scope) -> Scope:
     """
     own_id = new_request_id()
     headers, refusal = combined(scope["headers"])
-    own = {REQUEST_ID: _given_id(headers) or own_id, OWN_ID: own_id, HEAD: scope["method"] == "HEAD"}
-    inner = {**scope, "headers": headers, "state": {REFUSAL: refusal, **scope.get("state", {}), **own}}
+    # The server may have refused the request already.
+    state = state_of(scope)
+    state.request_id, state.own_id = _given_id(headers) or own_id, own_id
+    state.refusal, state.is_head = state.refusal or refusal, scope["method"] == "HEAD"
+    inner = {**scope, "headers": headers}
     path = scope["path"]
     if len(path) > 1 and path.endswith("/"):
         inner["path"] = path[:-1]
@@ -165,25 +156,25 @@ def _account(
     client: str | None,
     traced: bool,
 ) -> None:
-    template, state = route_template(inner), inner["state"]
+    template, state = route_template(inner), state_of(inner)
     metrics.request_answered(
         method,
         template,
         status,
         seconds,
-        received=state.get(RECEIVED, 0),
+        received=state.received_bytes,
         sent=sent,
-        streamed=state.get(STREAMED, False),
+        streamed=state.streamed,
     )
     if status in REFUSED and method != "GET" and template.startswith(ORDERS):
-        business.order_refused(state.get(CODE, "other"))
-    access.answered(method, template, status, seconds, who=who(inner), client=client, traced=traced)
+        business.order_refused(state.problem_code or "other")
+    access.answered(method, template, status, seconds, who=log_fields(inner), client=client, traced=traced)
 
 
-def who(scope: Scope) -> dict[str, int | None]:
-    """Who is calling, for lines in the log: nobody, a user, or a key."""
-    found: dict[str, int | None] = scope.get("state", {}).get(WHO, NOBODY)
-    return found
+def log_fields(scope: Scope) -> Mapping[str, int | None]:
+    """Who is calling, for lines in the log: no user, a user, or a key."""
+    caller = state_of(scope).caller
+    return NOBODY if caller is None else caller.log_fields
 
 
 def _end(span: ServerSpan, inner: Scope, method: str, status: int) -> None:

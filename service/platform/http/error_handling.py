@@ -8,8 +8,9 @@ import asyncio
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.platform.http.context import route_template, who
-from service.platform.http.problems import REFUSAL, Refusal, response
+from service.platform.http.context import log_fields, route_template
+from service.platform.http.problems import response
+from service.platform.http.request_state import state_of
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +23,7 @@ class Faults:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        refusal: Refusal | None = scope.get("state", {}).get(REFUSAL)
+        refusal = state_of(scope).refusal
         if refusal is not None:
             # What is still on its way to us is not looked into.
             headers = {"Connection": "close"}
@@ -50,7 +51,7 @@ class Faults:
             await answer(scope, receive, send)
         except Exception:
             method, route = scope.get("method"), route_template(scope)
-            log.exception("request.failed", method=method, route=route, status=500, **who(scope))
+            log.exception("request.failed", method=method, route=route, status=500, **log_fields(scope))
             if started:
                 raise
             await response(scope, 500)(scope, receive, send)

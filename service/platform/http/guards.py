@@ -15,8 +15,8 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from service.errors import ServiceError
-from service.identity.dependencies import get_caller
 from service.platform.database import Database, Session
+from service.platform.http.authentication import caller_of
 from service.platform.http.components import component
 from service.platform.http.schemas import MAX_ID
 
@@ -77,7 +77,7 @@ async def refuse_first(request: Request, guards: tuple[Guarded, ...], fault: Exc
     """Raises what any of the guards says against the caller, if it is a fault of what was sent."""
     if not guards or _status(fault) not in STATUSES:
         return
-    caller = await get_caller(request)
+    caller = caller_of(request)
     async with component(request, Database).reading() as session:
         for guard in guards:
             sent = guard.sent(request)

@@ -6,7 +6,7 @@ what decides about a request is refused, what only describes it is left out.
 
 from typing import Final
 
-from service.platform.http.problems import Refusal
+from service.platform.http.request_state import Refusal
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 from starlette.types import Scope
 
 from service.platform.config import Settings
-from service.platform.http.problems import PROBES, REFUSAL, Refusal
+from service.platform.http.problems import PROBES
+from service.platform.http.request_state import Refusal, state_of
 
 MISDIRECTED: Final = Refusal(
     421, "The service does not answer to this host. Ask it by one of its own names (ALLOWED_HOSTS)."
@@ -38,7 +39,8 @@ class Hosts:
     def check(self, scope: Scope) -> None:
         """Note a refusal where the host is none of them. Probes come by a pod's address, and are left out."""
         if self._allowed and scope["path"] not in PROBES and not self._is_allowed(scope["headers"]):
-            scope["state"][REFUSAL] = scope["state"][REFUSAL] or MISDIRECTED
+            state = state_of(scope)
+            state.refusal = state.refusal or MISDIRECTED
 
     def _is_allowed(self, headers: list[tuple[bytes, bytes]]) -> bool:
         given = next((value for name, value in headers if name == b"host"), b"").decode("latin-1").lower()

@@ -6,8 +6,8 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.platform.http.context import LEAVE, RECEIVED
-from service.platform.http.problems import PROBES, REFUSAL, Refusal, response
+from service.platform.http.problems import PROBES, response
+from service.platform.http.request_state import REFUSAL, Refusal, state_of
 from service.platform.telemetry import metrics
 
 #: Requests in flight for each database connection. A request that waits behind sixteen others for
@@ -34,7 +34,7 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         detail = f"The body is larger than the {self.limit} bytes that are accepted."
-        seen, complete = 0, False
+        state, seen, complete = state_of(scope), 0, False
         deadline = asyncio.get_running_loop().time() + self.seconds
 
         async def counted_receive() -> Message:
@@ -53,7 +53,7 @@ class BodyLimit:
                 raise HTTPException(refusal.status, refusal.detail, {"Connection": "close"})
             complete = not message.get("more_body", False)
             seen += len(message.get("body", b""))
-            scope["state"][RECEIVED] = seen
+            state.received_bytes = seen
             if seen > self.limit:
                 raise HTTPException(413, detail, {"Connection": "close"})
             return message
@@ -84,14 +84,14 @@ class Shedding:
         metrics.IN_PROGRESS.value += 1
         inside = True
 
-        def leave() -> None:
+        def release() -> None:
             nonlocal inside
             self.running -= inside
             metrics.IN_PROGRESS.value -= inside
             inside = False
 
-        scope["state"][LEAVE] = leave
+        state_of(scope).release = release
         try:
             await self.app(scope, receive, send)
         finally:
-            leave()
+            release()

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -15,17 +15,13 @@ from starlette.types import Scope
 from service.errors import FieldFault, ServiceError
 from service.platform.http.fault_codes import code_of
 from service.platform.http.fault_messages import message
+from service.platform.http.request_state import state_of
 
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
-REQUEST_ID: Final = "request_id"
 #: Neither logged nor counted: probes would drown what people do.
 PROBES: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
-#: What the server, or the outermost layer, has refused already: answered further in, where CORS is heard.
-REFUSAL: Final = "refusal"
-#: Of a refusal: its code, for whoever counts.
-CODE: Final = "code"
 #: Errors of these have the form of RFC 6749, section 5.2.
 OAUTH_PATHS: Final = ("/api/v1/auth/token", "/api/v1/auth/revoke")
 #: What the framework's own refusals are called; each status has exactly one.
@@ -64,14 +60,6 @@ DETAILS: Final = {
 }
 
 
-class Refusal(NamedTuple):
-    """Of a request that is not looked into any further."""
-
-    status: int
-    detail: str
-    code: str | None = None
-
-
 def response(
     scope: Scope,
     status: int,
@@ -89,7 +77,8 @@ def response(
     `omitted`: how many faults there are beside `errors`.
     """
     code = code or CODES.get(status, "error")
-    scope.get("state", {})[CODE] = code
+    state = state_of(scope)
+    state.problem_code = code
     if scope["path"].rstrip("/") in OAUTH_PATHS:
         return _oauth(status, code, detail, errors, headers)
     document: dict[str, Any] = {
@@ -97,7 +86,7 @@ def response(
         "title": title or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail or DETAILS.get(status, HTTPStatus(status).description or HTTPStatus(status).phrase),
-        "instance": scope.get("state", {}).get(REQUEST_ID, ""),
+        "instance": state.request_id,
         "code": code,
     }
     if errors:

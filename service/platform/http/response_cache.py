@@ -20,13 +20,10 @@ from service.platform.database.change_feed import Change, Reader
 from service.platform.http.accept import acceptable
 from service.platform.http.context import route_template
 from service.platform.http.problems import PROBES
+from service.platform.http.request_state import state_of
 from service.platform.http.versions import has_already
 from service.platform.telemetry import cache_metrics
 
-#: Set by the handler's declaration: what the answer is built from, a table and, if it is one row, its id.
-BUILT_FROM: Final = "built_from"
-#: Set here: whether the client has it already is decided here too, so that the whole answer can be kept.
-KEPT_HERE: Final = "kept_here"
 #: What a 304 repeats of the answer that it stands for (RFC 9110, section 15.4.5).
 REPEATED: Final = frozenset(
     {b"cache-control", b"content-location", b"etag", b"expires", b"next-updated-since", b"vary"}
@@ -161,53 +158,50 @@ class Memory:
 class ResponseCache:
     """Stands before what sheds load: an answer from memory costs less than a refusal is worth."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, *, memory: Memory, feed: Feed) -> None:
+        self.app, self.memory, self.feed = app, memory, feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] in PROBES:
             await self.app(scope, receive, send)
             return
         wanted = _wanted(scope["headers"])
-        feed: Feed = scope["app"].state.container.feed
-        memory: Memory = scope["app"].state.container.memory
-        if wanted is not None and (feed.caught_up or await feed.catch_up()):
+        if wanted is not None and (self.feed.caught_up or await self.feed.catch_up()):
             key = (scope["path"], scope["query_string"])
-            answer = memory.find(key)
+            answer = self.memory.find(key)
             if answer is None:
-                await self._read(memory, key, wanted, scope=scope, receive=receive, send=send)
+                await self._read(key, wanted, scope=scope, receive=receive, send=send)
                 return
             scope["route"] = answer.route
             cache_metrics.REQUESTS.add("hit")
             await _send(answer, wanted, send)
             return
         await self.app(scope, receive, send)
-        if BUILT_FROM in scope["state"]:
+        if state_of(scope).cache_source is not None:
             cache_metrics.REQUESTS.add("bypass")
 
-    async def _read(
-        self, memory: Memory, key: Key, wanted: str, *, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        heard, state = memory.heard, scope["state"]
-        state[KEPT_HERE] = True
+    async def _read(self, key: Key, wanted: str, *, scope: Scope, receive: Receive, send: Send) -> None:
+        heard, state = self.memory.heard, state_of(scope)
+        state.cache_revalidates = True
         start: Message | None = None
         parts: list[bytes] = []
 
         async def held_send(message: Message) -> None:
             nonlocal start
-            if message["type"] == "http.response.start" and message["status"] == 200 and BUILT_FROM in state:
+            source = state.cache_source
+            if source and message["type"] == "http.response.start" and message["status"] == 200:
                 start = message
-            elif start is None:
+            elif start is None or source is None:
                 await send(message)
             else:
                 parts.append(message.get("body", b""))
                 if not message.get("more_body", False):
-                    answer = _answer(key, scope, start["headers"], b"".join(parts))
-                    memory.keep(key, answer, heard=heard)
+                    answer = _answer(key, source, scope, headers=start["headers"], body=b"".join(parts))
+                    self.memory.keep(key, answer, heard=heard)
                     await _send(answer, wanted, send)
 
         await self.app(scope, receive, held_send)
-        if BUILT_FROM in state:
+        if state.cache_source is not None:
             cache_metrics.REQUESTS.add("miss")
 
 
@@ -231,11 +225,11 @@ def _takes_json(accept: bytes) -> bool:
     return acceptable(accept.decode("latin-1"), JSON)
 
 
-def _answer(key: Key, scope: Scope, headers: Headers, body: bytes) -> Answer:
+def _answer(key: Key, source: Source, scope: Scope, *, headers: Headers, body: bytes) -> Answer:
     tag = next(value.decode("latin-1") for name, value in headers if name == b"etag")
     text = sum(len(name) + len(value) for name, value in headers) + len(key[0]) + len(key[1])
     return Answer(
-        source=scope["state"][BUILT_FROM],
+        source=source,
         route=_Route(route_template(scope)),
         headers=headers,
         repeated=[header for header in headers if header[0] in REPEATED],

@@ -16,9 +16,8 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from service.errors import Contention
-from service.identity.dependencies import needs_of
 from service.platform.http import conditions
-from service.platform.http.authorization import Admission
+from service.platform.http.authorization import Authorization, access_rules
 from service.platform.http.body import Reader
 from service.platform.http.components import with_components
 from service.platform.http.context import route_template
@@ -38,10 +37,10 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Route(APIRoute):
-    """Admission, bodies, guards, entity tags and 304, idempotency keys, and a second run after a deadlock.
+    """Authorization, bodies, entity tags and 304, idempotency keys, and a second run after a deadlock.
 
-    Admission and the reading of the body stand before the framework's work: who is refused has no body read
-    and nothing solved.
+    Authorization and the body come before the framework's work: a request that is refused has no body
+    read and no dependency solved.
     """
 
     #: Whether bad credentials pass.
@@ -71,7 +70,8 @@ class Route(APIRoute):
 
     def get_route_handler(self) -> Handler:
         run = super().get_route_handler()
-        self.admission = admission = Admission(tuple(needs_of(self.dependant)), self.lenient)
+        rules = tuple(access_rules(self.dependant))
+        self.authorization = authorization = Authorization(rules, self.lenient)
         if self.methods == {"GET"}:
             handle = _reading(run, PublicRead.of(self.endpoint))
         else:
@@ -81,21 +81,21 @@ class Route(APIRoute):
 
         reader, guards = Reader.of(self), guards_of(self)
 
-        async def admitted(request: Request) -> Response:
-            operation = await admission.admit(request)
+        async def authorized(request: Request) -> Response:
+            operation = await authorization.authorize(request)
             try:
                 honour_contract(request, operation)
                 if reader is not None:
                     request = whole = await reader.read(request, operation)
                     if whole.waited:
-                        await admission.confirm(whole)
+                        await authorization.confirm(whole)
                     reader.parse(whole)
                 return await handle(request)
             except FAULTS as fault:
                 await refuse_first(request, guards, fault)
                 raise
 
-        return admitted
+        return authorized
 
 
 class OpenRoute(Route):

@@ -12,7 +12,8 @@ from service.platform.http.components import component
 from service.platform.http.context import route_template
 from service.platform.http.openapi import Contract, Operation
 from service.platform.http.problems import LONGEST_POINTER, OAUTH_PATHS
-from service.platform.http.response_cache import BUILT_FROM, Table
+from service.platform.http.request_state import state_of
+from service.platform.http.response_cache import Table
 
 #: How a body may say that it is coded, and is not.
 UNCODED: Final = ("", "identity")
@@ -111,7 +112,7 @@ class PublicRead:
         response.headers["Cache-Control"] = "no-cache"
         if self.table is not None:
             row_id = int(request.path_params[self.row]) if self.row else None
-            request.scope["state"][BUILT_FROM] = (self.table, row_id)
+            state_of(request.scope).cache_source = (self.table, row_id)
 
 
 for_any_cache: Final = PublicRead()

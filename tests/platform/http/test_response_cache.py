@@ -7,7 +7,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from sqlalchemy import event
 
@@ -208,22 +207,24 @@ class TestPast:
 
     @pytest.mark.parametrize("current", [True, False])
     async def test_while_changes_are_not_heard(
-        self, app: FastAPI, api: Api, make: Make, statements: list[str], *, current: bool
+        self,
+        container: Container,
+        api: Api,
+        make: Make,
+        statements: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        current: bool,
     ) -> None:
-        class Deaf:
-            caught_up = False
-
-            async def catch_up(self) -> bool:
-                return current
+        async def catch_up(_: object) -> bool:
+            return current
 
         chai = await make.item()
         assert (await api.get(f"/items/{chai.id}")).status_code == 200
-        container, statements[:] = app.state.container, []
-        feed, container.feed = container.feed, Deaf()
-        try:
-            assert (await api.get(f"/items/{chai.id}")).status_code == 200
-        finally:
-            container.feed = feed
+        statements.clear()
+        monkeypatch.setattr(type(container.feed), "caught_up", False)
+        monkeypatch.setattr(type(container.feed), "catch_up", catch_up)
+        assert (await api.get(f"/items/{chai.id}")).status_code == 200
         assert len(statements) == (0 if current else 1)
 
     async def test_where_it_is_switched_off(self, settings: Settings, make: Make) -> None:

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Header, Request, Response
 
 from service.errors import KeyNotSupported, KeyRequired
-from service.identity.callers import AnyCaller
-from service.identity.dependencies import Identified
 from service.platform.database import Session
+from service.platform.http.authentication import Caller, caller_of
 from service.platform.http.components import component
 from service.platform.http.context import route_template
 from service.platform.http.idempotency.repository import Slot
 from service.platform.http.idempotency.service import Answer, Retries, read_key, slot_of
+from service.platform.http.request_state import state_of
 from service.platform.http.schemas import shown_once
 from service.platform.http.session import SessionDep
 from service.platform.telemetry import metrics
@@ -29,20 +29,19 @@ REQUIRED: Final[dict[str, Any]] = {"x-idempotency-key": "required"}
 KEPT: Final = ("Content-Type", "ETag", "Location")
 #: OAuth clients send to these what they like: what is not known is ignored (RFC 6749, section 3.2).
 IGNORE_KEYS: Final = ("/auth/token", "/auth/revoke")
-_GUARD: Final = "idempotency_guard"
 
 Endpoint = Callable[..., Awaitable[Any]]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 @dataclass(slots=True)
-class Guard:
+class IdempotentRequest:
     """Stands between a request with a key and its handler: lets through what has not been done yet."""
 
     request: Request
     session: Session
     retries: Retries
-    caller: AnyCaller | None
+    caller: Caller | None
     key: str | None
     _slot: Slot | None = field(default=None, init=False)
 
@@ -72,9 +71,8 @@ class Guard:
         await self.retries.store(self.session, self._slot, Answer(response.status_code, headers, body))
 
 
-async def get_guard(
+async def get_idempotent_request(
     request: Request,
-    caller: Identified,
     session: SessionDep,
     header: Annotated[
         str | None,
@@ -87,18 +85,17 @@ async def get_guard(
             json_schema_extra={"pattern": "^[!#-~]{1,255}$"},
         ),
     ] = None,
-) -> Guard:
+) -> IdempotentRequest:
     extra = request.scope["route"].openapi_extra or {}
     if header is None and extra.items() >= REQUIRED.items():
         raise KeyRequired(
             f"Send the header {HEADER}: a new one for each order, such as a UUID, and the same one when you"
             " send an order again."
         )
-    guard = Guard(
-        request, session, component(request, Retries), caller, None if header is None else read_key(header)
-    )
-    request.scope["state"][_GUARD] = guard
-    return guard
+    key = None if header is None else read_key(header)
+    guarded = IdempotentRequest(request, session, component(request, Retries), caller_of(request), key)
+    state_of(request.scope).idempotent = guarded
+    return guarded
 
 
 def takes_keys(path: str, endpoint: Endpoint) -> bool:
@@ -132,13 +129,15 @@ def keyed(endpoint: Endpoint) -> Endpoint:
     """
 
     @wraps(endpoint)
-    async def run(*, guard: Guard, **values: Any) -> Any:
-        known = await guard.answered()
+    async def run(*, idempotent: IdempotentRequest, **values: Any) -> Any:
+        known = await idempotent.answered()
         return await endpoint(**values) if known is None else known
 
     signature = inspect.signature(endpoint)
     asked = inspect.Parameter(
-        "guard", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[Guard, Depends(get_guard)]
+        "idempotent",
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[IdempotentRequest, Depends(get_idempotent_request)],
     )
     given = signature.parameters.values()
     run.__signature__ = signature.replace(parameters=[*given, asked])  # type: ignore[attr-defined]
@@ -146,6 +145,7 @@ def keyed(endpoint: Endpoint) -> Endpoint:
 
 
 async def keep(request: Request, response: Response, model: Any) -> None:
-    guard: Guard | None = request.scope["state"].pop(_GUARD, None)
-    if guard is not None and response.status_code < 400:
-        await guard.store(response, shown_once(model))
+    state = state_of(request.scope)
+    idempotent, state.idempotent = state.idempotent, None
+    if idempotent is not None and response.status_code < 400:
+        await idempotent.store(response, shown_once(model))

@@ -15,12 +15,11 @@ from decimal import Decimal
 from typing import Any, Final
 
 from service.errors import Forbidden, KeyInUse, KeyInvalid, KeyReused
-from service.identity.callers import AnyCaller, KeyCaller
 from service.platform.crypto import same
 from service.platform.database import Session
+from service.platform.http.authentication import Caller
 from service.platform.http.idempotency import repository as idempotency
 from service.platform.http.idempotency.repository import Slot
-from service.platform.http.rate_limit.policies import subject
 
 _BARE: Final = re.compile(r"[\x21-\x7e]{1,255}")
 #: A string of RFC 9651, section 3.3.3.
@@ -56,7 +55,7 @@ class Retries:
         return tuple(hmac.digest(secret, message, "sha256") for secret in self._secrets)
 
     async def take(
-        self, session: Session, caller: AnyCaller, slot: Slot, fingerprints: tuple[bytes, ...]
+        self, session: Session, caller: Caller, slot: Slot, fingerprints: tuple[bytes, ...]
     ) -> Answer | None:
         """None when the request is to be run, and its answer to be stored; else the answer it had.
 
@@ -70,7 +69,7 @@ class Retries:
             slot,
             lock=_lock_of(slot),
             fingerprint=fingerprints[0],
-            rights=sorted(rights_of(caller)),
+            rights=sorted(caller.rights),
             retention=self._retention,
         )
         if row.taken:
@@ -80,7 +79,7 @@ class Retries:
             raise KeyInUse
         if not any(same(stored.fingerprint, each) for each in fingerprints):
             raise KeyReused("This Idempotency-Key was used for another request. Make a new key for this one.")
-        if not rights_of(caller) >= set(stored.rights):
+        if not caller.rights >= set(stored.rights):
             raise Forbidden("The request was made with rights that you no longer have.")
         return Answer(stored.status, stored.headers, stored.body)
 
@@ -89,14 +88,8 @@ class Retries:
         await idempotency.store(session, slot, status=answer.status, headers=answer.headers, body=answer.body)
 
 
-def slot_of(caller: AnyCaller, route: str, key: str) -> Slot:
-    return Slot(subject(caller), route, key)
-
-
-def rights_of(caller: AnyCaller) -> frozenset[str]:
-    if isinstance(caller, KeyCaller):
-        return frozenset(caller.scopes)
-    return frozenset({"administrator"} if caller.is_admin else ())
+def slot_of(caller: Caller, route: str, key: str) -> Slot:
+    return Slot(caller.subject, route, key)
 
 
 def canonical(body: bytes) -> bytes:

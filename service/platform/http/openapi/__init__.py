@@ -7,7 +7,7 @@ here once; routers declare only what is their own, by `problems()`.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -30,7 +30,6 @@ from service.platform.http.openapi.descriptions import (
 )
 from service.platform.http.problems import MEDIA_TYPE, OAUTH_PATHS
 from service.platform.http.schemas import MAX_ID
-from service.webhooks import documentation as messages
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 
@@ -62,7 +61,17 @@ def operation_id(route: APIRoute) -> str:
     return first + "".join(word.title() for word in rest)
 
 
-def build(app: FastAPI) -> dict[str, Any]:
+class Webhooks(Protocol):
+    """The messages that the service sends to others, which the document describes too."""
+
+    def schemas(self) -> dict[str, Any]:
+        """The components that the section refers to."""
+
+    def section(self) -> dict[str, Any]:
+        """The document's `webhooks`."""
+
+
+def build(app: FastAPI, webhooks: Webhooks) -> dict[str, Any]:
     document = get_openapi(
         title="Tradepost",
         version=__version__,
@@ -77,8 +86,8 @@ def build(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas |= problem_schemas.schemas()
-    document["components"]["schemas"] = {**messages.schemas(), **schemas}
-    document["webhooks"] = messages.section()
+    document["components"]["schemas"] = {**webhooks.schemas(), **schemas}
+    document["webhooks"] = webhooks.section()
     document["components"]["headers"] = HEADERS
     paths = document["paths"]
     for path, operations in paths.items():
@@ -227,13 +236,13 @@ class Operation:
 class Contract:
     """The operations by method and path template, read from the document at first use."""
 
-    def __init__(self, openapi: Callable[[], dict[str, Any]]) -> None:
-        self._openapi = openapi
+    def __init__(self) -> None:
+        self.document: Callable[[], dict[str, Any]] = dict
         self._operations: dict[str, dict[str, Operation]] = {}
 
     def read(self) -> None:
         """Ahead of the first request, which would hold the event loop for as long as building it takes."""
-        document = self._openapi()
+        document = self.document()
         self._operations = {
             each: {
                 verb.upper(): _operation(document["components"], operation)
@@ -267,13 +276,13 @@ def _operation(components: dict[str, Any], operation: dict[str, Any]) -> Operati
     )
 
 
-def install(app: FastAPI) -> Contract:
-    """Give the application this document; returns the contract read from it."""
+def install(app: FastAPI, contract: Contract, webhooks: Webhooks) -> None:
+    """Give the application this document, from which the contract is read."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = build(app)
+            app.openapi_schema = build(app, webhooks)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
-    return Contract(openapi)
+    contract.document = openapi

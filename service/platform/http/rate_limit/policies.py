@@ -6,21 +6,17 @@ the store, so that the clocks of pods may differ.
 """
 
 import math
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final, Literal
 
 from limits import RateLimitItem, parse_many
 
-from service.identity.callers import AnyCaller
 from service.platform.config import Settings
 from service.platform.http.rate_limit.store import Counts, Store, StoreFailed, Windows
 from service.platform.telemetry import metrics
 
 Policy = Literal["default", "sign_in", "refresh", "register", "reset"]
-#: Awaited before the database is asked who is calling, with whom it seems to be, or None; may refuse.
-BeforeAsking = Callable[[AnyCaller | None], Awaitable[None]]
 #: These hold for this process alone while the shared store fails; the default one then does not hold.
 STRICT: Final[frozenset[Policy]] = frozenset({"sign_in", "refresh", "register", "reset"})
 #: Who has one IPv6 address has 2^64 of them.
@@ -36,11 +32,6 @@ def bucket(address: str | None) -> str:
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((parsed, IPV6_PREFIX), strict=False))
     return str(parsed)
-
-
-def subject(caller: AnyCaller) -> str:
-    """The same for those who are known: one user's, by whatever session, or one API key's."""
-    return f"key:{caller.key_id}" if caller.key_id else f"user:{caller.user_id}"
 
 
 @dataclass(frozen=True, slots=True)

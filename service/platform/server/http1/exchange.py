@@ -4,7 +4,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from service.platform.http.problems import REFUSAL, Refusal
+from service.platform.http.request_state import REFUSAL, Refusal
 
 
 class Exchange(RequestResponseCycle):

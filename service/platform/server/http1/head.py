@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import httptools
 
-from service.platform.http.problems import Refusal
+from service.platform.http.request_state import Refusal
 
 #: What gateways let through: 60 KiB with Envoy, 32 with nginx. Each header is kept in memory until the head
 #: is complete, in up to fifteen times as many bytes.

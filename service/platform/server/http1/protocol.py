@@ -7,13 +7,13 @@ same, so that a refusal has the headers of CORS and stands in the log and in the
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.notifications.streams.response import ABORT
-from service.platform.http.problems import REFUSAL, Refusal
+from service.platform.http.request_state import Refusal, state_of
+from service.platform.http.sse import ABORT
 from service.platform.server.http1 import head
 from service.platform.server.http1.exchange import Exchange
 
@@ -233,7 +233,7 @@ class Protocol(HttpToolsProtocol):
             "path": head.path_of(target),
             "query_string": b"",
             "headers": headers,
-            "state": {**self.app_state, REFUSAL: self._fault or refusal},
         }
+        state_of(cast("dict[str, Any]", self.scope)).refusal = self._fault or refusal
         self.cycle = self._exchange(self.scope, keep_alive=False)
         self._start_asgi_task(self.cycle, self.app)

@@ -7,16 +7,14 @@ stream; this is one task beside the request's, which notices that the client has
 import asyncio
 import random
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Final
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Final, Literal, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.notifications.schemas import Notification
-from service.notifications.streams.service import LAST_SECONDS, Stream
-from service.platform.http.context import HEAD, LEAVE, STREAMED
+from service.platform.http.request_state import state_of
 
 #: An extension of the ASGI scope, by our own server: breaks the connection off.
 ABORT: Final = "tradepost.abort"
@@ -25,24 +23,56 @@ RETRY_MS: Final = 3_000
 #: When the process ends, all its clients come at once: they are spread over so long.
 RETRY_SPREAD_MS: Final = (500, 5_000)
 PING: Final = b": still here\n\n"
+#: What a client gets to accept what is sent when the stream ends.
+LAST_SECONDS: Final = 0.5
+
+
+class Event(Protocol):
+    @property
+    def id(self) -> int: ...
+
+    def model_dump_json(self, *, ensure_ascii: bool) -> str: ...
+
+
+class Source(Protocol):
+    """Where the events come from."""
+
+    @property
+    def last(self) -> int:
+        """The id of the last event that was sent."""
+
+    @property
+    def ended(self) -> str | None:
+        """Why it has ended, if it has."""
+
+    async def next(self) -> Sequence[Event] | None:
+        """What is new; nothing after a long silence; None at the end."""
+
+    def patience(self) -> AbstractAsyncContextManager[None]:
+        """Around each send. Raises TimeoutError when the client does not take it."""
+
+    def end(self, reason: Literal["left", "stopping", "stalled"], /) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class EventStream(Response):
     media_type = "text/event-stream"
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Source, *, event: str) -> None:
         # Without a body there is no Content-Length.
-        self.stream, self.status_code, self.background = stream, 200, None
+        self.stream, self.event, self.status_code, self.background = stream, event, 200, None
         self.init_headers({"X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        state = scope["state"]
-        state[STREAMED] = True
-        state[LEAVE]()
+        state = state_of(scope)
+        state.streamed = True
+        if state.release is not None:
+            state.release()
         noticing = asyncio.create_task(self._notice(receive), name="stream's client")
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            if not state[HEAD]:
+            if not state.is_head:
                 await self._send_events(send)
             await self._send(send, b"", more=False)
         except asyncio.CancelledError:
@@ -62,7 +92,7 @@ class EventStream(Response):
     async def _send_events(self, send: Send) -> None:
         await self._send(send, f"retry: {RETRY_MS}\nid: {self.stream.last}\n\n".encode())
         while (found := await self.stream.next()) is not None:
-            await self._send(send, _events(found) if found else PING)
+            await self._send(send, self._events(found) if found else PING)
         if self.stream.ended != "left":
             await self._send(send, self._goodbye())
 
@@ -81,10 +111,9 @@ class EventStream(Response):
         retry = random.randint(*RETRY_SPREAD_MS) if self.stream.ended == "stopping" else RETRY_MS  # noqa: S311
         return f": {self.stream.ended}\nretry: {retry}\n\n".encode()
 
-
-def _events(notifications: Sequence[Notification]) -> bytes:
-    # In ASCII: many a client takes U+2028 and U+0085 for the end of a line.
-    return "".join(
-        f"id: {each.id}\nevent: notification\ndata: {each.model_dump_json(ensure_ascii=True)}\n\n"
-        for each in notifications
-    ).encode()
+    def _events(self, events: Sequence[Event]) -> bytes:
+        # In ASCII: many a client takes U+2028 and U+0085 for the end of a line.
+        return "".join(
+            f"id: {each.id}\nevent: {self.event}\ndata: {each.model_dump_json(ensure_ascii=True)}\n\n"
+            for each in events
+        ).encode()
