@@ -144,8 +144,8 @@ class AddressRequired(Conflict):
     code, title = "address_required", "A shipping address is required"
 
 
-class IllegalMove(Conflict):
-    code, title = "illegal_move", "The order's state does not allow this"
+class InvalidTransition(Conflict):
+    code, title = "invalid_transition", "The order's state does not allow this"
 
 
 class LastAdministrator(Conflict):

@@ -8,11 +8,11 @@ import structlog
 
 from service import audit, notifications
 from service.accounts.recovery import repository as recovery
-from service.errors import IllegalMove
+from service.errors import InvalidTransition
 from service.events import repository as events
 from service.identity import sessions as auth
 from service.orders import repository as orders
-from service.orders import transitions as moves
+from service.orders import transitions
 from service.platform.database import Session
 from service.platform.http.idempotency import repository as idempotency
 from service.platform.jobs import queue
@@ -51,8 +51,8 @@ async def cancel_unpaid(parts: WorkerParts, _payload: Mapping[str, Any], _attemp
 async def _expire(parts: WorkerParts, order_id: int) -> bool:
     try:
         async with parts.database.transaction() as session:
-            await moves.cancel(session, None, order_id, UNPAID)
-    except IllegalMove:
+            await transitions.cancel(session, None, order_id, UNPAID)
+    except InvalidTransition:
         return False  # paid or cancelled since it was looked for
     return True
 

@@ -85,13 +85,13 @@ async def add_order(session: Session, event_type: EventType, data: Mapping[str, 
     return await add(session, event_type, object_id=row.id, user_id=row.user_id, data=whole)
 
 
-async def add_low_stock(session: Session, moved: Iterable[Record]) -> None:
-    """For each item that has just come to its reorder level; `moved` is what `stock.move` answered."""
+async def add_low_stock(session: Session, changed: Iterable[Record]) -> None:
+    """For each item that has just crossed its reorder level; `changed` is from `record_movements`."""
     names = ("sku", "name", "availability", "quantity", "reorder_level", "version")
     fallen = [
         NewEvent(row.item_id, {"id": row.item_id, **{name: getattr(row, name) for name in names}})
-        for row in moved
-        if row.fell
+        for row in changed
+        if row.crossed_reorder_level
     ]
     await add_each(session, "item.low_stock", fallen)
 

@@ -31,13 +31,13 @@ async def notify_order_status(session: Session, order: Any, body: str) -> None:
     await notify(session, order.user_id, kind=f"order.{order.status}", title=title, body=body, data=data)
 
 
-async def notify_low_stock(session: Session, moved: Iterable[Record]) -> None:
-    """Notify every administrator of each item that has just come to its reorder level.
+async def notify_low_stock(session: Session, changed: Iterable[Record]) -> None:
+    """Notify every administrator of each item that has just crossed its reorder level.
 
-    `moved` is what `stock.move` returned.
+    `changed` is what `stock.record_movements` returned.
     """
-    for row in moved:
-        if row.fell:
+    for row in changed:
+        if row.crossed_reorder_level:
             title = f"{row.name} is running low"
             body = f"{row.quantity} left, reorder level {row.reorder_level}."
             data = {"item_id": row.item_id, "sku": row.sku, "quantity": row.quantity}

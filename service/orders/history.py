@@ -9,7 +9,7 @@ from service.accounts import repository as users
 from service.errors import FieldFault, Unprocessable
 from service.orders import repository as orders
 from service.orders.placing import PastOrder
-from service.orders.pricing import agree, agreed, asked_for, refuse, sum_up
+from service.orders.pricing import order_values, price_lines, refuse, requested_lines, sum_up
 from service.platform.database import Record, Session
 from service.platform.http.fault_codes import code_of
 from service.platform.http.fault_messages import REQUIRED, message
@@ -50,15 +50,15 @@ async def record(
     except ValidationError as fault:
         raise _unreadable(fault) from None
     refuse(_untimely(new))
-    asked = asked_for(new)
-    unpriced = [each for each in asked if each.line.unit_price is None]
+    requested = requested_lines(new)
+    unpriced = [each for each in requested if each.line.unit_price is None]
     refuse(FieldFault(f"{each.pointer}/unit_price", REQUIRED, "missing") for each in unpriced)
     customer = await users.get_customer(session, new.user_id)
     if customer is None:
         unknown = FieldFault("/user_id", "There is no such customer.", "unknown_user")
         raise Unprocessable(unknown.detail, errors=(unknown,))
-    lines = agree(asked, products)
-    values = agreed(new, sum_up(new, lines, new.shipping_fee), currency)
+    lines = price_lines(requested, products)
+    values = order_values(new, sum_up(new, lines, new.shipping_fee), currency)
     moments = ("placed_at", "paid_at", "shipped_at", "delivered_at")
     values |= {name: getattr(new, name) for name in moments}
     values |= {"user_id": new.user_id, "customer_name": customer.full_name, "status": new.status}

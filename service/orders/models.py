@@ -1,7 +1,7 @@
 """Orders: what was agreed, copied at the time, so that nothing later changes it.
 
 What a CHECK cannot say is held by triggers (revision 20261122_order_life): the amounts are the sums of
-the lines, lines and amounts never change, a state is left only by a legal move, and events only grow.
+the lines, lines and amounts never change, a state is left only by a valid transition, and events only grow.
 """
 
 from typing import Any
@@ -14,8 +14,8 @@ from service.platform.database.model import Base, CreatedAt, Id, Instant, Money,
 
 STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "refunded")
 SHIPPINGS = ("standard", "express", "overnight")
-#: Whose act a move was. Who exactly stands in the audit log, for the timeline outlives the person.
-#: `unknown` are the moves of releases that kept no timeline.
+#: Whose act a transition was. Who exactly stands in the audit log, for the timeline outlives the person.
+#: `unknown` are the transitions of releases that kept no timeline.
 ACTORS = ("customer", "staff", "api_key", "system", "import", "unknown")
 
 
@@ -83,7 +83,7 @@ class Order(Base):
     payment_reference: Mapped[Str | None]
     refund_reference: Mapped[Str | None]
     tracking: Mapped[Str | None]
-    #: The timeline, oldest first: documents with status, at and by. Each move adds one, and none changes.
+    #: The timeline, oldest first: documents with status, at and by. A transition adds one, and none changes.
     events: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     version: Mapped[Version]
     placed_at: Mapped[CreatedAt]

@@ -20,7 +20,7 @@ SINGLE_FIELDS: Final = ("product_id", "quantity", "unit_price", "discount_pct")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedLine:
     """A line as it was sent, and where in the body it stands."""
 
     pointer: str
@@ -78,32 +78,32 @@ def refuse(faults: Iterable[FieldFault]) -> None:
         raise Unprocessable(told, errors=found)
 
 
-def asked_for(new: OrderCreate) -> list[Asked]:
+def requested_lines(new: OrderCreate) -> list[RequestedLine]:
     """The lines of either form of an order. Raises Unprocessable for both forms at once, or neither."""
     given = [name for name in SINGLE_FIELDS if getattr(new, name) is not None]
     if new.lines is not None:
         both = "Send `lines`, or the fields of a single product, not both."
         refuse(FieldFault(f"/{name}", both, "two_forms") for name in ("lines", *given) if given)
-        return [Asked(f"/lines/{position}", line) for position, line in enumerate(new.lines)]
+        return [RequestedLine(f"/lines/{position}", line) for position, line in enumerate(new.lines)]
     if not given:
         refuse([FieldFault("/lines", f"Required: {EITHER}.", "missing")])
     missing = [name for name in ("product_id", "quantity") if getattr(new, name) is None]
     refuse(FieldFault(f"/{name}", f"Required: {EITHER}.", "missing") for name in missing)
-    return [Asked("", NewLine.model_validate({name: getattr(new, name) for name in given}))]
+    return [RequestedLine("", NewLine.model_validate({name: getattr(new, name) for name in given}))]
 
 
-def agree(asked: Sequence[Asked], products: Mapping[int, Any]) -> list[Line]:
+def price_lines(requested: Sequence[RequestedLine], products: Mapping[int, Any]) -> list[Line]:
     """One line for each product, at the price that was sent or else that of the catalogue.
 
     `products` has `name` and `price` of what may be sold, by id. Raises Unprocessable for any other
     product, and for lines of one product that cannot be merged.
     """
     gone = "There is no such product: send the `id` of an item of GET /items."
-    unknown = [each for each in asked if each.line.product_id not in products]
+    unknown = [each for each in requested if each.line.product_id not in products]
     refuse(FieldFault(f"{each.pointer}/product_id", gone, "unknown_product") for each in unknown)
     merged: dict[int, Line] = {}
     faults: list[FieldFault] = []
-    for each in asked:
+    for each in requested:
         line = _priced(each.line, products[each.line.product_id])
         before = merged.get(line.product_id)
         if before is not None:
@@ -158,7 +158,7 @@ def sum_up(new: OrderCreate, lines: Sequence[Line], shipping_fee: Decimal) -> Su
     return sums
 
 
-def agreed(new: OrderCreate, sums: Sums, currency: str) -> dict[str, Any]:
+def order_values(new: OrderCreate, sums: Sums, currency: str) -> dict[str, Any]:
     """What is settled of an order once its sums are known, as it is stored."""
     return {
         "shipping": new.shipping,

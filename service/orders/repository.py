@@ -223,7 +223,7 @@ async def change(
     return row
 
 
-#: Not before what has happened: whoever waited for the row began before the move it waited for.
+#: Not before what has happened: whoever waited for the row began before the transition it waited for.
 _MOMENT = func.greatest(func.now(), *(getattr(Order, f"{status}_at") for status in STATUSES))
 #: What a state needs besides the one before it.
 _NEEDS: Mapping[str, ColumnElement[bool]] = {
@@ -246,7 +246,7 @@ async def transition(
 
     What has no address does not ship, and what was not paid is not given back.
     """
-    moved = {
+    changed = {
         **values,
         "status": target,
         f"{target}_at": _MOMENT,
@@ -258,7 +258,7 @@ async def transition(
         order_id,
         viewer_id=viewer_id,
         sources=sources,
-        values=moved,
+        values=changed,
         guard=_NEEDS.get(target),
     )
     if row is not None:

@@ -8,7 +8,7 @@ from service.accounts.schemas import HOME, ShipToIn
 from service.errors import ItemWithdrawn, OutOfStock, PriceChanged, TooManyReserved
 from service.identity.dependencies import OrdersKeeper, OrdersReader, OrdersWriter
 from service.orders import service as orders
-from service.orders import transitions as moves
+from service.orders import transitions
 from service.orders.placing import Cancellation, Delivery, OrderCreate, Payment, Refund, Shipment
 from service.orders.schemas import Order, Status
 from service.platform.http.components import SettingsDep
@@ -88,13 +88,13 @@ async def cancel_order(
     order_id: OrderId, caller: OrdersWriter, session: SessionDep, cancellation: Cancellation | None = None
 ) -> Order:
     """Cancel an order that has not shipped. What it took goes back into stock."""
-    return await moves.cancel(session, caller, order_id, cancellation.reason if cancellation else None)
+    return await transitions.cancel(session, caller, order_id, cancellation.reason if cancellation else None)
 
 
 @router.post("/{order_id}/pay", responses=problems(403, 404, 409))
 async def pay_order(order_id: OrderId, payment: Payment, caller: OrdersKeeper, session: SessionDep) -> Order:
     """Mark a placed order as paid."""
-    return await moves.pay(session, caller, order_id, payment.reference)
+    return await transitions.pay(session, caller, order_id, payment.reference)
 
 
 @router.post("/{order_id}/ship", responses=problems(403, 404, 409))
@@ -102,7 +102,7 @@ async def ship_order(
     order_id: OrderId, shipment: Shipment, caller: OrdersKeeper, session: SessionDep
 ) -> Order:
     """Mark a paid order as shipped. It needs a shipping address."""
-    return await moves.ship(session, caller, order_id, shipment.tracking)
+    return await transitions.ship(session, caller, order_id, shipment.tracking)
 
 
 @router.post("/{order_id}/deliver", responses=problems(403, 404, 409))
@@ -110,13 +110,13 @@ async def deliver_order(
     order_id: OrderId, caller: OrdersKeeper, session: SessionDep, _: Delivery | None = None
 ) -> Order:
     """Mark a shipped order as delivered."""
-    return await moves.deliver(session, caller, order_id)
+    return await transitions.deliver(session, caller, order_id)
 
 
 @router.post("/{order_id}/refund", responses=problems(403, 404, 409))
 async def refund_order(order_id: OrderId, refund: Refund, caller: OrdersKeeper, session: SessionDep) -> Order:
     """Mark a cancelled order as refunded."""
-    return await moves.refund(session, caller, order_id, refund.reference)
+    return await transitions.refund(session, caller, order_id, refund.reference)
 
 
 @router.put("/{order_id}/ship-to", responses=problems(404, 409))

@@ -10,7 +10,7 @@ from service.platform.http.versions import Version, Versioned
 Status = Literal["placed", "paid", "shipped", "delivered", "cancelled", "refunded"]
 Shipping = Literal["standard", "express", "overnight"]
 
-#: Whose act a move was; never a person's id.
+#: Whose act a transition was; never a person's id.
 Actor = Literal["customer", "staff", "api_key", "system", "import", "unknown"]
 
 

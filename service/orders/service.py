@@ -12,7 +12,7 @@ from service.catalogue.stock import repository as stock
 from service.errors import (
     FieldFault,
     Forbidden,
-    IllegalMove,
+    InvalidTransition,
     ItemWithdrawn,
     NotFound,
     ServiceError,
@@ -29,13 +29,13 @@ from service.orders import reservations
 from service.orders.placing import OrderCreate
 from service.orders.pricing import (
     NOTHING,
-    Asked,
     Line,
-    agree,
-    agreed,
-    asked_for,
+    RequestedLine,
+    order_values,
+    price_lines,
     refuse_missing_stock,
     refuse_other_prices,
+    requested_lines,
     sum_up,
 )
 from service.orders.reservations import Bounds
@@ -91,22 +91,22 @@ async def place(session: Session, settings: Settings, caller: AnyCaller, new: Or
     What is wrong with the request is told first, then what is not allowed, then what the catalogue
     and the rules say, and last whether there is stock.
     """
-    asked = asked_for(new)
-    _refuse_privileges(caller, new, asked)
+    requested = requested_lines(new)
+    _refuse_privileges(caller, new, requested)
     customer_id = new.user_id or caller.user_id
     if customer_id is None:
         raise _no_customer("An API key acts for nobody: name the customer.", "missing")
     customer = await _lock_accounts(session, caller, customer_id)
     if customer is None or not customer.is_active:
         raise _no_customer()
-    locked = {row.id: row for row in await stock.lock(session, {each.line.product_id for each in asked})}
-    lines = agree(asked, locked)
-    _refuse_withdrawn(asked, locked)
+    locked = {row.id: row for row in await stock.lock(session, {each.line.product_id for each in requested})}
+    lines = price_lines(requested, locked)
+    _refuse_withdrawn(requested, locked)
     if not caller.may(AGREE):
         refuse_other_prices(lines, locked)
     sums = sum_up(new, lines, settings.shipping_rates.get(new.shipping, NOTHING))
     refuse_missing_stock(lines, locked)
-    values = agreed(new, sums, settings.currency) | {
+    values = order_values(new, sums, settings.currency) | {
         "user_id": customer_id,
         "customer_name": customer.full_name,
         "status": "placed",
@@ -125,7 +125,7 @@ async def place(session: Session, settings: Settings, caller: AnyCaller, new: Or
 
 async def _sell(session: Session, caller: AnyCaller, row: Record, lines: Sequence[Line]) -> Order:
     """Take the stock of a new order, and tell everybody of it."""
-    moved = await stock.move(
+    changed = await stock.record_movements(
         session,
         {line.product_id: -line.quantity for line in lines},
         kind="sale",
@@ -137,8 +137,8 @@ async def _sell(session: Session, caller: AnyCaller, row: Record, lines: Sequenc
     await notifications.notify_order_status(session, order, f"{order.total} {order.currency} in total.")
     await _note(session, caller, order, "order.placed")
     await events.add_order(session, "order.placed", order.model_dump(mode="json"), row)
-    await notifications.notify_low_stock(session, moved)
-    await events.add_low_stock(session, moved)
+    await notifications.notify_low_stock(session, changed)
+    await events.add_low_stock(session, changed)
     return order
 
 
@@ -197,7 +197,7 @@ async def redirect(
     if changed is None:
         order = await get(session, caller, order_id)
         require(expected, order)
-        raise IllegalMove(f"The address of an order that is {order.status} cannot change any more.")
+        raise InvalidTransition(f"The address of an order that is {order.status} cannot change any more.")
     order = Order.of(changed)
     await _note(session, caller, order, "order.redirected")
     return order
@@ -224,9 +224,9 @@ async def _note(session: Session, caller: AnyCaller, order: Order, action: str) 
     await audit.record(session, action, by=caller, target_kind="order", target_id=order.id, data=data)
 
 
-def _refuse_privileges(caller: AnyCaller, new: OrderCreate, asked: Sequence[Asked]) -> None:
+def _refuse_privileges(caller: AnyCaller, new: OrderCreate, requested: Sequence[RequestedLine]) -> None:
     if not caller.may(AGREE):
-        _refuse_staff_fields(new.user_id, [each.line.discount_pct for each in asked])
+        _refuse_staff_fields(new.user_id, [each.line.discount_pct for each in requested])
 
 
 def _refuse_staff_fields(user_id: object, discounts: Iterable[Decimal | None]) -> None:
@@ -236,9 +236,9 @@ def _refuse_staff_fields(user_id: object, discounts: Iterable[Decimal | None]) -
         raise Forbidden("Only administrators may give a discount: leave out `discount_pct`.")
 
 
-def _refuse_withdrawn(asked: Iterable[Asked], items: Mapping[int, Record]) -> None:
+def _refuse_withdrawn(requested: Iterable[RequestedLine], items: Mapping[int, Record]) -> None:
     """Without their names: what was never for sale may have a name that is nobody's business yet."""
-    withdrawn = [each for each in asked if not items[each.line.product_id].is_active]
+    withdrawn = [each for each in requested if not items[each.line.product_id].is_active]
     if withdrawn:
         ids = sorted({each.line.product_id for each in withdrawn})
         named = ", ".join(str(item_id) for item_id in ids[:3]) + (", ..." if len(ids) > 3 else "")

@@ -98,7 +98,7 @@ async def test_of_two_cancellations_one_wins(make: Make, sql: asyncpg.Connection
         placed = (await order(maria, chai.id)).json()
         path = f"/orders/{placed['id']}/cancel"
         answers = await asyncio.gather(*(person.api.post(path) for person in (maria, admin)))
-        assert outcomes(answers) == {(200, None): 1, (409, "illegal_move"): 1}
+        assert outcomes(answers) == {(200, None): 1, (409, "invalid_transition"): 1}
         assert await sql.fetchval("SELECT count(*) FROM stock_movements WHERE kind = 'return'") == expected
     assert await sql.fetchval("SELECT quantity FROM stock") == 2
     assert await ledger_is_stock(sql)

@@ -305,8 +305,10 @@ ROUTES: Final = (
         key=("orders:write", 200),
     ),
     *(
-        Route("POST", f"{V1}/orders/{{order_id}}/{move}", STAFF, on=on, json=body, key=("orders:write", 200))
-        for move, on, body in (
+        Route(
+            "POST", f"{V1}/orders/{{order_id}}/{action}", STAFF, on=on, json=body, key=("orders:write", 200)
+        )
+        for action, on, body in (
             ("pay", an_order, {"reference": "pi_3MtwBw"}),
             ("ship", a_paid_order, {"tracking": "00340434161094"}),
             ("deliver", a_shipped_order, {}),

@@ -158,12 +158,12 @@ class TestOrders:
             assert answer.status_code == 201
         assert (await the_one(sql))["type"] == "order.placed"
 
-    async def test_each_move(self, make: Make, sql: asyncpg.Connection) -> None:
+    async def test_each_transition(self, make: Make, sql: asyncpg.Connection) -> None:
         maria, admin = await make.user(address=HOME), await make.admin()
         chai = await make.item(stock=5)
         order = (await maria.api.post("/orders", json={"product_id": chai.id, "quantity": 2})).json()
-        for move, body in (("pay", {"reference": "P-1"}), ("ship", {"tracking": "T-1"}), ("deliver", {})):
-            answer = await admin.api.post(f"/orders/{order['id']}/{move}", json=body)
+        for action, body in (("pay", {"reference": "P-1"}), ("ship", {"tracking": "T-1"}), ("deliver", {})):
+            answer = await admin.api.post(f"/orders/{order['id']}/{action}", json=body)
             assert answer.status_code == 200, answer.text
             event = (await raised(sql))[-1]
             shown = (await maria.api.get(f"/orders/{order['id']}")).json()

@@ -13,8 +13,8 @@ from tests.invariants.model import (
     ADMIN,
     FEES,
     MOST_UNPAID,
-    MOVES,
     OVERNIGHT_MINIMUM,
+    TRANSITIONS,
     Line,
     Order,
     Outcome,
@@ -118,7 +118,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Move:
+class Transition:
     name: str
     by: str
     position: int
@@ -135,9 +135,9 @@ class Move:
         order = shop.orders.get(about)
         if order is None or self.by not in (order.owner, ADMIN):
             return Outcome(404, "not_found", shop)
-        sources, target = MOVES[self.name]
+        sources, target = TRANSITIONS[self.name]
         if order.status not in sources or (target == "refunded" and not order.refund_due):
-            return Outcome(409, "illegal_move", shop)
+            return Outcome(409, "invalid_transition", shop)
         if target == "shipped" and not order.has_address:
             return Outcome(409, "address_required", shop)
         moved = replace(order, way=(*order.way, target))
@@ -164,7 +164,7 @@ class Redirect:
         if order is None or self.by not in (order.owner, ADMIN):
             return Outcome(404, "not_found", shop)
         if order.status not in ("placed", "paid"):
-            return Outcome(409, "illegal_move", shop)
+            return Outcome(409, "invalid_transition", shop)
         moved = replace(order, has_address=True, redirections=order.redirections + 1)
         return Outcome(200, None, shop.with_order(about, moved), {"status": order.status})
 
@@ -225,7 +225,7 @@ class Change:
         return Outcome(200, None, shop.with_item(about, after), {**shows, "is_active": after.active})
 
 
-Wanted = Place | Move | Redirect | Restock | Change
+Wanted = Place | Transition | Redirect | Restock | Change
 
 
 def _chosen(shop: Shop, position: int) -> int:
@@ -233,20 +233,22 @@ def _chosen(shop: Shop, position: int) -> int:
     return UNKNOWN if position == MISSING or not ids else ids[position % len(ids)]
 
 
-def onward(shop: Shop, position: int, choice: int) -> Move:
-    """A move that the order can make, if it can make any."""
+def onward(shop: Shop, position: int, choice: int) -> Transition:
+    """A transition that the order can make, if it can make any."""
     order = shop.orders.get(_chosen(shop, position))
     status = order.status if order else ""
-    names = [name for name, (sources, _) in sorted(MOVES.items()) if status in sources] or sorted(MOVES)
+    names = [name for name, (sources, _) in sorted(TRANSITIONS.items()) if status in sources] or sorted(
+        TRANSITIONS
+    )
     # `cancel` comes before all others: any other choice leads further.
-    return Move(names[-choice % len(names)], ADMIN, position, None)
+    return Transition(names[-choice % len(names)], ADMIN, position, None)
 
 
-def tried(shop: Shop, status: str, name: str) -> Move:
-    """A move of the newest order in this state, if there is one, whether it is legal or not."""
+def tried(shop: Shop, status: str, name: str) -> Transition:
+    """A transition of the newest order in this state, if there is one, whether it is valid or not."""
     ids = sorted(shop.orders, reverse=True)
     found = [position for position, order_id in enumerate(ids) if shop.orders[order_id].status == status]
-    return Move(name, ADMIN, next((position for position in found if position != MISSING), 0), None)
+    return Transition(name, ADMIN, next((position for position in found if position != MISSING), 0), None)
 
 
 def rush(shop: Shop, position: int, buyers: Sequence[str]) -> list[Place]:
@@ -267,14 +269,14 @@ places = st.builds(
     key=keys,
 )
 cancels = st.builds(
-    Move,
+    Transition,
     name=st.just("cancel"),
     by=st.sampled_from((*CUSTOMERS, ADMIN)),
     position=positions,
     key=keys,
 )
-moves = st.builds(
-    Move,
+transitions = st.builds(
+    Transition,
     name=st.sampled_from(["pay", "pay", "ship", "deliver", "refund"]),
     by=st.just(ADMIN),
     position=positions,
@@ -292,4 +294,4 @@ changes = st.builds(
     stale=st.sampled_from([0, 0, None, -1, 1]),
 ).filter(lambda change: (change.price, change.active) != (None, None))
 
-anything = st.one_of(places, places, cancels, moves, redirections, restockings, changes)
+anything = st.one_of(places, places, cancels, transitions, redirections, restockings, changes)

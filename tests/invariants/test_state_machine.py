@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from service.platform.config import Settings
-from tests.invariants.model import ADMIN, MOVES, Request, Shop, ends
+from tests.invariants.model import ADMIN, TRANSITIONS, Request, Shop, ends
 from tests.invariants.requests import (
     CUSTOMERS,
-    Move,
     Place,
+    Transition,
     Wanted,
     anything,
     changes,
@@ -34,7 +34,7 @@ from tests.invariants.world import World, open_world
 STEPS, SEED = "FUZZ_STEPS", "FUZZ_SEED"
 EVERY_DAY = 280
 BUYERS = (*CUSTOMERS, ADMIN)
-#: The moves of the orders that every machine begins with: one in each state.
+#: The transitions of the orders that every machine begins with: one in each state.
 ALREADY_THERE: tuple[tuple[str, ...], ...] = (
     (),
     ("pay",),
@@ -44,7 +44,7 @@ ALREADY_THERE: tuple[tuple[str, ...], ...] = (
     ("pay", "cancel"),
     ("pay", "cancel", "refund"),
 )
-STATUSES = ("placed", *(target for _, target in MOVES.values()))
+STATUSES = ("placed", *(target for _, target in TRANSITIONS.values()))
 A_MACHINE = 40
 
 
@@ -58,10 +58,10 @@ class Shopping(RuleBasedStateMachine):
         self.shop: Shop = self.world.run(self.world.open_shop())
         self.keyed: list[Request] = []
         self.broken = False
-        for moves in ALREADY_THERE:
+        for transitions in ALREADY_THERE:
             self.do(Place("c", ((2, 1),), None, 0, "standard", address=True, key=None), counted=False)
-            for name in moves:
-                self.do(Move(name, ADMIN, 0, None), counted=False)
+            for name in transitions:
+                self.do(Transition(name, ADMIN, 0, None), counted=False)
 
     def do(
         self,
@@ -117,23 +117,23 @@ class Shopping(RuleBasedStateMachine):
         for left, choice in reversed([*enumerate(choices)]):
             self.do(onward(self.shop, position, choice), counted=left == 0)
 
-    @rule(status=st.sampled_from(STATUSES), name=st.sampled_from(sorted(MOVES)))
+    @rule(status=st.sampled_from(STATUSES), name=st.sampled_from(sorted(TRANSITIONS)))
     def try_to(self, status: str, name: str) -> None:
         self.do(tried(self.shop, status, name))
 
     @rule(status=st.sampled_from(STATUSES))
-    def all_moves(self, status: str) -> None:
-        self.do(*(tried(self.shop, status, name) for name in MOVES))
+    def all_transitions(self, status: str) -> None:
+        self.do(*(tried(self.shop, status, name) for name in TRANSITIONS))
 
     @rule(
         position=positions,
         choice=st.integers(0, 1),
-        others=st.lists(st.sampled_from(sorted(MOVES)), min_size=1, max_size=2),
+        others=st.lists(st.sampled_from(sorted(TRANSITIONS)), min_size=1, max_size=2),
     )
     def rivals(self, position: int, choice: int, others: list[str]) -> None:
-        """Moves of one order, of which one at least can be made."""
-        moves = [Move(name, ADMIN, position, None) for name in others]
-        self.do(onward(self.shop, position, choice), *moves)
+        """Transitions of one order, of which one at least can be made."""
+        transitions = [Transition(name, ADMIN, position, None) for name in others]
+        self.do(onward(self.shop, position, choice), *transitions)
 
     @precondition(lambda self: self.keyed)
     @rule(position=positions, times=st.integers(1, 3))

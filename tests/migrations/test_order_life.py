@@ -11,7 +11,7 @@ import pytest
 from alembic import command
 
 from service.orders.models import STATUSES
-from service.orders.transitions import MOVES
+from service.orders.transitions import TRANSITIONS
 from tests.helpers.factories import Make, Person
 from tests.helpers.orders import HOME, WAYS, brought_to, placed, recorded
 from tests.migrations.test_migrations import config, rows
@@ -196,17 +196,17 @@ class TestStates:
     ) -> None:
         await recorded(sql, maria, status=start)
         status = "cancelled" if start == "refund_due" else start
-        legal = {(source, move.target) for move in MOVES.values() for source in move.sources}
-        move = (
+        valid = {(source, each.target) for each in TRANSITIONS.values() for source in each.sources}
+        update = (
             "UPDATE orders SET refund_due = status = 'paid' AND $1 = 'cancelled', status = $1,"
             f" {target}_at = coalesce({target}_at, now())"
         )
         if status == target:
             return
-        if (status, target) not in legal or (start, target) == ("cancelled", "refunded"):
-            await refused(sql, "orders_move_is_legal", move, target)
+        if (status, target) not in valid or (start, target) == ("cancelled", "refunded"):
+            await refused(sql, "orders_move_is_legal", update, target)
         else:
-            await sql.execute(move, target)
+            await sql.execute(update, target)
             assert await sql.fetchval("SELECT status FROM orders") == target
 
     @pytest.mark.parametrize(

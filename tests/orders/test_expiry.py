@@ -1,11 +1,11 @@
-"""What the system does with orders by itself, and the table of moves."""
+"""What the system does with orders by itself, and the table of transitions."""
 
 import asyncpg
 import pytest
 
 from service.container.api import Container
-from service.errors import IllegalMove, NotFound
-from service.orders import transitions as moves
+from service.errors import InvalidTransition, NotFound
+from service.orders import transitions
 from service.platform.http.schemas import MAX_ID
 from tests.helpers.factories import Make
 from tests.helpers.identity import audited, last_entry
@@ -14,7 +14,10 @@ from tests.helpers.orders import brought_to, placed
 
 class TestMoves:
     def test_are_those_of_the_contract(self) -> None:
-        table = {name: (move.sources, move.target) for name, move in moves.MOVES.items()}
+        table = {
+            name: (transition.sources, transition.target)
+            for name, transition in transitions.TRANSITIONS.items()
+        }
         assert table == {
             "pay": (("placed",), "paid"),
             "ship": (("paid",), "shipped"),
@@ -30,7 +33,7 @@ class TestTheSystemCancels:
         maria, chai = await make.user(), await make.item(stock=3)
         order, before = await placed(maria, chai.id, 2), await last_entry(sql)
         async with container.database.transaction() as session:
-            cancelled = await moves.cancel(session, None, order["id"], "Not paid in time")
+            cancelled = await transitions.cancel(session, None, order["id"], "Not paid in time")
         assert (cancelled.status, cancelled.cancel_reason) == ("cancelled", "Not paid in time")
         assert [(event.status, event.by) for event in cancelled.events] == [
             ("placed", "customer"),
@@ -52,13 +55,13 @@ class TestTheSystemCancels:
         order = await placed(maria, chai.id, 2)
         await brought_to(sql, order, status)
         before = (await maria.api.get(f"/orders/{order['id']}")).json()
-        with pytest.raises(IllegalMove):
+        with pytest.raises(InvalidTransition):
             async with container.database.transaction() as session:
-                await moves.cancel(session, None, order["id"], None)
+                await transitions.cancel(session, None, order["id"], None)
         assert (await maria.api.get(f"/orders/{order['id']}")).json() == before
         assert await sql.fetchval("SELECT quantity FROM stock") == 1
 
     async def test_an_order_that_is_not_there(self, container: Container, sql: asyncpg.Connection) -> None:
         with pytest.raises(NotFound):
             async with container.database.transaction() as session:
-                await moves.cancel(session, None, MAX_ID, None)
+                await transitions.cancel(session, None, MAX_ID, None)

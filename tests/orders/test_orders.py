@@ -167,7 +167,7 @@ class TestCancelOrder:
         await brought_to(sql, order, status)
         before = (await maria.api.get(f"/orders/{order['id']}")).json()
         answer = await maria.api.post(f"/orders/{order['id']}/cancel")
-        problem = assert_problem(answer, 409, "illegal_move")
+        problem = assert_problem(answer, 409, "invalid_transition")
         assert problem["detail"] == f"An order that is {status} cannot be cancelled."
         assert (await maria.api.get(f"/orders/{order['id']}")).json() == before
         assert await sql.fetchval("SELECT version FROM orders") == 1
@@ -245,7 +245,7 @@ class TestChangeShipTo:
         order = await placed(maria, chai.id)
         await brought_to(sql, order, status)
         answer = await maria.api.put(f"/orders/{order['id']}/ship-to", json=HOME)
-        assert_problem(answer, 409, "illegal_move")
+        assert_problem(answer, 409, "invalid_transition")
         [row] = await sql.fetch("SELECT ship_to, version FROM orders")
         assert tuple(row) == (None, 1)
 

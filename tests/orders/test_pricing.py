@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.errors import FieldFault, Unprocessable
 from service.orders.placing import NewLine, OrderCreate
-from service.orders.pricing import Asked, Line, Sums, agree, sum_up
+from service.orders.pricing import Line, RequestedLine, Sums, price_lines, sum_up
 from service.platform.http.schemas import MAX_AMOUNT
 
 prices = st.decimals(Decimal("0.01"), MAX_AMOUNT / 1000, places=2)
@@ -88,13 +88,13 @@ CATALOGUE = {
 }
 
 
-def asked(*given: NewLine) -> list[Asked]:
-    return [Asked(f"/lines/{position}", each) for position, each in enumerate(given)]
+def asked(*given: NewLine) -> list[RequestedLine]:
+    return [RequestedLine(f"/lines/{position}", each) for position, each in enumerate(given)]
 
 
 def faults(*given: NewLine) -> list[tuple[str, str]]:
     with pytest.raises(Unprocessable) as refusal:
-        agree(asked(*given), CATALOGUE)
+        price_lines(asked(*given), CATALOGUE)
     found: tuple[FieldFault, ...] = refusal.value.errors
     return [(fault.pointer, fault.code) for fault in found]
 
@@ -103,7 +103,7 @@ class TestAgree:
     @exactly
     @given(st.lists(st.tuples(st.integers(1, 2), st.integers(1, 10)), min_size=1, max_size=100))
     def test_merges_by_product_in_the_order_of_first_mention(self, wanted: list[tuple[int, int]]) -> None:
-        agreed = agree(asked(*(NewLine(product_id=p, quantity=q) for p, q in wanted)), CATALOGUE)
+        agreed = price_lines(asked(*(NewLine(product_id=p, quantity=q) for p, q in wanted)), CATALOGUE)
         firsts = list(dict.fromkeys(product for product, _ in wanted))
         assert [(line.product_id, line.quantity) for line in agreed] == [
             (product, sum(q for p, q in wanted if p == product)) for product in firsts
@@ -114,7 +114,7 @@ class TestAgree:
             NewLine(product_id=1, quantity=1, unit_price=Decimal("18.0")),
             NewLine(product_id=1, quantity=2),
         )
-        assert agree(asked(*given), CATALOGUE) == [line("18.00", 3)]
+        assert price_lines(asked(*given), CATALOGUE) == [line("18.00", 3)]
 
     def test_every_contradiction_is_named(self) -> None:
         found = faults(
@@ -130,7 +130,7 @@ class TestAgree:
 
     def test_a_thousand_together_are_allowed(self) -> None:
         given = NewLine(product_id=1, quantity=600), NewLine(product_id=1, quantity=400)
-        assert agree(asked(*given), CATALOGUE) == [line("18.00", 1000)]
+        assert price_lines(asked(*given), CATALOGUE) == [line("18.00", 1000)]
 
     def test_a_line_that_costs_more_than_can_be_stored(self) -> None:
         costly = NewLine(product_id=1, quantity=2, unit_price=MAX_AMOUNT)

@@ -1,4 +1,4 @@
-"""The moves of an order: who makes them, from where to where, and what each leaves behind."""
+"""The transitions of an order: who makes them, from where to where, and what each leaves behind."""
 
 import json
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ BODIES: dict[str, dict[str, str] | None] = {
     "cancel": {"reason": "Ordered twice"},
     "refund": {"reference": "re_1Nispe"},
 }
-#: The legal ones; every other is refused.
-LEGAL = {
+#: The valid ones; every other is refused.
+VALID = {
     ("placed", "pay"): "paid",
     ("paid", "ship"): "shipped",
     ("shipped", "deliver"): "delivered",
@@ -32,25 +32,25 @@ LEGAL = {
 }
 PAST = {"pay": "paid", "ship": "shipped", "deliver": "delivered", "cancel": "cancelled", "refund": "refunded"}
 #: The column in which each keeps what it is told.
-TOLD = {
+COLUMNS = {
     "pay": "payment_reference",
     "ship": "tracking",
     "cancel": "cancel_reason",
     "refund": "refund_reference",
 }
-STAFF_MOVES = ("pay", "ship", "deliver", "refund")
+STAFF_TRANSITIONS = ("pay", "ship", "deliver", "refund")
 
-each_staff_move = pytest.mark.parametrize("move", STAFF_MOVES)
+each_staff_transition = pytest.mark.parametrize("transition", STAFF_TRANSITIONS)
 
 
 class Case(NamedTuple):
     start: str
-    move: str
+    transition: str
     target: str
 
 
-legal = pytest.mark.parametrize(
-    "case", [Case(*way, target) for way, target in LEGAL.items()], ids=lambda case: "-".join(case[:2])
+valid = pytest.mark.parametrize(
+    "case", [Case(*way, target) for way, target in VALID.items()], ids=lambda case: "-".join(case[:2])
 )
 
 
@@ -70,9 +70,13 @@ class Scene:
         await brought_to(self.sql, order, start)
         return await seen(self.maria, order)
 
-    async def move(self, order: dict[str, Any], move: str, by: Api | None = None) -> httpx2.Response:
+    async def transition(
+        self, order: dict[str, Any], transition: str, by: Api | None = None
+    ) -> httpx2.Response:
         """By the administrator, if by nobody else."""
-        return await (by or self.admin.api).post(f"/orders/{order['id']}/{move}", json=BODIES[move])
+        return await (by or self.admin.api).post(
+            f"/orders/{order['id']}/{transition}", json=BODIES[transition]
+        )
 
 
 @pytest.fixture
@@ -86,7 +90,7 @@ async def seen(owner: Person, order: dict[str, Any]) -> dict[str, Any]:
 
 
 async def everything(sql: asyncpg.Connection) -> list[tuple[Any, ...]]:
-    """All that a move touches, to be the same after a refusal."""
+    """All that a transition touches, to be the same after a refusal."""
     statements = (
         "SELECT * FROM orders ORDER BY id",
         "SELECT * FROM stock ORDER BY item_id",
@@ -108,29 +112,31 @@ async def admin(make: Make) -> Person:
 
 
 class TestEveryMove:
-    @pytest.mark.parametrize("move", BODIES)
+    @pytest.mark.parametrize("transition", BODIES)
     @pytest.mark.parametrize("start", WAYS)
-    async def test_leads_where_it_may_and_nowhere_else(self, scene: Scene, start: str, move: str) -> None:
+    async def test_leads_where_it_may_and_nowhere_else(
+        self, scene: Scene, start: str, transition: str
+    ) -> None:
         order = await scene.order(start)
         before = await everything(scene.sql)
-        answer = await scene.move(order, move)
-        if target := LEGAL.get((start, move)):
+        answer = await scene.transition(order, transition)
+        if target := VALID.get((start, transition)):
             assert (answer.status_code, answer.json()["status"]) == (200, target)
             return
-        problem = assert_problem(answer, 409, "illegal_move")
+        problem = assert_problem(answer, 409, "invalid_transition")
         state = "cancelled" if start == "refund_due" else start
-        usual = f"An order that is {state} cannot be {PAST[move]}."
+        usual = f"An order that is {state} cannot be {PAST[transition]}."
         unpaid = "An order that was cancelled unpaid cannot be refunded."
-        assert problem["detail"] == (unpaid if (start, move) == ("cancelled", "refund") else usual)
+        assert problem["detail"] == (unpaid if (start, transition) == ("cancelled", "refund") else usual)
         assert await everything(scene.sql) == before
 
-    @legal
+    @valid
     async def test_answers_with_the_order_and_changes_nothing_else_of_it(
         self, scene: Scene, case: Case
     ) -> None:
         order = await scene.order(case.start)
         version = await scene.sql.fetchval("SELECT version FROM orders")
-        after = (await scene.move(order, case.move)).json()
+        after = (await scene.transition(order, case.transition)).json()
         assert await seen(scene.maria, order) == after
         moment = after[f"{case.target}_at"]
         assert after["updated_at"] > order["updated_at"]
@@ -143,28 +149,28 @@ class TestEveryMove:
             "updated_at": after["updated_at"],
             "refund_due": case[:2] == ("paid", "cancel"),
             "events": [*order["events"], {"status": case.target, "at": moment, "by": "staff"}],
-            **told.get(case.move, {}),
+            **told.get(case.transition, {}),
         }
         assert await scene.sql.fetchval("SELECT version FROM orders") == version + 1
-        if case.move in TOLD:
-            [text] = (BODIES[case.move] or {}).values()
-            assert await scene.sql.fetchval(f"SELECT {TOLD[case.move]} FROM orders") == text
+        if case.transition in COLUMNS:
+            [text] = (BODIES[case.transition] or {}).values()
+            assert await scene.sql.fetchval(f"SELECT {COLUMNS[case.transition]} FROM orders") == text
 
-    @legal
+    @valid
     async def test_stock_comes_back_with_a_cancellation_alone(self, scene: Scene, case: Case) -> None:
         order = await scene.order(case.start)
-        await scene.move(order, case.move)
-        back = [(2,)] if case.move == "cancel" else []
+        await scene.transition(order, case.transition)
+        back = [(2,)] if case.transition == "cancel" else []
         moved = await scene.sql.fetch("SELECT delta FROM stock_movements WHERE kind = 'return'")
         assert [tuple(row) for row in moved] == back
         assert await scene.sql.fetchval("SELECT quantity FROM stock") == (5 if back else 3)
 
-    @legal
+    @valid
     async def test_the_customer_is_told_and_the_audit_log_who_it_was(self, scene: Scene, case: Case) -> None:
         order = await scene.order(case.start)
         await scene.sql.execute("DELETE FROM notifications")
         before = await last_entry(scene.sql)
-        await scene.move(order, case.move)
+        await scene.transition(order, case.transition)
         [told] = await scene.sql.fetch("SELECT * FROM notifications")
         bodies = {
             "pay": "36.00 USD received.",
@@ -177,7 +183,7 @@ class TestEveryMove:
             scene.maria.id,
             f"order.{case.target}",
             f"Order {order['id']} is {case.target}",
-            bodies[case.move],
+            bodies[case.transition],
         )
         assert json.loads(told["data"]) == {"order_id": order["id"], "status": case.target, "total": "36.00"}
         data = {"user_id": scene.maria.id, "total": "36.00"}
@@ -188,45 +194,45 @@ class TestEveryMove:
     async def test_an_order_moves_on_after_its_product_is_withdrawn(self, scene: Scene) -> None:
         order = await scene.order("placed")
         await scene.admin.api.delete(f"/items/{order['lines'][0]['product_id']}")
-        for move in ("pay", "ship", "deliver"):
-            answer = await scene.move(order, move)
+        for transition in ("pay", "ship", "deliver"):
+            answer = await scene.transition(order, transition)
             assert answer.status_code == 200, answer.text
 
 
 class TestCallers:
-    @each_staff_move
+    @each_staff_transition
     async def test_a_customer_is_refused_with_their_own_and_with_others(
-        self, scene: Scene, move: str
+        self, scene: Scene, transition: str
     ) -> None:
         order = await scene.order("placed")
         before = await everything(scene.sql)
         for person in (scene.maria, await scene.make.user()):
             for order_id in (order["id"], MAX_ID):
-                answer = await person.api.post(f"/orders/{order_id}/{move}", json=BODIES[move])
+                answer = await person.api.post(f"/orders/{order_id}/{transition}", json=BODIES[transition])
                 problem = assert_problem(answer, 403, "forbidden")
                 assert problem["detail"] == "Only administrators may do this."
         assert await everything(scene.sql) == before
 
-    @each_staff_move
-    async def test_nobody_is_asked_to_sign_in(self, scene: Scene, api: Api, move: str) -> None:
+    @each_staff_transition
+    async def test_nobody_is_asked_to_sign_in(self, scene: Scene, api: Api, transition: str) -> None:
         order = await scene.order("placed")
         before = await everything(scene.sql)
-        assert_problem(await scene.move(order, move, api), 401, "unauthenticated")
+        assert_problem(await scene.transition(order, transition, api), 401, "unauthenticated")
         assert await everything(scene.sql) == before
 
-    @pytest.mark.parametrize("move", BODIES)
-    async def test_an_order_that_is_not_there(self, make: Make, admin: Person, move: str) -> None:
+    @pytest.mark.parametrize("transition", BODIES)
+    async def test_an_order_that_is_not_there(self, make: Make, admin: Person, transition: str) -> None:
         writer = await make.key("orders:write")
         for api in (admin.api, writer.api):
-            answer = await api.post(f"/orders/{MAX_ID}/{move}", json=BODIES[move])
+            answer = await api.post(f"/orders/{MAX_ID}/{transition}", json=BODIES[transition])
             problem = assert_problem(answer, 404, "not_found")
             assert problem["detail"] == "There is no such order."
 
-    @legal
+    @valid
     async def test_a_key_with_the_scope_moves_it_in_nobodys_name(self, scene: Scene, case: Case) -> None:
         order, writer = await scene.order(case.start), await scene.make.key("orders:write")
         before = await last_entry(scene.sql)
-        answer = await scene.move(order, case.move, writer.api)
+        answer = await scene.transition(order, case.transition, writer.api)
         assert (answer.status_code, answer.json()["events"][-1]["by"]) == (200, "api_key")
         [entry] = await scene.sql.fetch("SELECT * FROM audit_log WHERE id > $1", before)
         assert (entry["action"], entry["actor_id"], entry["key_id"]) == (
@@ -235,12 +241,12 @@ class TestCallers:
             writer.id,
         )
 
-    @legal
+    @valid
     async def test_a_key_without_it_moves_nothing(self, scene: Scene, case: Case) -> None:
         order = await scene.order(case.start)
         other = await scene.make.key("orders:read", "catalogue:write", "users:read")
         before = await everything(scene.sql)
-        answer = await scene.move(order, case.move, other.api)
+        answer = await scene.transition(order, case.transition, other.api)
         assert_problem(answer, 403, "insufficient_scope")
         assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_scope", scope="orders:write"'
         assert await everything(scene.sql) == before
@@ -266,7 +272,7 @@ class TestShipping:
     ) -> None:
         order = await placed(maria, (await make.item(stock=5)).id)
         answer = await admin.api.post(f"/orders/{order['id']}/ship", json=BODIES["ship"])
-        assert_problem(answer, 409, "illegal_move")
+        assert_problem(answer, 409, "invalid_transition")
 
 
 class TestTimeline:
@@ -327,7 +333,7 @@ class TestTimeline:
 
 class TestBadInput:
     @pytest.mark.parametrize(
-        ("move", "body", "pointer"),
+        ("transition", "body", "pointer"),
         [
             ("pay", {}, "/reference"),
             ("pay", {"reference": " "}, "/reference"),
@@ -342,18 +348,20 @@ class TestBadInput:
             ("refund", {"reference": None}, "/reference"),
         ],
     )
-    async def test_is_422_and_changes_nothing(self, scene: Scene, move: str, body: Any, pointer: str) -> None:
-        start = next(start for start, legal_move in LEGAL if legal_move == move)
+    async def test_is_422_and_changes_nothing(
+        self, scene: Scene, transition: str, body: Any, pointer: str
+    ) -> None:
+        start = next(start for start, name in VALID if name == transition)
         order = await scene.order(start)
         before = await everything(scene.sql)
-        answer = await scene.admin.api.post(f"/orders/{order['id']}/{move}", json=body)
+        answer = await scene.admin.api.post(f"/orders/{order['id']}/{transition}", json=body)
         assert_problem(answer, 422, "invalid_input", pointer)
         assert await everything(scene.sql) == before
 
-    @pytest.mark.parametrize("move", ["pay", "ship", "refund"])
-    async def test_no_body(self, make: Make, maria: Person, admin: Person, move: str) -> None:
+    @pytest.mark.parametrize("transition", ["pay", "ship", "refund"])
+    async def test_no_body(self, make: Make, maria: Person, admin: Person, transition: str) -> None:
         order = await placed(maria, (await make.item(stock=5)).id)
-        answer = await admin.api.post(f"/orders/{order['id']}/{move}")
+        answer = await admin.api.post(f"/orders/{order['id']}/{transition}")
         assert_problem(answer, 422, "invalid_input", "")
 
     @pytest.mark.parametrize("body", [{}, None])
@@ -362,8 +370,8 @@ class TestBadInput:
         answer = await scene.admin.api.post(f"/orders/{order['id']}/deliver", json=body)
         assert (answer.status_code, answer.json()["status"]) == (200, "delivered")
 
-    @each_staff_move
+    @each_staff_transition
     @pytest.mark.parametrize("order_id", ["0", "x", str(MAX_ID + 1)])
-    async def test_bad_ids(self, admin: Person, move: str, order_id: str) -> None:
-        answer = await admin.api.post(f"/orders/{order_id}/{move}", json=BODIES[move])
+    async def test_bad_ids(self, admin: Person, transition: str, order_id: str) -> None:
+        answer = await admin.api.post(f"/orders/{order_id}/{transition}", json=BODIES[transition])
         assert_problem(answer, 422, "invalid_input", "{order_id}")

@@ -168,10 +168,10 @@ class TestOpenApi:
             (await ada.api.post("/orders", json={"product_id": item, "quantity": 6, "ship_to": home})).json()
             for _ in range(2)
         ]
-        moves = {"pay": {"reference": "pay-1"}, "ship": {"tracking": "1Z999"}, "deliver": {}}
-        for move, body in moves.items():
-            moved = await ada.api.post(f"/orders/{first['id']}/{move}", json=body)
-            assert moved.status_code == 200, moved.text
+        actions = {"pay": {"reference": "pay-1"}, "ship": {"tracking": "1Z999"}, "deliver": {}}
+        for action, body in actions.items():
+            answer = await ada.api.post(f"/orders/{first['id']}/{action}", json=body)
+            assert answer.status_code == 200, answer.text
         await ada.api.post(f"/orders/{second['id']}/cancel", json={"reason": "Ordered twice"})
         await ada.api.post("/posts", json={"title": "News", "body": "Chai is back."})
         await ada.api.post(f"/webhooks/{webhook['id']}/ping")

@@ -17,34 +17,34 @@ LOCKED_COLUMNS = ("id", "sku", "name", "price", "is_active", "version")
 MOVEMENT_COLUMNS = ("id", "kind", "delta", "reason", "order_id", "actor_id", "created_at")
 
 #: One round trip: stock, ledger, and what the public sees of it, whose version counts only if it changed.
-_MOVE = text(f"""
+_RECORD_MOVEMENTS = text(f"""
     WITH change AS (
         SELECT item_id, delta FROM unnest(:item_ids, :deltas) AS given (item_id, delta)
-    ), falling AS (
+    ), crossing AS (
         SELECT stock.item_id FROM stock JOIN change ON change.item_id = stock.item_id
         WHERE stock.quantity > stock.reorder_level
           AND stock.quantity + change.delta <= stock.reorder_level
           AND (stock.low_stock_notified_at > now() - interval '1 hour') IS NOT TRUE
-    ), moved AS (
+    ), changed AS (
         UPDATE stock SET quantity = stock.quantity + change.delta,
             low_stock_notified_at =
-                CASE WHEN falling.item_id IS NULL THEN stock.low_stock_notified_at ELSE now() END
-        FROM change LEFT JOIN falling ON falling.item_id = change.item_id
+                CASE WHEN crossing.item_id IS NULL THEN stock.low_stock_notified_at ELSE now() END
+        FROM change LEFT JOIN crossing ON crossing.item_id = change.item_id
         WHERE stock.item_id = change.item_id
         RETURNING stock.item_id, stock.quantity, stock.reorder_level,
-                  falling.item_id IS NOT NULL AS fell, {AVAILABILITY} AS availability
+                  crossing.item_id IS NOT NULL AS crossed_reorder_level, {AVAILABILITY} AS availability
     ), noted AS (
         INSERT INTO stock_movements (item_id, order_id, actor_id, kind, delta, reason)
         SELECT item_id, :order_id, :actor_id, :kind, delta, :reason FROM change
     ), shown AS (
-        UPDATE items SET availability = moved.availability, version = items.version + 1, updated_at = now()
-        FROM moved WHERE items.id = moved.item_id AND items.availability <> moved.availability
+        UPDATE items SET availability = changed.availability, version = items.version + 1, updated_at = now()
+        FROM changed WHERE items.id = changed.item_id AND items.availability <> changed.availability
         RETURNING items.id, items.version
     )
-    SELECT moved.item_id, items.name, items.sku, COALESCE(shown.version, items.version) AS version,
-           moved.availability, moved.quantity, moved.reorder_level, moved.fell
-    FROM moved JOIN items ON items.id = moved.item_id LEFT JOIN shown ON shown.id = moved.item_id
-    ORDER BY moved.item_id
+    SELECT changed.item_id, items.name, items.sku, COALESCE(shown.version, items.version) AS version,
+           changed.availability, changed.quantity, changed.reorder_level, changed.crossed_reorder_level
+    FROM changed JOIN items ON items.id = changed.item_id LEFT JOIN shown ON shown.id = changed.item_id
+    ORDER BY changed.item_id
 """).bindparams(
     bindparam("item_ids", type_=ARRAY(BigInteger)),
     bindparam("deltas", type_=ARRAY(Integer)),
@@ -72,7 +72,7 @@ async def lock(session: Session, item_ids: Iterable[int]) -> Sequence[Record]:
     return (await session.execute(_LOCK, {"item_ids": list(item_ids)})).all()
 
 
-async def move(
+async def record_movements(
     session: Session,
     deltas: Mapping[int, int],
     *,
@@ -81,12 +81,12 @@ async def move(
     actor_id: int | None,
     order_id: int | None = None,
 ) -> Sequence[Record]:
-    """Change stock and note it in the ledger; deltas by item id, none of them 0.
+    """Change stock and record it in the ledger; deltas by item id, none of them 0.
 
     The caller holds the rows' locks and has made sure that none falls below 0. Rows have item_id,
-    name, sku, version, availability, quantity, reorder_level, and `fell`: whether it has just come to its
-    reorder level, and nobody was told so within the last hour. Otherwise ordering and cancelling in a
-    loop would tell everybody each time.
+    name, sku, version, availability, quantity, reorder_level, and `crossed_reorder_level`: whether the
+    stock has just fallen to the reorder level, and administrators were not notified of it within the last
+    hour. Otherwise ordering and cancelling in a loop would notify them each time.
     """
     values = {
         "item_ids": list(deltas),
@@ -96,7 +96,7 @@ async def move(
         "order_id": order_id,
         "actor_id": actor_id,
     }
-    return (await session.execute(_MOVE, values)).all()
+    return (await session.execute(_RECORD_MOVEMENTS, values)).all()
 
 
 async def set_reorder_level(session: Session, item_id: int, reorder_level: int) -> None:

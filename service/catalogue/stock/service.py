@@ -35,11 +35,11 @@ async def adjust(session: Session, item_id: int, change: StockChange, *, by: Any
     if after > MAX_STOCK:
         large = FieldFault("/delta", f"Stock would be above {MAX_STOCK}: add fewer.", "too_large")
         raise Unprocessable(large.detail, errors=(large,))
-    moved = await stock.move(
+    changed = await stock.record_movements(
         session, {item_id: change.delta}, kind="adjustment", reason=change.reason, actor_id=by.user_id
     )
     data = {"before": {"stock": before}, "after": {"stock": after}}
     await audit.record(session, "stock.adjusted", by=by, target_kind="item", target_id=item_id, data=data)
-    await notifications.notify_low_stock(session, moved)
-    await events.add_low_stock(session, moved)
+    await notifications.notify_low_stock(session, changed)
+    await events.add_low_stock(session, changed)
     return await get(session, item_id)

@@ -2,7 +2,7 @@
 
 Counted where an order comes into a state, which is one statement each in repositories/orders, once the
 transaction is committed: no service has to think of it, what is rolled back and run again counts once, and
-the worker's own moves count like anybody's. Refusals are counted where they are rendered.
+the worker's own transitions count like anybody's. Refusals are counted where they are rendered.
 """
 
 from typing import Any, Final
@@ -13,7 +13,7 @@ ORDERS = Counter(
     "orders_total", "Orders that have come into a state: placed, paid and so on.", ["outcome", "shipping"]
 )
 REVENUE = Counter("order_revenue_total", "What paid orders come to, in units of the currency.", ["currency"])
-REFUSALS = Counter("order_refusals_total", "Orders, or moves of orders, that were refused.", ["code"])
+REFUSALS = Counter("order_refusals_total", "Orders, or transitions of orders, that were refused.", ["code"])
 FAULTS = Counter(
     "order_invariant_faults_total",
     "Rows that cannot be, found by the worker's hourly look at the whole database, each time they are found.",
@@ -23,7 +23,7 @@ FAULTS = Counter(
 OUTCOMES: Final = ("placed", "paid", "shipped", "delivered", "cancelled", "refunded")
 SHIPPINGS: Final = ("standard", "express", "overnight")
 #: The refusals that are watched: they count from zero.
-CODES: Final = ("out_of_stock", "price_changed", "too_many_unpaid", "address_required", "illegal_move")
+CODES: Final = ("out_of_stock", "price_changed", "too_many_unpaid", "address_required", "invalid_transition")
 
 
 def order_came(row: Any) -> None:

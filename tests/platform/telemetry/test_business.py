@@ -36,12 +36,12 @@ class TestOrders:
         assert since(before, "express") == {"placed": 1}
         assert counted("order_revenue_total", currency="USD") == revenue
         path = f"/orders/{order['id']}"
-        for move, body in (
+        for action, body in (
             ("pay", {"reference": "P-1"}),
             ("ship", {"tracking": "T-1"}),
             ("deliver", None),
         ):
-            answer = await ada.api.post(f"{path}/{move}", json=body)
+            answer = await ada.api.post(f"{path}/{action}", json=body)
             assert answer.status_code == 200, answer.text
         assert since(before, "express") == dict.fromkeys(("placed", "paid", "shipped", "delivered"), 1)
         assert counted("order_revenue_total", currency="USD") == revenue + float(order["total"])

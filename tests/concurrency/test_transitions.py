@@ -1,4 +1,4 @@
-"""Two moves of one order at once: one wins, the other is refused, and nothing is done twice."""
+"""Two transitions of one order at once: one wins, the other is refused, and nothing is done twice."""
 
 import asyncio
 from collections import Counter
@@ -24,7 +24,7 @@ TRIES = 20
 
 
 async def at_once(people: tuple[Person, Person], order_id: int, *names: str) -> list[tuple[int, Any, str]]:
-    """The status, the code and the state that each of the moves was answered with."""
+    """The status, the code and the state that each of the transitions was answered with."""
     answers = await asyncio.gather(
         *(
             person.api.post(f"/orders/{order_id}/{name}", json=BODIES[name])
@@ -70,7 +70,7 @@ async def test_of_two_one_wins(
         )
         outcomes = await at_once(people, order["id"], first, second)
         won = [name for name, (status, *_) in zip((first, second), outcomes, strict=True) if status == 200]
-        assert Counter(outcomes) == {(200, None, PAST[won[0]]): 1, (409, "illegal_move", 409): 1}
+        assert Counter(outcomes) == {(200, None, PAST[won[0]]): 1, (409, "invalid_transition", 409): 1}
         assert await events(sql, order["id"]) == [*before, PAST[won[0]]]
         assert await sql.fetchval("SELECT count(*) FROM notifications") == told + 1
         returned = await sql.fetch(
@@ -89,7 +89,7 @@ async def test_paying_and_cancelling_end_as_if_one_came_first(make: Make, sql: a
         order = await placed(maria, chai.id, 2)
         paid, cancelled = await at_once(people, order["id"], "pay", "cancel")
         assert cancelled == (200, None, "cancelled")
-        assert paid in ((200, None, "paid"), (409, "illegal_move", 409))
+        assert paid in ((200, None, "paid"), (409, "invalid_transition", 409))
         row = await sql.fetchrow("SELECT status, refund_due FROM orders WHERE id = $1", order["id"])
         assert row is not None
         assert tuple(row) == ("cancelled", paid[0] == 200)
@@ -134,11 +134,11 @@ async def test_an_order_ships_with_the_address_it_has_or_not_at_all(
     for _ in range(TRIES):
         order = await placed(maria, chai.id)
         await brought_to(sql, order, "paid")
-        shipped, moved = await asyncio.gather(
+        shipped, redirected = await asyncio.gather(
             people[0].api.post(f"/orders/{order['id']}/ship", json=BODIES["ship"]),
             maria.api.put(f"/orders/{order['id']}/ship-to", json=HOME),
         )
-        assert moved.status_code == 200
+        assert redirected.status_code == 200
         if shipped.status_code == 200:
             assert shipped.json()["ship_to"]["city"] == "Berlin"
         else:
