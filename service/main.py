@@ -17,6 +17,7 @@ from service.catalogue import router as items
 from service.catalogue.stock import router as stock
 from service.compute import router as compute
 from service.container.api import Container
+from service.customers import router as customers
 from service.customers.dashboard import router as dashboard
 from service.notifications import router as notifications
 from service.notifications.streams import router as streams
@@ -48,6 +49,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     stock.router,
     posts.router,
     users.router,
+    customers.router,
     notifications.router,
     dashboard.router,
     invoices.router,
@@ -86,6 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, prefix=API_PREFIX)
     app.include_router(operations.router)
+    app.include_router(auth.well_known)
     if settings.docs_enabled:
         docs.install(app)
     app.state.tracing = traces

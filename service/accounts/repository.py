@@ -164,14 +164,6 @@ async def lock_administrators(session: Session) -> Sequence[int]:
     return (await session.scalars(statement)).all()
 
 
-async def lock(session: Session, user_id: int) -> Record | None:
-    """`is_active`, `is_admin` and `version`, which stay so until the transaction ends; None if erased."""
-    statement = select(User.is_active, User.is_admin, User.version).where(
-        User.id == user_id, User.erased_at.is_(None)
-    )
-    return (await session.execute(statement.with_for_update(key_share=True))).one_or_none()
-
-
 async def put_address(session: Session, user_id: int, address: Mapping[str, Any]) -> None:
     values = {column: address.get(column) for column in ADDRESS_COLUMNS}
     statement = upsert(Address).values(user_id=user_id, **values)

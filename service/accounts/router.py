@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request
 
 from service.accounts import repository
 from service.accounts import service as users
@@ -13,20 +13,8 @@ from service.accounts.schemas import (
     User,
     UserCreate,
     UserPatch,
-    UserWithAddress,
 )
-from service.customers.erasure import service as erasure
-from service.customers.erasure.schemas import AccountDeletion
-from service.customers.export import repository as export
-from service.customers.export.schemas import Export
-from service.identity.dependencies import (
-    Administrator,
-    Anyone,
-    ProfileReader,
-    SignedIn,
-    UsersReader,
-    limit_registration,
-)
+from service.identity.dependencies import Administrator, Anyone, SignedIn, UsersReader, limit_registration
 from service.identity.passwords import Passwords
 from service.platform.http.components import Component, DatabaseDep
 from service.platform.http.conditions import IfMatch
@@ -46,7 +34,6 @@ admin = APIRouter(route_class=Route, prefix="/admin/users", tags=["admin"])
 
 IfUser = Annotated[Versions | None, Depends(IfMatch(User))]
 UserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
-VisibleUserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(users.require_visible)]
 
 
 @router.post(
@@ -101,28 +88,6 @@ async def update_profile(
     return await users.change_profile(session, caller, patch, expected=expected)
 
 
-@router.delete(
-    "/profile", status_code=204, responses=problems(409), dependencies=[Depends(limits.own_password)]
-)
-async def delete_profile(
-    deletion: AccountDeletion,
-    caller: SignedIn,
-    expected: IfUser,
-    database: DatabaseDep,
-    passwords: Annotated[Passwords, Component],
-) -> None:
-    """Delete the caller's account. The personal data is erased, the orders stay. It cannot be restored."""
-    await erasure.erase(database, passwords, caller, deletion, expected=expected)
-
-
-@router.get("/profile/export", response_model=Export)
-async def export_profile(caller: SignedIn, reader: ReaderDep) -> Response:
-    """Export everything that is stored about the caller, as one document."""
-    document = await export.get(reader, caller.user_id)
-    as_file = {"Content-Disposition": 'attachment; filename="tradepost-export.json"'}
-    return Response(document, media_type="application/json", headers=as_file)
-
-
 @router.post("/profile/password", dependencies=[Depends(limits.own_password)], status_code=204)
 async def change_password(
     change: PasswordChange,
@@ -132,12 +97,6 @@ async def change_password(
 ) -> None:
     """Change the caller's password. Ends the other sessions."""
     await users.change_password(database, passwords, caller, change)
-
-
-@router.get("/{user_id}", responses=problems(404))
-async def get_user(user_id: VisibleUserId, caller: ProfileReader, reader: ReaderDep) -> UserWithAddress:
-    """Get a user with address and last orders. The caller's own account; administrators may read any."""
-    return await users.get_with_orders(reader, caller, user_id)
 
 
 @admin.get("", responses=problems(403))

@@ -1,12 +1,11 @@
 """Accounts as clients send and see them."""
 
 from itertools import groupby
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, Final
 
 import iso3166
 from pydantic import MISSING, AfterValidator, ConfigDict, Field, SecretStr
 
-from service.orders.schemas import Order
 from service.platform.config import addresses, passwords
 from service.platform.http.fault_codes import invalid
 from service.platform.http.schemas import (
@@ -217,10 +216,3 @@ class User(Versioned):
     email_verified: bool
     created_at: Instant
     address: Address | None
-
-
-class UserWithAddress(User):
-    """A user with the last 100 orders, newest first."""
-
-    tagged: ClassVar[bool] = False
-    orders: list[Order]

@@ -14,7 +14,6 @@ from service.accounts.schemas import (
     User,
     UserCreate,
     UserPatch,
-    UserWithAddress,
 )
 from service.errors import EmailTaken, FieldFault, Forbidden, LastAdministrator, NotFound, Unprocessable
 from service.events import repository as events
@@ -22,14 +21,11 @@ from service.identity import locks as callers
 from service.identity import sessions
 from service.identity.callers import AnyCaller, Caller
 from service.identity.passwords import Passwords
-from service.orders import repository as orders
-from service.orders.schemas import Order
 from service.platform.database import Database, Session
 from service.platform.http.fault_messages import REQUIRED
 from service.platform.http.versions import Versions, require
 from service.platform.mail import repository as mails
 
-LAST_ORDERS = 100
 #: What the audit log calls a change of what a user may do.
 CHANGES = {
     ("is_active", True): "user.activated",
@@ -37,6 +33,11 @@ CHANGES = {
     ("is_admin", True): "user.granted",
     ("is_admin", False): "user.withdrawn",
 }
+
+
+class UserNotFound(NotFound):
+    def __init__(self) -> None:
+        super().__init__("There is no such user.")
 
 
 async def register(database: Database, passwords: Passwords, caller: Caller | None, new: UserCreate) -> User:
@@ -106,34 +107,25 @@ async def ensure_administrator(session: Session, *, email: str, full_name: str, 
 async def get(session: Session, user_id: int) -> User:
     row = await users.get(session, user_id)
     if row is None:
-        raise NotFound("There is no such user.")
+        raise UserNotFound
     return User.of(row)
 
 
-async def get_with_orders(session: Session, caller: AnyCaller, user_id: int) -> UserWithAddress:
-    """One's own account, or any for who may read all; another person's is NotFound."""
-    await require_visible(session, caller, user_id)
-    row = await users.get(session, user_id)
-    if row is None:
-        raise _unknown()
-    latest = await orders.latest(session, user_id, LAST_ORDERS)
-    return UserWithAddress(**dict(User.of(row)), orders=Order.all_of(latest))
+def require_may_read(caller: AnyCaller, user_id: int) -> None:
+    """Raises UserNotFound for another user's account, unless the caller may read all."""
+    if not caller.may("users:read") and caller.user_id != user_id:
+        raise UserNotFound
 
 
 async def require_visible(_: Session, caller: AnyCaller, user_id: int) -> None:
-    """Raises NotFound for another person's account, unless the caller may read all."""
-    if not caller.may("users:read") and caller.user_id != user_id:
-        raise _unknown()
-
-
-def _unknown() -> NotFound:
-    return NotFound("There is no such user.")
+    """The same as a guard of a route."""
+    require_may_read(caller, user_id)
 
 
 async def change_profile(
     session: Session, caller: Caller, patch: ProfilePatch, *, expected: Versions | None = None
 ) -> User:
-    account = await users.lock(session, caller.user_id)
+    account = await sessions.lock_user(session, caller.user_id)
     await callers.lock(session, caller, needs_role=False)
     require(expected, account)
     given = patch.model_fields_set
@@ -175,7 +167,7 @@ async def change_password(
         raise Unprocessable(refusal.detail, errors=(refusal,))
     fresh = await passwords.hash(change.new_password.get_secret_value())
     async with database.transaction() as session:
-        await users.lock(session, caller.user_id)
+        await sessions.lock_user(session, caller.user_id)
         await callers.lock(session, caller, needs_role=False)
         if not await users.change_password(session, caller.user_id, old_hash=stored, new_hash=fresh):
             raise Unprocessable(refusal.detail, errors=(refusal,))
@@ -199,9 +191,9 @@ async def administer(
     loses = patch.is_active is False or patch.is_admin is False
     if loses and list(administrators) == [user_id]:
         raise LastAdministrator("This is the last active administrator. Make another one first.")
-    before = await users.lock(session, user_id)
+    before = await sessions.lock_user(session, user_id)
     if before is None:
-        raise NotFound("There is no such user.")
+        raise UserNotFound
     require(expected, before)
     values: dict[str, bool] = patch.model_dump(exclude_unset=True)
     if values:

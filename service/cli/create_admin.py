@@ -6,8 +6,8 @@ import sys
 
 from pydantic import SecretStr, ValidationError
 
-from service.accounts import service as users
-from service.accounts.schemas import UserCreate
+from service import accounts
+from service.accounts import UserCreate
 from service.cli import migrate
 from service.dev.local_database import NO_SCHEMA, database
 from service.errors import ServiceError
@@ -45,7 +45,7 @@ async def _create(connected: Database, new: UserCreate) -> int:
             print(NO_SCHEMA, file=sys.stderr)
             return 1
         async with connected.transaction() as session:
-            user = await users.create(session, new, password_hash, is_admin=True)
+            user = await accounts.create_user(session, new, password_hash, is_admin=True)
     except ServiceError as refusal:
         print(refusal.detail, file=sys.stderr)
         return 1

@@ -20,8 +20,7 @@ from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from service.accounts import repository as user_rows
-from service.accounts import service as users
+from service import accounts
 from service.catalogue import repository as item_rows
 from service.catalogue import service as items
 from service.cli import migrate
@@ -171,13 +170,13 @@ async def _customers(run: Import, table: Table, password: str | None) -> None:
     passwords.close()
     for chunk in run.chunks(CUSTOMERS, table, CustomerRow):
         async with run.database.transaction() as session:
-            known = await user_rows.get_ids_by_email(session, [email_of(row.customer_id) for _, row in chunk])
+            known = await accounts.get_ids_by_email(session, [email_of(row.customer_id) for _, row in chunk])
             for record, row in chunk:
                 if email_of(row.customer_id) in known:
                     run.report.know("customers")
                     continue
                 async with run.one(session, CUSTOMERS, record):
-                    await users.create(session, row.user(given), password_hash)
+                    await accounts.create_user(session, row.user(given), password_hash)
                     run.report.add("customers")
 
 
@@ -198,7 +197,7 @@ async def _record(run: Import, session: Session, chunk: list[tuple[Record, Order
     lines = {row.order_id: run.lines.pop(row.order_id, []) for _, row in chunk}
     emails = {email_of(row.customer_id) for _, row in chunk}
     skus = {sku_of(line.product_id) for each in lines.values() for line in each}
-    user_ids = await user_rows.get_ids_by_email(session, emails)
+    user_ids = await accounts.get_ids_by_email(session, emails)
     item_ids = await item_rows.get_ids_by_sku(session, skus)
     products = await order_rows.get_products(session, set(item_ids.values()))
     taken = await order_rows.get_references(session, [row.reference for _, row in chunk])

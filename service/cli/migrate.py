@@ -8,8 +8,7 @@ from alembic import command
 from alembic.config import Config
 
 import service
-from service import audit
-from service.accounts import service as users
+from service import accounts, audit
 from service.errors import ConfigError, EmailTaken, ServiceError
 from service.identity.passwords import Passwords
 from service.platform.config import Settings
@@ -75,7 +74,7 @@ async def make_administrator(database: Database, settings: Settings) -> bool:
 
 async def _ensure(database: Database, email: str, password_hash: str) -> bool:
     async with database.transaction() as session:
-        return await users.ensure_administrator(
+        return await accounts.ensure_administrator(
             session, email=email, full_name="Administrator", password_hash=password_hash
         )
 

@@ -5,8 +5,8 @@ from typing import Any, Self, TypeVar, get_type_hints
 
 from service.accounts.signing_in.service import Issuer
 from service.dev import embedded
+from service.identity.api_keys.cache import Keys
 from service.identity.dependencies import BearerAuthenticator
-from service.identity.key_cache import Keys
 from service.identity.passwords import Passwords
 from service.identity.revocation import Access
 from service.identity.slow_down import SlowDown, free_failures

@@ -3,7 +3,7 @@
 import asyncio
 from ipaddress import ip_address
 
-from service.accounts import repository as users
+from service.accounts import get_ids_by_email
 from service.cli import migrate
 from service.dev import sample
 from service.dev.local_database import console
@@ -33,7 +33,7 @@ async def _has_sample(settings: Settings) -> bool:
     connected = Database(migrate.direct_url(settings), settings)
     try:
         async with connected.transaction() as session:
-            return bool(await users.get_ids_by_email(session, [sample.ADMINISTRATOR]))
+            return bool(await get_ids_by_email(session, [sample.ADMINISTRATOR]))
     finally:
         await connected.close()
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from rich.console import Console
 
-from service.accounts import service as users
+from service import accounts
 from service.cli import import_csv, migrate
 from service.cli.csv_rows import UnusableFile
 from service.dev import local_database
@@ -39,7 +39,7 @@ async def _administrator(database: Database) -> None:
     password_hash = await passwords.hash(PASSWORD)
     passwords.close()
     async with database.transaction() as session:
-        await users.ensure_administrator(
+        await accounts.ensure_administrator(
             session, email=ADMINISTRATOR, full_name="Sample Administrator", password_hash=password_hash
         )
 

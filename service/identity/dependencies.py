@@ -6,11 +6,11 @@ from typing import Annotated, cast
 from fastapi import Depends, Request, Security, params
 from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 
-from service.accounts.api_keys.schemas import PREFIX
 from service.errors import Forbidden, InsufficientScope, InvalidToken, Unauthenticated
 from service.identity import revocation as access
+from service.identity.api_keys.cache import Keys
+from service.identity.api_keys.format import PREFIX
 from service.identity.callers import AnyCaller, Caller, KeyCaller, Scope
-from service.identity.key_cache import Keys
 from service.identity.revocation import Access
 from service.identity.tokens import AccessTokens
 from service.platform.database import Database

@@ -1,7 +1,8 @@
 """The caller of a write, held to the access that it was admitted with."""
 
 from service.errors import Forbidden, InvalidToken
-from service.identity import api_keys, sessions
+from service.identity import sessions
+from service.identity.api_keys import repository as api_keys
 from service.identity.callers import AnyCaller, KeyCaller
 from service.platform.database import Session
 

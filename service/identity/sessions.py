@@ -63,6 +63,14 @@ async def get_caller(session: Session, *, user_id: int, session_id: int, lock: b
     return row
 
 
+async def lock_user(session: Session, user_id: int) -> Record | None:
+    """`is_active`, `is_admin` and `version`, which stay so until the transaction ends; None if erased."""
+    statement = select(User.is_active, User.is_admin, User.version).where(
+        User.id == user_id, User.erased_at.is_(None)
+    )
+    return (await session.execute(statement.with_for_update(key_share=True))).one_or_none()
+
+
 async def use_refresh_token(session: Session, token_hash: bytes) -> Record | None:
     """Rotate the token, if its session is live and its user active; locks the session.
 

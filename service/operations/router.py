@@ -1,13 +1,10 @@
 """What machines and operators ask: who this is, whether it lives, whether it is ready."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from service import __version__
-from service.accounts.signing_in import service as auth
-from service.accounts.signing_in.schemas import AuthorizationServer
-from service.identity.tokens import AccessTokens
 from service.operations.schemas import Alive, Health, Readiness, Startup, Welcome
 from service.platform.database.change_feed import ChangeFeed
 from service.platform.http.components import Component, ComponentRoute, SettingsDep
@@ -59,22 +56,3 @@ async def get_startup(
 def _try_again(response: Response) -> None:
     response.status_code = 503
     response.headers["Retry-After"] = "1"
-
-
-@router.get("/.well-known/jwks.json", tags=["auth"])
-async def get_jwks(
-    tokens: Annotated[AccessTokens, Component], response: Response
-) -> dict[str, list[dict[str, Any]]]:
-    """Get the public keys that verify access tokens (RFC 7517)."""
-    response.headers["Cache-Control"] = "public, max-age=300"
-    return tokens.jwks
-
-
-@router.get("/.well-known/oauth-authorization-server", tags=["auth"])
-async def get_authorization_server(
-    settings: SettingsDep, request: Request, response: Response
-) -> AuthorizationServer:
-    """Get the metadata of the authorization server (RFC 8414)."""
-    # Without PUBLIC_URL the addresses are those of the request's Host: nobody else must get them.
-    response.headers["Cache-Control"] = "public, max-age=300" if settings.public_url else "no-store"
-    return auth.describe(settings, str(request.base_url))

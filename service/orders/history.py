@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from service.accounts import repository as users
+from service.accounts import get_customer
 from service.errors import FieldFault, Unprocessable
 from service.orders import repository as orders
 from service.orders.placing import PastOrder
@@ -53,7 +53,7 @@ async def record(
     requested = requested_lines(new)
     unpriced = [each for each in requested if each.line.unit_price is None]
     refuse(FieldFault(f"{each.pointer}/unit_price", REQUIRED, "missing") for each in unpriced)
-    customer = await users.get_customer(session, new.user_id)
+    customer = await get_customer(session, new.user_id)
     if customer is None:
         unknown = FieldFault("/user_id", "There is no such customer.", "unknown_user")
         raise Unprocessable(unknown.detail, errors=(unknown,))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from service.accounts.schemas import HOME, ShipToIn
+from service.accounts import HOME, ShipToIn
 from service.orders.schemas import Shipping
 from service.platform.http.schemas import NUMERAL, Id, In, Line, Percent, Price, ShortLine
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Path, Query
 
-from service.accounts.schemas import HOME, ShipToIn
+from service.accounts import HOME, ShipToIn
 from service.errors import ItemWithdrawn, OutOfStock, PriceChanged, TooManyReserved
 from service.identity.dependencies import OrdersKeeper, OrdersReader, OrdersWriter
 from service.orders import service as orders

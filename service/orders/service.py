@@ -6,8 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from service import audit, notifications
-from service.accounts import repository as users
-from service.accounts.schemas import ShipToIn
+from service.accounts import ShipToIn, get_customer
 from service.catalogue.stock import repository as stock
 from service.errors import (
     FieldFault,
@@ -207,7 +206,7 @@ async def _lock_accounts(session: Session, caller: AnyCaller, customer_id: int) 
     """The customer. Who orders for another is locked before, as where accounts are administered."""
     if customer_id != caller.user_id:
         await _lock_staff(session, caller)
-    customer = await users.get_customer(session, customer_id, lock=True)
+    customer = await get_customer(session, customer_id, lock=True)
     if customer_id == caller.user_id:
         await _lock_staff(session, caller)
     return customer

@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from service import audit
-from service.accounts import repository as users
 from service.errors import Forbidden, NotFound, TooManyPending
 from service.events import repository as events
 from service.identity import locks as callers
 from service.identity.callers import Caller
+from service.identity.sessions import lock_user
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
 from service.platform.http.versions import Versions, require
@@ -139,7 +139,7 @@ def _own(caller: Caller, row: Record | None) -> Record:
 async def _lock_author(session: Session, caller: Caller) -> None:
     """One customer's posts are written one after the other, so that they are counted before the next."""
     if not caller.is_admin:
-        await users.lock(session, caller.user_id)
+        await lock_user(session, caller.user_id)
     await callers.lock(session, caller)
 
 

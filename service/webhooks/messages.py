@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from service.accounts.schemas import User
+from service.accounts import User
 from service.catalogue.schemas import Availability, Item
 from service.events.models import EventType
 from service.orders.schemas import Order

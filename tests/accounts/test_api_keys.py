@@ -5,8 +5,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.accounts.api_keys.schemas import can_be_key, new_key
 from service.container.api import Container
+from service.identity.api_keys.format import can_be_key, new_key
 from service.platform.crypto import fingerprint
 from tests.concurrency.waiting import eventually, somebody_waits
 from tests.helpers.client import Api, assert_problem

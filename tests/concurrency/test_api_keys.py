@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 
 from service.container.api import Container
-from service.identity import api_keys
-from service.identity import key_cache as keys
+from service.identity.api_keys import cache as keys
+from service.identity.api_keys import repository as api_keys
 from service.main import create_app
 from service.platform.config import Settings
 from service.platform.crypto import fingerprint

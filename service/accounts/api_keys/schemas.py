@@ -1,7 +1,5 @@
-"""API keys: how one is written, and what administrators send and see of them."""
+"""API keys as administrators send and see them."""
 
-import secrets
-import zlib
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, get_args
 
@@ -11,37 +9,7 @@ from service.identity.callers import Scope
 from service.platform.http.fault_codes import invalid
 from service.platform.http.schemas import ONCE, Id, In, Instant, Line, Moment, Out
 
-PREFIX: Final = "tp_"
-RANDOM_DIGITS: Final = 43  # 62 ** 43 is just above 2 ** 256
-CHECK_DIGITS: Final = 6  # as many as a CRC-32 needs
-LENGTH: Final = len(PREFIX) + RANDOM_DIGITS + CHECK_DIGITS
-BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 TILL: Final[dict[str, Any]] = {"name": "Till in Berlin", "scopes": ["orders:read", "orders:write"]}
-
-
-def _base62(number: int, width: int) -> str:
-    digits = ""
-    for _ in range(width):
-        number, digit = divmod(number, 62)
-        digits = BASE62[digit] + digits
-    return digits
-
-
-def _checked(text: str) -> str:
-    return text + _base62(zlib.crc32(text.encode()), CHECK_DIGITS)
-
-
-def new_key() -> str:
-    """The prefix, 256 random bits and a checksum, in letters and digits.
-
-    By prefix and checksum a scanner of repositories knows a key for what it is.
-    """
-    return _checked(PREFIX + _base62(secrets.randbits(256), RANDOM_DIGITS))
-
-
-def can_be_key(text: str) -> bool:
-    """A slip of the hand, or a line that was cut, is seen without asking the database."""
-    return len(text) == LENGTH and text.isascii() and text == _checked(text[:-CHECK_DIGITS])
 
 
 def _each_once(scopes: list[Scope]) -> list[Scope]:

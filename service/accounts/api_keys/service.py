@@ -3,10 +3,11 @@
 from typing import Any
 
 from service import audit
-from service.accounts.api_keys.schemas import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKey, new_key
+from service.accounts.api_keys.schemas import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKey
 from service.errors import ApiKeyRevoked, NotFound
-from service.identity import api_keys
 from service.identity import locks as callers
+from service.identity.api_keys import repository as api_keys
+from service.identity.api_keys.format import new_key
 from service.identity.callers import Caller
 from service.platform.crypto import fingerprint
 from service.platform.database import Record, Session

@@ -1,17 +1,23 @@
 """Signing in, staying signed in, and ending that."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Path, Request, Response
 
 from service.accounts.signing_in import service as auth
-from service.accounts.signing_in.schemas import RevocationRequest, Token, TokenRequest, UserSession
+from service.accounts.signing_in.schemas import (
+    AuthorizationServer,
+    RevocationRequest,
+    Token,
+    TokenRequest,
+    UserSession,
+)
 from service.accounts.signing_in.service import Issuer
 from service.identity import sessions as repository
 from service.identity.dependencies import SignedIn
 from service.identity.tokens import AccessTokens
 from service.platform.http.characters import shown
-from service.platform.http.components import Component
+from service.platform.http.components import Component, ComponentRoute, SettingsDep
 from service.platform.http.guards import Guard
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
@@ -21,6 +27,7 @@ from service.platform.http.schemas import DIGITS, MAX_ID
 from service.platform.http.session import ReaderDep, SessionDep
 
 router = APIRouter(route_class=OpenRoute, prefix="/auth", tags=["auth"])
+well_known = APIRouter(route_class=ComponentRoute, prefix="/.well-known", tags=["operations", "auth"])
 
 MAX_CLIENT = 200
 
@@ -72,6 +79,25 @@ async def end_session(
 async def end_all_sessions(caller: SignedIn, session: SessionDep) -> None:
     """End all sessions of the caller, this one too."""
     await auth.end_sessions(session, caller)
+
+
+@well_known.get("/jwks.json")
+async def get_jwks(
+    tokens: Annotated[AccessTokens, Component], response: Response
+) -> dict[str, list[dict[str, Any]]]:
+    """Get the public keys that verify access tokens (RFC 7517)."""
+    response.headers["Cache-Control"] = "public, max-age=300"
+    return tokens.jwks
+
+
+@well_known.get("/oauth-authorization-server")
+async def get_authorization_server(
+    settings: SettingsDep, request: Request, response: Response
+) -> AuthorizationServer:
+    """Get the metadata of the authorization server (RFC 8414)."""
+    # Without PUBLIC_URL the addresses are those of the request's Host: no other client must get them.
+    response.headers["Cache-Control"] = "public, max-age=300" if settings.public_url else "no-store"
+    return auth.describe(settings, str(request.base_url))
 
 
 def _client(agent: str) -> str | None:

@@ -215,7 +215,7 @@ async def revoke(session: Session, access_tokens: AccessTokens, token: str) -> N
 
 async def end_session(session: Session, caller: Caller, session_id: int) -> None:
     """One of one's own; another person's is NotFound."""
-    await users.lock(session, caller.user_id)
+    await sessions.lock_user(session, caller.user_id)
     await callers.lock(session, caller, needs_role=False)
     if await sessions.end_session(session, session_id, user_id=caller.user_id) is None:
         raise _no_session()
@@ -236,7 +236,7 @@ def _no_session() -> NotFound:
 
 async def end_sessions(session: Session, caller: Caller) -> None:
     """All of one's own, the current one as well."""
-    await users.lock(session, caller.user_id)
+    await sessions.lock_user(session, caller.user_id)
     await callers.lock(session, caller, needs_role=False)
     ended = await sessions.end_sessions(session, caller.user_id)
     await audit.record(

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
+from service import accounts
 from service.customers.dashboard import service as dashboard
 from service.customers.dashboard.schemas import Dashboard
 from service.identity.dependencies import SignedIn
@@ -18,7 +19,7 @@ router = APIRouter(route_class=Route, prefix="/dashboard", tags=["dashboard"])
 
 @router.get("/{user_id}", responses=problems(404))
 async def get_dashboard(
-    user_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(dashboard.require_visible)],
+    user_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(accounts.require_visible)],
     caller: SignedIn,
     database: DatabaseDep,
 ) -> Dashboard:

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from service import notifications
+from service import accounts, notifications
 from service.customers.dashboard import repository as dashboard
 from service.customers.dashboard.schemas import Dashboard, Statistics
-from service.errors import NotFound
 from service.identity.callers import Caller
 from service.orders import repository as orders
 from service.orders.schemas import Order
@@ -25,7 +24,7 @@ async def get(database: Database, caller: Caller, user_id: int) -> Dashboard:
     hold none meanwhile: a request that keeps one connection and waits for three more would, often
     enough at once, wait for itself.
     """
-    _require_visible(caller, user_id)
+    accounts.require_may_read(caller, user_id)
     try:
         # A group, not gather(): when one part fails the others are cancelled and waited for, so
         # that no connection outlives the request.
@@ -42,7 +41,7 @@ async def get(database: Database, caller: Caller, user_id: int) -> Dashboard:
         raise faults.exceptions[0] from None
     row = figures.result()
     if row is None:
-        raise _unknown()
+        raise accounts.UserNotFound
     return Dashboard(
         user_id=user_id,
         stats=Statistics.of(row),
@@ -51,20 +50,6 @@ async def get(database: Database, caller: Caller, user_id: int) -> Dashboard:
     )
 
 
-async def require_visible(_: Session, caller: Caller, user_id: int) -> None:
-    """Raises NotFound for another person's, as `get` does."""
-    _require_visible(caller, user_id)
-
-
-def _require_visible(caller: Caller, user_id: int) -> None:
-    if not (caller.is_admin or caller.user_id == user_id):
-        raise _unknown()
-
-
 async def _read(database: Database, read: Callable[[Session], Awaitable[T]]) -> T:
     async with database.reading() as session:
         return await read(session)
-
-
-def _unknown() -> NotFound:
-    return NotFound("There is no such user.")

@@ -2,7 +2,7 @@
 
 from pydantic import ConfigDict
 
-from service.accounts.schemas import CurrentPassword
+from service.accounts import CurrentPassword
 from service.platform.http.schemas import In
 
 

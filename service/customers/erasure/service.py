@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from service import audit
-from service.accounts import repository as users
+from service import accounts, audit
 from service.customers.erasure import repository as erasure
 from service.customers.erasure.schemas import AccountDeletion
 from service.errors import FieldFault, InvalidToken, LastAdministrator, Unprocessable
@@ -37,12 +36,12 @@ async def erase(
         LastAdministrator: somebody else has to become one first.
     """
     async with database.reading() as session:
-        stored = await users.get_password_hash(session, caller.user_id)
+        stored = await accounts.get_password_hash(session, caller.user_id)
     if stored is None or not await passwords.verify(stored, deletion.current_password.get_secret_value()):
         raise _wrong_password()
     async with database.transaction() as session:
         # First, and in the order in which everybody locks them.
-        administrators = await users.lock_administrators(session)
+        administrators = await accounts.lock_administrators(session)
         account = await erasure.lock(session, caller.user_id)
         await callers.lock(session, caller, needs_role=False)
         if account is None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.accounts.schemas import Address
+from service.accounts import Address
 from service.identity.callers import Scope
 from service.notifications import Notification
 from service.orders.schemas import Order

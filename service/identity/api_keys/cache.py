@@ -14,9 +14,9 @@ from typing import Final, TypeVar
 
 import structlog
 
-from service.accounts.api_keys.schemas import can_be_key
 from service.errors import InvalidToken, ServiceError
-from service.identity import api_keys
+from service.identity.api_keys import repository as api_keys
+from service.identity.api_keys.format import can_be_key
 from service.identity.callers import KeyCaller
 from service.platform.crypto import fingerprint
 from service.platform.database import Database

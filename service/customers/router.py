@@ -1,0 +1,60 @@
+"""What joins the domains for one person: the account with its orders, its export and its deletion."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Response
+
+from service import accounts
+from service.customers import service as customers
+from service.customers.erasure import service as erasure
+from service.customers.erasure.schemas import AccountDeletion
+from service.customers.export import repository as export
+from service.customers.export.schemas import Export
+from service.customers.schemas import UserWithAddress
+from service.identity.dependencies import ProfileReader, SignedIn
+from service.identity.passwords import Passwords
+from service.platform.http.components import Component, DatabaseDep
+from service.platform.http.conditions import IfMatch
+from service.platform.http.guards import Guard
+from service.platform.http.openapi import problems
+from service.platform.http.rate_limit import dependencies as limits
+from service.platform.http.route import Route
+from service.platform.http.schemas import DIGITS, MAX_ID
+from service.platform.http.session import ReaderDep
+from service.platform.http.versions import Versions
+
+router = APIRouter(route_class=Route, prefix="/users", tags=["users"])
+
+IfUser = Annotated[Versions | None, Depends(IfMatch(accounts.User))]
+
+
+@router.delete(
+    "/profile", status_code=204, responses=problems(409), dependencies=[Depends(limits.own_password)]
+)
+async def delete_profile(
+    deletion: AccountDeletion,
+    caller: SignedIn,
+    expected: IfUser,
+    database: DatabaseDep,
+    passwords: Annotated[Passwords, Component],
+) -> None:
+    """Delete the caller's account. The personal data is erased, the orders stay. It cannot be restored."""
+    await erasure.erase(database, passwords, caller, deletion, expected=expected)
+
+
+@router.get("/profile/export", response_model=Export)
+async def export_profile(caller: SignedIn, reader: ReaderDep) -> Response:
+    """Export everything that is stored about the caller, as one document."""
+    document = await export.get(reader, caller.user_id)
+    as_file = {"Content-Disposition": 'attachment; filename="tradepost-export.json"'}
+    return Response(document, media_type="application/json", headers=as_file)
+
+
+@router.get("/{user_id}", responses=problems(404))
+async def get_user(
+    user_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(accounts.require_visible)],
+    caller: ProfileReader,
+    reader: ReaderDep,
+) -> UserWithAddress:
+    """Get a user with address and last orders. The caller's own account; administrators may read any."""
+    return await customers.get_with_orders(reader, caller, user_id)
