@@ -38,6 +38,8 @@ RUN find /app/venv -type f -name '*.so*' -exec strip --strip-unneeded {} + \
     && /app/venv/bin/python /build/image_contents.py libraries /app/venv
 COPY LICENSE /app/
 COPY service /app/service
+# What only development needs. The stage `dev` has it.
+RUN rm -r /app/service/dev
 # The code lies in /app as in the repository; the virtual environment knows where, and how to begin.
 RUN echo /app > "$(find /app/venv/lib -type d -name site-packages)/tradepost.pth" \
     && printf '%s\n' '#!/app/venv/bin/python' 'import sys' '' 'from service.__main__ import main' '' \
@@ -49,6 +51,7 @@ RUN echo /app > "$(find /app/venv/lib -type d -name site-packages)/tradepost.pth
 FROM build AS dev
 COPY requirements-dev.lock /build/
 COPY sample /app/sample
+COPY service /app/service
 RUN awk '/^[^ ]/ { chosen = /^(debugpy|watchfiles)==/ } chosen' /build/requirements-dev.lock > /build/dev.lock \
     && /usr/local/bin/python -m pip --python /app/venv/bin/python install --no-cache-dir --no-compile --no-deps \
         --only-binary :all: --require-hashes --requirement /build/dev.lock \

@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service import __version__
-from service.dev.embedded import EmbeddedError
-from service.errors import ConfigError, ServiceError, Unavailable
+from service.errors import CommandError, ConfigError, ServiceError, Unavailable
 from service.platform.config import EXIT_CONFIG, Settings, load_settings
+from service.platform.process import COMPANION_OF
 from service.platform.telemetry import logging
 
 #: prometheus_client reads it when it is imported, so it has to be set before any command is.
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
-#: Set for a worker whose metrics are the service's (service/platform/server/companion.py).
-COMPANION_OF = "TRADEPOST_COMPANION_OF"
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Command:
 
 COMMANDS = {
     "serve": Command("cli.serve", "run the service under Gunicorn"),
-    "dev": Command("dev.command", "run it in one process that restarts when the code changes"),
+    "dev": Command("cli.dev", "run it in one process that restarts when the code changes"),
     "worker": Command("cli.worker", "run a worker: mails, webhooks and what the clock sets off"),
     "migrate": Command("cli.migrate", "bring the database's schema to this build's revision", signs=False),
     "check-config": Command(
@@ -53,7 +51,7 @@ COMMANDS = {
         "load products, customers and past orders from CSV files",
         arguments=(("folder", "the folder with the files"),),
     ),
-    "sample": Command("dev.sample", "load the sample business"),
+    "sample": Command("cli.sample", "load the sample business"),
     "verify": Command(
         "cli.verify",
         "check the whole database: totals, stock, timelines, orphans; exit status 1 on a fault",
@@ -99,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             logging.refused(error.faults)
         print("The configuration is not usable:", *error.faults, sep="\n  ", file=sys.stderr)  # noqa: T201
         return EXIT_CONFIG
-    except (EmbeddedError, ServiceError) as error:
+    except (CommandError, ServiceError) as error:
         print(f"tradepost {arguments.command}: {error}{_cause(error)}", file=sys.stderr)  # noqa: T201
         return 1
 

@@ -271,3 +271,7 @@ class ConfigError(Exception):
     def __init__(self, faults: tuple[str, ...]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+
+class CommandError(Exception):
+    """A command cannot run here; the message says what to do."""

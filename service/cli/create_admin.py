@@ -9,12 +9,11 @@ from pydantic import SecretStr, ValidationError
 from service import accounts
 from service.accounts import UserCreate
 from service.cli import migrate
-from service.dev.local_database import NO_SCHEMA, database
+from service.cli.database import NO_SCHEMA, connected, database, direct_url
 from service.errors import ServiceError
 from service.identity.passwords import Passwords
 from service.platform.config import Settings
 from service.platform.config.passwords import is_published
-from service.platform.database import Database
 from service.platform.http.fault_messages import message
 from service.platform.server import health as operations
 
@@ -33,24 +32,24 @@ def run(settings: Settings, email: str) -> int:
         return 1
     with database(settings) as complete:
         if complete.environment != "production":
-            migrate.upgrade(migrate.direct_url(complete))
-        return asyncio.run(_create(Database(migrate.direct_url(complete), complete), new))
+            migrate.upgrade(direct_url(complete))
+        return asyncio.run(_create(complete, new))
 
 
-async def _create(connected: Database, new: UserCreate) -> int:
+async def _create(settings: Settings, new: UserCreate) -> int:
     passwords = Passwords()
     try:
         password_hash = await passwords.hash(new.password.get_secret_value())
-        if not await operations.has_schema(connected):
-            print(NO_SCHEMA, file=sys.stderr)
-            return 1
-        async with connected.transaction() as session:
-            user = await accounts.create_user(session, new, password_hash, is_admin=True)
+        async with connected(settings) as database:
+            if not await operations.has_schema(database):
+                print(NO_SCHEMA, file=sys.stderr)
+                return 1
+            async with database.transaction() as session:
+                user = await accounts.create_user(session, new, password_hash, is_admin=True)
     except ServiceError as refusal:
         print(refusal.detail, file=sys.stderr)
         return 1
     finally:
         passwords.close()
-        await connected.close()
     print(f"Administrator {user.email} created, with id {user.id}.")
     return 0

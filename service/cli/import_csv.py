@@ -23,8 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from service import accounts
 from service.catalogue import repository as item_rows
 from service.catalogue import service as items
-from service.cli import migrate
 from service.cli.csv_rows import Record, Refusal, Report, Table, UnusableFile, parsed, why
+from service.cli.database import NO_SCHEMA, connected, database
 from service.cli.northwind import (
     CUSTOMERS,
     LINES,
@@ -39,7 +39,6 @@ from service.cli.northwind import (
     email_of,
     sku_of,
 )
-from service.dev import local_database
 from service.errors import ServiceError, Unprocessable
 from service.identity.passwords import Passwords
 from service.orders import history
@@ -257,7 +256,7 @@ def show(report: Report, console: Console) -> None:
 def run(settings: Settings, folder: str) -> int:
     """0 when every row went in or was there already, 1 when rows were refused or a file is unusable."""
     console = Console(stderr=True)
-    with local_database.database(settings) as complete:
+    with database(settings) as complete:
         try:
             report = asyncio.run(_run(complete, Path(folder), console))
         except UnusableFile as fault:
@@ -274,10 +273,7 @@ def run(settings: Settings, folder: str) -> int:
 
 
 async def _run(settings: Settings, folder: Path, console: Console) -> Report:
-    database = Database(migrate.direct_url(settings), settings)
-    try:
+    async with connected(settings) as database:
         if not await operations.has_schema(database):
-            raise UnusableFile(local_database.NO_SCHEMA)
+            raise UnusableFile(NO_SCHEMA)
         return await load(database, settings, folder, console)
-    finally:
-        await database.close()

@@ -9,6 +9,7 @@ from alembic.config import Config
 
 import service
 from service import accounts, audit
+from service.cli.database import connected, direct_url
 from service.errors import ConfigError, EmailTaken, ServiceError
 from service.identity.passwords import Passwords
 from service.platform.config import Settings
@@ -40,15 +41,12 @@ def upgrade(url: str) -> None:
         raise meaning from fault
 
 
-async def _is_needed(url: str, settings: Settings) -> bool:
+async def _is_needed(settings: Settings) -> bool:
     """Not at this build's revision or a newer one, which is left as it is. Asked without the lock: a Job
     that is run again, or before a roll-back, must not wait for anybody.
     """
-    database = Database(url, settings)
-    try:
+    async with connected(settings) as database:
         return not await operations.has_schema(database)
-    finally:
-        await database.close()
 
 
 async def make_administrator(database: Database, settings: Settings) -> bool:
@@ -87,27 +85,15 @@ async def _keep_addresses(database: Database, settings: Settings) -> None:
         log.warning("audit.upkeep_postponed", fault=type(fault).__name__)
 
 
-def direct_url(settings: Settings) -> str:
-    """Past any pooler: migrations hold a session's lock."""
-    url = settings.database_direct_url or settings.database_url
-    if url is None:
-        raise ConfigError(("DATABASE_URL: is missing; write postgresql://user:password@host:5432/name",))
-    return url.get_secret_value()
+async def _complete(settings: Settings) -> None:
+    async with connected(settings) as database:
+        await make_administrator(database, settings)
+        await _keep_addresses(database, settings)
 
 
 def run(settings: Settings) -> int:
-    url = direct_url(settings)
-    if asyncio.run(_is_needed(url, settings)):
-        upgrade(url)
-
-    async def complete() -> None:
-        database = Database(url, settings)
-        try:
-            await make_administrator(database, settings)
-            await _keep_addresses(database, settings)
-        finally:
-            await database.close()
-
-    asyncio.run(complete())
+    if asyncio.run(_is_needed(settings)):
+        upgrade(direct_url(settings))
+    asyncio.run(_complete(settings))
     log.info("schema.migrated")
     return 0

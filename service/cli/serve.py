@@ -6,12 +6,12 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from service.cli import drain_flag
-from service.dev import development, local_database
+from service.cli import drain_flag, startup
+from service.cli.database import database
 from service.errors import ConfigError
 from service.main import create_app
 from service.platform.config import Settings
-from service.platform.server import companion, gunicorn_conf
+from service.platform.server import gunicorn_conf
 from service.platform.telemetry import metric_files as files
 
 
@@ -43,10 +43,9 @@ def run(settings: Settings) -> int:
     """Serve until a signal ends it. In development the database is prepared first."""
     _wipe_metrics()
     drain_flag.remove(settings)
-    with local_database.database(settings) as complete:
-        development.prepare(complete)
-        development.announce(complete)
-        with companion.started(complete):
+    with database(settings) as complete:
+        startup.prepare(complete)
+        with startup.worker_beside(complete):
             Application(complete).run()
     return 0
 

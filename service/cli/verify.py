@@ -12,10 +12,9 @@ from typing import Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from service.cli import migrate
-from service.dev import local_database
-from service.dev.embedded import EmbeddedError
-from service.errors import ServiceError
+from service.cli.console import console
+from service.cli.database import connected, database
+from service.errors import CommandError, ServiceError
 from service.platform.config import Settings
 from service.platform.database import Database, required_revision
 from service.verification import repository as verification
@@ -37,7 +36,6 @@ async def verify(database: Database) -> list[Finding]:
     if found != needed:
         raise NotThisSchema(f"the schema is at {found or 'no revision'}, and this build knows {needed}")
     bars = (TextColumn("{task.description:>16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = local_database.console
     with Progress(*bars, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(CHECKS))
         findings = []
@@ -76,9 +74,9 @@ def run(settings: Settings, as_json: bool) -> int:
     """0 when nothing is wrong, 1 when something is, 69 when it could not be looked at."""
     patient = settings.model_copy(update={"database_statement_timeout": LONGEST_SECONDS})
     try:
-        with local_database.database(patient) as complete:
+        with database(patient) as complete:
             findings = asyncio.run(_verify(complete))
-    except (EmbeddedError, NotThisSchema, ServiceError) as fault:
+    except (CommandError, NotThisSchema, ServiceError) as fault:
         print(f"Nothing was checked: {fault}", file=sys.stderr)
         return NOT_LOOKED
     print(document(findings) if as_json else "\n".join(table(findings)))
@@ -86,8 +84,5 @@ def run(settings: Settings, as_json: bool) -> int:
 
 
 async def _verify(settings: Settings) -> list[Finding]:
-    database = Database(migrate.direct_url(settings), settings)
-    try:
+    async with connected(settings) as database:
         return await verify(database)
-    finally:
-        await database.close()

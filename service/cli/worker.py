@@ -11,15 +11,15 @@ import uvloop
 
 from service import __version__
 from service.cli import drain_flag
-from service.dev import local_database
+from service.cli.database import database
 from service.errors import ServiceError
 from service.job_kinds import KINDS
 from service.platform.config import Settings
 from service.platform.database.connections import cause_of
 from service.platform.jobs.worker import Worker
+from service.platform.process import COMPANION_OF
 from service.platform.server import health as operations
 from service.platform.server import worker_probes as probes
-from service.platform.server.companion import COMPANION_OF
 from service.platform.server.monitor import Vitals
 from service.platform.telemetry import job_metrics, logging, tracing
 from service.platform.telemetry import metric_files as files
@@ -37,7 +37,7 @@ def run(settings: Settings) -> int:
     if companion_of is None:
         drain_flag.remove(settings)
     with (
-        local_database.database(settings) as complete,
+        database(settings) as complete,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         return runner.run(_run(complete, companion_of))

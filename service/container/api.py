@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar, get_type_hints
 
 from service.accounts.signing_in.service import Issuer
-from service.dev import embedded
+from service.errors import ConfigError
 from service.identity.api_keys.cache import Keys
 from service.identity.dependencies import BearerAuthenticator
 from service.identity.passwords import Passwords
@@ -139,6 +139,12 @@ def _database_url(settings: Settings) -> str:
     """In development without DATABASE_URL, the embedded PostgreSQL: started here, or joined."""
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
+    try:
+        from service.dev import embedded  # noqa: PLC0415 - the production image is without it
+    except ImportError:
+        raise ConfigError(
+            ("DATABASE_URL: is missing; write postgresql://user:password@host:5432/name",)
+        ) from None
     return embedded.start(settings.data_dir).url.replace("postgresql://", "postgresql+asyncpg://")
 
 

@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from service.errors import CommandError
+
 _LIMIT_SECONDS = 30  # to be ready, and to stop
 _JOIN_SECONDS = 60  # includes another process's initdb
 _POLL_SECONDS = 0.02
@@ -35,7 +37,7 @@ _NOT_DURABLE = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_p
 _INSTEAD = "Set DATABASE_URL to use a PostgreSQL of your own instead."
 
 
-class EmbeddedError(RuntimeError):
+class EmbeddedError(CommandError):
     """The embedded PostgreSQL cannot be had; the message says what to do."""
 
 

@@ -18,14 +18,13 @@ import structlog
 
 import service
 from service.platform.config import Settings
+from service.platform.process import COMPANION_OF
 from service.platform.telemetry import logging
 from service.platform.telemetry import metric_files as files
 
 #: As a program its name would be `__main__`.
-log = structlog.get_logger("service.platform.server.companion")
+log = structlog.get_logger("service.dev.companion")
 
-#: Tells the worker the id of the process that it ends with.
-COMPANION_OF: Final = "TRADEPOST_COMPANION_OF"
 RELOAD: Final = "reload"
 POLL_SECONDS: Final = 0.3
 #: Before a worker that has ended by itself is started again.
@@ -36,10 +35,7 @@ LAST_SECONDS: Final = 5.0
 
 @contextmanager
 def started(settings: Settings, *, reload: bool = False) -> Iterator[None]:
-    """A worker for as long as this runs, where the service is being developed."""
-    if settings.environment != "development":
-        yield
-        return
+    """A worker for as long as this runs."""
     assert settings.database_url is not None  # noqa: S101 - the embedded one, if no other
     owner = os.getpid()
     command = [sys.executable, "-m", __name__, str(owner), str(settings.graceful_timeout)]

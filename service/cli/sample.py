@@ -1,0 +1,54 @@
+"""Load the sample business, for development only."""
+
+import asyncio
+import sys
+
+from service import accounts
+from service.cli import development, import_csv, migrate
+from service.cli.console import console
+from service.cli.csv_rows import UnusableFile
+from service.cli.database import connected, database, direct_url
+from service.identity.passwords import Passwords
+from service.platform.config import Settings
+from service.platform.database import Database
+
+
+async def load(settings: Settings) -> None:
+    """Load what is not there yet, and say who can sign in and what was refused."""
+    with development.required("The sample"):
+        from service.dev import sample
+    async with connected(settings) as database:
+        await _ensure_administrator(database, sample.ADMINISTRATOR, sample.PASSWORD)
+        report = await import_csv.load(database, settings, sample.FOLDER, console, password=sample.PASSWORD)
+    import_csv.show(report, console)
+    console.print(
+        f"Sample accounts, all with the password {sample.PASSWORD}: alfki@northwind.example and 90 more"
+        f" customers (the ids in {sample.FOLDER.name}/customers.csv in small letters), and the administrator"
+        f" {sample.ADMINISTRATOR}"
+    )
+
+
+async def _ensure_administrator(database: Database, email: str, password: str) -> None:
+    passwords = Passwords()
+    password_hash = await passwords.hash(password)
+    passwords.close()
+    async with database.transaction() as session:
+        await accounts.ensure_administrator(
+            session, email=email, full_name="Sample Administrator", password_hash=password_hash
+        )
+
+
+def run(settings: Settings) -> int:
+    if settings.environment == "production":
+        print("The sample is for development: its passwords are known to everybody.", file=sys.stderr)
+        return 1
+    with development.required("The command `sample`"):
+        import service.dev.sample  # noqa: F401 - before anything is done
+    with database(settings) as complete:
+        migrate.upgrade(direct_url(complete))
+        try:
+            asyncio.run(load(complete))
+        except UnusableFile as fault:
+            print(fault, file=sys.stderr)
+            return 1
+    return 0
