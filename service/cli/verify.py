@@ -18,7 +18,8 @@ from service.errors import CommandError, ServiceError
 from service.platform.config import Settings
 from service.platform.database import Database, required_revision
 from service.verification import repository as verification
-from service.verification.repository import CHECKS, Finding
+from service.verification.repository import CHECKS
+from service.verification.repository.check import Finding
 
 #: EX_UNAVAILABLE of sysexits.h: nothing is known of the data, good or bad.
 NOT_LOOKED: Final = 69
@@ -43,7 +44,7 @@ async def verify(database: Database) -> list[Finding]:
             await verification.begin_snapshot(session)
             for check in CHECKS:
                 progress.update(task, description=check.name)
-                findings.append(await verification.look(session, check))
+                findings.append(await verification.find_faults(session, check))
                 progress.advance(task)
     return findings
 

@@ -5,8 +5,8 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection, pool, text
 
+from service.migrations.tables import Base
 from service.platform.database import connections
-from service.verification.tables import Base
 
 #: Any number does, as long as every release uses the same.
 ADVISORY_LOCK = 7_061_853_216

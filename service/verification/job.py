@@ -33,7 +33,7 @@ async def verify(parts: WorkerParts, _payload: Mapping[str, Any], _attempt: Atte
         async with database.transaction() as session:
             await verification.begin_snapshot(session)
             for check in CHECKS:
-                finding = await verification.look(session, check)
+                finding = await verification.find_faults(session, check)
                 if finding.faults:
                     business.faults_found(check.name, finding.faults)
                     places = [fault.place for fault in finding.first]

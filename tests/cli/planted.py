@@ -1,10 +1,6 @@
 """Faults of every kind, planted past everything that would refuse them, and what `verify` says of each."""
 
 
-def unchecked(table: str, *names: str) -> str:
-    return f"ALTER TABLE {table} " + ", ".join(f"DROP CONSTRAINT ck_{table}_{name}" for name in names)
-
-
 def moved(order: str, kind: str, delta: int) -> str:
     return (
         "INSERT INTO stock_movements (item_id, order_id, kind, delta, reason)"
@@ -49,27 +45,26 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
             ("guards", "uq_items_sku of items", "it is not valid"),
         ],
     ),
-    "a line's total": (
+    "constraints that are missing": (
         [
-            unchecked("order_lines", "line_total_exact"),
-            "UPDATE order_lines SET line_total = 36.01 WHERE order_id = {placed}",
+            "ALTER TABLE orders DROP CONSTRAINT ck_orders_total_adds_up",
+            "ALTER TABLE mails DROP CONSTRAINT uq_mails_event_id_kind",
+            "ALTER TABLE posts DROP CONSTRAINT fk_posts_author_id_users",
+            "DROP INDEX uq_stock_movements_order_id_item_id_kind",
         ],
         [
-            ("rules", "order_lines {placed}/{chai}", "breaks ck_order_lines_line_total_exact"),
-            ("order_totals", "order {placed}", "discount is 0.00, its lines make -0.01"),
-            ("order_totals", "order {placed}", "total is 36.00, its lines make 36.01"),
+            ("guards", "ck_orders_total_adds_up of orders", "it is missing"),
+            ("guards", "fk_posts_author_id_users of posts", "it is missing"),
+            ("guards", "uq_mails_event_id_kind of mails", "it is missing"),
+            ("guards", "uq_stock_movements_order_id_item_id_kind of stock_movements", "it is missing"),
         ],
     ),
-    "a quantity": (
+    "a line of another quantity": (
         [
-            unchecked("order_lines", "quantity_in_range"),
-            "UPDATE order_lines SET quantity = 1001, line_total = 18018 WHERE order_id = {placed}",
-            "UPDATE orders SET subtotal = 18018, total = 18018 WHERE id = {placed}",
+            "UPDATE order_lines SET quantity = 1000, line_total = 18000 WHERE order_id = {placed}",
+            "UPDATE orders SET subtotal = 18000, total = 18000 WHERE id = {placed}",
         ],
-        [
-            ("rules", "order_lines {placed}/{chai}", "breaks ck_order_lines_quantity_in_range"),
-            ("sales", "order {placed}", "it took 2 of item {chai} from stock, and sold 1001"),
-        ],
+        [("sales", "order {placed}", "it took 2 of item {chai} from stock, and sold 1000")],
     ),
     "an order's subtotal and discount": (
         ["UPDATE orders SET subtotal = 40, discount = 4 WHERE id = {paid}"],
@@ -79,20 +74,13 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
         ],
     ),
     "an order's total": (
-        [
-            unchecked("orders", "total_adds_up"),
-            "UPDATE orders SET total = 35.99 WHERE id = {delivered}",
-        ],
-        [
-            ("rules", "orders {delivered}", "breaks ck_orders_total_adds_up"),
-            ("order_totals", "order {delivered}", "total is 35.99, its lines make 36.00"),
-        ],
+        ["UPDATE orders SET subtotal = 35.99, total = 35.99 WHERE id = {delivered}"],
+        [("order_totals", "order {delivered}", "subtotal is 35.99, its lines make 36.00")],
     ),
     "an order without lines": (
         ["DELETE FROM order_lines WHERE order_id = {placed}"],
         [
             ("order_totals", "order {placed}", "subtotal is 36.00, its lines make 0.00"),
-            ("order_totals", "order {placed}", "total is 36.00, its lines make 0.00"),
             ("sales", "order {placed}", "it took 2 of item {chai} from stock, and sold 0"),
         ],
     ),
@@ -103,19 +91,6 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
     "an item without stock": (
         ["DELETE FROM stock WHERE item_id = {chang}"],
         [("stock", "item {chang}", "stock is missing, its ledger makes 5")],
-    ),
-    "a negative stock": (
-        [
-            unchecked("stock", "quantity_not_negative"),
-            "UPDATE stock SET quantity = -1 WHERE item_id = {chang}",
-            adjusted(1000000, -6),
-            "ALTER SEQUENCE stock_movements_id_seq RESTART WITH 1000001",
-            "UPDATE items SET availability = 'low_stock' WHERE id = {chang}",
-        ],
-        [
-            ("rules", "stock {chang}", "breaks ck_stock_quantity_not_negative"),
-            ("oversold", "item {chang}", "its ledger falls to -1 with movement 1000000"),
-        ],
     ),
     "more sold than there was, and made good": (
         [
@@ -149,14 +124,6 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
             ("sales", "order {placed}", "it took 2 of item {chang} from stock, and sold 0"),
         ],
     ),
-    "a sale in two parts": (
-        [
-            "DROP INDEX uq_stock_movements_order_id_item_id_kind",
-            "UPDATE stock_movements SET delta = -1 WHERE order_id = {placed}",
-            moved("placed", "sale", -1),
-        ],
-        [("sales", "order {placed}", "it took 2 of item {chai} from stock, and sold 2, in 2 movements")],
-    ),
     "a past order that took stock": (
         [
             moved("imported", "sale", -7),
@@ -178,20 +145,6 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
         ],
         [("returns", "order {refunded}", "it put back 3 of item {chai}, and had to put back 2")],
     ),
-    "a cancellation that put back twice": (
-        [
-            "DROP INDEX uq_stock_movements_order_id_item_id_kind",
-            moved("cancelled", "return", 2),
-            "UPDATE stock SET quantity = quantity + 2 WHERE item_id = {chai}",
-        ],
-        [
-            (
-                "returns",
-                "order {cancelled}",
-                "it put back 4 of item {chai}, and had to put back 2, in 2 movements",
-            )
-        ],
-    ),
     "a return of what was never cancelled": (
         [
             moved("shipped", "return", 2),
@@ -203,7 +156,7 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
         ["UPDATE items SET availability = 'out_of_stock' WHERE id = {chai}"],
         [("availability", "item {chai}", "it is shown as out_of_stock, its stock says in_stock")],
     ),
-    "a way that no order can come": (
+    "a path that no order can take": (
         ["UPDATE orders SET events = jsonb_path_query_array(events, '$[0, 2]') WHERE id = {shipped}"],
         [
             ("order_timelines", "order {shipped}", "its timeline goes placed, shipped"),
@@ -214,30 +167,31 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
             ),
         ],
     ),
-    "a timeline that ends elsewhere": (
+    "a timeline that breaks off": (
+        ["UPDATE orders SET events = jsonb_path_query_array(events, '$[0, 3]') WHERE id = {delivered}"],
         [
-            unchecked("orders", "last_event_is_state"),
-            "UPDATE orders SET events = events - -1 WHERE id = {delivered}",
-        ],
-        [
-            ("rules", "orders {delivered}", "breaks ck_orders_last_event_is_state"),
+            ("order_timelines", "order {delivered}", "its timeline goes placed, delivered"),
             (
                 "order_timelines",
                 "order {delivered}",
-                "delivered_at is 2026-11-22T14:00:00.000000Z, its timeline says never",
+                "paid_at is 2026-11-22T12:00:00.000000Z, its timeline says never",
             ),
-            ("order_timelines", "order {delivered}", "it is delivered, its timeline ends with shipped"),
+            (
+                "order_timelines",
+                "order {delivered}",
+                "shipped_at is 2026-11-22T13:00:00.000000Z, its timeline says never",
+            ),
         ],
     ),
     "no timeline": (
         [
-            unchecked("orders", "last_event_is_state", "last_event_complete"),
+            "ALTER TABLE orders DROP CONSTRAINT ck_orders_last_event_is_state",
+            "ALTER TABLE orders DROP CONSTRAINT ck_orders_last_event_complete",
             "UPDATE orders SET events = '{{}}' WHERE id = {placed}",
         ],
         [
-            ("rules", "orders {placed}", "breaks ck_orders_last_event_complete"),
-            ("rules", "orders {placed}", "breaks ck_orders_last_event_is_state"),
-            ("order_timelines", "order {placed}", "it is placed, its timeline ends with ?"),
+            ("guards", "ck_orders_last_event_complete of orders", "it is missing"),
+            ("guards", "ck_orders_last_event_is_state of orders", "it is missing"),
             ("order_timelines", "order {placed}", "its timeline goes nowhere"),
             (
                 "order_timelines",
@@ -256,36 +210,16 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
             ),
         ],
     ),
-    "a move before the one before": (
+    "a transition before the one before": (
         [
             "UPDATE orders SET paid_at = '2026-11-22T10:00:00Z' WHERE id = {paid}",
             "UPDATE orders SET events = replace(events::text, 'T12:', 'T10:')::jsonb WHERE id = {paid}",
         ],
         [("order_timelines", "order {paid}", "it came to be paid before what was before")],
     ),
-    "a move by nobody": (
-        [
-            unchecked("orders", "last_event_complete"),
-            "UPDATE orders SET events = jsonb_set(events, '{{1,by}}', '\"somebody\"') WHERE id = {paid}",
-        ],
-        [
-            ("rules", "orders {paid}", "breaks ck_orders_last_event_complete"),
-            ("order_timelines", "order {paid}", "nobody knows who made it paid"),
-        ],
-    ),
-    "a refund due to one who never paid": (
-        [
-            unchecked("orders", "refund_due_if_paid"),
-            "UPDATE orders SET refund_due = true WHERE id = {cancelled}",
-        ],
-        [("rules", "orders {cancelled}", "breaks ck_orders_refund_due_if_paid")],
-    ),
-    "a refund forgotten": (
-        [
-            unchecked("orders", "refund_due_if_paid"),
-            "UPDATE orders SET refund_due = false WHERE id = {owed}",
-        ],
-        [("rules", "orders {owed}", "breaks ck_orders_refund_due_if_paid")],
+    "a transition by an unknown actor": (
+        ["UPDATE orders SET events = jsonb_set(events, '{{0,by}}', '\"somebody\"') WHERE id = {paid}"],
+        [("order_timelines", "order {paid}", "it is unknown who made it placed")],
     ),
     "lines and movements without their order": (
         [
@@ -337,17 +271,17 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
         ["ALTER SEQUENCE orders_id_seq RESTART"],
         [("sequences", "orders", "the next id is 1, and there is {imported}")],
     ),
-    "a notification of somebody else's order": (
+    "a notification of another customer's order": (
         ["UPDATE notifications SET data = '{{\"order_id\": 999999}}' WHERE kind = 'order.refunded'"],
         [
             (
                 "notifications",
                 "notification {told}",
-                "it tells user {maria} of order 999999, which is not theirs",
+                "it notifies user {maria} of order 999999, which is not theirs",
             )
         ],
     ),
-    "an answer that tells of an order which does not exist": (
+    "an answer that names an order which does not exist": (
         [changed(headers='\'{{"Location": "/api/v1/orders/999999"}}\'')],
         [
             (
@@ -363,7 +297,7 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
             (
                 "idempotency_keys",
                 "POST /api/v1/orders of user:999999, key {key}",
-                "its answer names order {placed}, which is somebody else's",
+                "its answer names order {placed}, which is another customer's",
             ),
             (
                 "idempotency_keys",
@@ -372,7 +306,7 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
             ),
         ],
     ),
-    "a refusal that would be told again": (
+    "a refusal that would be replayed": (
         [changed(status="409", body="NULL")],
         [
             (

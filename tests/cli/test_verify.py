@@ -122,7 +122,7 @@ async def found_after(container: Container, *statements: str) -> list[tuple[str,
         connection = await session.connection()
         for statement in (REPLICA, *statements):
             await connection.exec_driver_sql(statement)
-        findings = [await verification.look(session, check) for check in CHECKS]
+        findings = [await verification.find_faults(session, check) for check in CHECKS]
     return [(finding.check, fault.place, fault.fault) for finding in findings for fault in finding.first]
 
 
@@ -163,7 +163,7 @@ async def test_of_many_faults_the_first_twenty_are_told(shop: Shop, container: C
     async with undone(container) as session:
         connection = await session.connection()
         await connection.exec_driver_sql(f"UPDATE stock SET quantity = 2 WHERE item_id >= {items[0]}")
-        findings = {check.name: await verification.look(session, check) for check in CHECKS}
+        findings = {check.name: await verification.find_faults(session, check) for check in CHECKS}
     stock = findings["stock"]
     assert stock.faults == 25
     assert [fault.place for fault in stock.first] == [f"item {item_id}" for item_id in items[:20]]
@@ -176,9 +176,9 @@ async def test_it_reads_one_moment_and_cannot_write(
     [check] = [check for check in CHECKS if check.name == "order_totals"]
     async with container.database.transaction() as session:
         await verification.begin_snapshot(session)
-        before = await verification.look(session, check)
+        before = await verification.find_faults(session, check)
         await sql.execute("SET session_replication_role = replica; DELETE FROM orders; RESET ALL")
-        assert await verification.look(session, check) == before
+        assert await verification.find_faults(session, check) == before
         connection = await session.connection()
         with pytest.raises(Exception, match="cannot execute DELETE in a read-only transaction"):
             await connection.exec_driver_sql("DELETE FROM items")

@@ -196,7 +196,7 @@ class World:
         """What `tradepost verify` finds."""
         async with self.container.database.transaction() as session:
             await verification.begin_snapshot(session)
-            findings = [await verification.look(session, check) for check in CHECKS]
+            findings = [await verification.find_faults(session, check) for check in CHECKS]
         return [(finding.check, fault.place, fault.fault) for finding in findings for fault in finding.first]
 
 

@@ -21,10 +21,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.cli import migrate
 from service.errors import Unavailable
+from service.migrations.tables import Base
 from service.platform.config import Settings
 from service.platform.database import sqlstate, translated
 from service.platform.jobs import enqueue as jobs
-from service.verification.tables import Base
 from tests.conftest import for_sqlalchemy
 from tests.server.process import PATIENCE_SECONDS, cloned_database, environment, eventually, statement
 

@@ -1,4 +1,4 @@
-"""Tables, constraints and indexes, one file a domain. Importing the package registers them all."""
+"""All tables: importing this module registers the models of every domain, for migrations and checks."""
 
 from service.audit import models as audit
 from service.catalogue import models as items

@@ -1,24 +1,14 @@
-"""Checks of what the shop is about: that money adds up, and that no unit is sold or put back twice."""
+"""Checks of the shop: that money adds up, and that no unit is sold or put back twice."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from service.catalogue.models import AVAILABILITY
 from service.orders.models import ACTORS
 from service.orders.repository import INSTANT
+from service.verification.repository.check import Check
 
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """`faults` selects an id to sort by, which row it is, and what is wrong with it; `tables` are read."""
-
-    name: str
-    tables: tuple[str, ...]
-    faults: str
-
-
-#: Each way that an order can have come, from its placing on.
-WAYS: Final = (
+#: The states that an order can have passed, in this order.
+PATHS: Final = (
     "placed",
     "placed, paid",
     "placed, paid, shipped",
@@ -27,7 +17,7 @@ WAYS: Final = (
     "placed, paid, cancelled",
     "placed, paid, cancelled, refunded",
 )
-#: Past orders took nothing from stock. Whoever brought them in is the first to stand in their timeline.
+#: Past orders took nothing from stock. Their timeline begins with the import.
 _IMPORTED: Final = "(orders.events -> 0 ->> 'by' IS NOT DISTINCT FROM 'import')"
 
 _ORDER_TOTALS: Final = """
@@ -38,8 +28,7 @@ _ORDER_TOTALS: Final = """
     ) AS lines ON lines.order_id = orders.id
     CROSS JOIN LATERAL (VALUES
         ('subtotal', subtotal, round(coalesce(gross, 0), 2)),
-        ('discount', discount, round(coalesce(gross - net, 0), 2)),
-        ('total', total, round(coalesce(net, 0) + shipping_fee, 2))
+        ('discount', discount, round(coalesce(gross - net, 0), 2))
     ) AS amount (name, stored, due)
     WHERE stored <> due
 """
@@ -47,34 +36,31 @@ _ORDER_TOTALS: Final = """
 #: Times are compared as they are written, which sorts as they do.
 _TIMELINES: Final = f"""
     SELECT orders.id, format('order %s', orders.id), found.fault FROM orders CROSS JOIN LATERAL (
-        WITH told AS MATERIALIZED (
+        WITH entries AS MATERIALIZED (
             SELECT number, event ->> 'status' AS state, event ->> 'at' AS at, event ->> 'by' AS by,
                 lag(event ->> 'at') OVER (ORDER BY number) AS before
             FROM jsonb_array_elements(
                 CASE jsonb_typeof(events) WHEN 'array' THEN events ELSE '[]' END
             ) WITH ORDINALITY AS each (event, number)
-        ), way AS (
-            SELECT coalesce(string_agg(coalesce(state, '?'), ', ' ORDER BY number), 'nowhere') AS way,
-                coalesce((array_agg(state ORDER BY number DESC))[1], '?') AS last
-            FROM told
+        ), path AS (
+            SELECT coalesce(string_agg(coalesce(state, '?'), ', ' ORDER BY number), 'nowhere') AS path
+            FROM entries
         ), stamps AS (
             SELECT state, to_char(timezone('UTC', at), {INSTANT!r}) AS at FROM (VALUES
                 ('placed', placed_at), ('paid', paid_at), ('shipped', shipped_at),
                 ('delivered', delivered_at), ('cancelled', cancelled_at), ('refunded', refunded_at)
             ) AS stamp (state, at)
         )
-        SELECT format('its timeline goes %s', way) AS fault FROM way WHERE way <> ALL (ARRAY{list(WAYS)})
-        UNION ALL
-        SELECT format('it is %s, its timeline ends with %s', status, last) FROM way WHERE last <> status
+        SELECT format('its timeline goes %s', path) AS fault FROM path WHERE path <> ALL (ARRAY{list(PATHS)})
         UNION ALL
         SELECT format('%s_at is %s, its timeline says %s', state, coalesce(stamps.at, 'never'),
-            coalesce(told.at, 'never'))
-        FROM stamps FULL JOIN told USING (state) WHERE stamps.at IS DISTINCT FROM told.at
+            coalesce(entries.at, 'never'))
+        FROM stamps FULL JOIN entries USING (state) WHERE stamps.at IS DISTINCT FROM entries.at
         UNION ALL
-        SELECT format('it came to be %s before what was before', state) FROM told
+        SELECT format('it came to be %s before what was before', state) FROM entries
         WHERE at < before AND by <> 'import'
         UNION ALL
-        SELECT format('nobody knows who made it %s', state) FROM told
+        SELECT format('it is unknown who made it %s', state) FROM entries
         WHERE (by IN {ACTORS}) IS NOT TRUE
     ) AS found
 """
@@ -107,10 +93,9 @@ _AVAILABILITY: Final = f"""
 
 
 def _moved(kind: str, sign: str) -> str:
-    """What the ledger has of each order and item, and in how many movements."""
+    """What the ledger has of each order and item. A unique index holds that it is one movement."""
     return f"""
-        SELECT order_id, item_id, {sign} sum(delta) AS units, count(*) AS times
-        FROM stock_movements WHERE kind = '{kind}' GROUP BY order_id, item_id
+        SELECT order_id, item_id, {sign} delta AS units FROM stock_movements WHERE kind = '{kind}'
     """
 
 
@@ -118,9 +103,8 @@ def _against_ledger(due: str, ledger: str, fault: str) -> str:
     return f"""
         SELECT order_id, format('order %s', order_id),
             format('{fault}', coalesce(ledger.units, 0), item_id, coalesce(due.units, 0))
-            || CASE WHEN times > 1 THEN format(', in %s movements', times) ELSE '' END
         FROM ({due}) AS due FULL JOIN ({ledger}) AS ledger USING (order_id, item_id)
-        WHERE ledger.units IS DISTINCT FROM due.units OR times > 1
+        WHERE ledger.units IS DISTINCT FROM due.units
     """
 
 
@@ -144,13 +128,13 @@ _RETURNS: Final = _against_ledger(
 
 _NOTIFICATIONS: Final = """
     SELECT notifications.id, format('notification %s', notifications.id), format(
-        'it tells user %s of order %s, which is not theirs', notifications.user_id, data ->> 'order_id')
+        'it notifies user %s of order %s, which is not theirs', notifications.user_id, data ->> 'order_id')
     FROM notifications
     LEFT JOIN orders ON orders.id = substring(data ->> 'order_id' FROM '^[0-9]{1,18}$')::bigint
     WHERE kind LIKE 'order.%' AND orders.user_id IS DISTINCT FROM notifications.user_id
 """
 
-#: An answer that is told again must tell of something that was done, for whom it was done.
+#: A stored answer is replayed: it must be of something that was done, to the caller who did it.
 _KEYS: Final = """
     SELECT 0, format('%s of %s, key %s', route, caller, key), found.fault
     FROM (
@@ -167,7 +151,7 @@ _KEYS: Final = """
         SELECT format('its answer names order %s, which does not exist', order_id) AS fault
         WHERE order_id IS NOT NULL AND orders.id IS NULL
         UNION ALL
-        SELECT format('its answer names order %s, which is somebody else''s', order_id)
+        SELECT format('its answer names order %s, which is another customer''s', order_id)
         WHERE orders.user_id <> known.user_id AND NOT 'administrator' = ANY (rights)
         UNION ALL
         SELECT 'its caller does not exist' WHERE users.id IS NULL AND api_keys.id IS NULL
@@ -179,7 +163,7 @@ _KEYS: Final = """
     ) AS found
 """
 
-SHOP: Final = (
+CHECKS: Final = (
     Check("order_totals", ("orders", "order_lines"), _ORDER_TOTALS),
     Check("order_timelines", ("orders",), _TIMELINES),
     Check("stock", ("stock", "stock_movements"), _STOCK),
