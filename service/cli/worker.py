@@ -12,19 +12,17 @@ import uvloop
 from service import __version__
 from service.cli import drain_flag
 from service.cli.database import database
+from service.container.worker import WorkerContainer
 from service.errors import ServiceError
-from service.job_kinds import KINDS
 from service.platform.config import Settings
+from service.platform.database import Database
 from service.platform.database.connections import cause_of
 from service.platform.jobs.worker import Worker
 from service.platform.process import COMPANION_OF
 from service.platform.server import health as operations
 from service.platform.server import worker_probes as probes
-from service.platform.server.monitor import Vitals
-from service.platform.telemetry import job_metrics, logging, tracing
+from service.platform.telemetry import logging, tracing
 from service.platform.telemetry import metric_files as files
-from service.verification import job as invariants
-from service.worker_container import WorkerParts
 
 log = structlog.get_logger(__name__)
 
@@ -46,29 +44,26 @@ def run(settings: Settings) -> int:
 async def _run(settings: Settings, companion_of: str | None) -> int:
     logging.bind(process="worker")
     traces = tracing.of(settings.traces_endpoint, settings.otel_service_name, __version__)
-    parts = WorkerParts.of(settings)
-    worker, vitals = Worker(parts), Vitals(parts.database)
+    container = WorkerContainer.build(settings)
+    worker = container.worker
     _obey_signals(worker, interrupts=companion_of is None)
     try:
         async with AsyncExitStack() as stack:
             if companion_of is None:
                 files.expose_own(settings.metrics_port, settings.host)
-                await stack.enter_async_context(probes.served(parts, worker))
+                await stack.enter_async_context(probes.served(settings, container.probes, worker))
             else:
                 # The service beside it has these ports, and its metrics show this process too.
                 ending = asyncio.create_task(_end_with(int(companion_of), worker))
                 stack.callback(ending.cancel)
-            job_metrics.begin(KINDS)
-            invariants.begin()
-            await vitals.start()
-            await _schema(parts, worker)
+            await container.start()
+            await _schema(container.database, worker)
             await worker.run()
     except OSError as fault:
         log.error("probes.not_served", port=settings.port, reason=fault.strerror)  # noqa: TRY400 - the reason says it all
         return 1
     finally:
-        await vitals.stop()
-        await parts.stop()
+        await container.stop()
         if traces is not None:
             # Last of all, so that the spans of the shutdown itself are sent too.
             traces.shutdown(settings.graceful_timeout)
@@ -85,12 +80,12 @@ def _obey_signals(worker: Worker, *, interrupts: bool) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-async def _schema(parts: WorkerParts, worker: Worker) -> None:
+async def _schema(database: Database, worker: Worker) -> None:
     """Return when the tables are there that this build works on; in a roll-out it may come first."""
     told = False
     while not worker.stopping:
         try:
-            if await operations.has_schema(parts.database):
+            if await operations.has_schema(database):
                 return
             cause = "the schema is not that of this build; run tradepost migrate"
         except ServiceError as fault:

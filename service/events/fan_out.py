@@ -1,31 +1,34 @@
-"""What an event sets off: each of its consumers hears of it, in one transaction for all."""
+"""What follows from an event: each consumer is given it, all in one transaction."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
 from service.events import repository as events
-from service.orders import emails
-from service.platform.database import Record, Session
+from service.platform.database import Database, Record, Session
+from service.platform.jobs.kinds import Attempt
 from service.platform.telemetry import job_metrics
-from service.webhooks.deliveries import service as deliveries
-from service.worker_container import Attempt, WorkerParts
 
 log = structlog.get_logger(__name__)
 
+#: It may be given an event twice, and acts once for each, by its id.
 Consumer = Callable[[Session, Record], Awaitable[object]]
-#: An event may be told twice: whoever writes does so once for each, by its id.
-CONSUMERS: Final[tuple[Consumer, ...]] = (emails.enqueue_for_event, deliveries.fan_out)
 
 
-async def hand_on(parts: WorkerParts, payload: Mapping[str, Any], _: Attempt) -> None:
-    async with parts.database.transaction() as session:
-        event = await events.get(session, payload["event_id"])
-        if event is None:
-            # Purged before its job could run: it is older than anybody wants to hear of.
-            log.warning("event.missed", event_id=payload["event_id"])
-            return
-        for consumer in CONSUMERS:
-            await consumer(session, event)
-    job_metrics.event_handed_on(event.type)
+class FanOut:
+    """The handler of an event's job. Which consumers there are the composition root says."""
+
+    def __init__(self, database: Database, consumers: Sequence[Consumer]) -> None:
+        self._database, self._consumers = database, consumers
+
+    async def run(self, attempt: Attempt) -> None:
+        event_id = attempt.payload["event_id"]
+        async with self._database.transaction() as session:
+            event = await events.get(session, event_id)
+            if event is None:
+                # Purged before its job could run: too old for any consumer.
+                log.warning("event.missed", event_id=event_id)
+                return
+            for consumer in self._consumers:
+                await consumer(session, event)
+        job_metrics.event_handed_on(event.type)

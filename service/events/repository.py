@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, bindparam, delete, select, text
+from sqlalchemy import BigInteger, Text, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.events.models import Event, EventType
@@ -102,8 +102,8 @@ async def get(session: Session, event_id: int) -> Record | None:
     return row
 
 
-async def purge(session: Session, before: datetime, *, most: int) -> int:
-    """Forget at most so many events that happened before this moment; how many that were."""
-    old = select(Event.id).where(Event.occurred_at < before).limit(most)
+async def purge(session: Session, kept: timedelta, *, most: int) -> int:
+    """Delete at most so many events that happened longer ago than that; how many they were."""
+    old = select(Event.id).where(Event.occurred_at < func.now() - kept).limit(most)
     gone = delete(Event).where(Event.id.in_(old)).returning(Event.id)
     return len((await session.scalars(gone)).all())

@@ -166,17 +166,19 @@ async def end_sessions(session: Session, user_id: int, *, but: int | None = None
     return (await session.scalars(statement.values(ended_at=func.now()).returning(SessionRow.id))).all()
 
 
-async def purge(session: Session, *, kept: timedelta) -> int:
-    """Delete the sessions that have been dead for so long, with their tokens; how many there were.
+async def purge(session: Session, kept: timedelta, *, most: int) -> int:
+    """Delete at most so many sessions that have been over for so long, with their tokens; how many they were.
 
     `kept` must be longer than an access token lasts: those of a session that ended have to be refused.
     """
-    dead = or_(
+    old = or_(
         SessionRow.ended_at < func.now() - kept,
         SessionRow.last_used_at < func.now() - SESSION_IDLE - kept,
         SessionRow.created_at < func.now() - SESSION_LONGEST - kept,
     )
-    return len((await session.scalars(delete(SessionRow).where(dead).returning(SessionRow.id))).all())
+    found = select(SessionRow.id).where(old).limit(most)
+    gone = delete(SessionRow).where(SessionRow.id.in_(found)).returning(SessionRow.id)
+    return len((await session.scalars(gone)).all())
 
 
 async def get_access_changes(session: Session, seconds: float) -> Sequence[Record]:

@@ -301,7 +301,7 @@ class TestPurge:
         await rotated(make.api, (await sign_in(make.api, maria))["refresh_token"])
         await sql.execute(f"UPDATE sessions SET {change} WHERE id <> $1", maria.caller.session_id)
         async with make.container.database.transaction() as session:
-            gone = await repository.purge(session, kept=timedelta(days=1))
+            gone = await repository.purge(session, timedelta(days=1), most=10)
         rows = await sql.fetch("SELECT id <> $1 AS other FROM sessions ORDER BY id", maria.caller.session_id)
         tokens: int = await sql.fetchval("SELECT count(*) FROM refresh_tokens")
         return gone, [row["other"] for row in rows], tokens

@@ -8,20 +8,21 @@ SECONDS. Mails go where SMTP_URL says.
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import uvloop
 from sqlalchemy import text
 
-from service.job_kinds import KINDS
+from service.container.worker import EMAILS, WorkerContainer
 from service.platform.config import load_settings
+from service.platform.database import Database
+from service.platform.jobs.kinds import Attempt, JobKind
 from service.platform.jobs.worker import Worker
 from service.platform.mail.mailer import Mailer
 from service.platform.telemetry import logging
-from service.worker_container import EMAILS, Attempt, Kind, WorkerParts
 
 LOST_AFTER: Final = timedelta(seconds=1.5)
 #: Of a mail: shorter than that, as in the worker that ships.
@@ -35,12 +36,12 @@ _EFFECT = text("""
 """)
 
 
-async def deliver(parts: WorkerParts, payload: Mapping[str, Any], attempt: Attempt) -> None:
-    delivery = {"delivery_id": payload["delivery_id"]}
-    async with parts.database.transaction() as session:
+async def deliver(database: Database, attempt: Attempt) -> None:
+    delivery = {"delivery_id": attempt.payload["delivery_id"]}
+    async with database.transaction() as session:
         await session.execute(_TRIED, {**delivery, "attempt": attempt.number})
     await asyncio.sleep(float(os.environ["SECONDS"]))
-    async with parts.database.transaction() as session:
+    async with database.transaction() as session:
         await session.execute(_EFFECT, delivery)
 
 
@@ -51,20 +52,29 @@ async def poison(*_: Any) -> None:
 async def main() -> None:
     settings = load_settings()
     logging.configure(settings.log_level, settings.log_format)
-    parts = WorkerParts.of(settings)
-    parts = replace(parts, mailer=Mailer(settings, parts.database, EMAILS, lease=LEASE))
+    container, url = WorkerContainer.build(settings), settings.database_url
+    assert url is not None
+    database = container.database
+    mailer = Mailer(settings, database, EMAILS, lease=LEASE)
     kinds = {
-        "mail": KINDS["mail"],
-        "event": KINDS["event"],
-        "webhook": Kind(deliver, at_once=16),
-        "poison": Kind(poison),
+        "mail": replace(container.kinds["mail"], handler=mailer.run),
+        "event": container.kinds["event"],
+        "webhook": JobKind(partial(deliver, database), at_once=16),
+        "poison": JobKind(poison),
     }
-    worker = Worker(parts, kinds=kinds, periods={}, lost_after=LOST_AFTER, look_seconds=0.2)
+    worker = Worker(
+        database,
+        url.get_secret_value(),
+        kinds,
+        graceful_timeout=settings.graceful_timeout,
+        lost_after=LOST_AFTER,
+        look_seconds=0.2,
+    )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     try:
         await worker.run()
     finally:
-        await parts.stop()
+        await container.stop()
 
 
 if __name__ == "__main__":

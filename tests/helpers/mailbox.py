@@ -9,18 +9,17 @@ import re
 from datetime import timedelta
 from email.message import EmailMessage
 from email.policy import default
-from typing import Any, cast
+from typing import Any
 
 from service.container.api import Container
-from service.job_kinds import KINDS
+from service.container.worker import CONSUMERS, EMAILS
+from service.events.fan_out import FanOut
+from service.platform.jobs.kinds import JobKind
 from service.platform.jobs.worker import Worker
 from service.platform.mail.mailer import Mailer
 from service.platform.mail.transports import Transport
-from service.worker_container import EMAILS, WorkerParts
 
 TOKEN = re.compile(r'(?:"token": "|\?token=)([\w-]{43})\b')
-#: In this order an event's emails are sent in the first round.
-MAILING = ("event", "mail")
 NEVER_LOST = timedelta(days=1)
 
 
@@ -28,14 +27,17 @@ async def send_mails(container: Container, transport: Transport | None = None, *
     """Do the jobs that are due until there are none. What is to be retried later waits."""
     ours = container.settings.model_copy(update=settings)
     mailer = Mailer(ours, container.database, EMAILS, transport=transport)
-    # Sending emails has nothing to do with the deliveries of webhooks.
-    worker_parts = WorkerParts(ours, container.database, "", cast("Any", None), mailer)
-    worker = Worker(worker_parts, kinds={name: KINDS[name] for name in MAILING}, lost_after=NEVER_LOST)
+    # In this order an event's emails are sent in the first round.
+    kinds = {
+        "event": JobKind(FanOut(container.database, CONSUMERS).run),
+        "mail": JobKind(mailer.run, attempts=40),
+    }
+    worker = Worker(container.database, "", kinds, graceful_timeout=1, lost_after=NEVER_LOST)
     found = True
     while found:
         found = False
-        for name in MAILING:
-            taken = await worker._held.take(name, KINDS[name].at_once)
+        for name in kinds:
+            taken = await worker._held.take(name, 10)
             if taken:
                 found = True
                 await asyncio.gather(*map(worker._begin, taken))

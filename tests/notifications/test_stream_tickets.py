@@ -1,6 +1,7 @@
 """Tickets: POST /notifications/stream-ticket, and the streams that they open."""
 
 import asyncio
+from datetime import timedelta
 
 import asyncpg
 import httpx2
@@ -137,5 +138,5 @@ class TestTickets:
             "UPDATE stream_tickets SET expires_at = now() - interval '1 s' WHERE hash = $1", fingerprint(old)
         )
         async with container.database.transaction() as session:
-            assert await repository.purge_tickets(session) == 1
+            assert await repository.purge_tickets(session, timedelta(0), most=10) == 1
         assert await sql.fetchval("SELECT hash FROM stream_tickets") == fingerprint(good)

@@ -7,11 +7,12 @@ import asyncpg
 import pytest
 
 from service.container.api import Container
-from service.events import fan_out
+from service.container.worker import CONSUMERS
+from service.events.fan_out import FanOut
+from service.platform.jobs.kinds import Attempt
 from service.platform.mail import repository as mails
 from service.platform.mail.rendering import Message
 from service.platform.mail.transports import Outcome
-from service.worker_container import Attempt
 from tests.helpers.factories import PASSWORD, Make, Person
 from tests.helpers.mailbox import send_mails
 
@@ -124,13 +125,9 @@ class TestPlaced:
         await placed(make, maria)
         event_id = await sql.fetchval("SELECT id FROM events WHERE type = 'order.placed'")
         assert len(await inbox.new()) == 1
-
-        class Worker:
-            database = container.database
-
-        worker: Any = Worker()
+        fan_out = FanOut(container.database, CONSUMERS)
         for _ in range(3):
-            await fan_out.hand_on(worker, {"event_id": event_id}, Attempt(1, 12, 1))
+            await fan_out.run(Attempt({"event_id": event_id}, 1, 12))
         assert await inbox.new() == []
         assert await rows(sql) == [("order_placed", "sent", None)]
 

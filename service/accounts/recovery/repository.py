@@ -117,7 +117,7 @@ async def change_email(session: Session, user_id: int, email: str) -> bool:
     return True
 
 
-async def purge(session: Session, *, kept: timedelta, most: int) -> int:
+async def purge(session: Session, kept: timedelta, *, most: int) -> int:
     """Delete at most so many tokens that were made so long ago; how many that were.
 
     `kept` must be longer than a token is valid, and than the time for which a mailbox's mails are counted.

@@ -36,10 +36,11 @@ async def use_ticket(session: Session, ticket_hash: bytes) -> Record | None:
     return (await session.execute(statement)).one_or_none()
 
 
-async def purge_tickets(session: Session) -> int:
-    """Delete those that have expired; how many there were."""
-    expired = delete(StreamTicket).where(StreamTicket.expires_at < func.now()).returning(StreamTicket.hash)
-    return len((await session.scalars(expired)).all())
+async def purge_tickets(session: Session, kept: timedelta, *, most: int) -> int:
+    """Delete at most so many that expired longer ago than that; how many they were."""
+    expired = select(StreamTicket.hash).where(StreamTicket.expires_at < func.now() - kept).limit(most)
+    gone = delete(StreamTicket).where(StreamTicket.hash.in_(expired)).returning(StreamTicket.hash)
+    return len((await session.scalars(gone)).all())
 
 
 async def get_standing(session: Session, session_ids: Collection[int]) -> set[int]:

@@ -92,7 +92,7 @@ async def enqueue(
     """A job, if this transaction is committed; its id.
 
     While a job with the same `key` waits or runs none is added, and the answer is None. `priority` counts
-    among jobs of one kind, the higher the sooner; kinds have an order of their own (service/job_kinds.py).
+    among jobs of one kind, the higher the sooner; the container orders the kinds.
     `source` is what `origin` says, where the work comes of another request than this one.
     """
     ids = await queries(session).enqueue(

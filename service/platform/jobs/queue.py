@@ -88,12 +88,14 @@ _STATE = text("""
             WHERE status = 'queued' AND execute_after <= now())), 0) AS float) AS oldest_seconds
     FROM pgqueuer GROUP BY entrypoint
 """)
-_PURGE_FAILED = text("DELETE FROM pgqueuer WHERE status = 'failed' AND updated < :before")
+_PURGE_FAILED = text("DELETE FROM pgqueuer WHERE status = 'failed' AND updated < now() - :kept").bindparams(
+    bindparam("kept", type_=Interval)
+)
 _PURGE_LOG = text("""
     DELETE FROM pgqueuer_log WHERE id IN (
-        SELECT id FROM pgqueuer_log WHERE created < :before LIMIT :most
+        SELECT id FROM pgqueuer_log WHERE created < now() - :kept LIMIT :most
     ) RETURNING id
-""")
+""").bindparams(bindparam("kept", type_=Interval))
 
 
 class Queue:
@@ -187,10 +189,10 @@ async def get_state(session: Session) -> list[Record]:
     return list((await session.execute(_STATE)).all())
 
 
-async def purge(session: Session, before: datetime, *, most: int) -> int:
-    """Forget jobs that failed before this moment, and at most so many records of any; how many those were."""
-    await session.execute(_PURGE_FAILED, {"before": before})
-    return len((await session.execute(_PURGE_LOG, {"before": before, "most": most})).all())
+async def purge(session: Session, kept: timedelta, *, most: int) -> int:
+    """Delete jobs that failed longer ago than that, and at most so many old records; how many those were."""
+    await session.execute(_PURGE_FAILED, {"kept": kept})
+    return len((await session.execute(_PURGE_LOG, {"kept": kept, "most": most})).all())
 
 
 async def listen(url: str, heard: Callable[[], None]) -> None:

@@ -17,15 +17,15 @@ from typing import Final
 import structlog
 
 from service.errors import ServiceError
-from service.job_kinds import KINDS, PERIODS
+from service.platform.database import Database
 from service.platform.database import updated_since as changes
 from service.platform.jobs import queue
 from service.platform.jobs.claims import Holdings
+from service.platform.jobs.kinds import Attempt, JobKind
 from service.platform.jobs.queue import Job
 from service.platform.telemetry import job_metrics, logging, request, tracing
 from service.platform.telemetry.job_metrics import Outcome
 from service.platform.telemetry.request import RequestFacts
-from service.worker_container import Attempt, Kind, WorkerParts
 
 log = structlog.get_logger(__name__)
 
@@ -66,18 +66,21 @@ def pause(attempts: int, longest: float) -> timedelta:
 class Worker:
     def __init__(
         self,
-        parts: WorkerParts,
+        database: Database,
+        url: str,
+        kinds: Mapping[str, JobKind],
         *,
-        kinds: Mapping[str, Kind] = KINDS,
-        periods: Mapping[str, timedelta] = PERIODS,
+        graceful_timeout: float,
         at_once: int = AT_ONCE,
         lost_after: timedelta = LOST_AFTER,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        self._parts, self._kinds, self._periods = parts, kinds, periods
+        self._database, self._url, self._kinds = database, url, kinds
+        self._periods = {name: kind.every for name, kind in kinds.items() if kind.every is not None}
+        self._graceful_timeout = graceful_timeout
         self._at_once, self._look_seconds = at_once, look_seconds
         self._beat_seconds = lost_after.total_seconds() / BEATS
-        self._held = Holdings(parts.database, lost_after)
+        self._held = Holdings(database, lost_after)
         self._running: dict[asyncio.Task[None], Job] = {}
         self._count: Counter[str] = Counter()
         #: The kinds to look for next, and those of which there was no room for all.
@@ -193,13 +196,13 @@ class Worker:
                 ms = round(seconds * 1000, 2)
                 log.info("job.ended", outcome=outcome, attempt=job.attempts, duration_ms=ms)
 
-    async def _attempt(self, job: Job, kind: Kind) -> Outcome:
-        attempt = Attempt(job.attempts, kind.attempts, job.id)
+    async def _attempt(self, job: Job, kind: JobKind) -> Outcome:
+        attempt = Attempt(job.payload, job.attempts, kind.attempts)
         if job.taken > LOST or attempt.number > attempt.most:
             return await self._give_up(job, job.attempts - 1, "its workers were lost")
         try:
             async with asyncio.timeout(kind.seconds):
-                await kind.handler(self._parts, job.payload, attempt)
+                await kind.handler(attempt)
         except Exception as fault:  # noqa: BLE001 - whatever it is, others go on, and it has another attempt
             _tell("job.attempt_failed", fault, attempt=attempt.number)
             if attempt.last:
@@ -225,7 +228,7 @@ class Worker:
         """Wait for what runs, for as long as there is."""
         leaving = asyncio.create_task(self._leaving.wait())
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._parts.settings.graceful_timeout * SHARE_TO_FINISH):
+            async with asyncio.timeout(self._graceful_timeout * SHARE_TO_FINISH):
                 while not leaving.done():
                     left = [task for task in (taking, *self._running) if not task.done()]
                     if not left:
@@ -236,7 +239,7 @@ class Worker:
     async def _settle(self) -> None:
         share = 1 - SHARE_TO_FINISH
         try:
-            async with asyncio.timeout(self._parts.settings.graceful_timeout * share):
+            async with asyncio.timeout(self._graceful_timeout * share):
                 handed_back = await self._held.settle()
         except Exception as fault:  # noqa: BLE001 - others will take for lost what could not be handed back
             _tell("worker.not_settled", fault)
@@ -245,7 +248,7 @@ class Worker:
 
     async def _listen(self) -> None:
         try:
-            await queue.listen(self._parts.direct_url, self._heard)
+            await queue.listen(self._url, self._heard)
         finally:
             self.listening = False
 
@@ -255,15 +258,15 @@ class Worker:
         self._bell.set()
 
     async def _come_round(self) -> None:
-        async with self._parts.database.transaction() as session:
+        async with self._database.transaction() as session:
             await queue.come_round(session, self._periods)
 
     async def _sequence(self) -> None:
-        async with self._parts.database.reading() as session:
+        async with self._database.reading() as session:
             await changes.sequence(session)
 
     async def _measure(self) -> None:
-        async with self._parts.database.reading() as session:
+        async with self._database.reading() as session:
             found = {row.kind: row for row in await queue.get_state(session)}
         for kind in self._kinds:
             row = found.get(kind)

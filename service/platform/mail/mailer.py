@@ -17,6 +17,7 @@ from service.errors import Unavailable
 from service.platform.config import Settings
 from service.platform.crypto import Undecryptable
 from service.platform.database import Database, Record, Session
+from service.platform.jobs.kinds import Attempt
 from service.platform.mail import AddressCipher
 from service.platform.mail import repository as mails
 from service.platform.mail.rendering import Message, Renderer
@@ -79,6 +80,10 @@ class Mailer:
         self._renderer = Renderer(settings, [each.package for each in emails])
         self._addresses = AddressCipher.of(settings)
         self._transport = transport or transport_for(settings)
+
+    async def run(self, attempt: Attempt) -> None:
+        """The handler of an email's job."""
+        await self.send(attempt.payload["mail_id"], last=attempt.last)
 
     async def send(self, mail_id: int, *, last: bool) -> None:
         """One attempt. Raises Unavailable if it fails and another may succeed; the `last` ends the email."""

@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -138,7 +138,7 @@ async def count(
     return await session.scalar(statement) or 0
 
 
-async def purge(session: Session, before: datetime, *, most: int) -> int:
-    """Delete at most so many that were queued before this moment; how many those were."""
-    old = select(Mail.id).where(Mail.created_at < before).limit(most)
+async def purge(session: Session, kept: timedelta, *, most: int) -> int:
+    """Delete at most so many that were queued longer ago than that; how many they were."""
+    old = select(Mail.id).where(Mail.created_at < func.now() - kept).limit(most)
     return len((await session.scalars(delete(Mail).where(Mail.id.in_(old)).returning(Mail.id))).all())

@@ -11,9 +11,9 @@ import structlog
 
 from service.errors import ServiceError
 from service.operations.schemas import Alive
+from service.platform.config import Settings
 from service.platform.jobs.worker import Worker
 from service.platform.server.health import Probes
-from service.worker_container import WorkerParts
 
 log = structlog.get_logger(__name__)
 
@@ -25,9 +25,8 @@ Answer = tuple[int, dict[str, Any]]
 
 
 @asynccontextmanager
-async def served(parts: WorkerParts, worker: Worker) -> AsyncIterator[None]:
+async def served(settings: Settings, probes: Probes, worker: Worker) -> AsyncIterator[None]:
     """On PORT, until the end."""
-    settings, probes = parts.settings, Probes(parts.database, parts.settings)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -43,7 +42,6 @@ async def served(parts: WorkerParts, worker: Worker) -> AsyncIterator[None]:
     async with server:
         log.info("probes.served", port=settings.port)
         yield
-    await probes.aclose()
 
 
 async def _answer(probes: Probes, worker: Worker, path: str) -> Answer:

@@ -14,6 +14,7 @@ from service import audit, notifications
 from service.platform.config import Settings
 from service.platform.crypto import Undecryptable
 from service.platform.database import Database, Record, Session
+from service.platform.jobs.kinds import Attempt
 from service.platform.telemetry import metrics, tracing
 from service.webhooks import repository as webhooks
 from service.webhooks.deliveries import messages, retries
@@ -64,6 +65,12 @@ class Deliveries:
 
     async def aclose(self) -> None:
         await self._sender.aclose()
+
+    async def run(self, attempt: Attempt) -> None:
+        """The handler of a delivery's job. A delivery counts its tries itself; the queue's attempts are for
+        what breaks here.
+        """
+        await self.deliver(attempt.payload["webhook_id"], attempt.payload["delivery_id"])
 
     async def deliver(self, webhook_id: int, delivery_id: int) -> None:
         """Try it, if it is its turn. What the receiver does never raises; a database that fails does."""

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -148,8 +148,8 @@ class TestForgetting:
             "UPDATE pgqueuer_log SET created = now() - interval '2 days' WHERE status = 'queued'"
         )
         async with container.database.transaction() as session:
-            assert await queue.purge(session, datetime.now(UTC) - timedelta(days=1), most=10) == 3
-            assert await queue.purge(session, datetime.now(UTC) - timedelta(days=1), most=10) == 0
+            assert await queue.purge(session, timedelta(days=1), most=10) == 3
+            assert await queue.purge(session, timedelta(days=1), most=10) == 0
         rows = await sql.fetch("SELECT payload, status::text FROM pgqueuer ORDER BY id")
         assert [(json.loads(row["payload"])["number"], row["status"]) for row in rows] == [
             (1, "failed"),

@@ -15,11 +15,11 @@ from structlog.testing import capture_logs
 from service.container.api import Container
 from service.errors import Unavailable
 from service.platform.config import Settings
+from service.platform.jobs.kinds import Attempt
 from service.platform.jobs.queue import Queue
 from service.platform.jobs.worker import LOST, pause
 from service.platform.telemetry import request
 from service.platform.telemetry.request import RequestFacts
-from service.worker_container import Attempt
 from tests.platform.jobs.working import LOST_AFTER, Noting, emptied, eventually, kind, put, working
 
 pytestmark = pytest.mark.usefixtures("sql")

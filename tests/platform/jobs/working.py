@@ -1,25 +1,27 @@
 """A worker in the test's own process, with kinds of jobs of the test's own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
 
+from service.container.worker import WorkerContainer
 from service.platform.config import Settings
 from service.platform.database import Database
 from service.platform.jobs import enqueue as jobs
+from service.platform.jobs.kinds import Attempt, Handler, JobKind
 from service.platform.jobs.worker import Worker
-from service.worker_container import Attempt, Handler, Kind, WorkerParts
 
 WITHIN_SECONDS = 60.0
 LOST_AFTER = timedelta(seconds=1)
 
 
-def kind(handler: Handler, **options: Any) -> Kind:
-    return Kind(handler, **{"longest_pause": 0.01, **options})
+def kind(handler: Handler, **options: Any) -> JobKind:
+    return JobKind(handler, **{"longest_pause": 0.01, **options})
 
 
 class Noting:
@@ -29,10 +31,10 @@ class Noting:
         self.given: list[tuple[Mapping[str, Any], int]] = []
         self._then = then
 
-    async def __call__(self, _: WorkerParts, payload: Mapping[str, Any], attempt: Attempt) -> None:
-        self.given.append((payload, attempt.number))
+    async def __call__(self, attempt: Attempt) -> None:
+        self.given.append((attempt.payload, attempt.number))
         if self._then is not None:
-            answer = self._then(payload, attempt)
+            answer = self._then(attempt.payload, attempt)
             if asyncio.iscoroutine(answer):
                 await answer
 
@@ -42,10 +44,17 @@ class Noting:
 
 
 @asynccontextmanager
-async def working(settings: Settings, kinds: Mapping[str, Kind], **options: Any) -> AsyncIterator[Worker]:
-    parts = WorkerParts.of(settings)
-    options = {"periods": {}, "lost_after": LOST_AFTER, "look_seconds": 0.05, **options}
-    worker = Worker(parts, kinds=kinds, **options)
+async def working(
+    settings: Settings, kinds: Mapping[str, JobKind] | Collection[str], **options: Any
+) -> AsyncIterator[Worker]:
+    """With kinds of the test's own, or with some of those that ship."""
+    container, url = WorkerContainer.build(settings), settings.database_url
+    assert url is not None
+    if not isinstance(kinds, Mapping):
+        kinds = {name: replace(container.kinds[name], every=None) for name in kinds}
+    options = {"lost_after": LOST_AFTER, "look_seconds": 0.05, **options}
+    graceful = settings.graceful_timeout
+    worker = Worker(container.database, url.get_secret_value(), kinds, graceful_timeout=graceful, **options)
     running = asyncio.create_task(worker.run())
     try:
         yield worker
@@ -54,7 +63,7 @@ async def working(settings: Settings, kinds: Mapping[str, Kind], **options: Any)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        await parts.stop()
+        await container.stop()
 
 
 async def put(database: Database, kind: str, *names: str, **options: Any) -> None:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from service.container.api import Container
+from service.container.worker import EMAILS
 from service.errors import NotFound, Unavailable
 from service.platform.config import generate_key
 from service.platform.database import Database
@@ -21,7 +22,6 @@ from service.platform.mail import repository as mails
 from service.platform.mail.mailer import LEASE, Mailer
 from service.platform.mail.rendering import Message
 from service.platform.mail.transports import DELIVERY_SECONDS, Nowhere, Outcome, Smtp, Transport, Undelivered
-from service.worker_container import EMAILS
 from tests.helpers.client import Api
 from tests.helpers.factories import PASSWORD, Make, Person
 from tests.helpers.mailbox import TOKEN, send_mails

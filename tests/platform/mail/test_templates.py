@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from service.accounts.emails import ACTIONS, token_values
+from service.container.worker import EMAILS
 from service.platform.config import Settings
 from service.platform.mail.rendering import Message, Renderer
 from service.platform.mail.transports import (
@@ -27,7 +28,6 @@ from service.platform.mail.transports import (
     to_mime,
     transport_for,
 )
-from service.worker_container import EMAILS
 from tests.helpers.mailbox import text_of
 from tests.helpers.smtp import Certificate, Inbox, certificate, serving
 

@@ -5,13 +5,12 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from service import upkeep
 from service.container.api import Container
+from service.orders import expiry
 from service.orders import repository as orders
 from service.platform.config import Settings
 from service.platform.telemetry.business import OUTCOMES
 from service.verification import job as invariants
-from service.worker_container import Attempt, WorkerParts
 from tests.helpers.client import assert_problem
 from tests.helpers.factories import Make
 from tests.helpers.orders import HOME, placed, recorded
@@ -47,16 +46,12 @@ class TestOrders:
         assert counted("order_revenue_total", currency="USD") == revenue + float(order["total"])
 
     async def test_what_the_worker_cancels_counts_too(
-        self, settings: Settings, make: Make, sql: asyncpg.Connection
+        self, container: Container, make: Make, sql: asyncpg.Connection
     ) -> None:
         maria = await make.user()
         await recorded(sql, maria)
         before = outcomes()
-        container = WorkerParts.of(settings.model_copy(update={"payment_window": timedelta(0)}))
-        try:
-            await upkeep.cancel_unpaid(container, {}, Attempt(1, 1, 1))
-        finally:
-            await container.stop()
+        await expiry.cancel_unpaid(container.database, timedelta(0))
         assert since(before) == {"cancelled": 1}
 
     async def test_what_is_rolled_back_does_not(
@@ -106,12 +101,10 @@ class TestInvariants:
     ) -> None:
         await make.item(stock=3)
         before = counted("order_invariant_faults_total", check="stock")
-        container = WorkerParts.of(settings)
-        try:
-            await invariants.verify(container, {}, Attempt(1, 1, 1))
-            assert counted("order_invariant_faults_total", check="stock") == before
-            await sql.execute("UPDATE stock SET quantity = quantity + 1")
-            await invariants.verify(container, {}, Attempt(1, 1, 1))
-        finally:
-            await container.stop()
+        assert settings.database_url is not None
+        url = settings.database_url.get_secret_value()
+        await invariants.verify(url, settings)
+        assert counted("order_invariant_faults_total", check="stock") == before
+        await sql.execute("UPDATE stock SET quantity = quantity + 1")
+        await invariants.verify(url, settings)
         assert counted("order_invariant_faults_total", check="stock") == before + 1

@@ -9,7 +9,6 @@ import pytest
 from fastapi import FastAPI
 from opentelemetry import trace
 
-from service.job_kinds import KINDS
 from service.platform.config import Settings
 from service.platform.telemetry import tracing
 from service.platform.telemetry.spans import Exporter, Outbox
@@ -135,7 +134,7 @@ class TestJourney:
             async with Api.of(app, maria.token) as api:
                 buyer = Person(maria.id, maria.email, api, maria.caller, maria.token)
                 await placed(buyer, item.id)
-            async with working(private, KINDS):
+            async with working(private, ["mail", "event", "webhook"]):
                 await eventually(lambda: erp.requests)
         [order] = [span for span in collector.served if span.name == "POST /api/v1/orders"]
         statements = [span for span in collector.statements if span.parent_span_id == order.span_id]

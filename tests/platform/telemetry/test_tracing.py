@@ -18,7 +18,6 @@ from sqlalchemy.exc import IntegrityError
 from service import __version__
 from service.accounts import repository as users
 from service.container.api import Container
-from service.job_kinds import KINDS
 from service.main import create_app
 from service.platform.config import Settings
 from service.platform.telemetry import tracing
@@ -269,7 +268,7 @@ class TestJobs:
         assert stored == f"00-{TRACE}-{asked.span_id.hex()}-01"
         endpoint = f"{collector.url}/v1/traces"
         traces = tracing.install(endpoint=endpoint, service_name="tradepost", service_version="1")
-        async with working(settings, {"event": KINDS["event"]}):
+        async with working(settings, ["event"]):
             await emptied(sql)
         traces.shutdown(60)
         [job] = collector.spans(Span.SPAN_KIND_CONSUMER)

@@ -103,11 +103,11 @@ async def store(
     await session.execute(_STORE, values | asdict(slot))
 
 
-async def purge(session: Session, retention: timedelta, *, most: int) -> int:
+async def purge(session: Session, kept: timedelta, *, most: int) -> int:
     """Remove up to `most` of what has expired; how many were removed."""
     expired = (
         select(IdempotencyKey.caller, IdempotencyKey.route, IdempotencyKey.key)
-        .where(IdempotencyKey.created_at <= func.now() - retention)
+        .where(IdempotencyKey.created_at <= func.now() - kept)
         .order_by(IdempotencyKey.created_at)
         .limit(most)
         # What is being taken over at this moment is somebody's again.

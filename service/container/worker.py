@@ -1,0 +1,131 @@
+"""What a worker is made of: which kinds of jobs there are, and who does them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Self
+
+from service import audit, notifications
+from service.accounts import emails as account_emails
+from service.accounts.recovery import repository as recovery
+from service.events import repository as events
+from service.events.fan_out import Consumer, FanOut
+from service.identity import sessions
+from service.orders import emails as order_emails
+from service.orders import expiry
+from service.platform.config import Settings
+from service.platform.database import Database
+from service.platform.http.idempotency import repository as idempotency
+from service.platform.jobs import queue
+from service.platform.jobs.clean_up import Step, clean_up, in_batches
+from service.platform.jobs.kinds import JobKind
+from service.platform.jobs.worker import Worker
+from service.platform.mail import repository as mail_repository
+from service.platform.mail.mailer import Mailer
+from service.platform.server.health import Probes
+from service.platform.server.monitor import Vitals
+from service.platform.telemetry import job_metrics
+from service.verification import job as invariants
+from service.webhooks.deliveries import service as deliveries
+from service.webhooks.deliveries.service import Deliveries
+
+#: For so long after its end it is still asked what a session or a mail's token was.
+TOKENS_KEPT: Final = timedelta(days=1)
+CONSUMERS: Final[tuple[Consumer, ...]] = (order_emails.enqueue_for_event, deliveries.fan_out)
+#: What domains send by email.
+EMAILS: Final = (account_emails.EMAILS, order_emails.EMAILS)
+
+
+@dataclass(frozen=True)
+class WorkerContainer:
+    database: Database
+    deliveries: Deliveries
+    kinds: Mapping[str, JobKind]
+    worker: Worker
+    probes: Probes
+    vitals: Vitals
+
+    @classmethod
+    def build(cls, settings: Settings) -> Self:
+        """The container for these settings, which name a database. Nothing is connected yet."""
+        address = settings.database_direct_url or settings.database_url
+        assert address is not None  # noqa: S101 - the command sees to it
+        # Past a pooler, which would not keep a connection that listens. A worker needs few connections.
+        url = address.get_secret_value()
+        # As many as the API's processes may have, but kept: a worker under load would close and open the
+        # overflow's for every job.
+        most = settings.database_pool_size + settings.database_max_overflow
+        kept = {"database_pool_size": most, "database_max_overflow": 0}
+        database = Database(url, settings.model_copy(update=kept))
+        deliveries = Deliveries.of(settings, database)
+        kinds = job_kinds(settings, database, url, deliveries)
+        return cls(
+            database=database,
+            deliveries=deliveries,
+            kinds=kinds,
+            worker=Worker(database, url, kinds, graceful_timeout=settings.graceful_timeout),
+            probes=Probes(database, settings),
+            vitals=Vitals(database),
+        )
+
+    async def start(self) -> None:
+        job_metrics.begin(self.kinds)
+        invariants.begin()
+        await self.vitals.start()
+
+    async def stop(self) -> None:
+        await self.vitals.stop()
+        await self.probes.aclose()
+        await self.deliveries.aclose()
+        await self.database.close()
+
+
+def job_kinds(
+    settings: Settings, database: Database, url: str, deliveries: Deliveries
+) -> Mapping[str, JobKind]:
+    """This is where a new kind is added.
+
+    The first are taken first: a person waits for a mail, a machine for a webhook, nothing for the clean-up.
+    """
+    minute, hour = timedelta(minutes=1), timedelta(hours=1)
+    steps = clean_up_steps(settings)
+    return {
+        # Attempts enough for a mail server that is away for a day; it may not want more connections at once.
+        "mail": JobKind(Mailer(settings, database, EMAILS).run, at_once=10, attempts=40),
+        "event": JobKind(FanOut(database, CONSUMERS).run, at_once=8),
+        # Many, for they wait for receivers and hold no connection meanwhile.
+        "webhook": JobKind(deliveries.run, at_once=200),
+        "tend_deliveries": JobKind(lambda _: deliveries.tend(), at_once=1, attempts=3, every=minute),
+        "cancel_unpaid": JobKind(
+            lambda _: expiry.cancel_unpaid(database, settings.payment_window),
+            at_once=1,
+            attempts=3,
+            seconds=600,
+            every=minute,
+        ),
+        "clean_up": JobKind(
+            lambda _: clean_up(database, steps), at_once=1, attempts=3, seconds=600, every=hour
+        ),
+        "verify": JobKind(
+            lambda _: invariants.verify(url, settings),
+            at_once=1,
+            attempts=2,
+            seconds=invariants.JOB_SECONDS,
+            every=hour,
+        ),
+    }
+
+
+def clean_up_steps(settings: Settings) -> Mapping[str, Step]:
+    """A table whose rows expire has its line here."""
+    kept = settings.retention_events
+    return {
+        "sessions": in_batches(sessions.purge, TOKENS_KEPT),
+        "mail_tokens": in_batches(recovery.purge, TOKENS_KEPT),
+        "idempotency_keys": in_batches(idempotency.purge, settings.retention_keys),
+        "stream_tickets": in_batches(notifications.purge_stream_tickets, timedelta(0)),
+        "events": in_batches(events.purge, kept),
+        "mails": in_batches(mail_repository.purge, kept),
+        "records_of_jobs": in_batches(queue.purge, kept),
+        "audit_addresses": lambda database: audit.keep_addresses(database, settings.retention_audit),
+    }
