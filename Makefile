@@ -125,8 +125,8 @@ bench-pieces: $(SYNCED) ## how long the largest legal requests hold an event loo
 bench-invoices: $(SYNCED) ## what a storm of invoices does to the time of other answers; ROUNDS=10
 	@$(BIN)/python bench/invoices.py $(ROUNDS)
 
-bench-telemetry: $(SYNCED) ## what logs, metrics and traces cost a request, in CPU time; N=200
-	@$(BIN)/python bench/telemetry.py $(N)
+bench-telemetry: $(SYNCED) ## what logs, metrics and traces cost a request, in CPU time; N=200 BESIDE=(path of another commit)
+	@$(BIN)/python bench/telemetry.py $(or $(N),200) $(BESIDE)
 
 bench-requests: $(SYNCED) ## what requests cost, beside a service as tutorials write it; installs matplotlib; ROUNDS=21
 	@$(BIN)/python tools/bootstrap.py uv pip install -q --python $(BIN)/python --group picture || echo "bench-requests: no picture" >&2

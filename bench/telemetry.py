@@ -1,15 +1,18 @@
 """What telemetry costs: CPU time of a worker for one request of the cheapest route, with it and without.
 
-    python bench/telemetry.py [ROUNDS]
+    python bench/telemetry.py [ROUNDS [CHECKOUT]]
 
 One service for each way of running it, of one worker each, all at once; each round asks all of them in
 random order, so that whatever else the machine does hits all alike. What is measured is the CPU time that
-the kernel has counted for the worker, all its threads included, and not how long anything took.
+the kernel has counted for the worker, all its threads included, and not how long anything took. With the
+path of a checkout of another commit, what traces cost there is measured in the same rounds.
+It fails where the log and the collector do not have the same ids of traces, or have others than were sampled.
 Last, in this process: what the probes of the event loop and of the pool take.
 """
 
 import asyncio
 import http.client
+import json
 import os
 import random
 import signal
@@ -20,18 +23,24 @@ import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 from costs_shop import read
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
 from service.cli import migrate
 from service.dev import embedded
 from service.platform.telemetry import database_metrics
 from service.platform.telemetry.runtime import Pulse
+from service.platform.telemetry.tracing import LOW_HALF
 
 #: Answered from memory, all of it but the request itself.
 ROUTE = "/api/v1/items"
@@ -42,17 +51,36 @@ START_WITHIN = 180
 GOAL_MICROSECONDS = 15.0
 PULSE_SECONDS = 5
 
-#: What is switched on, and how many of a hundred traces are sampled.
-WAYS: dict[str, tuple[str, float]] = {
-    "everything off": ("", 0),
-    "access log": ("log", 0),
-    "metrics": ("metrics", 0),
-    "traces, 1 % sampled": ("traces", 1),
-    "everything on, 1 % sampled": ("log metrics traces", 1),
-    "everything on, all sampled": ("log metrics traces", 100),
-}
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-"
+
+
+class Way(NamedTuple):
+    """What is switched on, how many of a hundred traces are sampled, and what each request brings along."""
+
+    parts: str = ""
+    percent: int = 0
+    traceparent: str = ""
+    checkout: Path = Path(__file__).parents[1]
+
+
 BASE = "everything off"
+#: Of the other checkout.
+THERE = "there: "
 MEASURED = "everything on, 1 % sampled"
+TRACES: dict[str, Way] = {
+    BASE: Way(),
+    "traces, not sampled": Way("traces"),
+    "traces, continued, not sampled": Way("traces", 0, TRACEPARENT + "00"),
+    "traces, continued, sampled": Way("traces", 0, TRACEPARENT + "01"),
+    "traces, all sampled": Way("traces", 100),
+}
+WAYS: dict[str, Way] = TRACES | {
+    "access log": Way("log"),
+    "metrics": Way("metrics"),
+    MEASURED: Way("log metrics traces", 1),
+    "everything on, all sampled": Way("log metrics traces", 100),
+}
 
 
 @dataclass
@@ -75,10 +103,19 @@ class Service:
 
 
 class Collector(BaseHTTPRequestHandler):
-    """Takes spans, and forgets them."""
+    """Takes spans, and remembers the ids of those of requests, by the name of their service."""
+
+    served: ClassVar[dict[str, set[tuple[str, str]]]] = defaultdict(set)
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            [name] = [
+                each.value.string_value for each in resource.resource.attributes if each.key == "service.name"
+            ]
+            for span in (span for scope in resource.scope_spans for span in scope.spans):
+                if span.kind == Span.SPAN_KIND_SERVER:
+                    self.served[name].add((span.trace_id.hex(), span.span_id.hex()))
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -94,22 +131,22 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(name: str, folder: Path, database: str, collector: str) -> Iterator[Service]:
-    parts, percent = WAYS[name]
+def started(way: Way, folder: Path, database: str, collector: str) -> Iterator[Service]:
     port = free_port()
     env = os.environ | {
         "ENVIRONMENT": "test", "HOST": "127.0.0.1", "PORT": str(port), "METRICS_PORT": str(free_port()),
         "DATA_DIR": str(folder), "DATABASE_URL": database, "WEB_CONCURRENCY": "1",
         # Here, for the service's parts are imported before its command line could say it.
         "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
-        "TELEMETRY": parts, "LOG_LEVEL": "INFO" if "log" in parts else "WARNING",
-        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": str(percent / 100),
+        "TELEMETRY": way.parts, "LOG_LEVEL": "INFO" if "log" in way.parts else "WARNING",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": str(way.percent / 100),
+        "OTEL_SERVICE_NAME": folder.name, "PYTHONPATH": str(way.checkout),
     }  # fmt: skip
-    if "traces" in parts:
+    if "traces" in way.parts:
         env["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector
     folder.mkdir()
     with (folder / "log").open("wb") as log:
-        program = [sys.executable, str(Path(__file__).with_name("telemetry_service.py"))]
+        program = [sys.executable, str(way.checkout / "bench/telemetry_service.py")]
         process = subprocess.Popen(program, env=env, stdout=log)
         try:
             yield Service(process, port)
@@ -132,9 +169,10 @@ def wait_for(service: Service) -> None:
     sys.exit("A service did not become ready.")
 
 
-def ask(port: int, count: int) -> None:
+def ask(port: int, count: int, traceparent: str = "") -> None:
     """That many requests over a few connections, each of which has one under way at any time."""
-    question = f"GET {ROUTE} HTTP/1.1\r\nHost: shop\r\n\r\n".encode()
+    header = f"traceparent: {traceparent}\r\n" if traceparent else ""
+    question = f"GET {ROUTE} HTTP/1.1\r\nHost: shop\r\n{header}\r\n".encode()
     sockets = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(CONNECTIONS)]
     try:
         for _ in range(count // CONNECTIONS):
@@ -148,16 +186,16 @@ def ask(port: int, count: int) -> None:
             each.close()
 
 
-def measured(services: dict[str, Service], rounds: int) -> dict[str, list[float]]:
+def measured(ways: dict[str, Way], services: dict[str, Service], rounds: int) -> dict[str, list[float]]:
     """Microseconds of CPU for one request, of each round."""
-    spent: dict[str, list[float]] = {name: [] for name in services}
-    for service in services.values():
-        ask(service.port, WARM_UP)
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for name, way in ways.items():
+        ask(services[name].port, WARM_UP, way.traceparent)
     for _ in range(rounds):
-        for name in random.sample(list(services), len(services)):
+        for name in random.sample(list(ways), len(ways)):
             service = services[name]
             before = service.cpu_ns()
-            ask(service.port, REQUESTS)
+            ask(service.port, REQUESTS, ways[name].traceparent)
             spent[name].append((service.cpu_ns() - before) / REQUESTS / 1_000)
     return spent
 
@@ -169,9 +207,10 @@ def report(spent: dict[str, list[float]], rounds: int) -> None:
     for name, values in spent.items():
         low, middle, high = tenth(values), statistics.median(values), tenth([-value for value in values])
         more = "| |"
-        if name != BASE:
-            cost, error = difference(spent, name)
-            more = f"| {low - tenth(spent[BASE]):+.1f} | {cost:+.1f} ± {error:.1f} |"
+        base = THERE + BASE if name.startswith(THERE) else BASE
+        if name != base:
+            cost, error = difference(spent, name, base)
+            more = f"| {low - tenth(spent[base]):+.1f} | {cost:+.1f} ± {error:.1f} |"
         print(f"| {name} | {low:.1f} | {middle:.1f} | {-high:.1f} {more}")
     cost, _ = difference(spent, MEASURED)
     least = tenth(spent[MEASURED]) - tenth(spent[BASE])
@@ -180,13 +219,28 @@ def report(spent: dict[str, list[float]], rounds: int) -> None:
         print(f"\n{each:.1f} microseconds a request {where}: {verdict} the goal of {GOAL_MICROSECONDS:.0f}")
 
 
+def check_ids(folder: Path) -> None:
+    """Of a service that has sampled one in a hundred, and was asked to continue one trace."""
+    lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    logged = {(line["trace_id"], line["span_id"]) for line in lines if "trace_id" in line}
+    below = TraceIdRatioBased(WAYS[MEASURED].percent / 100).bound
+    decided = {each for each, _ in logged if each == TRACE or int(each, 16) & LOW_HALF < below}
+    exported = Collector.served[folder.name]
+    print(
+        f"\nTraces decided on: {len(decided)}; in the log: {len(logged)}; exported: {len(exported)}.", end=" "
+    )
+    if logged != exported or {each for each, _ in logged} != decided or TRACE not in decided:
+        sys.exit("Their ids differ.")
+    print("Their ids are the same.\n")
+
+
 def tenth(values: list[float]) -> float:
     return statistics.quantiles(values, n=10)[0]
 
 
-def difference(spent: dict[str, list[float]], name: str) -> tuple[float, float]:
+def difference(spent: dict[str, list[float]], name: str, base: str = BASE) -> tuple[float, float]:
     """The median of the differences within rounds, and its standard error."""
-    differences = [each - base for each, base in zip(spent[name], spent[BASE], strict=True)]
+    differences = [each - base for each, base in zip(spent[name], spent[base], strict=True)]
     return statistics.median(differences), 1.25 * statistics.stdev(differences) / len(differences) ** 0.5
 
 
@@ -218,6 +272,10 @@ def waiting(times: int = 100_000) -> float:
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    ways = dict(WAYS)
+    if len(sys.argv) > 2:
+        other = Path(sys.argv[2]).resolve()
+        ways |= {THERE + name: way._replace(checkout=other) for name, way in TRACES.items()}
     collector = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
     threading.Thread(target=collector.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, ExitStack() as stack:
@@ -228,13 +286,18 @@ def main() -> int:
         url = server.url.replace("postgresql://", "postgresql+asyncpg://")
         migrate.upgrade(url)
         at = f"http://127.0.0.1:{collector.server_port}"
-        services = {
-            way: stack.enter_context(started(way, folder / str(number), url, at))
-            for number, way in enumerate(WAYS)
-        }
-        for service in services.values():
-            wait_for(service)
-        report(measured(services, rounds), rounds)
+        with ExitStack() as running:
+            kinds = {way._replace(traceparent="") for way in ways.values()}
+            by_kind = {
+                kind: running.enter_context(started(kind, folder / str(number), url, at))
+                for number, kind in enumerate(kinds)
+            }
+            services = {name: by_kind[way._replace(traceparent="")] for name, way in ways.items()}
+            for service in by_kind.values():
+                wait_for(service)
+            report(measured(ways, services, rounds), rounds)
+            ask(services[MEASURED].port, CONNECTIONS, TRACEPARENT + "01")
+        check_ids(folder / str([*by_kind].index(WAYS[MEASURED])))
     collector.shutdown()
     print(f"A wait for a connection: {waiting():.2f} microseconds.", end=" ")
     print(f"The pulse: {asyncio.run(beating()):,.0f} a second.")

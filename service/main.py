@@ -42,6 +42,8 @@ from service.webhooks import router as webhooks
 log = structlog.get_logger(__name__)
 
 API_PREFIX = "/api/v1"
+#: Paths of requests that leave no span. A stream's would last for minutes, and say nothing.
+UNTRACED = problems.PROBES | {f"{API_PREFIX}/notifications/stream"}
 #: A request is held against one after the other: what is asked most comes first.
 ROUTERS: tuple[APIRouter, ...] = (
     items.router,
@@ -69,7 +71,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application for these settings, or for those of the environment (`uvicorn --factory`)."""
     settings = settings or load_settings()
     logging.configure(settings.log_level, settings.log_format)
-    traces = tracing.of(settings.traces_endpoint, settings.otel_service_name, __version__)
     container = Container.build(settings)
     app = FastAPI(
         docs_url=None,
@@ -78,8 +79,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=openapi.operation_id,
         lifespan=_lifespan,
-        middleware=_middleware(container, traces),
-        # Its own, that asks at each request whether there is a provider. Ours is in the edge.
+        middleware=_middleware(container),
+        # FastAPI's own telemetry would ask at each request whether there is a provider.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.container = container
@@ -91,16 +92,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(auth.well_known)
     if settings.docs_enabled:
         docs.install(app)
-    app.state.tracing = traces
+    app.state.tracing = tracing.of(settings.traces_endpoint, settings.otel_service_name, __version__)
+    if app.state.tracing is not None:
+        app.state.tracing.instrument(app, UNTRACED)
     return app
 
 
-def _middleware(container: Container, traces: tracing.Tracing | None) -> list[Middleware]:
+def _middleware(container: Container) -> list[Middleware]:
     """From the outside in. CORS stands outside of what refuses, so that a browser may read refusals."""
     settings = container.settings
     cache = Middleware(ResponseCache, memory=container.memory, feed=container.feed)
     return [
-        Middleware(RequestContext, proxies=Proxies.of(settings), hosts=Hosts.of(settings), traces=traces),
+        Middleware(RequestContext, proxies=Proxies.of(settings), hosts=Hosts.of(settings)),
         Middleware(Cors, origins=settings.cors_origins, credentials=settings.cors_credentials),
         Middleware(Faults),
         *([cache] if settings.response_cache_bytes else []),

@@ -87,7 +87,7 @@ class Connection:
 @asynccontextmanager
 async def connected(application: ASGIApp = app, *, keep_alive: int = 60) -> AsyncIterator[Connection]:
     cors = Cors(Faults(application), origins=(SHOP,), credentials=False)
-    edge = RequestContext(cors, proxies=Proxies(()), hosts=Hosts(), traces=None)
+    edge = RequestContext(cors, proxies=Proxies(()), hosts=Hosts())
     async with served(edge, keep_alive=keep_alive) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         try:

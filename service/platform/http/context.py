@@ -19,15 +19,12 @@ from service.platform.http.hosts import Hosts
 from service.platform.http.problems import PROBES
 from service.platform.http.request_state import state_of
 from service.platform.telemetry import access_log as access
-from service.platform.telemetry import business, metrics, request
+from service.platform.telemetry import business, metrics, request, tracing
 from service.platform.telemetry.request import RequestFacts
-from service.platform.telemetry.tracing import ServerSpan, Tracing
 
 WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9_-]{8,128}")
 NOBODY: Final[Mapping[str, int | None]] = {"user_id": None}
 UNMATCHED: Final = "unmatched"
-#: A stream's span would last for minutes, and say nothing.
-STREAMS: Final = "/notifications/stream"
 #: Where refusals are the shop's business, and with which statuses.
 ORDERS: Final = "/api/v1/orders"
 REFUSED: Final = frozenset({403, 409, 422})
@@ -48,8 +45,8 @@ def route_template(scope: Scope) -> str:
 
 
 class RequestContext:
-    def __init__(self, app: ASGIApp, *, proxies: Proxies, hosts: Hosts, traces: Tracing | None) -> None:
-        self.app, self.proxies, self.hosts, self.traces = app, proxies, hosts, traces
+    def __init__(self, app: ASGIApp, *, proxies: Proxies, hosts: Hosts) -> None:
+        self.app, self.proxies, self.hosts = app, proxies, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,7 +58,7 @@ class RequestContext:
         request.begin(RequestFacts(state.request_id, state.own_id, address))
         started, status, sent = time.perf_counter(), 500, 0
         told = inner["path"] not in PROBES
-        span = self._span(scope, inner) if told and self.traces is not None else None
+        span = scope.get(tracing.SERVER_SPAN)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status, sent
@@ -71,6 +68,9 @@ class RequestContext:
                 headers.update(state.response_headers)
                 complete(headers, status, state.request_id)
                 headers.raw.extend(promise)
+                if span is not None:
+                    template = route_template(inner)
+                    tracing.describe(span, None if template == UNMATCHED else template, inner["scheme"])
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
             else:
@@ -84,8 +84,6 @@ class RequestContext:
                 seconds = time.perf_counter() - started
                 method = scope["method"]
                 _account(inner, method, status, seconds, sent=sent, client=address, traced=span is not None)
-            if span is not None:
-                _end(span, inner, scope["method"], status)
 
     def _look_outside(self, inner: Scope) -> tuple[str | None, Iterable[tuple[bytes, bytes]]]:
         """From where the request comes, and what its answer promises; whether its host is ours."""
@@ -95,11 +93,6 @@ class RequestContext:
             inner["scheme"] = scheme
         self.hosts.check(inner)
         return address, self.hosts.promise(inner["scheme"], told=scheme is not None)
-
-    def _span(self, scope: Scope, inner: Scope) -> ServerSpan | None:
-        if self.traces is None or inner["path"].endswith(STREAMS):
-            return None
-        return self.traces.begin(scope["method"], inner["headers"])
 
 
 def _normalised(scope: Scope) -> Scope:
@@ -175,14 +168,3 @@ def log_fields(scope: Scope) -> Mapping[str, int | None]:
     """Who is calling, for lines in the log: no user, a user, or a key."""
     caller = state_of(scope).caller
     return NOBODY if caller is None else caller.log_fields
-
-
-def _end(span: ServerSpan, inner: Scope, method: str, status: int) -> None:
-    template = route_template(inner)
-    span.end(
-        method,
-        None if template == UNMATCHED else template,
-        status,
-        scheme=inner["scheme"],
-        has_query=bool(inner.get("query_string")),
-    )

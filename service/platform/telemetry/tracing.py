@@ -1,23 +1,19 @@
 """OpenTelemetry, to the standard OTEL_* settings. Not configured, it costs nothing: not even the SDK's
 import.
-
-A request's span is made here, and not by an instrumentation of the framework: whether a request is
-sampled is decided before anything is made for it, so that those that are not cost next to nothing.
 """
 
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from contextvars import Token
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context, trace
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
 
     from service.platform.telemetry.spans import Ids
@@ -27,11 +23,10 @@ REDACTED: Final = "REDACTED"
 FLUSH_SECONDS: Final = 3.0
 #: nor for more than this share of the time that the whole end may take.
 SHARE_TO_FLUSH: Final = 0.1
-#: Of requests (W3C Trace Context).
-PROPAGATED: Final = (b"traceparent", b"tracestate")
 #: Of a trace's id: by it shares are sampled.
 LOW_HALF: Final = (1 << 64) - 1
-METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+#: Where the scope of a request that is traced has its span.
+SERVER_SPAN: Final = "tradepost.server_span"
 
 #: Of this process, where tracing is on.
 _tracer: trace.Tracer | None = None
@@ -55,39 +50,6 @@ def _written(trace_id: int, span_id: int, flags: int) -> str:
     return f"00-{trace.format_trace_id(trace_id)}-{trace.format_span_id(span_id)}-{flags:02x}"
 
 
-class ServerSpan:
-    """A request that is traced, from when it came until `end`."""
-
-    __slots__ = ("_span", "_token")
-
-    def __init__(self, span: trace.Span, token: "Token[Context]") -> None:
-        self._span, self._token = span, token
-
-    def end(self, method: str, route: str | None, status: int, *, scheme: str, has_query: bool) -> None:
-        """What people ask for may be their own, or a secret in the wrong place: only the template is told."""
-        context.detach(self._token)
-        if not self._span.is_recording():
-            return
-        known = method if method in METHODS else "_OTHER"
-        attributes: dict[str, str | int] = {
-            "http.request.method": known,
-            "http.response.status_code": status,
-            "url.path": route or REDACTED,
-            "url.scheme": scheme,
-        }
-        if route is not None:
-            attributes["http.route"] = route
-        if has_query:
-            attributes["url.query"] = REDACTED
-        name = "HTTP" if known == "_OTHER" else known
-        self._span.update_name(f"{name} {route}" if route else name)
-        if status >= 500:
-            attributes["error.type"] = str(status)
-            self._span.set_status(trace.StatusCode.ERROR)
-        self._span.set_attributes(attributes)
-        self._span.end()
-
-
 @dataclass(frozen=True)
 class Tracing:
     """What `install` has set up."""
@@ -96,19 +58,24 @@ class Tracing:
     _ids: "Ids"
     #: Of what begins here, those whose id is below it are sampled; None where that is not how it is decided.
     _below: int | None
-    _tracer: trace.Tracer
-    _uninstrument: Callable[[], None]
+    _undo: list[Callable[[], None]]
 
-    def begin(self, method: str, headers: list[tuple[bytes, bytes]]) -> ServerSpan | None:
-        """The span of a request, or None for one that is not sampled and that no trace is known of."""
-        for name, _ in headers:
-            if name == b"traceparent":
-                return self._go_on(method, headers)
+    def instrument(self, app: Any, untraced: Collection[str]) -> None:
+        """Trace requests to a FastAPI application, but for those to the paths in `untraced`."""
+        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+        from service.platform.telemetry.server_spans import ServerSpans
+
+        ServerSpans(app, self, untraced)
+        self._undo.append(partial(FastAPIInstrumentor.uninstrument_app, app))
+
+    def begins(self, method: str) -> bool:
+        """Whether a trace begins with this request. The span that is made next in this task has its id."""
         trace_id = self._ids.generate_trace_id()
         if not self._samples(trace_id, method):
-            return None
+            return False
         self._ids.next = trace_id
-        return self._begun(method, _EMPTY)
+        return True
 
     def _samples(self, trace_id: int, method: str) -> bool:
         if self._below is not None:
@@ -116,22 +83,12 @@ class Tracing:
         sampled = self.provider.sampler.should_sample(_EMPTY, trace_id, method, trace.SpanKind.SERVER)
         return bool(sampled.decision.is_sampled())  # type: ignore[no-untyped-call]
 
-    def _go_on(self, method: str, headers: list[tuple[bytes, bytes]]) -> ServerSpan:
-        """A part of somebody's trace. Not sampled, its lines in the log still have that trace's id."""
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-        carrier = {name.decode(): value.decode("latin-1") for name, value in headers if name in PROPAGATED}
-        return self._begun(method, TraceContextTextMapPropagator().extract(carrier, _EMPTY))
-
-    def _begun(self, method: str, parent: "Context") -> ServerSpan:
-        span = self._tracer.start_span(method, parent, trace.SpanKind.SERVER)
-        return ServerSpan(span, context.attach(trace.set_span_in_context(span, parent)))
-
     def shutdown(self, patience: float) -> None:
         """Send what is left, at the end of an end that may take `patience` seconds."""
         global _tracer  # noqa: PLW0603
         _tracer = None
-        self._uninstrument()
+        for undo in self._undo:
+            undo()
         flushing = threading.Thread(target=self.provider.shutdown, daemon=True)
         flushing.start()
         flushing.join(min(FLUSH_SECONDS, patience * SHARE_TO_FLUSH))
@@ -161,7 +118,7 @@ def install(*, endpoint: str, service_name: str, service_version: str) -> Tracin
     statements = Statements()
     statements.instrument(tracer_provider=provider)
     _tracer = provider.get_tracer(__name__)
-    return Tracing(provider, ids, below(provider.sampler), _tracer, statements.uninstrument)
+    return Tracing(provider, ids, below(provider.sampler), [statements.uninstrument])
 
 
 def of(endpoint: str | None, service_name: str, service_version: str) -> Tracing | None:
@@ -182,6 +139,16 @@ def work(name: str, origin: str | None) -> Iterator[None]:
     parent = TraceContextTextMapPropagator().extract({"traceparent": origin} if origin else {})
     with _tracer.start_as_current_span(name, parent, trace.SpanKind.CONSUMER):
         yield
+
+
+def describe(span: Any, route: str | None, scheme: str) -> None:
+    """Name a request's span by its route. A path may be somebody's own, or a secret in the wrong place."""
+    if not span.is_recording():
+        return
+    span.set_attribute("url.scheme", scheme)
+    if route is not None:
+        span.update_name(f"{span.name} {route}")
+        span.set_attributes({"http.route": route, "url.path": route})
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from opentelemetry import trace
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
 from service.platform.config import Settings
 from service.platform.telemetry import tracing
@@ -108,6 +109,39 @@ class TestSampler:
         assert await ask(settings, collector, await make.user(), "/users/profile", headers=headers) == [200]
         [span] = collector.served
         assert span.parent_span_id == b""
+
+    @pytest.mark.parametrize(
+        ("sampler", "traceparent", "passes"),
+        [
+            ("always_off", "", False),
+            ("always_off", "junk", False),
+            ("always_off", UNSAMPLED["traceparent"], True),
+            ("always_off", TRACEPARENT["traceparent"], True),
+            ("always_on", "", True),
+        ],
+    )
+    async def test_what_is_not_traced_goes_around_the_instrumentation(
+        self,
+        settings: Settings,
+        collector: Collector,
+        monkeypatch: pytest.MonkeyPatch,
+        sampler: str,
+        traceparent: str,
+        *,
+        passes: bool,
+    ) -> None:
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER", f"parentbased_{sampler}")
+        called = []
+
+        async def passed(self: OpenTelemetryMiddleware, *args: Any) -> None:
+            called.append(self)
+            await original(self, *args)
+
+        original = OpenTelemetryMiddleware.__call__
+        monkeypatch.setattr(OpenTelemetryMiddleware, "__call__", passed)
+        async with traced(settings, collector) as app, Api.of(app) as api:
+            assert (await api.root("/", headers={"traceparent": traceparent})).status_code == 200
+        assert bool(called) is passes
 
     async def test_what_goes_on_later_is_told_that_it_is_not_sampled(
         self, settings: Settings, collector: Collector

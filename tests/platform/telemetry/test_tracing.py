@@ -105,6 +105,37 @@ class TestServerSpan:
         assert attributes(span)["url.query"] == "REDACTED"
         assert "maria" not in str(collector.requests)
 
+    async def test_has_nothing_that_a_client_has_written(
+        self, settings: Settings, make: Make, collector: Collector
+    ) -> None:
+        """The instrumentation reads paths, queries and headers, and fails on bytes that are not text."""
+        headers = {
+            b"user-agent": b"agent-\xfc\\x",
+            b"x-own": b"own",
+            b"tracestate": b"a=\xfc\\x",
+            b"host": b"host",
+        }
+        given = {name.encode(): value.encode() for name, value in TRACEPARENT.items()}
+        path = "/nothing/here?q=words"
+        assert await ask(settings, collector, await make.user(), path, headers=headers | given) == [404]
+        [span] = collector.served
+        assert {name: value for name, value in attributes(span).items() if name != "server.address"} == {
+            "http.request.method": "GET",
+            "http.response.status_code": 404,
+            "url.path": "REDACTED",
+            "url.query": "REDACTED",
+            "url.scheme": "http",
+        }
+        assert span.trace_state == ""
+
+    async def test_a_method_of_a_clients_own_is_another(
+        self, settings: Settings, make: Make, collector: Collector
+    ) -> None:
+        assert await ask(settings, collector, await make.user(), "/users/profile", method="BREW") == [405]
+        [span] = collector.served
+        assert attributes(span)["http.request.method"] == "_OTHER"
+        assert "BREW" not in str(span)
+
 
 class TestStatements:
     async def test_are_children_without_values(
@@ -167,6 +198,19 @@ class TestLog:
         [line] = [line for line in lines if line.get("route") == "/api/v1/users/profile"]
         [span] = collector.served
         assert (line["trace_id"], line["span_id"]) == (TRACE, span.span_id.hex())
+
+    async def test_lines_and_span_have_the_id_that_was_decided_on(
+        self, settings: Settings, make: Make, collector: Collector, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        maria = await make.user()
+        async with traced(settings, collector) as application, Api.of(application, maria.token) as api:
+            application.state.tracing._ids.next = 0xC0FFEE
+            assert (await api.get("/users/profile")).status_code == 200
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        [line] = [line for line in lines if line.get("route") == "/api/v1/users/profile"]
+        [span] = collector.served
+        assert (line["trace_id"], line["span_id"]) == (f"{0xC0FFEE:032x}", span.span_id.hex())
+        assert {each.trace_id for each in [span, *collector.statements]} == {(0xC0FFEE).to_bytes(16, "big")}
 
 
 class TestStreams:
