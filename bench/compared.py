@@ -26,8 +26,9 @@ from pathlib import Path
 import asyncpg
 import jwt
 from compared_page import Found, Setting, write
-from costs import HOME, ORDERS, Spent, database_in, free_port, running, started
+from costs import HOME, ORDERS, Spent, database_in, running, started
 from costs_shop import ADMIN, PASSWORD, V1, Client, Shop, customer, question
+from processes import free_port
 
 ROOT = Path(__file__).parents[1]
 ITEMS = 64

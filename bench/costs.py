@@ -15,14 +15,11 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
@@ -31,24 +28,19 @@ from pathlib import Path
 import asyncpg
 import psutil
 from costs_shop import ADMIN, PASSWORD, V1, Client, Shop, customer, form, question
+from processes import free_port, wait_for
 
 from service.cli import migrate
 from service.dev import embedded
 
 TARGET = Path(__file__).with_name("scaling.toml")
 CUSTOMERS = 100
-START_WITHIN, WITHIN = 180, 120
+WITHIN = 120
 PLENTY = {
     f"RATE_LIMIT_{name}": "1000000/minute" for name in ("DEFAULT", "SIGN_IN", "REFRESH", "REGISTER", "RESET")
 }
 ORDERS = itertools.count()
 HOME = {"street": "1 Bench Street", "city": "Berlin", "postal_code": "12209", "country": "DE"}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Spent:
@@ -117,17 +109,6 @@ def database_in(folder: Path) -> Iterator[tuple[str, int]]:
         migrate.upgrade(server.url.replace("postgresql://", "postgresql+asyncpg://"))
         lock = folder / "database" / "postgres" / "postmaster.pid"
         yield server.url, int(lock.read_text().split()[0])
-
-
-def wait_for(process: subprocess.Popen[bytes], port: int, path: str) -> None:
-    deadline = time.monotonic() + START_WITHIN
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    sys.exit("a process did not become ready")
 
 
 def kinds(shop: Shop) -> dict[str, tuple[int, bytes, Callable[[int], bytes]]]:

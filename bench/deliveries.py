@@ -13,7 +13,6 @@ import os
 import re
 import secrets
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from processes import free_port, wait_for
+
 from service.dev import embedded
 from service.events import repository as events
 from service.platform.config import Settings
@@ -33,7 +34,6 @@ from service.platform.database import Database
 
 BIN = Path(sys.executable).parent
 EMAIL = "bench@tradepost.example"
-START_WITHIN = 180.0
 #: When the last has to have arrived.
 WITHIN = 60.0
 WEBHOOK_ID = re.compile(rb"^webhook-id: *evt_(\d+)", re.IGNORECASE | re.MULTILINE)
@@ -168,23 +168,6 @@ def process(stack: ExitStack, command: list[str], env: dict[str, str], log: Any)
 
     stack.callback(end)
     return started
-
-
-def wait_for(service: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + START_WITHIN
-    while service.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/startupz", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.5)
-    sys.exit("The service did not become ready.")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def row(what: str, value: str) -> None:

@@ -16,7 +16,6 @@ import json
 import math
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,11 +27,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from processes import free_port, wait_for
+
 BIN = Path(sys.executable).parent
 V1 = "/api/v1"
 ADMIN, PASSWORD = "ada@shop.example", "correct-horse-1"
 WORKERS = 2
-START_WITHIN = 180
 ROUNDS, PHASE_SECONDS, SETTLE_SECONDS = 10, 3.0, 0.5
 READS_A_SECOND, READERS = 100, 8
 STORM_CLIENTS = 16
@@ -238,26 +238,6 @@ def settings(port: int, folder: str) -> dict[str, str]:
     return os.environ | ours | {f"RATE_LIMIT_{each}": "1000000/second" for each in LIMITS}
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def wait_for(port: int, service: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_WITHIN
-    while service.poll() is None and time.monotonic() < deadline:
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-            connection.request("GET", "/startupz")
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            pass
-        time.sleep(0.5)
-    sys.exit("The service did not become ready.")
-
-
 def main() -> int:
     if sys.argv[1:2] == ["storm"]:
         port, path, token, seconds = sys.argv[2:]
@@ -271,7 +251,7 @@ def main() -> int:
         log = (Path(folder) / "log").open("wb")
         service = subprocess.Popen([f"{BIN}/tradepost", "serve"], env=settings(port, folder), stdout=log)
         try:
-            wait_for(port, service)
+            wait_for(service, port)
             item, order, token = Shop(port).order_of_a_hundred_lines()
             found = asyncio.run(measured(port, rounds, item, order, token))
         finally:

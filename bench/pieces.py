@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from timing import BIN, V1, free_port, settings, wait_for
+from processes import free_port, wait_for
+from timing import BIN, V1, settings
 
 from service.main import create_app
 
@@ -132,12 +133,12 @@ def main() -> int:
         with (Path(folder) / "log").open("wb") as log:
             service = subprocess.Popen([f"{BIN}/tradepost", "serve"], env=environment, stdout=log)
             try:
-                wait_for(port, service)
+                wait_for(service, port)
                 watched = free_port()
                 command = [sys.executable, __file__, str(watched)]
                 with subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:
                     try:
-                        wait_for(watched, process)
+                        wait_for(process, watched)
                         return report(Client(watched))
                     finally:
                         process.kill()

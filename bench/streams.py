@@ -8,13 +8,11 @@ COMMIT each, and then everybody at once. Ends by itself.
 """
 
 import asyncio
-import http.client
 import json
 import os
 import resource
 import secrets
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,6 +25,7 @@ from pathlib import Path
 
 import asyncpg
 import psutil
+from processes import free_port, wait_for
 
 from service.dev import embedded
 from service.identity.callers import Caller
@@ -34,7 +33,6 @@ from service.identity.tokens import AccessTokens
 
 BIN = Path(sys.executable).parent
 V1 = "/api/v1"
-START_WITHIN = 180
 #: Notifications a second while latency is measured: what a shop with a busy day has.
 RATE = 20
 #: Streams that are opened at the same time.
@@ -229,28 +227,13 @@ def settings(port: int, folder: str, secret: str) -> dict[str, str]:
     return os.environ | ours
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def started(service: subprocess.Popen[bytes], port: int) -> psutil.Process:
     """The one worker, once it is ready."""
-    deadline = time.monotonic() + START_WITHIN
-    while service.poll() is None and time.monotonic() < deadline:
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-            connection.request("GET", "/startupz")
-            if connection.getresponse().status == 200:
-                master = psutil.Process(service.pid)
-                # The others (metrics, jobs, PostgreSQL) have command lines of their own.
-                [worker] = [each for each in master.children() if each.cmdline() == master.cmdline()]
-                return worker
-        except OSError:
-            pass
-        time.sleep(0.5)
-    sys.exit("The service did not become ready.")
+    wait_for(service, port)
+    master = psutil.Process(service.pid)
+    # The others (metrics, jobs, PostgreSQL) have command lines of their own.
+    [worker] = [each for each in master.children() if each.cmdline() == master.cmdline()]
+    return worker
 
 
 if __name__ == "__main__":

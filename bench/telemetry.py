@@ -11,7 +11,6 @@ Last, in this process: what the probes of the event loop and of the pool take.
 """
 
 import asyncio
-import http.client
 import json
 import os
 import random
@@ -35,6 +34,7 @@ from costs_shop import read
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
+from processes import free_port, wait_for
 
 from service.cli import migrate
 from service.dev import embedded
@@ -47,7 +47,6 @@ ROUTE = "/api/v1/items"
 REQUESTS = 640
 CONNECTIONS = 32
 WARM_UP = 1_600
-START_WITHIN = 180
 GOAL_MICROSECONDS = 15.0
 PULSE_SECONDS = 5
 
@@ -124,12 +123,6 @@ class Collector(BaseHTTPRequestHandler):
         pass
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @contextmanager
 def started(way: Way, folder: Path, database: str, collector: str) -> Iterator[Service]:
     port = free_port()
@@ -153,20 +146,6 @@ def started(way: Way, folder: Path, database: str, collector: str) -> Iterator[S
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
-
-
-def wait_for(service: Service) -> None:
-    deadline = time.monotonic() + START_WITHIN
-    while service.process.poll() is None and time.monotonic() < deadline:
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=2)
-            connection.request("GET", "/startupz")
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            pass
-        time.sleep(0.2)
-    sys.exit("A service did not become ready.")
 
 
 def ask(port: int, count: int, traceparent: str = "") -> None:
@@ -298,6 +277,13 @@ def main() -> int:
             report(measured(ways, services, rounds), rounds)
             ask(services[MEASURED].port, CONNECTIONS, TRACEPARENT + "01")
         check_ids(folder / str([*by_kind].index(WAYS[MEASURED])))
+        services = {
+            way: stack.enter_context(started(way, folder / str(number), url, at))
+            for number, way in enumerate(WAYS)
+        }
+        for service in services.values():
+            wait_for(service.process, service.port)
+        report(measured(services, rounds), rounds)
     collector.shutdown()
     print(f"A wait for a connection: {waiting():.2f} microseconds.", end=" ")
     print(f"The pulse: {asyncio.run(beating()):,.0f} a second.")

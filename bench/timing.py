@@ -12,7 +12,6 @@ import os
 import random
 import secrets
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -22,10 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlencode
 
+from processes import free_port, wait_for
+
 BIN = Path(sys.executable).parent
 V1 = "/api/v1"
 KNOWN, PASSWORD = "maria@shop.example", "correct-horse-1"
-START_WITHIN = 180
 WARM_UP = 20
 #: What follows an answer (a mail, say) must be over before the next question.
 PAUSE_SECONDS = 0.05
@@ -75,7 +75,7 @@ def main() -> int:
         log = (Path(folder) / "log").open("wb")
         service = subprocess.Popen([f"{BIN}/tradepost", "serve"], env=settings(port, folder), stdout=log)
         try:
-            wait_for(port, service)
+            wait_for(service, port)
             shop = Shop(port)
             shop.register()
             report(measured(shop, tries), tries)
@@ -132,26 +132,6 @@ def settings(port: int, folder: str) -> dict[str, str]:
         "METRICS_PORT": str(free_port()), "DATA_DIR": folder, "SAMPLE": "0", "WEB_CONCURRENCY": "1",
     }  # fmt: skip
     return os.environ | ours | {f"RATE_LIMIT_{each}": "1000000/second" for each in LIMITS}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def wait_for(port: int, service: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_WITHIN
-    while service.poll() is None and time.monotonic() < deadline:
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-            connection.request("GET", "/startupz")
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            pass
-        time.sleep(0.5)
-    sys.exit("The service did not become ready.")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from timing import BIN, V1, free_port, wait_for
+from processes import free_port, wait_for
+from timing import BIN, V1
 from timing import settings as plain_settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -48,7 +49,7 @@ def main() -> int:
             }
             service = subprocess.Popen([f"{BIN}/tradepost", "serve"], env=environment, stdout=log)
             try:
-                wait_for(port, service)
+                wait_for(service, port)
                 return report(Bench(port, service.pid, tries))
             finally:
                 service.send_signal(signal.SIGTERM)

@@ -24,7 +24,8 @@ from service.platform.config import Settings
 from service.platform.database import change_feed as changes
 from tests.helpers.client import Api
 from tests.helpers.factories import Make
-from tests.helpers.streaming import eventually, served
+from tests.helpers.streaming import served
+from tests.helpers.waiting import eventually
 
 URL_VARIABLE = "TRADEPOST_TEST_POSTGRESQL"
 TEMPLATE = "tradepost_template"

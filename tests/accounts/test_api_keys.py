@@ -8,10 +8,10 @@ import pytest
 from service.container.api import Container
 from service.identity.api_keys.format import can_be_key, new_key
 from service.platform.crypto import fingerprint
-from tests.concurrency.waiting import eventually, somebody_waits
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Machine, Make, Person
 from tests.helpers.identity import audited, last_entry
+from tests.helpers.waiting import eventually, until_blocked
 
 TILL = {"name": "Till in Berlin", "scopes": ["orders:read", "orders:write"]}
 FAR = "2999-01-01T00:00:00Z"
@@ -361,7 +361,7 @@ class TestLastUse:
             await sql.execute("SELECT 1 FROM api_keys FOR UPDATE")
             assert (await machine.api.get("/orders")).status_code == 200
             assert len(container.keys._notes) == 1
-            await somebody_waits(sql)
+            await until_blocked(sql)
             await sql.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND wait_event_type = 'Lock'"

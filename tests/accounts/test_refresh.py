@@ -13,7 +13,6 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from tests.accounts.test_sign_in import assert_refused
-from tests.concurrency.waiting import somebody_waits
 from tests.helpers.client import Api
 from tests.helpers.factories import PASSWORD, Make, Person
 from tests.helpers.identity import (
@@ -28,6 +27,7 @@ from tests.helpers.identity import (
     sign_in,
     until_void,
 )
+from tests.helpers.waiting import until_blocked
 
 ALL_TOKENS = "SELECT hash, session_id, created_at, rotated_at FROM refresh_tokens ORDER BY hash"
 
@@ -301,7 +301,7 @@ class TestConcurrency:
         async with sql.transaction():
             await sql.execute(f"UPDATE sessions SET {change}")
             running = asyncio.create_task(refresh(api, token))
-            await somebody_waits(sql)
+            await until_blocked(sql)
         assert (await running).status_code == status
         assert len(await sql.fetch(ALL_TOKENS)) == (2 if status == 200 else 1)
 
@@ -313,7 +313,7 @@ class TestConcurrency:
         await transaction.start()
         await sql.execute("UPDATE refresh_tokens SET rotated_at = now() - interval '1 hour'")
         running = asyncio.create_task(refresh(api, token))
-        await somebody_waits(sql)
+        await until_blocked(sql)
         await transaction.rollback()
         assert (await running).status_code == 200
         assert len(await sql.fetch(ALL_TOKENS)) == 2
@@ -325,7 +325,7 @@ class TestConcurrency:
         async with sql.transaction():
             await sql.execute("UPDATE refresh_tokens SET rotated_at = now() - interval '1 hour'")
             running = asyncio.create_task(refresh(api, token))
-            await somebody_waits(sql)
+            await until_blocked(sql)
         assert assert_refused(await running, "invalid_grant") == NOT_GOOD
         assert await sql.fetchval("SELECT action FROM audit_log ORDER BY id DESC") == "token.reuse_detected"
 

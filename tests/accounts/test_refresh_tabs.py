@@ -8,10 +8,10 @@ import pytest
 
 from service.platform.config import Settings
 from tests.accounts.test_sign_in import assert_refused
-from tests.concurrency.waiting import somebody_waits
 from tests.helpers.client import Api
 from tests.helpers.factories import Make, Person
 from tests.helpers.identity import NOT_GOOD, refresh, rotated, sign_in
+from tests.helpers.waiting import until_blocked
 from tests.identity.test_key_rotation import Keys
 
 GRACE = 20
@@ -119,7 +119,7 @@ class TestTabs:
         async with sql.transaction():
             await sql.execute("SELECT 1 FROM sessions ORDER BY id DESC LIMIT 1 FOR UPDATE")
             newer = asyncio.create_task(refresh(api, second))
-            await somebody_waits(sql)
+            await until_blocked(sql)
             older = asyncio.create_task(refresh(api, first))
             await asyncio.sleep(0.1)
         third = {(await each).json()["refresh_token"] for each in (newer, older)} - {second}

@@ -9,8 +9,8 @@ from service.accounts import service as users
 from service.accounts.schemas import UserPatch
 from service.container.api import Container
 from service.errors import Forbidden, InvalidToken, ServiceError
-from tests.concurrency.waiting import somebody_waits
 from tests.helpers.factories import Make
+from tests.helpers.waiting import until_blocked
 
 
 @pytest.mark.parametrize("change", [{"is_admin": False}, {"is_active": False}], ids=str)
@@ -51,7 +51,7 @@ async def test_the_second_waits_for_the_first_and_sees_what_it_did(
         await sql.execute("SELECT id FROM users WHERE is_admin AND is_active ORDER BY id FOR UPDATE")
         await sql.execute("UPDATE users SET is_admin = false WHERE id = $1", grace.id)
         second = asyncio.create_task(ada.api.patch(f"/admin/users/{ada.id}", json={"is_admin": False}))
-        await somebody_waits(sql)
+        await until_blocked(sql)
     answer = await second
     assert (answer.status_code, answer.json()["code"]) == (409, "last_administrator")
     rows = await sql.fetch("SELECT id FROM users WHERE is_admin AND is_active")

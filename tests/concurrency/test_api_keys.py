@@ -13,9 +13,9 @@ from service.main import create_app
 from service.platform.config import Settings
 from service.platform.crypto import fingerprint
 from service.platform.database.change_feed import ChangeFeed
-from tests.concurrency.waiting import eventually, somebody_waits
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
+from tests.helpers.waiting import eventually, until_blocked
 
 TILL = {"name": "Till in Berlin", "scopes": ["orders:read"]}
 
@@ -25,7 +25,7 @@ async def test_who_loses_the_role_meanwhile_makes_no_key(make: Make, sql: asyncp
     async with sql.transaction():
         await sql.execute("UPDATE users SET is_admin = false WHERE id = $1", ada.id)
         making = asyncio.create_task(ada.api.post("/api-keys", json=TILL))
-        await somebody_waits(sql)
+        await until_blocked(sql)
     assert_problem(await making, 403, "forbidden")
     assert await sql.fetchval("SELECT count(*) FROM api_keys") == 0
 
@@ -39,7 +39,7 @@ async def test_a_key_that_is_just_being_made_goes_with_the_role(make: Make, sql:
             grace.id,
         )
         losing = asyncio.create_task(ada.api.patch(f"/admin/users/{grace.id}", json={"is_admin": False}))
-        await somebody_waits(sql)
+        await until_blocked(sql)
     assert (await losing).status_code == 200
     assert await sql.fetchval("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL") == 0
 

@@ -5,9 +5,9 @@ import asyncio
 import asyncpg
 import pytest
 
-from tests.concurrency.waiting import somebody_waits
 from tests.helpers.client import assert_problem
 from tests.helpers.factories import PASSWORD, Make, Person
+from tests.helpers.waiting import until_blocked
 
 HOME = {"street": "Rumpelgasse 17", "city": "Zwiesel", "country": "DE"}
 #: What a deletion locks and changes, as far as the race is concerned.
@@ -36,7 +36,7 @@ async def test_the_second_waits_for_the_first_and_finds_nobody(make: Make, sql: 
     async with sql.transaction():
         await sql.execute("SELECT 1 FROM users WHERE id = $1 FOR UPDATE", person.id)
         second = asyncio.create_task(erase(person))
-        await somebody_waits(sql)
+        await until_blocked(sql)
         await sql.execute(ERASED, person.id)
     assert await second == 401
 
@@ -49,7 +49,7 @@ async def test_a_password_changed_meanwhile_is_the_one_that_counts(
         await sql.execute("UPDATE users SET password_hash = 'another' WHERE id = $1", person.id)
         deletion = {"current_password": PASSWORD}
         erasing = asyncio.create_task(person.api.request("DELETE", "/users/profile", json=deletion))
-        await somebody_waits(sql)
+        await until_blocked(sql)
     assert_problem(await erasing, 422, "invalid_input", "/current_password")
     assert await sql.fetchval("SELECT erased_at FROM users") is None
 
@@ -80,9 +80,9 @@ async def test_an_order_that_is_being_placed_comes_first(make: Make, sql: asyncp
     async with sql.transaction():
         await sql.execute("SELECT 1 FROM items WHERE id = $1 FOR UPDATE", chai.id)
         placing = asyncio.create_task(person.api.post("/orders", json={"product_id": chai.id, "quantity": 2}))
-        await somebody_waits(sql)
+        await until_blocked(sql)
         erasing = asyncio.create_task(erase(person))
-        await somebody_waits(sql, 2)
+        await until_blocked(sql, 2)
     assert (await placing).status_code == 201
     assert await erasing == 204
     assert await sql.fetchval("SELECT customer_name FROM orders") == "Maria Anders"
@@ -94,7 +94,7 @@ async def test_an_order_that_comes_second_is_refused(make: Make, sql: asyncpg.Co
     async with sql.transaction():
         await sql.execute(ERASED, person.id)
         placing = asyncio.create_task(person.api.post("/orders", json={"product_id": chai.id, "quantity": 2}))
-        await somebody_waits(sql)
+        await until_blocked(sql)
     assert_problem(await placing, 422, "invalid_input", "/user_id")
     assert await sql.fetchval("SELECT count(*) FROM orders") == 0
     assert await sql.fetchval("SELECT quantity FROM stock") == 10
@@ -122,7 +122,7 @@ async def test_nothing_more_is_written_of_who_is_gone(
         async with sql.transaction():
             await sql.execute("SELECT 1 FROM users WHERE id = $1 FOR UPDATE", person.id)
             writing = asyncio.create_task(other.execute(statement, person.id))
-            await somebody_waits(sql)
+            await until_blocked(sql)
             await sql.execute(ERASED, person.id)
         assert await writing == "INSERT 0 0"
     finally:
@@ -137,7 +137,7 @@ async def test_a_profile_that_is_being_changed_stays_nobodys(make: Make, sql: as
         await sql.execute("SELECT 1 FROM users WHERE id = $1 FOR UPDATE", person.id)
         patch = {"full_name": "Wilhelmine Zauberwort", "address": HOME}
         changing = asyncio.create_task(person.api.patch("/users/profile", json=patch))
-        await somebody_waits(sql)
+        await until_blocked(sql)
         await sql.execute(ERASED, person.id)
     await changing
     assert await sql.fetchval("SELECT full_name FROM users") == "Erased customer"

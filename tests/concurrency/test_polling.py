@@ -13,13 +13,13 @@ from service.container.api import Container
 from service.main import create_app
 from service.platform.config import Settings
 from service.platform.database import updated_since as changes
-from tests.concurrency.waiting import somebody_waits
 from tests.conftest import for_sqlalchemy, with_database
 from tests.helpers.client import Api
 from tests.helpers.factories import Make
 from tests.helpers.polling import Poller
 from tests.helpers.standby import caught_up, standby
-from tests.platform.jobs.working import eventually, working
+from tests.helpers.waiting import eventually, until_blocked
+from tests.platform.jobs.working import working
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ async def test_a_change_that_waits_for_a_lock_is_seen_by_the_next_poll(
     async with sql.transaction():
         await sql.execute("SELECT FROM items WHERE id = $1 FOR UPDATE", chai.id)
         change = asyncio.create_task(staff.api.patch(f"/items/{chai.id}", json={"price": "19.50"}))
-        await somebody_waits(sql)
+        await until_blocked(sql)
         # Begun later, committed and polled before.
         await make.item(name="Chang")
         assert await poller.names() == ["Chang"]
@@ -56,7 +56,7 @@ async def test_so_does_who_asks_from_the_newest_time_they_have_seen(
     async with sql.transaction():
         await sql.execute("SELECT FROM items WHERE id = $1 FOR UPDATE", chai.id)
         change = asyncio.create_task(staff.api.patch(f"/items/{chai.id}", json={"price": "19.50"}))
-        await somebody_waits(sql)
+        await until_blocked(sql)
         newest = (await make.item(name="Chang")).updated_at.isoformat()
         await api.get("/items", params={"updated_since": newest})
     assert (await change).status_code == 200
@@ -74,7 +74,7 @@ async def test_a_post_that_waits_for_a_lock_is_seen_by_the_next_poll(
     async with sql.transaction():
         await sql.execute("SELECT FROM posts WHERE id = $1 FOR UPDATE", first)
         change = asyncio.create_task(staff.api.patch(f"/posts/{first}", json={"title": "I"}))
-        await somebody_waits(sql)
+        await until_blocked(sql)
         await make.post(maria, title="Two")
         assert await poller.names() == ["Two"]
     assert (await change).status_code == 200
@@ -135,7 +135,7 @@ async def test_one_that_sequences_and_dies_leaves_the_change_to_the_next(
         await dying.execute("BEGIN")
         await dying.execute("SELECT sequence_changes(1000)")
         polling = asyncio.create_task(poller.names())
-        await somebody_waits(sql)
+        await until_blocked(sql)
         await sql.execute("SELECT pg_terminate_backend($1)", dying.get_server_pid())
     assert await polling == ["Chai"]
     assert await poller.names() == []

@@ -5,9 +5,9 @@ import asyncio
 import asyncpg
 
 from service.posts.service import MOST_PENDING
-from tests.concurrency.waiting import somebody_waits
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
+from tests.helpers.waiting import until_blocked
 
 NEWS = {"title": "Chai is back", "body": "The first boxes have arrived."}
 
@@ -20,7 +20,7 @@ async def test_a_change_that_meets_the_publication_waits_for_an_administrator_ag
     async with sql.transaction():
         await sql.execute("UPDATE posts SET status = 'published', version = version + 1")
         change = asyncio.create_task(maria.api.patch(path, json={"body": "Something else"}))
-        await somebody_waits(sql)
+        await until_blocked(sql)
     answer = await change
     assert (answer.status_code, answer.json()["status"], answer.json()["version"]) == (200, "pending", 3)
     assert_problem(await api.get(path), 404, "not_found")
@@ -43,6 +43,6 @@ async def test_a_change_that_meets_the_removal_is_404(make: Make, sql: asyncpg.C
     async with sql.transaction():
         await sql.execute("DELETE FROM posts")
         change = asyncio.create_task(maria.api.patch(path, json={"body": "Something else"}))
-        await somebody_waits(sql)
+        await until_blocked(sql)
     assert_problem(await change, 404, "not_found")
     assert await sql.fetchval("SELECT count(*) FROM posts") == 0

@@ -8,9 +8,9 @@ import asyncpg
 import pytest
 
 from service.orders import repository as orders
-from tests.concurrency.waiting import somebody_waits
 from tests.helpers.factories import Make, Person
 from tests.helpers.orders import HOME, brought_to, placed
+from tests.helpers.waiting import until_blocked
 
 BODIES: dict[str, dict[str, str] | None] = {
     "pay": {"reference": "pi_3MtwBw"},
@@ -113,7 +113,7 @@ async def test_the_one_that_waited_is_not_stamped_before_the_one_it_waited_for(
         await holding.start()
         await other.execute("SELECT 1 FROM orders WHERE id = $1 FOR UPDATE", order["id"])
         cancelling = asyncio.create_task(admin.api.post(f"/orders/{order['id']}/cancel"))
-        await somebody_waits(sql)
+        await until_blocked(sql)
         await other.execute(
             "UPDATE orders SET status = 'paid', paid_at = clock_timestamp() WHERE id = $1", order["id"]
         )

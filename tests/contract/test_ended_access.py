@@ -22,11 +22,11 @@ from service.identity.passwords import Passwords
 from service.platform.database.change_feed import ChangeFeed
 from service.webhooks.addresses import Address
 from service.webhooks.targets import Targets
-from tests.concurrency.waiting import somebody_waits
 from tests.contract.ended import WRITES, attempt, contents, kinds_of
 from tests.contract.routes import ERP, NEW_PASSWORD, Route
 from tests.helpers.client import V1, assert_problem
 from tests.helpers.factories import Make, Person
+from tests.helpers.waiting import until_blocked
 
 #: Each way to lose access, for whom, and what is answered from then on.
 PERSONS: Final = frozenset({"owner", "administrator"})
@@ -114,7 +114,7 @@ async def test_access_that_is_just_ending_is_waited_for(
         await sql.execute("UPDATE sessions SET ended_at = now() WHERE user_id = $1", ada.id)
         before = await contents(sql, tables)
         making = asyncio.create_task(ada.api.post("/items", json={"name": "Chai", "price": "18.00"}))
-        await somebody_waits(sql)
+        await until_blocked(sql)
     assert_problem(await making, 401, "invalid_token")
     assert await contents(sql, tables) == before
 
@@ -131,9 +131,9 @@ async def test_access_does_not_end_before_what_was_done_with_it_is_kept(
             asyncio.create_task(ada.api.patch(f"/items/{item.id}", json={"price": "19.00"}))
             for item in (chai, chang)
         ]
-        await somebody_waits(sql, 2)
+        await until_blocked(sql, 2)
         ending = asyncio.create_task(grace.api.patch(f"/admin/users/{ada.id}", json={"is_active": False}))
-        await somebody_waits(sql, 3)
+        await until_blocked(sql, 3)
     assert [answer.status_code for answer in await asyncio.gather(*writing, ending)] == [200, 200, 200]
     ended = await sql.fetchval("SELECT max(id) FROM audit_log WHERE action = 'user.deactivated'")
     assert ended == await sql.fetchval("SELECT max(id) FROM audit_log")

@@ -16,7 +16,8 @@ from service.platform.jobs import enqueue as jobs
 from tests.conftest import for_sqlalchemy
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
-from tests.platform.jobs.working import Noting, eventually, kind, working
+from tests.helpers.waiting import eventually
+from tests.platform.jobs.working import Noting, kind, working
 from tests.server.process import cloned_database
 
 NEWS = {"title": "News", "body": "Chai is back."}

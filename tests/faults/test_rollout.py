@@ -16,9 +16,10 @@ from service.platform.config import generate_key
 from tests.conftest import PLENTY
 from tests.faults.balancer import NEWS_SECONDS, PROBE_SECONDS, Balancer, answers, balanced
 from tests.faults.shoppers import Shopper, Shopping, registered
+from tests.helpers.waiting import wait_until
 from tests.pods.rendered import Container, containers
 from tests.pods.sandbox import entrypoint, environment_of_the_image
-from tests.server.process import Service, alive, cloned_database, eventually, free_port, statement
+from tests.server.process import Service, alive, cloned_database, free_port, statement
 
 pytestmark = pytest.mark.slow
 
@@ -157,7 +158,7 @@ class Rehearsal:
             await shopping.goes_on()
             old = service.workers()
             service.send(signal.SIGHUP)
-            await asyncio.to_thread(eventually, partial(_replaced, service, old))
+            await asyncio.to_thread(wait_until, partial(_replaced, service, old))
 
     def stop(self) -> None:
         for instance in self._made:

@@ -3,14 +3,13 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
 import httpx2
-import pytest
 import uvicorn
 from prometheus_client import REGISTRY
 from starlette.types import ASGIApp
@@ -136,14 +135,6 @@ async def listening(
         assert opening is not None
         opened.opening = opening
         yield opened
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    for _ in range(12_000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("it has not happened")
 
 
 async def tell(sql: asyncpg.Connection, person: Person, *titles: str, drawn: int | None = None) -> list[int]:

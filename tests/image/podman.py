@@ -18,7 +18,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tests.server.process import PATIENCE_SECONDS, REPOSITORY, free_port
+from tests.helpers.waiting import PATIENCE_SECONDS
+from tests.server.process import REPOSITORY, free_port
 
 IMAGE = "localhost/tradepost:test"
 DEV = "localhost/tradepost:test-dev"

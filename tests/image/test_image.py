@@ -12,8 +12,9 @@ import pytest
 
 from service import __version__
 from service.platform.config import generate_key
+from tests.helpers.waiting import wait_until
 from tests.image.podman import DEV, MEMORY, UID, Container, Podman, build, built
-from tests.server.process import cloned_database, eventually
+from tests.server.process import cloned_database
 
 pytestmark = pytest.mark.image
 
@@ -63,7 +64,7 @@ def asked(container: Container, path: str) -> httpx2.Response | None:
 
 
 def up(container: Container, path: str = "/startupz") -> None:
-    eventually(lambda: (answer := asked(container, path)) is not None and answer.is_success)
+    wait_until(lambda: (answer := asked(container, path)) is not None and answer.is_success)
 
 
 def step(made: str) -> str:
@@ -186,8 +187,8 @@ class TestApi:
         with httpx2.Client(base_url=api.url) as client:
             assert "connection" not in client.get("/livez").headers
             assert api.run("sh", "-c", 'touch "$DRAIN_FILE"').returncode == 0
-            eventually(lambda: client.get("/readyz").status_code == 503)
-            eventually(lambda: client.get("/livez").headers.get("connection") == "close")
+            wait_until(lambda: client.get("/readyz").status_code == 503)
+            wait_until(lambda: client.get("/livez").headers.get("connection") == "close")
 
 
 class TestWorker:
@@ -216,7 +217,7 @@ class TestDevelopment:
             up(api)
             release = 'sed -i \'s/"0.*"/"0.1.0.dev1"/\' /app/service/__init__.py'
             assert api.run("sh", "-c", release).returncode == 0
-            eventually(lambda: (answer := asked(api, "/health")) is not None and "0.1.0.dev1" in answer.text)
+            wait_until(lambda: (answer := asked(api, "/health")) is not None and "0.1.0.dev1" in answer.text)
             debugger = api.run("python", "-Xfrozen_modules=off", "-m", "debugpy", "--version")
             assert (debugger.returncode, debugger.stderr) == (0, "")
             assert api.run("watchfiles", "--version").returncode == 0

@@ -26,7 +26,8 @@ from service.platform.config import Settings
 from service.platform.database import sqlstate, translated
 from service.platform.jobs import enqueue as jobs
 from tests.conftest import for_sqlalchemy
-from tests.server.process import PATIENCE_SECONDS, cloned_database, environment, eventually, statement
+from tests.helpers.waiting import PATIENCE_SECONDS, wait_until
+from tests.server.process import cloned_database, environment, statement
 
 #: Everything about our tables that PostgreSQL knows, but for the order of columns; partitions come
 #: and go by the calendar.
@@ -230,7 +231,7 @@ class TestLocks:
                 text=True,
             )
             try:
-                eventually(lambda: process.poll() is None and rows(empty, waiting) == [(1,)])
+                wait_until(lambda: process.poll() is None and rows(empty, waiting) == [(1,)])
                 assert rows(empty, CATALOGUE) == []
                 runner.run(other.close())
                 output, _ = process.communicate(timeout=PATIENCE_SECONDS)

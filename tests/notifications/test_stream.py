@@ -16,16 +16,8 @@ from service.notifications.streams.service import AT_ONCE
 from service.platform.http.sse import RETRY_MS
 from tests.helpers.client import V1, assert_problem
 from tests.helpers.factories import Make, Person
-from tests.helpers.streaming import (
-    ENDED,
-    eventually,
-    gauge,
-    listening,
-    reason_of_end,
-    served,
-    tell,
-    ticket_of,
-)
+from tests.helpers.streaming import ENDED, gauge, listening, reason_of_end, served, tell, ticket_of
+from tests.helpers.waiting import eventually
 
 
 class TestStreaming:
@@ -178,7 +170,7 @@ class TestResuming:
                 early = await quick.fetchval("SELECT nextval('notifications_id_seq')")
                 [first] = await tell(slow, maria, "First")
                 waiting = asyncio.create_task(tell(quick, maria, "Second", drawn=early))
-                await self.somebody_waits(sql)
+                await self.until_blocked(sql)
                 ana = await make.user()
                 await tell(sql, ana, "Others do not wait")
                 await transaction.commit()
@@ -192,7 +184,7 @@ class TestResuming:
             await quick.close()
 
     @staticmethod
-    async def somebody_waits(sql: asyncpg.Connection) -> None:
+    async def until_blocked(sql: asyncpg.Connection) -> None:
         query = """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
         for _ in range(12_000):

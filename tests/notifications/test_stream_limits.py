@@ -17,7 +17,8 @@ from service.notifications.streams import service as streams
 from service.notifications.streams.service import MOST_OF_ONE
 from tests.helpers.client import V1, assert_problem
 from tests.helpers.factories import Make, Person
-from tests.helpers.streaming import ENDED, eventually, gauge, listening, reason_of_end, tell
+from tests.helpers.streaming import ENDED, gauge, listening, reason_of_end, tell
+from tests.helpers.waiting import eventually
 
 
 @contextmanager

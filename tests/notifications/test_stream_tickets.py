@@ -13,7 +13,8 @@ from service.notifications.streams import repository
 from service.platform.crypto import fingerprint
 from tests.helpers.client import V1, Api, assert_problem
 from tests.helpers.factories import Make
-from tests.helpers.streaming import eventually, gauge, listening, reason_of_end, tell, ticket_of
+from tests.helpers.streaming import gauge, listening, reason_of_end, tell, ticket_of
+from tests.helpers.waiting import eventually
 
 
 class TestTickets:

@@ -23,8 +23,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from tests.helpers.waiting import PATIENCE_SECONDS, wait_until
 from tests.pods.rendered import NAMESPACE, RELEASE, Container
-from tests.server.process import PATIENCE_SECONDS, REPOSITORY, eventually
+from tests.server.process import REPOSITORY
 
 #: By the package of Debian and Ubuntu that has it.
 PROGRAMS: Final = {"bwrap": "bubblewrap", "nsenter": "util-linux", "setpriv": "util-linux", "ip": "iproute2"}
@@ -168,7 +169,7 @@ class Pod:
             assert running.process.poll() is None, running.stdout + running.stderr
             return self.probed(kind) == 200
 
-        eventually(passed)
+        wait_until(passed)
 
     def run(self, *command: str) -> Running:
         """The container's own command, or another in its place."""

@@ -9,9 +9,10 @@ import pytest
 
 from service.platform.config import generate_key
 from service.platform.database import required_revision
+from tests.helpers.waiting import wait_until
 from tests.pods.rendered import Container, containers
 from tests.pods.sandbox import DATABASE_HOST, METRICS_PORT, Network, Pod, Running, need_programs, network, pod
-from tests.server.process import cloned_database, eventually
+from tests.server.process import cloned_database
 
 pytestmark = pytest.mark.slow
 
@@ -159,7 +160,7 @@ class TestApi:
             self.assert_serves(api, running)
             smoked(rendered, apart)
             with api.client(METRICS_PORT) as client:
-                eventually(lambda: 'route="/api/v1/orders"' in client.get("/metrics").text)
+                wait_until(lambda: 'route="/api/v1/orders"' in client.get("/metrics").text)
             self.assert_stops(api, running)
             # As after a liveness probe that failed: the flag is still there.
             assert (api.place(Path("/run/tradepost/drain")) / "now").exists()
@@ -175,7 +176,7 @@ class TestApi:
     def assert_serves(self, api: Pod, running: Running) -> None:
         for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
             api.wait_for(kind, running)
-        eventually(lambda: len(running.events("service.started")) == WORKERS)
+        wait_until(lambda: len(running.events("service.started")) == WORKERS)
 
     def assert_stops(self, api: Pod, running: Running) -> None:
         api.told_to_stop(running)
@@ -194,7 +195,7 @@ class TestWorker:
             running = worker.run()
             for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
                 worker.wait_for(kind, running)
-            eventually(lambda: bool(running.events("job.ended")))
+            wait_until(lambda: bool(running.events("job.ended")))
             with worker.client(METRICS_PORT) as client:
                 assert "\njobs_total{" in client.get("/metrics").text
             worker.told_to_stop(running)

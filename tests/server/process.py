@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -23,20 +22,12 @@ import psutil
 from service.platform.config import Settings
 from tests.conftest import PLENTY, TEMPLATE, URL_VARIABLE, with_database
 from tests.helpers.client import V1
+from tests.helpers.waiting import PATIENCE_SECONDS, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE_SECONDS = 60.0
 PASSWORD = "correct-horse-1"
 FIRST_OF_THE_KERNEL = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 _numbers = count(1)
-
-
-def eventually(condition: Callable[[], bool], within: float = PATIENCE_SECONDS) -> None:
-    """Wait for something that happens outside; nothing is asserted about how soon, only that it does."""
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, f"it did not happen within {within} s"
-        time.sleep(0.02)
 
 
 def get(url: str, **options: Any) -> httpx2.Response:
@@ -147,7 +138,7 @@ class Service:
         return [line for line in self.lines() if line["event"] == name]
 
     def wait_for(self, event: str, times: int = 1) -> list[dict[str, Any]]:
-        eventually(lambda: len(self.events(event)) >= times)
+        wait_until(lambda: len(self.events(event)) >= times)
         return self.events(event)
 
     def metrics(self) -> str:
@@ -179,7 +170,7 @@ class Service:
             assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.stderr}"
             return self.answers(path)
 
-        eventually(up)
+        wait_until(up)
         return self
 
     def send(self, signal_: signal.Signals) -> None:
@@ -257,13 +248,3 @@ async def locked_row(url: str, email: str) -> AsyncIterator[asyncpg.Connection]:
         yield connection
     finally:
         await connection.close()
-
-
-async def somebody_waits(connection: asyncpg.Connection) -> None:
-    """Return once another connection of this database waits for a lock."""
-    query = """SELECT count(*) FROM pg_stat_activity
-               WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not await connection.fetchval(query):
-        assert time.monotonic() < deadline, "nobody waits for the lock"
-        await asyncio.sleep(0.02)

@@ -20,13 +20,13 @@ from service.__main__ import COMMANDS
 from service.identity.passwords import Passwords
 from service.platform.config import Settings, generate_key
 from tests.helpers.client import V1
+from tests.helpers.waiting import wait_until
 from tests.server.process import (
     PASSWORD,
     REPOSITORY,
     alive,
     cloned_database,
     environment,
-    eventually,
     get,
     started,
     tradepost,
@@ -239,16 +239,16 @@ class TestDevelopment:
                     return bool(get(f"{service.url}/health").json()["version"] == "99.0")
                 return False
 
-            eventually(changed)
+            wait_until(changed)
             processes = service.descendants()
             assert service.stop() == 0
-            eventually(lambda: not any(alive(process.pid) for process in processes))
+            wait_until(lambda: not any(alive(process.pid) for process in processes))
             assert {line["logger"] for line in service.lines()} >= {"uvicorn.error", "service.main"}
 
     def test_uvicorn_with_the_factory(self, tmp_path: Path, database: str) -> None:
         module = ("uvicorn", "--factory", "service.main:create_app", "--port", "0")
         with started(tmp_path, module=module, DATABASE_URL=database) as service:
-            eventually(lambda: "Uvicorn running on http" in service.stdout + service.stderr)
+            wait_until(lambda: "Uvicorn running on http" in service.stdout + service.stderr)
             text = (service.stdout + service.stderr).split("running on http://127.0.0.1:")[1]
             service.port = int(text.split()[0])
             assert service.wait_until_up().register("maria@shop.example")

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.helpers.client import V1
-from tests.server.process import PATIENCE_SECONDS, Service, cloned_database, started
+from tests.helpers.waiting import PATIENCE_SECONDS
+from tests.server.process import Service, cloned_database, started
 
 SHOP = "https://shop.example"
 PASSWORD = "correct-horse-1"

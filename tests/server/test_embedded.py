@@ -14,8 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +25,11 @@ import psutil
 import pytest
 
 from service.dev import embedded
+from tests.helpers.waiting import PATIENCE_SECONDS, wait_until
+from tests.server.process import alive
 
 REPOSITORY = Path(__file__).parents[2]
 ACCOUNTS = ("root", "nobody") if os.geteuid() == 0 else (pwd.getpwuid(os.geteuid()).pw_name,)
-PATIENCE_SECONDS = 60
 DAC_OVERRIDE = 1 << 1
 
 # What stands for the service: starts the server, forks a child that inherits everything and tries to
@@ -108,21 +108,7 @@ def hosting(data: Path, account: str, durable: str = "fast", path: Path = REPOSI
             process.wait()
             if host is not None:
                 os.kill(host.fork, signal.SIGKILL)
-                eventually(lambda: host.pid is None or not alive(host.pid))
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+                wait_until(lambda: host.pid is None or not alive(host.pid))
 
 
 def sql(url: str, statement: str) -> list[Any]:
@@ -199,7 +185,7 @@ class TestKeepingData:
 
     def test_an_interrupted_initdb_is_done_anew(self, account: str, folder: Path) -> None:
         with spawn(folder, account) as process:
-            eventually(lambda: any(folder.glob("postgres-init-*/PG_VERSION")))
+            wait_until(lambda: any(folder.glob("postgres-init-*/PG_VERSION")))
             process.kill()
         assert not (folder / "postgres").exists()
         with hosting(folder, account) as host:
@@ -214,7 +200,7 @@ class TestEnding:
             assert host.pid is not None
             assert alive(host.pid)
             host.process.send_signal(cause)
-            eventually(lambda: not alive(host.pid or 0))
+            wait_until(lambda: not alive(host.pid or 0))
             assert alive(host.fork)
             assert not (shared / "postgres" / "postmaster.pid").exists()
 
@@ -252,7 +238,7 @@ class TestSharing:
                 os.kill(host.fork, signal.SIGKILL)
             for process in processes:
                 process.communicate()
-            eventually(lambda: not any(host.pid and alive(host.pid) for host in hosts))
+            wait_until(lambda: not any(host.pid and alive(host.pid) for host in hosts))
 
 
 class TestRights:

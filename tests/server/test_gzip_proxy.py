@@ -11,7 +11,8 @@ import httpx2
 import pytest
 
 from tests.helpers.client import V1
-from tests.server.process import alive, cloned_database, eventually, free_port, started, statement
+from tests.helpers.waiting import wait_until
+from tests.server.process import alive, cloned_database, free_port, started, statement
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +48,7 @@ def nginx(folder: Path, upstream: int) -> Iterator[str]:
             return False
 
     try:
-        eventually(up)
+        wait_until(up)
         yield url
     finally:
         process.terminate()

@@ -19,7 +19,8 @@ import pytest
 
 from service.platform.config import generate_key
 from tests.helpers.proxy import Proxy, proxy_before
-from tests.server.process import PASSWORD, Service, cloned_database, eventually, started
+from tests.helpers.waiting import wait_until
+from tests.server.process import PASSWORD, Service, cloned_database, started
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +96,7 @@ class Watch:
         """Wait for a second more than that, and until enough has been asked in it."""
         until(at + 2 * LIMIT_SECONDS)
         moment = at + LIMIT_SECONDS
-        eventually(
+        wait_until(
             lambda: all(
                 sum(began > moment for began, _ in list(seen)) >= FIRST for seen in self.answers.values()
             )
@@ -125,7 +126,7 @@ def watched(shop: Shop, token: str, path: str = PROFILE) -> Iterator[Watch]:
     for thread in threads:
         thread.start()
     try:
-        eventually(lambda: all(len(answers) >= FIRST for answers in watch.answers.values()))
+        wait_until(lambda: all(len(answers) >= FIRST for answers in watch.answers.values()))
         yield watch
     finally:
         done.set()
@@ -163,7 +164,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 @pytest.fixture
 def shop(running: Shop) -> Iterator[Shop]:
     """Whole again after each test."""
-    eventually(running.listens)
+    wait_until(running.listens)
     yield running
     running.pool.resume()
     running.feed.resume()
@@ -246,7 +247,7 @@ class TestWhateverBecomesOfTheFeed:
             shop.kill_listeners()
             at_first = shop.commit(DEACTIVATE, before.id)
             first.has_seen(at_first)
-            eventually(shop.listens)
+            wait_until(shop.listens)
             at_second = shop.commit(DEACTIVATE, after.id)
             shop.kill_listeners()
             second.has_seen(at_second)
@@ -273,7 +274,7 @@ class TestWhateverBecomesOfTheFeed:
             for watch, at in zip((first, second, third), committed, strict=True):
                 watch.has_seen(at)
             shop.feed.resume()
-            eventually(shop.listens)
+            wait_until(shop.listens)
         for watch, at in zip((first, second, third), committed, strict=True):
             watch.goes_from(200, 401, at=at)
         bystander.stays(200)
@@ -289,8 +290,8 @@ class TestWhateverBecomesOfTheFeed:
             watch.has_seen(committed)
             shop.pool.resume()
             shop.feed.resume()
-            eventually(shop.listens)
-            eventually(lambda: all(seen[-1][1] == 200 for seen in bystander.answers.values()))
+            wait_until(shop.listens)
+            wait_until(lambda: all(seen[-1][1] == 200 for seen in bystander.answers.values()))
         watch.goes_from(200, 401, at=committed, others=frozenset({503}))
         for answers in (watch.answers, bystander.answers):
             for seen in answers.values():
@@ -305,7 +306,7 @@ class TestWhateverBecomesOfTheFeed:
         shop.feed.cut()
         shop.pool.cut()
         with shop.first.client(maria.token) as client:
-            eventually(lambda: client.get("/posts").status_code == 503)
+            wait_until(lambda: client.get("/posts").status_code == 503)
             answer = client.get(PROFILE)
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
         assert answer.headers["retry-after"] == "1"

@@ -11,17 +11,9 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.helpers.waiting import PATIENCE_SECONDS, wait_until
 from tests.orders.invoices.examples import pages_of
-from tests.server.process import (
-    PATIENCE_SECONDS,
-    Service,
-    alive,
-    cloned_database,
-    eventually,
-    get,
-    started,
-    statement,
-)
+from tests.server.process import Service, alive, cloned_database, get, started, statement
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +56,7 @@ def drawn(client: httpx2.Client, path: str) -> httpx2.Response:
         return answers[-1].status_code != 503
 
     # What renders gives way to whatever else the machine is busy with.
-    eventually(comes, within=5 * PATIENCE_SECONDS)
+    wait_until(comes, within=5 * PATIENCE_SECONDS)
     assert answers[-1].status_code == 200, answers[-1].text
     return answers[-1]
 
@@ -103,7 +95,7 @@ def test_it_dies_with_a_worker_that_is_killed_and_the_next_worker_has_its_own(
     drawn(client, path)
     (renderer,), (worker,) = renderers(service), service.workers()
     os.kill(worker, signal.SIGKILL)
-    eventually(lambda: not alive(renderer.pid))
+    wait_until(lambda: not alive(renderer.pid))
     service.wait_until_up()
     with service.client(client.headers["authorization"].partition(" ")[2]) as again:
         drawn(again, path)

@@ -17,7 +17,8 @@ import pytest
 from service.identity.tokens import SigningKey
 from service.platform.config import generate_key
 from tests.helpers.client import V1
-from tests.server.process import PASSWORD, Service, cloned_database, eventually, started
+from tests.helpers.waiting import wait_until
+from tests.server.process import PASSWORD, Service, cloned_database, started
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +50,7 @@ class Pair:
             before = self.serving[place : place + 1]
             self.serving[place : place + 1] = [new]
             for old in before:
-                await asyncio.to_thread(eventually, partial(self._is_left_alone, old.port))
+                await asyncio.to_thread(wait_until, partial(self._is_left_alone, old.port))
                 assert await asyncio.to_thread(old.stop) == 0
 
     def _is_left_alone(self, port: int) -> bool:
@@ -142,7 +143,7 @@ class Load:
         """Return once each client has gone round some more."""
         wanted = [client.rounds + ROUNDS for client in self.clients]
         await asyncio.to_thread(
-            eventually,
+            wait_until,
             lambda: all(client.rounds >= least for client, least in zip(self.clients, wanted, strict=True)),
         )
 

@@ -14,7 +14,8 @@ import pytest
 
 from tests.helpers.client import V1
 from tests.helpers.collector import Collector
-from tests.server.process import Service, cloned_database, eventually, started, statement, tradepost
+from tests.helpers.waiting import wait_until
+from tests.server.process import Service, cloned_database, started, statement, tradepost
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +71,7 @@ def test_the_service_with_every_kind_of_fault(database: str, tmp_path: Path) -> 
             statement(database, "ALTER TABLE hidden RENAME TO posts")
             victims = service.workers()
             os.kill(min(victims), signal.SIGKILL)
-            eventually(lambda: len(service.workers() - victims) == 1)
+            wait_until(lambda: len(service.workers() - victims) == 1)
             assert service.stop() == 0
             lines, stderr = checked(service.stdout), service.stderr
     finally:

@@ -16,8 +16,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.helpers.client import V1, assert_problem
+from tests.helpers.waiting import wait_until
 from tests.server import abandoning, impatient
-from tests.server.process import Service, alive, cloned_database, eventually, get, started
+from tests.server.process import Service, alive, cloned_database, get, started
 
 pytestmark = pytest.mark.slow
 
@@ -113,21 +114,21 @@ class TestKilledWorker:
     def test_counts_never_go_back_and_nothing_stays_in_progress(self, database: str, tmp_path: Path) -> None:
         with started(tmp_path, DATABASE_URL=database, WEB_CONCURRENCY=WORKERS) as service:
             service.wait_until_up()
-            eventually(lambda: value(service, "gunicorn_workers") == WORKERS)
+            wait_until(lambda: value(service, "gunicorn_workers") == WORKERS)
             with Load(service, service.register("maria@shop.example")) as load:
-                eventually(lambda: load.answered > 200)
-                eventually(lambda: bool(value(service, "http_requests_in_progress")))
+                wait_until(lambda: load.answered > 200)
+                wait_until(lambda: bool(value(service, "http_requests_in_progress")))
                 before, victims = samples(service, "counter", "histogram"), service.workers()
                 os.kill(min(victims), signal.SIGKILL)
-                eventually(lambda: len(service.workers() - victims) == 1)
+                wait_until(lambda: len(service.workers() - victims) == 1)
                 for _ in range(20):
                     now = samples(service, "counter", "histogram")
                     assert {
                         key: (old, now.get(key)) for key, old in before.items() if now.get(key, -1) < old
                     } == {}
                     before = now
-            eventually(lambda: value(service, "http_requests_in_progress") == 0)
-            eventually(lambda: value(service, "gunicorn_workers") == WORKERS)
+            wait_until(lambda: value(service, "http_requests_in_progress") == 0)
+            wait_until(lambda: value(service, "gunicorn_workers") == WORKERS)
             assert value(service, "gunicorn_workers_started_total") == WORKERS + 1
             assert value(service, "gunicorn_worker_exits_total", reason="signal") == 1
             assert value(service, "gunicorn_worker_exits_total", reason="normal") == 0
@@ -143,12 +144,12 @@ class TestKilledWorker:
             os.kill(victim, signal.SIGSTOP)
             hurry = service.folder / impatient.HURRY
             hurry.touch()
-            eventually(lambda: not alive(victim))
+            wait_until(lambda: not alive(victim))
             hurry.unlink()
             # More than one where the next was taken for dead, too, before that.
-            eventually(lambda: bool(value(service, "gunicorn_worker_exits_total", reason="timeout")))
+            wait_until(lambda: bool(value(service, "gunicorn_worker_exits_total", reason="timeout")))
             assert value(service, "gunicorn_worker_exits_total", reason="signal") == 0
-            eventually(lambda: service.workers() not in ({victim}, set()))
+            wait_until(lambda: service.workers() not in ({victim}, set()))
 
 
 class TestExporter:
@@ -178,7 +179,7 @@ class TestExporter:
             assert service.ended() == -signal.SIGKILL
             left = int((service.folder / abandoning.LEFT).read_text())
             try:
-                eventually(lambda: not alive(left))
+                wait_until(lambda: not alive(left))
             finally:
                 with suppress(ProcessLookupError):
                     os.kill(left, signal.SIGKILL)
@@ -190,7 +191,7 @@ class TestEverything:
             service.wait_until_up()
             service.register("maria@shop.example")
             assert get(f"{service.url}/api/v1/nothing").status_code == 404
-            eventually(lambda: families(service).keys() >= API)
+            wait_until(lambda: families(service).keys() >= API)
             # Of a single process it would say nothing, or something else at each scrape.
             assert not any(name.startswith("python_") for name in families(service))
             assert remarks(service.metrics()) == ""
@@ -199,7 +200,7 @@ class TestEverything:
     def test_of_a_worker(self, database: str, tmp_path: Path) -> None:
         with started(tmp_path, module=("service", "worker"), DATABASE_URL=database) as worker:
             worker.wait_until_up()
-            eventually(lambda: families(worker).keys() >= WORKER)
+            wait_until(lambda: families(worker).keys() >= WORKER)
             assert remarks(worker.metrics()) == ""
             assert get(f"{worker.url}/metrics").status_code == 404
             assert worker.stop() == 0
@@ -209,10 +210,10 @@ class TestEverything:
             service.wait_until_up()
             assert get(f"{service.url}{ROUTE}").status_code == 200
             labels = {"method": "GET", "route": ROUTE, "status": "200"}
-            eventually(lambda: value(service, "http_requests_total", **labels) == 1)
+            wait_until(lambda: value(service, "http_requests_total", **labels) == 1)
             assert service.stop() == 0
             port = service.metrics_port
         with started(tmp_path, DATABASE_URL=database, METRICS_PORT=port) as service:
             service.wait_until_up()
-            eventually(lambda: value(service, "gunicorn_workers") == 2)
+            wait_until(lambda: value(service, "gunicorn_workers") == 2)
             assert value(service, "http_requests_total", **labels) is None

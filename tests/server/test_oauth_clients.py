@@ -11,7 +11,8 @@ from oauthlib.oauth2 import InvalidGrantError, LegacyApplicationClient  # type: 
 from requests_oauthlib import OAuth2Session  # type: ignore[import-untyped]
 
 from tests.helpers.client import assert_problem
-from tests.server.process import PASSWORD, Service, cloned_database, eventually, free_port, get, started
+from tests.helpers.waiting import wait_until
+from tests.server.process import PASSWORD, Service, cloned_database, free_port, get, started
 
 EMAIL = "maria@shop.example"
 
@@ -82,7 +83,7 @@ def test_authlib(service: Service, metadata: dict[str, Any]) -> None:
         )
         assert (revoked.status_code, revoked.content) == (200, b"")
         for token in (first, second):
-            eventually(lambda token=token: is_void(service, token["access_token"]))  # type: ignore[misc]
+            wait_until(lambda token=token: is_void(service, token["access_token"]))  # type: ignore[misc]
         with pytest.raises(authlib.OAuthError) as refusal:
             session.refresh_token(metadata["token_endpoint"], refresh_token=second["refresh_token"])
         assert refusal.value.error == "invalid_grant"
@@ -120,7 +121,7 @@ def test_requests_oauthlib(service: Service, metadata: dict[str, Any]) -> None:
         )
         revoked = session.post(url, headers=headers, data=body)
         assert (revoked.status_code, revoked.content) == (200, b"")
-        eventually(lambda: is_void(service, second["access_token"]))
+        wait_until(lambda: is_void(service, second["access_token"]))
         with pytest.raises(InvalidGrantError):
             session.refresh_token(metadata["token_endpoint"], refresh_token=second["refresh_token"])
 

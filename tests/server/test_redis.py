@@ -20,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.platform.http.rate_limit.policies import Rule
 from service.platform.http.rate_limit.store import Store
 from tests.helpers.client import V1
-from tests.server.process import PASSWORD, Service, cloned_database, eventually, free_port, started
+from tests.helpers.waiting import wait_until
+from tests.server.process import PASSWORD, Service, cloned_database, free_port, started
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +45,7 @@ class Redis:
         command = [part for name, value in options.items() for part in (f"--{name}", str(value))]
         with (self.folder / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(["redis-server", *command], stdout=log, stderr=log)
-        eventually(lambda: b"PONG" in self.ask("PING"))
+        wait_until(lambda: b"PONG" in self.ask("PING"))
 
     def ask(self, command: str) -> bytes:
         try:
@@ -118,8 +119,8 @@ def test_two_services_share_one_limit_to_the_request(database: str, redis: Redis
     limit = {"RATE_LIMIT_DEFAULT": "40/hour", "WEB_CONCURRENCY": 2}
     with shop(database, redis, "one", **limit) as one, shop(database, redis, "two", **limit) as two:
         assert asyncio.run(statuses([one, two], 100)) == {200: 40, 429: 60}
-        eventually(lambda: sum(decided(each, "default", "allowed") for each in (one, two)) == 40)
-        eventually(lambda: sum(decided(each, "default", "refused") for each in (one, two)) == 60)
+        wait_until(lambda: sum(decided(each, "default", "allowed") for each in (one, two)) == 40)
+        wait_until(lambda: sum(decided(each, "default", "refused") for each in (one, two)) == 60)
         assert all(decided(each, "default", "refused") > 0 for each in (one, two))
         assert sum(decided(each, "default", "store_failed") for each in (one, two)) == 0
 
@@ -146,7 +147,7 @@ def test_what_failed_at_one_service_slows_down_at_the_other(database: str, redis
     with shop(database, redis, "one", **limit) as one, shop(database, redis, "two", **limit) as two:
         answers = [each.sign_in("nobody@shop.example").status_code for each in [one] * 5 + [two]]
         assert answers == [400] * 6
-        eventually(lambda: counted(two, "sign_ins_slowed_total", outcome="waited") == 1)
+        wait_until(lambda: counted(two, "sign_ins_slowed_total", outcome="waited") == 1)
         assert counted(one, "sign_ins_slowed_total") == 0
         assert b"nobody" not in redis.ask("KEYS *")
 
@@ -159,7 +160,7 @@ def is_used(service: Service) -> bool:
 
     allowed, before = decided(service, "default", "allowed"), all_decided()
     asyncio.run(statuses([service], 1))
-    eventually(lambda: all_decided() > before)
+    wait_until(lambda: all_decided() > before)
     return decided(service, "default", "allowed") > allowed
 
 
@@ -172,7 +173,7 @@ def test_without_redis_the_service_goes_on(database: str, redis: Redis, fault: s
         service.register(email)
         assert asyncio.run(statuses([service], 20)) == {200: 20}
         # Those that registered and signed in as well.
-        eventually(lambda: decided(service, "default", "allowed") == 22)
+        wait_until(lambda: decided(service, "default", "allowed") == 22)
         assert decided(service, "default", "store_failed") == 0
 
         redis.kill() if fault is signal.SIGKILL else redis.send(fault)
@@ -181,7 +182,7 @@ def test_without_redis_the_service_goes_on(database: str, redis: Redis, fault: s
         while time.monotonic() < deadline:
             assert asyncio.run(statuses([service], 20)) == {200: 20}
             asked += 20
-        eventually(lambda: decided(service, "default", "store_failed") == asked)
+        wait_until(lambda: decided(service, "default", "store_failed") == asked)
         assert decided(service, "default", "allowed") == 22
         # This process goes on limiting by itself what must be limited.
         answers = [service.sign_in(email, PASSWORD).status_code for _ in range(8)]
@@ -192,7 +193,7 @@ def test_without_redis_the_service_goes_on(database: str, redis: Redis, fault: s
             redis.start()
         else:
             redis.send(signal.SIGCONT)
-        eventually(lambda: is_used(service))
+        wait_until(lambda: is_used(service))
         assert service.sign_in(email, PASSWORD).status_code == 200
         assert len(service.events("limits.store_recovered")) == 1
         assert service.events("request.failed") == []

@@ -13,16 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.platform.config import generate_key
 from tests.helpers.client import assert_problem
-from tests.server.process import (
-    Service,
-    cloned_database,
-    eventually,
-    free_port,
-    get,
-    started,
-    statement,
-    tradepost,
-)
+from tests.helpers.waiting import wait_until
+from tests.server.process import Service, cloned_database, free_port, get, started, statement, tradepost
 
 _numbers = count(1)
 
@@ -54,7 +46,7 @@ def counted(service: Service, route: str) -> float:
 
 class TestServing:
     def test_as_many_workers_as_asked_for(self, service: Service) -> None:
-        eventually(lambda: len(service.workers()) == 3)
+        wait_until(lambda: len(service.workers()) == 3)
         assert len(service.wait_for("service.started", 3)) == 3
 
     def test_keeps_its_files_in_data_dir(self, service: Service) -> None:
@@ -85,8 +77,8 @@ class TestMetrics:
             files = folder.glob("counter_*.db")
             return [route.encode() in file.read_bytes() for file in files].count(True) >= 2
 
-        eventually(two_workers_have_counted)
-        eventually(lambda: counted(service, route) == before + asked)
+        wait_until(two_workers_have_counted)
+        wait_until(lambda: counted(service, route) == before + asked)
 
     def test_are_not_on_the_public_port(self, service: Service) -> None:
         assert_problem(get(f"{service.url}/metrics"), 404, "not_found")
@@ -96,7 +88,7 @@ class TestLog:
     def test_a_request_is_one_line(self, service: Service) -> None:
         request_id = f"request-{os.getpid()}-{next(_numbers)}"
         get(f"{service.url}/api/v1/users/1?page=1", headers={"X-Request-ID": request_id})
-        eventually(lambda: request_id in service.stdout)
+        wait_until(lambda: request_id in service.stdout)
         [line] = [line for line in service.lines() if line.get("request_id") == request_id]
         assert line.pop("ts").endswith("Z")
         assert line.pop("duration_ms") > 0
@@ -116,7 +108,7 @@ class TestLog:
         for probe in ("/livez", "/readyz", "/startupz", "/health"):
             assert get(f"{service.url}{probe}").status_code == 200
         get(f"{service.url}/", headers={"X-Request-ID": "after-the-probes"})
-        eventually(lambda: "after-the-probes" in service.stdout)
+        wait_until(lambda: "after-the-probes" in service.stdout)
         routes = {line["route"] for line in service.events("request.answered")}
         assert "/" in routes
         assert routes.isdisjoint({"/livez", "/readyz", "/startupz", "/health"})
@@ -128,7 +120,7 @@ class TestLog:
         finally:
             statement(database, "ALTER TABLE hidden RENAME TO posts")
         problem = assert_problem(answer, 500, "internal_error")
-        eventually(lambda: problem["instance"] in service.stdout)
+        wait_until(lambda: problem["instance"] in service.stdout)
         [line] = service.events("request.failed")
         assert (line["level"], line["logger"]) == ("error", "service.platform.http.error_handling")
         assert line["request_id"] == problem["instance"]
@@ -140,11 +132,11 @@ class TestLog:
         route = "/.well-known/jwks.json"
         known = counted(service, route)
         get(f"{service.url}{route}")
-        eventually(lambda: counted(service, route) > known)
+        wait_until(lambda: counted(service, route) > known)
         before, counted_before = service.workers(), counted(service, route)
         victim = min(before)
         os.kill(victim, signal.SIGKILL)
-        eventually(lambda: len(service.workers() - before) == 1)
+        wait_until(lambda: len(service.workers() - before) == 1)
         [line] = [line for line in service.lines() if f"(pid:{victim}) was sent SIGKILL" in line["event"]]
         assert (line["level"], line["logger"]) == ("error", "gunicorn.error")
         assert service.answers()
@@ -191,7 +183,7 @@ class TestTroubleAtTheStart:
         with socket.create_server(("127.0.0.1", free_port())) as taken:
             port = taken.getsockname()[1]
             with started(tmp_path, ENVIRONMENT="development", PORT=port) as service:
-                eventually(lambda: any("postgres" in child.name() for child in service.descendants()))
+                wait_until(lambda: any("postgres" in child.name() for child in service.descendants()))
                 children = service.descendants()
                 assert service.ended() == 1
         assert not any(child.is_running() for child in children)

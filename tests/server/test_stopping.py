@@ -16,17 +16,8 @@ import pytest
 
 from service.platform.server.uvicorn_worker import LINGER_SECONDS
 from tests.helpers.client import V1, assert_problem
-from tests.server.process import (
-    PASSWORD,
-    Service,
-    alive,
-    cloned_database,
-    eventually,
-    get,
-    locked_row,
-    somebody_waits,
-    started,
-)
+from tests.helpers.waiting import until_blocked, wait_until
+from tests.server.process import PASSWORD, Service, alive, cloned_database, get, locked_row, started
 
 pytestmark = pytest.mark.slow
 
@@ -65,14 +56,14 @@ async def refuses_connections(service: Service) -> None:
             return probe.connect_ex(("127.0.0.1", service.port)) == errno.ECONNREFUSED
         return False
 
-    await asyncio.to_thread(eventually, refused)
+    await asyncio.to_thread(wait_until, refused)
 
 
 class TestTerminating:
     async def test_a_running_request_is_finished(self, database: str, tmp_path: Path) -> None:
         with started(tmp_path, DATABASE_URL=database) as service:
             service.wait_until_up()
-            eventually(lambda: len(service.workers()) == 2)
+            wait_until(lambda: len(service.workers()) == 2)
             processes = service.descendants()
             reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
             writer.write(UNFINISHED)
@@ -99,7 +90,7 @@ class TestTerminating:
         settings: dict[str, Any] = {"GRACEFUL_TIMEOUT": 10, "OTEL_EXPORTER_OTLP_ENDPOINT": collector}
         with silent, started(tmp_path, DATABASE_URL=database, **settings) as service:
             service.wait_until_up()
-            eventually(lambda: len(service.workers()) == 2)
+            wait_until(lambda: len(service.workers()) == 2)
             reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
             writer.write(UNFINISHED)
             assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -148,11 +139,11 @@ class TestTerminating:
         """Ctrl-C reaches the whole group. The lock is held to the end: only the hurry ends the request."""
         with started(tmp_path, DATABASE_URL=database, GRACEFUL_TIMEOUT=600) as service:
             token = service.wait_until_up().register(EMAIL)
-            eventually(lambda: len(service.workers()) == 2)
+            wait_until(lambda: len(service.workers()) == 2)
             processes = service.descendants()
             async with locked_row(database, EMAIL) as lock:
                 running = rename(service, token)
-                await somebody_waits(lock)
+                await until_blocked(lock)
                 if whole_group:
                     os.killpg(service.process.pid, signal.SIGINT)
                 else:
@@ -168,7 +159,7 @@ class TestReloading:
     async def test_no_request_fails(self, database: str, tmp_path: Path, pooled: bool) -> None:
         with started(tmp_path, DATABASE_URL=database) as service:
             service.wait_until_up()
-            eventually(lambda: len(service.workers()) == 2)
+            wait_until(lambda: len(service.workers()) == 2)
             first = service.workers()
             statuses: list[int] = []
             loaded, reloaded = asyncio.Event(), asyncio.Event()
@@ -185,13 +176,13 @@ class TestReloading:
             async def reload() -> None:
                 await loaded.wait()
                 service.send(signal.SIGHUP)
-                await asyncio.to_thread(eventually, lambda: not any(alive(pid) for pid in first))
+                await asyncio.to_thread(wait_until, lambda: not any(alive(pid) for pid in first))
                 reloaded.set()
 
             await asyncio.gather(reload(), *(load() for _ in range(CLIENTS)))
             assert set(statuses) == {200}
             assert len(statuses) >= LOAD
-            eventually(lambda: len(service.workers()) == 2)
+            wait_until(lambda: len(service.workers()) == 2)
             assert len(service.events("service.stopped")) == 2
             assert service.stop() == 0
 
@@ -225,7 +216,7 @@ class TestDraining:
             assert (ready.status_code, ready.json()["draining"]) == (503, True)
             assert get(f"{service.url}/livez").status_code == 200
             flag.unlink()
-            await asyncio.to_thread(eventually, lambda: service.answers("/readyz"))
+            await asyncio.to_thread(wait_until, lambda: service.answers("/readyz"))
             assert service.stop() == 0
 
 
@@ -233,13 +224,13 @@ class TestEmbeddedDatabase:
     def test_nothing_outlives_a_killed_master_and_the_data_stay(self, tmp_path: Path) -> None:
         with started(tmp_path, ENVIRONMENT="development", GRACEFUL_TIMEOUT=600) as service:
             service.wait_until_up().register(EMAIL)
-            eventually(lambda: len(service.workers()) == 2)
+            wait_until(lambda: len(service.workers()) == 2)
             processes = service.descendants()
             names = {process.name() for process in processes}
             assert any(name.startswith("postgres") for name in names)
             service.send(signal.SIGKILL)
             assert service.ended() == -signal.SIGKILL
-            eventually(lambda: not any(alive(process.pid) for process in processes))
+            wait_until(lambda: not any(alive(process.pid) for process in processes))
             assert len(service.events("master.lost")) == 2
         with started(tmp_path, ENVIRONMENT="development") as service:
             assert service.wait_until_up().sign_in(EMAIL).status_code == 200

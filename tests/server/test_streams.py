@@ -20,15 +20,8 @@ from playwright.async_api import async_playwright
 from service.platform.http.sse import RETRY_SPREAD_MS
 from tests.helpers.client import V1
 from tests.helpers.streaming import Event, Listening, listening
-from tests.server.process import (
-    PATIENCE_SECONDS,
-    REPOSITORY,
-    Service,
-    alive,
-    cloned_database,
-    eventually,
-    started,
-)
+from tests.helpers.waiting import PATIENCE_SECONDS, wait_until
+from tests.server.process import REPOSITORY, Service, alive, cloned_database, started
 from tests.server.test_docs import BROWSERS, FLAGS
 
 pytestmark = pytest.mark.slow
@@ -95,7 +88,7 @@ class TestTerminating:
     async def test_every_stream_gets_its_end_and_holds_nobody(self, database: str, tmp_path: Path) -> None:
         with started(tmp_path, DATABASE_URL=database) as service:
             service.wait_until_up()
-            eventually(lambda: len(service.workers()) == 2)
+            wait_until(lambda: len(service.workers()) == 2)
             maria, ana, eve = [register(service, f"{name}@shop.example") for name in ("maria", "ana", "eve")]
             await tell(database, eve, *(["Much"] * 2_000), body="x" * 10_000)
             async with AsyncExitStack() as stack:
@@ -118,7 +111,7 @@ class TestReloading:
     async def test_clients_come_again_and_miss_nothing(self, database: str, tmp_path: Path) -> None:
         with started(tmp_path, DATABASE_URL=database) as service:
             service.wait_until_up()
-            eventually(lambda: len(service.workers()) == 2)
+            wait_until(lambda: len(service.workers()) == 2)
             first = service.workers()
             maria, ana = register(service, "maria@shop.example"), register(service, "ana@shop.example")
             async with AsyncExitStack() as stack:
@@ -132,7 +125,7 @@ class TestReloading:
                 ) as again:
                     await tell(database, maria, "After")
                     assert await again.titles(2) == ["Meanwhile", "After"]
-            await asyncio.to_thread(eventually, lambda: not any(alive(pid) for pid in first), SOON_SECONDS)
+            await asyncio.to_thread(wait_until, lambda: not any(alive(pid) for pid in first), SOON_SECONDS)
             assert service.stop() == 0
 
 
@@ -147,8 +140,8 @@ class TestMetrics:
 
             async with AsyncExitStack() as stack:
                 await listeners(stack, service, maria)
-                await asyncio.to_thread(eventually, lambda: open_ones() == {f"{STREAMS}.0"})
-            await asyncio.to_thread(eventually, lambda: open_ones() == {"0.0"})
+                await asyncio.to_thread(wait_until, lambda: open_ones() == {f"{STREAMS}.0"})
+            await asyncio.to_thread(wait_until, lambda: open_ones() == {"0.0"})
             duration = rf'http_request_duration_seconds_count{{[^}}]*"{V1}/notifications/stream"'
             assert re.findall(duration, service.metrics()) == []
             assert service.stop() == 0
@@ -166,7 +159,7 @@ class TestBrowser:
         assert program, "there is no browser; on Debian: apt-get install chromium"
         with started(tmp_path, DATABASE_URL=database) as service:
             maria = register(service.wait_until_up(), "maria@shop.example")
-            eventually(lambda: len(service.workers()) == 2)
+            wait_until(lambda: len(service.workers()) == 2)
             await tell(database, maria, "Before")
             async with async_playwright() as playwright:
                 browser = await playwright.chromium.launch(executable_path=program, args=FLAGS)
@@ -192,12 +185,12 @@ class TestBrowser:
                         await asyncio.sleep(0.05)
                     assert heard == list(titles)
 
-                await asyncio.to_thread(eventually, lambda: any("ticket=" in url for url in asked))
+                await asyncio.to_thread(wait_until, lambda: any("ticket=" in url for url in asked))
                 await tell(database, maria, "Live")
                 await hears("Live")
                 first = service.workers()
                 service.send(signal.SIGHUP)
-                await asyncio.to_thread(eventually, lambda: not any(alive(pid) for pid in first))
+                await asyncio.to_thread(wait_until, lambda: not any(alive(pid) for pid in first))
                 await tell(database, maria, "While nobody listened", "And more")
                 await hears("Live", "While nobody listened", "And more")
                 await tell(database, maria, "Live again")

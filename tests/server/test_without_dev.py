@@ -11,7 +11,8 @@ import pytest
 
 from service.__main__ import COMMANDS
 from service.platform.config import generate_key
-from tests.server.process import PATIENCE_SECONDS, REPOSITORY, cloned_database, environment, get, started
+from tests.helpers.waiting import PATIENCE_SECONDS
+from tests.server.process import REPOSITORY, cloned_database, environment, get, started
 
 ABSENT = "needs service/dev, which is not in the production image."
 

@@ -15,7 +15,8 @@ from service.platform.database import Database, required_revision
 from service.platform.telemetry import request
 from service.platform.telemetry.request import RequestFacts
 from tests.conftest import for_sqlalchemy
-from tests.server.process import Service, alive, cloned_database, eventually, get, started, tradepost
+from tests.helpers.waiting import wait_until
+from tests.server.process import Service, alive, cloned_database, get, started, tradepost
 
 WORKER = ("service", "worker")
 
@@ -55,7 +56,7 @@ class TestCommand:
             worker.wait_until_up()
             assert not flag.exists()
             raise_event(url, "asked-for-1")
-            eventually(lambda: any(line["job"] == "event" for line in worker.events("job.ended")))
+            wait_until(lambda: any(line["job"] == "event" for line in worker.events("job.ended")))
             [ended] = [line for line in worker.events("job.ended") if line["job"] == "event"]
             assert (ended["outcome"], ended["attempt"], ended["request_id"]) == ("done", 1, "asked-for-1")
             told = metrics(worker)
@@ -122,10 +123,10 @@ class TestCompanion:
             assert [line["status"] for line in service.wait_for("worker.lost")] == [-signal.SIGKILL]
             second = self.worker(service, 2)
             # Threads of the service's process and of the living worker, and of no other.
-            eventually(lambda: "\nthread_pool_limit 80.0\n" in service.metrics())
+            wait_until(lambda: "\nthread_pool_limit 80.0\n" in service.metrics())
             everything = {second.pid, *(child.pid for child in service.descendants())}
             assert service.stop() == 0
-            eventually(lambda: not any(map(alive, everything)))
+            wait_until(lambda: not any(map(alive, everything)))
             assert len(service.events("worker.stopped")) == 1
 
     def test_is_not_left_behind_by_one_that_is_killed(self, tmp_path: Path, url: str) -> None:
@@ -133,4 +134,4 @@ class TestCompanion:
             worker = self.worker(service, 1)
             keeper = worker.ppid()
             service.send(signal.SIGKILL)
-            eventually(lambda: not alive(worker.pid) and not alive(keeper))
+            wait_until(lambda: not alive(worker.pid) and not alive(keeper))

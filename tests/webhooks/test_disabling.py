@@ -14,9 +14,9 @@ from service.platform.config import generate_key
 from service.webhooks.deliveries.service import LONGEST_FAILURE, OVERDUE, Deliveries
 from service.webhooks.deliveries.shares import SHARE, SMALL_SHARE
 from service.webhooks.secrets import SecretCipher
-from tests.concurrency.waiting import eventually
 from tests.helpers.factories import Make, Person
 from tests.helpers.identity import audited, last_entry
+from tests.helpers.waiting import eventually
 from tests.webhooks.office import Office, office_of, verified
 from tests.webhooks.receiver import Receiver, Request, answer, receiver
 

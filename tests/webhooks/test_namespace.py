@@ -6,7 +6,8 @@ import subprocess
 import sys
 from ipaddress import ip_address
 
-from tests.server.process import PATIENCE_SECONDS, REPOSITORY
+from tests.helpers.waiting import PATIENCE_SECONDS
+from tests.server.process import REPOSITORY
 from tests.webhooks.in_namespace import PUBLIC, REFUSED, WOULD_LEAVE
 
 #: Root of the machine may make namespaces; whoever is not becomes root of one of their own first.

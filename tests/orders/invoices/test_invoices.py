@@ -16,11 +16,11 @@ from service.orders.invoices.document import Document
 from service.orders.invoices.pool import Renderers
 from service.platform.config import Settings
 from service.platform.http.schemas import MAX_ID
-from tests.concurrency.waiting import eventually
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person
 from tests.helpers.identity import until_void
 from tests.helpers.orders import HOME, brought_to, placed
+from tests.helpers.waiting import eventually
 from tests.orders.invoices.examples import NAMES, pages_of, squeezed
 
 HEADING = "Item Quantity Unit price (USD) Discount % Amount (USD)"

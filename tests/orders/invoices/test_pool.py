@@ -21,9 +21,10 @@ from service.orders.invoices import pool as pools
 from service.orders.invoices.drawing import render
 from service.orders.invoices.pool import Renderers, RenderingFailed
 from service.orders.invoices.process import NICENESS
+from tests.helpers.waiting import eventually, wait_until
 from tests.orders.invoices.examples import hundred_lines, invoice
 from tests.orders.invoices.stand_in import DIE, FAIL, HANG, TELL
-from tests.server.process import alive, eventually
+from tests.server.process import alive
 
 #: Another caller each time.
 anybody = map("user:{}".format, count()).__next__
@@ -62,13 +63,6 @@ def children() -> set[int]:
 async def told(pool: Renderers) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(await pool.render(invoice(buyer=TELL), anybody()))
     return answer
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Nothing is asserted about how soon, only that it happens."""
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - it happens in another process
-            await asyncio.sleep(0.01)
 
 
 def counted(outcome: str) -> float:
@@ -111,12 +105,12 @@ class TestRendering:
         pool = opened(lifetime=2)
         first, second, third = [(await told(pool))["pid"] for _ in range(3)]
         assert first == second != third
-        await until(lambda: children() == {third})
+        await eventually(lambda: children() == {third})
 
     async def test_with_nothing_to_do_a_process_ends(self, opened: Open) -> None:
         pool = opened(idle_seconds=0.0)
         await told(pool)
-        await until(lambda: children() == set())
+        await eventually(lambda: children() == set())
         assert (await pool.render(invoice(), anybody())).startswith(b"%PDF")
 
 
@@ -135,7 +129,7 @@ class TestFaults:
         first = (await told(pool))["pid"]
         os.kill(first, signal.SIGKILL)
         (renderer,) = pool._living
-        await until(lambda: not renderer.lives)
+        await eventually(lambda: not renderer.lives)
         assert (await told(pool))["pid"] != first
 
     async def test_one_that_takes_too_long_is_killed(self, opened: Open) -> None:
@@ -146,7 +140,7 @@ class TestFaults:
             await pool.render(invoice(buyer=HANG), anybody())
         pool.seconds = 60.0
         assert counted("timed_out") == before + 1
-        await until(lambda: not alive(first))
+        await eventually(lambda: not alive(first))
         assert (await pool.render(invoice(), anybody())).startswith(b"%PDF")
 
     async def test_a_fault_of_the_drawing_is_told_as_it_was(self, opened: Open) -> None:
@@ -160,12 +154,12 @@ class TestFaults:
         pool = opened()
         first = (await told(pool))["pid"]
         task = asyncio.create_task(pool.render(invoice(buyer=HANG), anybody()))
-        await until(lambda: not pool._idle)
+        await eventually(lambda: not pool._idle)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert (await told(pool))["pid"] != first
-        await until(lambda: not alive(first))
+        await eventually(lambda: not alive(first))
 
 
 class TestQueue:
@@ -173,7 +167,7 @@ class TestQueue:
         pool, before = opened(processes=1, waiting=2), counted("refused")
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(pool.render(invoice(buyer=HANG), anybody())) for _ in range(3)]
-            await until(lambda: len(children()) == 1 and pool._pending == 3)
+            await eventually(lambda: len(children()) == 1 and pool._pending == 3)
             with pytest.raises(Overloaded) as refusal:
                 await pool.render(invoice(), anybody())
             assert (refusal.value.code, refusal.value.headers) == ("overloaded", {"Retry-After": "2"})
@@ -187,7 +181,7 @@ class TestQueue:
         pool, before = opened(processes=1, waiting=8), counted("refused")
         async with asyncio.TaskGroup() as group:
             flood = [group.create_task(pool.render(invoice(), "user:flood")) for _ in range(pool.share)]
-            await until(lambda: pool._pending == pool.share)
+            await eventually(lambda: pool._pending == pool.share)
             with pytest.raises(TooManyRequests) as refusal:
                 await pool.render(invoice(), "user:flood")
             assert refusal.value.headers == {"Retry-After": "2"}
@@ -217,7 +211,7 @@ class TestQueue:
         await pool.render(invoice(), anybody())
         assert under_way() == (0, 0)
         tasks = [asyncio.create_task(pool.render(invoice(buyer=HANG), anybody())) for _ in range(3)]
-        await until(lambda: under_way() == (2, 1))
+        await eventually(lambda: under_way() == (2, 1))
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -229,7 +223,7 @@ class TestTheEnd:
         pool = opened(processes=2)
         await asyncio.gather(told(pool), told(pool))
         task = asyncio.create_task(pool.render(invoice(buyer=HANG), anybody()))
-        await until(lambda: len(pool._idle) == 1)
+        await eventually(lambda: len(pool._idle) == 1)
         await pool.aclose()
         assert children() == set()
         with pytest.raises(Unavailable):
@@ -263,7 +257,7 @@ class TestTheEnd:
             parent.kill()
             parent.wait()
         try:
-            eventually(lambda: not alive(pid))
+            wait_until(lambda: not alive(pid))
         finally:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

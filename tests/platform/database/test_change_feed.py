@@ -19,16 +19,9 @@ from service.platform.database.change_feed import CHANNEL, Change, ChangeFeed, R
 from tests.conftest import for_sqlalchemy
 from tests.helpers.factories import Make
 from tests.helpers.proxy import Proxy, proxy_before
+from tests.helpers.waiting import eventually
 
 PID = "SELECT pid FROM pg_stat_activity WHERE application_name = 'tradepost changes' AND datname = $1"
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    for _ in range(6_000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("it has not happened")
 
 
 async def nothing() -> None:

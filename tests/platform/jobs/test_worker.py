@@ -20,7 +20,8 @@ from service.platform.jobs.queue import Queue
 from service.platform.jobs.worker import LOST, pause
 from service.platform.telemetry import request
 from service.platform.telemetry.request import RequestFacts
-from tests.platform.jobs.working import LOST_AFTER, Noting, emptied, eventually, kind, put, working
+from tests.helpers.waiting import eventually
+from tests.platform.jobs.working import LOST_AFTER, Noting, emptied, kind, put, working
 
 pytestmark = pytest.mark.usefixtures("sql")
 

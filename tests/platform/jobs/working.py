@@ -15,8 +15,8 @@ from service.platform.database import Database
 from service.platform.jobs import enqueue as jobs
 from service.platform.jobs.kinds import Attempt, Handler, JobKind
 from service.platform.jobs.worker import Worker
+from tests.helpers.waiting import eventually
 
-WITHIN_SECONDS = 60.0
 LOST_AFTER = timedelta(seconds=1)
 
 
@@ -70,18 +70,6 @@ async def put(database: Database, kind: str, *names: str, **options: Any) -> Non
     async with database.transaction() as session:
         for name in names:
             await jobs.enqueue(session, kind, {"name": name}, **options)
-
-
-async def eventually(condition: Callable[[], Any]) -> None:
-    """Wait for something that happens elsewhere; nothing is asserted about how soon."""
-    async with asyncio.timeout(WITHIN_SECONDS):
-        while True:
-            found = condition()
-            if asyncio.iscoroutine(found):
-                found = await found
-            if found:
-                return
-            await asyncio.sleep(0.01)
 
 
 async def emptied(sql: asyncpg.Connection) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.helpers.waiting import wait_until
 from tests.platform.telemetry import rules
 from tests.platform.telemetry.load import under_load
 from tests.platform.telemetry.recording import record
 from tests.platform.telemetry.world import World, running
-from tests.server.process import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -147,7 +147,7 @@ def test_prometheus_evaluates_every_rule(world: World) -> None:
         groups = world.prometheus.ask("rules")["groups"]
         return {rule["health"] + rule.get("lastError", "") for group in groups for rule in group["rules"]}
 
-    eventually(lambda: health() == {"ok"})
+    wait_until(lambda: health() == {"ok"})
 
 
 def test_what_the_dashboard_lets_one_choose_is_there(world: World) -> None:

@@ -25,7 +25,7 @@ from service.platform.telemetry import database_metrics, runtime
 from service.posts import repository as posts
 from tests.conftest import for_sqlalchemy
 from tests.helpers.factories import PASSWORD, Make
-from tests.platform.jobs.working import eventually
+from tests.helpers.waiting import eventually
 from tests.platform.telemetry.counted import alone, counted
 
 

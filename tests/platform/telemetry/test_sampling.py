@@ -17,7 +17,8 @@ from tests.helpers.client import Api
 from tests.helpers.collector import Collector
 from tests.helpers.factories import Make, Person
 from tests.helpers.orders import placed
-from tests.platform.jobs.working import eventually, working
+from tests.helpers.waiting import eventually
+from tests.platform.jobs.working import working
 from tests.platform.telemetry.counted import counted
 from tests.platform.telemetry.test_tracing import PARENT, TRACE, TRACEPARENT, ask, traced
 from tests.webhooks.receiver import receiver

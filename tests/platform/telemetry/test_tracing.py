@@ -24,7 +24,8 @@ from service.platform.telemetry import tracing
 from tests.helpers.client import Api
 from tests.helpers.collector import Collector
 from tests.helpers.factories import Make, Person
-from tests.platform.jobs.working import emptied, eventually, working
+from tests.helpers.waiting import eventually
+from tests.platform.jobs.working import emptied, working
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}

@@ -20,8 +20,9 @@ from aiosmtpd.handlers import Sink
 from service.platform.config import generate_key
 from tests.contract.upstream import weather_upstream
 from tests.helpers.collector import Collector
+from tests.helpers.waiting import wait_until
 from tests.platform.telemetry.rules import FULLNAME, NAMESPACE, groups
-from tests.server.process import Service, cloned_database, eventually, free_port, started, statement
+from tests.server.process import Service, cloned_database, free_port, started, statement
 from tests.server.test_redis import Redis
 
 #: Sign-ins of one address are slowed down after three failures, and refused after four in a minute.
@@ -194,7 +195,7 @@ def _prometheus(folder: Path, configuration: Path) -> Iterator[Prometheus]:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     found = Prometheus(port)
     try:
-        eventually(lambda: _answers(process, found, folder))
+        wait_until(lambda: _answers(process, found, folder))
         yield found
     finally:
         found.client.close()
