@@ -29,10 +29,10 @@ from service.platform.http import docs, openapi, problems
 from service.platform.http.client import Proxies
 from service.platform.http.context import RequestContext
 from service.platform.http.cors import Cors
-from service.platform.http.error_handling import Faults
+from service.platform.http.error_handling import ErrorMiddleware
 from service.platform.http.hosts import Hosts
-from service.platform.http.overload import BodyLimit, Shedding
-from service.platform.http.response_cache import ResponseCache
+from service.platform.http.overload import BodyLimit, LoadShedding
+from service.platform.http.response_cache import ResponseCacheMiddleware
 from service.platform.telemetry import logging, metrics, tracing
 from service.posts import router as posts
 from service.weather import router as weather
@@ -101,13 +101,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _middleware(container: Container) -> list[Middleware]:
     """From the outside in. CORS stands outside of what refuses, so that a browser may read refusals."""
     settings = container.settings
-    cache = Middleware(ResponseCache, memory=container.memory, feed=container.feed)
+    cache = Middleware(ResponseCacheMiddleware, cache=container.response_cache, feed=container.feed)
     return [
         Middleware(RequestContext, proxies=Proxies.of(settings), hosts=Hosts.of(settings)),
         Middleware(Cors, origins=settings.cors_origins, credentials=settings.cors_credentials),
-        Middleware(Faults),
+        Middleware(ErrorMiddleware),
         *([cache] if settings.response_cache_bytes else []),
-        Middleware(Shedding, connections=settings.database_pool_size + settings.database_max_overflow),
+        Middleware(LoadShedding, connections=settings.database_pool_size + settings.database_max_overflow),
         Middleware(BodyLimit, limit=settings.max_body_bytes),
     ]
 

@@ -139,7 +139,7 @@ async def sql(sql_connection: asyncpg.Connection, tables: list[str]) -> AsyncIte
 @pytest.fixture
 async def api(app: FastAPI, sql: asyncpg.Connection) -> AsyncIterator[Api]:
     """An anonymous client of the application, which remembers nothing of what other tests have deleted."""
-    app.state.container.memory.clear()
+    app.state.container.response_cache.clear()
     async with Api.of(app) as client:
         yield client
 

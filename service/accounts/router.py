@@ -16,9 +16,10 @@ from service.accounts.schemas import (
 )
 from service.identity.dependencies import Administrator, Anyone, SignedIn, UsersReader, limit_registration
 from service.identity.passwords import Passwords
+from service.platform.http.access_checks import AccessCheck
 from service.platform.http.components import Component, DatabaseDep
-from service.platform.http.conditions import IfMatch
-from service.platform.http.guards import Guard
+from service.platform.http.etag.conditions import IfMatch
+from service.platform.http.etag.versions import Versions
 from service.platform.http.listing import ListingDep
 from service.platform.http.location import Located
 from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
@@ -26,7 +27,6 @@ from service.platform.http.rate_limit import dependencies as limits
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Line
 from service.platform.http.session import ReaderDep, SessionDep
-from service.platform.http.versions import Versions
 from service.platform.mail import AddressCipher
 
 router = APIRouter(route_class=Route, prefix="/users", tags=["users"])
@@ -44,7 +44,7 @@ UserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
     openapi_extra=OPTIONAL_SIGN_IN,
 )
 async def create_user(
-    new: Annotated[UserCreate, Guard(users.require_may_send)],
+    new: Annotated[UserCreate, AccessCheck(users.require_may_send)],
     caller: Anyone,
     database: DatabaseDep,
     passwords: Annotated[Passwords, Component],

@@ -7,7 +7,8 @@ import iso3166
 from pydantic import MISSING, AfterValidator, ConfigDict, Field, SecretStr
 
 from service.platform.config import addresses, passwords
-from service.platform.http.fault_codes import invalid
+from service.platform.http.etag.versions import HiddenVersion, Versioned
+from service.platform.http.field_faults import invalid
 from service.platform.http.schemas import (
     NO_NUL,
     Flag,
@@ -20,7 +21,6 @@ from service.platform.http.schemas import (
     changed_elsewhere,
     encodable,
 )
-from service.platform.http.versions import HiddenVersion, Versioned
 
 COUNTRIES: Final = frozenset(iso3166.countries_by_alpha2)
 COUNTRY: Final = (

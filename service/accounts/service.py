@@ -22,8 +22,8 @@ from service.identity import sessions
 from service.identity.callers import AnyCaller, Caller
 from service.identity.passwords import Passwords
 from service.platform.database import Database, Session
-from service.platform.http.fault_messages import REQUIRED
-from service.platform.http.versions import Versions, require
+from service.platform.http.etag.versions import Versions, require
+from service.platform.http.field_faults import REQUIRED
 from service.platform.mail import repository as mails
 
 #: What the audit log calls a change of what a user may do.

@@ -10,16 +10,15 @@ from service.catalogue.repository import Filters
 from service.catalogue.schemas import CHAI, CHANG, MAX_BATCH, CategoryCount, Item, ItemCreate, ItemPatch, Sort
 from service.identity.dependencies import CatalogueReader, CatalogueWriter
 from service.platform.http.body import large_body
-from service.platform.http.conditions import IfMatch
-from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, UpdatedSince
+from service.platform.http.etag.conditions import IfMatch
+from service.platform.http.etag.versions import Versions
+from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, Removed, UpdatedSince
 from service.platform.http.location import Located
 from service.platform.http.openapi import CATALOGUE_READ, problems
-from service.platform.http.removed import Removed
+from service.platform.http.response_cache import public_read
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Bound, Moment, ShortLine
 from service.platform.http.session import ReaderDep, SessionDep
-from service.platform.http.validation import built_from
-from service.platform.http.versions import Versions
 
 router = APIRouter(route_class=Route, prefix="/items", tags=["items"])
 
@@ -58,7 +57,7 @@ async def get_filters(
 
 
 @router.get("", responses=CHANGES, openapi_extra=CATALOGUE_READ)
-@built_from("items")
+@public_read("items")
 async def list_items(
     caller: CatalogueReader,
     listing: ListingDep,
@@ -87,14 +86,14 @@ async def list_removed_items(
 
 
 @router.get("/categories")
-@built_from("items")
+@public_read("items")
 async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
     """List the categories of items on sale, by name, each with its number of items."""
     return CategoryCount.all_of(await repository.count_by_category(reader))
 
 
 @router.get("/{item_id}", responses=problems(404), openapi_extra=CATALOGUE_READ)
-@built_from("items", "item_id")
+@public_read("items", row="item_id")
 async def get_item(item_id: ItemId, caller: CatalogueReader, reader: ReaderDep) -> Item:
     """Get an item. A withdrawn one is 404 for all but administrators and keys with `catalogue:write`."""
     return await items.get(reader, caller, item_id)

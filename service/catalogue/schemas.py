@@ -5,7 +5,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import MISSING, AfterValidator, Field, StringConstraints
 
 from service.platform.http import characters
-from service.platform.http.fault_codes import invalid
+from service.platform.http.etag.versions import Version, Versioned
+from service.platform.http.field_faults import invalid
 from service.platform.http.schemas import (
     NUMERAL,
     Flag,
@@ -21,7 +22,6 @@ from service.platform.http.schemas import (
     at_most,
     changed_elsewhere,
 )
-from service.platform.http.versions import Version, Versioned
 
 MAX_INITIAL_STOCK: Final = 1_000_000
 MAX_STOCK: Final = 2_000_000_000

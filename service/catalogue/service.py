@@ -17,7 +17,7 @@ from service.identity.callers import AnyCaller
 from service.platform.database import Record, Session
 from service.platform.database import updated_since as changes
 from service.platform.database.pagination import Page
-from service.platform.http.versions import Versions, require
+from service.platform.http.etag.versions import Versions, require
 
 #: What `null` removes; in the database it is then the empty text.
 REMOVABLE = ("description", "category")

@@ -14,7 +14,7 @@ from service.errors import ServiceError
 from service.identity.passwords import Passwords
 from service.platform.config import Settings
 from service.platform.config.passwords import is_published
-from service.platform.http.fault_messages import message
+from service.platform.http.field_faults import message
 from service.platform.server import health as operations
 
 

@@ -22,7 +22,7 @@ from service.platform.http.idempotency.service import Retries
 from service.platform.http.openapi import Contract
 from service.platform.http.rate_limit.policies import Limits
 from service.platform.http.rate_limit.store import Store
-from service.platform.http.response_cache import Memory
+from service.platform.http.response_cache import ResponseCache
 from service.platform.mail import AddressCipher
 from service.platform.server.health import Probes
 from service.platform.server.monitor import Vitals
@@ -38,7 +38,7 @@ class Container:
     settings: Settings
     database: Database
     feed: ChangeFeed
-    memory: Memory
+    response_cache: ResponseCache
     access: Access
     keys: Keys
     streams: Streams
@@ -76,8 +76,8 @@ class Container:
         url = _database_url(settings)
         database = Database(url, settings)
         access, keys, passwords = Access(database), Keys(database), Passwords()
-        streams, memory = Streams(database), Memory(settings.response_cache_bytes)
-        readers = (access.reader, keys.reader, streams.reader, memory.reader)
+        streams, response_cache = Streams(database), ResponseCache(settings.response_cache_bytes)
+        readers = (access.reader, keys.reader, streams.reader, response_cache.reader)
         tokens = AccessTokens(
             secret, accepted, issuer=settings.token_issuer, audience=settings.token_audience
         )
@@ -90,7 +90,7 @@ class Container:
             settings=settings,
             database=database,
             feed=feed,
-            memory=memory,
+            response_cache=response_cache,
             access=access,
             keys=keys,
             streams=streams,

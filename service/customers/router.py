@@ -13,15 +13,15 @@ from service.customers.export.schemas import Export
 from service.customers.schemas import UserWithAddress
 from service.identity.dependencies import ProfileReader, SignedIn
 from service.identity.passwords import Passwords
+from service.platform.http.access_checks import AccessCheck
 from service.platform.http.components import Component, DatabaseDep
-from service.platform.http.conditions import IfMatch
-from service.platform.http.guards import Guard
+from service.platform.http.etag.conditions import IfMatch
+from service.platform.http.etag.versions import Versions
 from service.platform.http.openapi import problems
 from service.platform.http.rate_limit import dependencies as limits
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID
 from service.platform.http.session import ReaderDep
-from service.platform.http.versions import Versions
 
 router = APIRouter(route_class=Route, prefix="/users", tags=["users"])
 
@@ -52,7 +52,7 @@ async def export_profile(caller: SignedIn, reader: ReaderDep) -> Response:
 
 @router.get("/{user_id}", responses=problems(404))
 async def get_user(
-    user_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(accounts.require_visible)],
+    user_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(accounts.require_visible)],
     caller: ProfileReader,
     reader: ReaderDep,
 ) -> UserWithAddress:

@@ -8,7 +8,7 @@ from service.identity.dependencies import SignedIn
 from service.notifications import repository
 from service.notifications import service as notifications
 from service.notifications.schemas import Notification, ReadCount
-from service.platform.http.guards import Guard
+from service.platform.http.access_checks import AccessCheck
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route
@@ -17,7 +17,7 @@ from service.platform.http.session import ReaderDep, SessionDep
 
 router = APIRouter(route_class=Route, prefix="/notifications", tags=["notifications"])
 
-NotificationId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(notifications.require_own)]
+NotificationId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(notifications.require_own)]
 
 
 @router.get("")

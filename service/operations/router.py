@@ -7,7 +7,8 @@ from fastapi import APIRouter, Response
 from service import __version__
 from service.operations.schemas import Alive, Health, Readiness, Startup, Welcome
 from service.platform.database.change_feed import ChangeFeed
-from service.platform.http.components import Component, ComponentRoute, SettingsDep
+from service.platform.http.components import Component, SettingsDep
+from service.platform.http.endpoint import ComponentRoute
 from service.platform.server.health import Probes
 
 router = APIRouter(route_class=ComponentRoute, tags=["operations"])

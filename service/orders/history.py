@@ -11,8 +11,7 @@ from service.orders import repository as orders
 from service.orders.placing import PastOrder
 from service.orders.pricing import order_values, price_lines, refuse, requested_lines, sum_up
 from service.platform.database import Record, Session
-from service.platform.http.fault_codes import code_of
-from service.platform.http.fault_messages import REQUIRED, message
+from service.platform.http.field_faults import REQUIRED, code_of, message
 
 #: The moments that an order in this state has, besides that of its placing.
 MOMENTS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -11,32 +11,32 @@ from service.orders import service as orders
 from service.orders import transitions
 from service.orders.placing import Cancellation, Delivery, OrderCreate, Payment, Refund, Shipment
 from service.orders.schemas import Order, Status
+from service.platform.http.access_checks import AccessCheck
 from service.platform.http.components import SettingsDep
-from service.platform.http.conditions import IfMatch
-from service.platform.http.guards import Guard
-from service.platform.http.idempotency.replay import REQUIRED
+from service.platform.http.etag.conditions import IfMatch
+from service.platform.http.etag.versions import Versions
+from service.platform.http.idempotency.requests import key_required
 from service.platform.http.listing import ListingDep
 from service.platform.http.location import Located
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Day
 from service.platform.http.session import ReaderDep, SessionDep
-from service.platform.http.versions import Versions
 
 router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
 
 IfOrder = Annotated[Versions | None, Depends(IfMatch(Order))]
-OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(orders.get)]
+OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(orders.get)]
 
 
 @router.post(
     "",
     status_code=201,
     responses=problems(403, ItemWithdrawn, OutOfStock, PriceChanged, TooManyReserved),
-    openapi_extra=REQUIRED,
 )
+@key_required
 async def create_order(
-    new: Annotated[OrderCreate, Guard(orders.require_may_send)],
+    new: Annotated[OrderCreate, AccessCheck(orders.require_may_send)],
     caller: OrdersWriter,
     session: SessionDep,
     settings: SettingsDep,
@@ -58,7 +58,7 @@ async def list_orders(
         int | None,
         Query(ge=1, le=MAX_ID, description="For administrators and keys."),
         DIGITS,
-        Guard(orders.require_may_list),
+        AccessCheck(orders.require_may_list),
     ] = None,
     status: Status | None = None,
     placed_from: Annotated[Day | None, Query(description="The first day, in UTC.")] = None,

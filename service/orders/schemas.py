@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from service.platform.http.etag.versions import Version, Versioned
 from service.platform.http.schemas import Id, Instant, Money, Out, WrittenMoney, money_text
-from service.platform.http.versions import Version, Versioned
 
 Status = Literal["placed", "paid", "shipped", "delivered", "cancelled", "refunded"]
 Shipping = Literal["standard", "express", "overnight"]

@@ -42,7 +42,7 @@ from service.orders.schemas import Order, OrderLine
 from service.platform.config import Settings
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
-from service.platform.http.versions import AllBut, Versions, require
+from service.platform.http.etag.versions import AllBut, Versions, require
 
 MOST_UNPAID: Final = 20
 #: What lets a key do for customers what administrators may: enter the prices that were agreed.

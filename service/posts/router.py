@@ -5,17 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from service.identity.dependencies import Administrator, Anyone, SignedIn
-from service.platform.http.conditions import IfMatch
-from service.platform.http.guards import Guard
-from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, UpdatedSince
+from service.platform.http.access_checks import AccessCheck
+from service.platform.http.etag.conditions import IfMatch
+from service.platform.http.etag.versions import Versions
+from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, Removed, UpdatedSince
 from service.platform.http.location import Located
 from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
-from service.platform.http.removed import Removed
+from service.platform.http.response_cache import public_read
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Moment
 from service.platform.http.session import ReaderDep, SessionDep
-from service.platform.http.validation import built_from
-from service.platform.http.versions import Versions
 from service.posts import repository
 from service.posts import service as posts
 from service.posts.schemas import Order, Post, PostIn, PostPatch, Status
@@ -24,11 +23,11 @@ router = APIRouter(route_class=Route, prefix="/posts", tags=["posts"])
 
 IfPost = Annotated[Versions | None, Depends(IfMatch(Post))]
 PostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
-OwnPostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(posts.require_own)]
+OwnPostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(posts.require_own)]
 
 
 @router.get("", responses=CHANGES, openapi_extra=OPTIONAL_SIGN_IN)
-@built_from("posts")
+@public_read("posts")
 async def list_posts(
     caller: Anyone,
     listing: ListingDep,
@@ -63,7 +62,7 @@ async def list_removed_posts(
 
 
 @router.get("/{post_id}", responses=problems(404), openapi_extra=OPTIONAL_SIGN_IN)
-@built_from("posts", "post_id")
+@public_read("posts", row="post_id")
 async def get_post(post_id: PostId, caller: Anyone, reader: ReaderDep) -> Post:
     """Get a post."""
     return await posts.get(reader, caller, post_id)

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
 from service.platform.http import characters
+from service.platform.http.etag.versions import Version, Versioned
 from service.platform.http.schemas import Id, In, Instant, Line, Prose, changed_elsewhere
-from service.platform.http.versions import Version, Versioned
 
 Status = Literal["pending", "published"]
 Order = Literal["asc", "desc"]

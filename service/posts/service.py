@@ -11,7 +11,7 @@ from service.identity.callers import Caller
 from service.identity.sessions import lock_user
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
-from service.platform.http.versions import Versions, require
+from service.platform.http.etag.versions import Versions, require
 from service.posts import repository as posts
 from service.posts.schemas import Order, Post, PostIn, PostPatch, Status
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path
 
 from service.platform.http.components import Component
 from service.platform.http.openapi import problems
+from service.platform.http.response_cache import public_read
 from service.platform.http.route import Route
-from service.platform.http.validation import for_any_cache
 from service.weather.schemas import Weather
 from service.weather.service import WeatherService
 
@@ -15,7 +15,7 @@ router = APIRouter(route_class=Route, prefix="/weather", tags=["weather"])
 
 
 @router.get("/{city}", responses=problems(404))
-@for_any_cache
+@public_read()
 async def get_weather(
     city: Annotated[str, Path(min_length=1, max_length=100)], weather: Annotated[WeatherService, Component]
 ) -> Weather:

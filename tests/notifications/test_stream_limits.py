@@ -217,7 +217,7 @@ class TestLimits:
         """As many as one may have, by more people than there are database connections."""
         pool, people = container.database.engine.pool, [await make.user() for _ in range(25)]
         shedding = make.api.app.middleware_stack
-        while type(shedding).__name__ != "Shedding":
+        while type(shedding).__name__ != "LoadShedding":
             shedding = shedding.app  # type: ignore[union-attr]
         async with asyncio.timeout(60):
             stack = [listening(url, person.token) for person in people]

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.platform.http.client import Proxies
 from service.platform.http.context import RequestContext
 from service.platform.http.cors import Cors
-from service.platform.http.error_handling import Faults
+from service.platform.http.error_handling import ErrorMiddleware
 from service.platform.http.hosts import Hosts
 from service.platform.server.http1 import head as heads
 from service.platform.server.http1.head import HEAD_BYTES, MOST_LINES, TARGET_BYTES
@@ -86,7 +86,7 @@ class Connection:
 
 @asynccontextmanager
 async def connected(application: ASGIApp = app, *, keep_alive: int = 60) -> AsyncIterator[Connection]:
-    cors = Cors(Faults(application), origins=(SHOP,), credentials=False)
+    cors = Cors(ErrorMiddleware(application), origins=(SHOP,), credentials=False)
     edge = RequestContext(cors, proxies=Proxies(()), hosts=Hosts())
     async with served(edge, keep_alive=keep_alive) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))

@@ -16,9 +16,10 @@ from service.accounts.signing_in.service import Issuer
 from service.identity import sessions as repository
 from service.identity.dependencies import SignedIn
 from service.identity.tokens import AccessTokens
+from service.platform.http.access_checks import AccessCheck
 from service.platform.http.characters import shown
-from service.platform.http.components import Component, ComponentRoute, SettingsDep
-from service.platform.http.guards import Guard
+from service.platform.http.components import Component, SettingsDep
+from service.platform.http.endpoint import ComponentRoute
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
 from service.platform.http.rate_limit import dependencies as limits
@@ -67,7 +68,7 @@ async def list_sessions(caller: SignedIn, listing: ListingDep, reader: ReaderDep
 
 @router.delete("/sessions/{session_id}", status_code=204, responses=problems(404))
 async def end_session(
-    session_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(auth.require_own)],
+    session_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(auth.require_own)],
     caller: SignedIn,
     session: SessionDep,
 ) -> None:

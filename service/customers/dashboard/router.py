@@ -8,8 +8,8 @@ from service import accounts
 from service.customers.dashboard import service as dashboard
 from service.customers.dashboard.schemas import Dashboard
 from service.identity.dependencies import SignedIn
+from service.platform.http.access_checks import AccessCheck
 from service.platform.http.components import DatabaseDep
-from service.platform.http.guards import Guard
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID
@@ -19,7 +19,7 @@ router = APIRouter(route_class=Route, prefix="/dashboard", tags=["dashboard"])
 
 @router.get("/{user_id}", responses=problems(404))
 async def get_dashboard(
-    user_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(accounts.require_visible)],
+    user_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(accounts.require_visible)],
     caller: SignedIn,
     database: DatabaseDep,
 ) -> Dashboard:

@@ -10,8 +10,8 @@ from service.identity import locks as callers
 from service.identity.callers import Caller
 from service.identity.passwords import Passwords
 from service.platform.database import Database
+from service.platform.http.etag.versions import Versions, require
 from service.platform.http.idempotency import repository as idempotency
-from service.platform.http.versions import Versions, require
 
 #: What stands where a name is shown, as beside a post.
 NAME: Final = "Erased customer"

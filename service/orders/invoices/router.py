@@ -8,14 +8,14 @@ from service.identity.dependencies import OrdersReader
 from service.orders import service as orders
 from service.orders.invoices import service as invoices
 from service.orders.invoices.pool import Renderers
-from service.platform.http.accept import acceptable
+from service.platform.http.access_checks import AccessCheck
 from service.platform.http.authorization import confirm
 from service.platform.http.components import Component, DatabaseDep, SettingsDep
-from service.platform.http.conditions import answered
-from service.platform.http.guards import Guard
+from service.platform.http.etag.conditions import not_modified
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID
+from service.platform.http.validation import acceptable
 
 router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
 
@@ -43,7 +43,7 @@ class Pdf(Response):
 @router.get("/{order_id}/invoice.pdf", response_class=Pdf, responses={**DOCUMENTED, **problems(404)})
 async def get_invoice(
     *,
-    order_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, Guard(orders.get)],
+    order_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(orders.get)],
     caller: OrdersReader,
     database: DatabaseDep,
     renderers: Annotated[Renderers, Component],
@@ -58,7 +58,7 @@ async def get_invoice(
     invoice = await invoices.get(database, settings, caller, order_id, edition=edition)
     disposition = f'inline; filename="invoice-{order_id}.pdf"'
     headers = {"ETag": invoice.tag, "Cache-Control": UNKEPT, "Content-Disposition": disposition}
-    unchanged = answered(request, Response(headers=headers))
+    unchanged = not_modified(request, Response(headers=headers))
     if unchanged.status_code == 304:
         return unchanged
     media_type = PDF if acceptable(request.headers.get("Accept", ""), frozenset({PDF})) else BYTES

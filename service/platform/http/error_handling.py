@@ -15,7 +15,7 @@ from service.platform.http.request_state import state_of
 log = structlog.get_logger(__name__)
 
 
-class Faults:
+class ErrorMiddleware:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 

@@ -11,8 +11,8 @@ from pydantic import AfterValidator
 from service.errors import FieldFault, Unprocessable
 from service.platform.database.pagination import DEFAULT_LIMIT, MAX_LIMIT, MAX_SKIP, Cursors, Page
 from service.platform.http.components import component
-from service.platform.http.fault_codes import invalid
-from service.platform.http.schemas import DIGITS, Moment, Out, utc
+from service.platform.http.field_faults import invalid
+from service.platform.http.schemas import DIGITS, Id, Instant, Moment, Out, utc
 
 T = TypeVar("T", bound=Out)
 PAGING = ("limit", "cursor", "skip")
@@ -105,3 +105,10 @@ async def get_listing(
 
 
 ListingDep = Annotated[Listing, Depends(get_listing)]
+
+
+class Removed(Out):
+    """What clients that poll learn of a row that is gone."""
+
+    id: Id
+    removed_at: Instant

@@ -61,7 +61,7 @@ class BodyLimit:
         await self.app(scope, counted_receive, send)
 
 
-class Shedding:
+class LoadShedding:
     """503 at once for what comes over the capacity: a queue that only grows serves nobody.
 
     A stream waits without holding anything, and leaves as soon as it is open.

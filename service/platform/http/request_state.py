@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, MutableMapping
 
     from service.errors import Unauthenticated
     from service.platform.http.authentication import Caller
-    from service.platform.http.idempotency.replay import IdempotentRequest
+    from service.platform.http.idempotency.service import StoredResponse
     from service.platform.http.rate_limit.policies import Decision, Policy
     from service.platform.http.response_cache import Source
 
@@ -53,10 +53,13 @@ class RequestState:
     rate_limits: dict[Policy, tuple[str, Decision]] = field(default_factory=dict)
     #: The rows that the response shows, where the response cache may store it.
     cache_source: Source | None = None
-    #: The response cache compares If-None-Match itself, so that it can store the whole response.
-    cache_revalidates: bool = False
-    #: A request with an Idempotency-Key whose response is to be stored.
-    idempotent: IdempotentRequest | None = None
+    #: The response cache has no such response yet, and would store the whole of this one.
+    cache_waits: bool = False
+    #: The tag of the resource that the handler has returned.
+    etag: str | None = None
+    idempotency_key: str | None = None
+    #: Stores the response under the key.
+    store_response: Callable[[StoredResponse], Awaitable[None]] | None = None
 
 
 def state_of(scope: MutableMapping[str, Any]) -> RequestState:

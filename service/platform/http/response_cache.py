@@ -1,56 +1,99 @@
-"""Answers to public reads, kept in memory and dropped when a row that they were built from changes.
+"""Responses of public reads, stored in memory until a row changes that they show.
 
-Only what everybody gets alike: a request with credentials goes past it, so whoever changes something
-reads it from the database. An answer is kept only if nothing it was built from changed while it was read,
-and believed only while the change feed is, and once it has heard what this service committed on this
-machine; elsewhere an answer is as old as a notification takes, and never older than the feed's lease.
-docs/adr/0025 says why not less.
+    @router.get("/{item_id}")
+    @public_read("items", row="item_id")
+    async def get_item(...) -> Item: ...
+
+Only what is the same for every client: a request with credentials is not answered from here, so a client
+that changes something reads it from the database. A response is stored only if no row that it shows changed
+while it was read. It is used only while the change feed is in sync, and after the feed has delivered what
+this service committed on this machine; on other machines it is as old as a notification takes, and never
+older than the feed's lease. docs/adr/0025 says why not less.
 """
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, Protocol, get_args
+from typing import Any, Final, Protocol, TypeVar
 
+from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.platform.database.change_feed import Change, Reader
-from service.platform.http.accept import acceptable
 from service.platform.http.context import route_template
+from service.platform.http.etag.versions import NOT_MODIFIED_HEADERS, has_already
 from service.platform.http.problems import PROBES
 from service.platform.http.request_state import state_of
-from service.platform.http.versions import has_already
+from service.platform.http.validation import acceptable
 from service.platform.telemetry import cache_metrics
 
-#: What a 304 repeats of the answer that it stands for (RFC 9110, section 15.4.5).
-REPEATED: Final = frozenset(
-    {b"cache-control", b"content-location", b"etag", b"expires", b"next-updated-since", b"vary"}
-)
-#: Of requests that are not answered from memory: whose, or with a body that somebody has to measure.
-TELLING: Final = frozenset({b"authorization", b"content-length", b"transfer-encoding"})
-#: The tables that tell the change feed of their rows, and may be declared as a source.
-Table = Literal["items", "posts"]
-TABLES: Final = frozenset(get_args(Table))
+#: Requests with one of these bypass the cache: they have a caller, or a body that must be measured.
+BYPASS: Final = frozenset({b"authorization", b"content-length", b"transfer-encoding"})
 JSON: Final = frozenset({"application/json"})
-#: Longer than any that is meant well: not looked into here, and not remembered.
+#: Of Accept and If-None-Match: longer ones bypass the cache.
 LONGEST_HEADER: Final = 1_024
-#: Whatever no trigger tells of, such as a copy that another database still fills, ends with this.
-OLDEST_SECONDS: Final = 60.0
-#: One answer may take so much of the room: a few large ones must not drive out all others.
-LARGEST: Final = 1 / 16
+#: Bounds what no trigger notifies of, such as rows of a replica that is still being filled.
+MAX_AGE_SECONDS: Final = 60.0
+#: The share of the cache that one response may take: a few large ones must not evict all others.
+LARGEST_SHARE: Final = 1 / 16
 #: What an entry takes beside its text, about.
 OVERHEAD_BYTES: Final = 1_000
 
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+#: Path and query.
 Key = tuple[str, bytes]
 Headers = list[tuple[bytes, bytes]]
-#: A table and a row's id; None for what shows many rows.
-Source = tuple[Table, int | None]
+#: A table and a row's id; None for a response that shows many rows.
+Source = tuple[str, int | None]
+
+
+@dataclass(frozen=True)
+class PublicRead:
+    """Any cache may store the responses of a handler, and must ask before it uses one.
+
+    The response cache stores them too if they show rows of one table: the row whose id the path parameter
+    `row` holds, or many.
+    """
+
+    table: str | None
+    row: str | None
+
+    @staticmethod
+    def of(endpoint: Callable[..., Any]) -> "PublicRead | None":
+        return _public_reads.get(endpoint)
+
+    def declare(self, request: Request, response: Response) -> None:
+        if "Cache-Control" in response.headers:
+            return  # the handler knows better
+        response.headers["Cache-Control"] = "no-cache"
+        if self.table is not None:
+            row_id = int(request.path_params[self.row]) if self.row else None
+            state_of(request.scope).cache_source = (self.table, row_id)
+
+
+_public_reads: Final[dict[Callable[..., Any], PublicRead]] = {}
+
+
+def public_read(table: str | None = None, *, row: str | None = None) -> Callable[[Endpoint], Endpoint]:
+    """Decorates the handler of a route, below the router's own decorator."""
+
+    def declare(endpoint: Endpoint) -> Endpoint:
+        _public_reads[endpoint] = PublicRead(table, row)
+        return endpoint
+
+    return declare
+
+
+def will_store(scope: Scope) -> bool:
+    """Whether the cache is waiting for this response, to answer If-None-Match itself."""
+    state = state_of(scope)
+    return state.cache_waits and state.cache_source is not None
 
 
 class Feed(Protocol):
-    """What is asked of the change feed."""
+    """What is used of the change feed."""
 
     @property
     def caught_up(self) -> bool: ...
@@ -66,26 +109,26 @@ class _Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CachedResponse:
     source: Source
     route: _Route
     headers: Headers
-    repeated: Headers
+    not_modified_headers: Headers
     tag: str
     body: bytes
     size: int
     read_at: float
 
 
-class Memory:
-    """Up to `room` bytes of answers; what has not been asked for the longest goes first."""
+class ResponseCache:
+    """Up to `max_bytes` of responses; the least recently used is evicted first."""
 
-    def __init__(self, room: int) -> None:
-        self._room, self.taken = room, 0
-        self._answers: OrderedDict[Key, Answer] = OrderedDict()
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes, self.bytes = max_bytes, 0
+        self._responses: OrderedDict[Key, CachedResponse] = OrderedDict()
         self._by_source: dict[Source, set[Key]] = {}
-        #: Counts the changes that have been heard.
-        self.heard = 0
+        #: Counts the changes that the feed has delivered.
+        self.changes = 0
 
     @property
     def reader(self) -> Reader:
@@ -93,98 +136,98 @@ class Memory:
 
     @property
     def entries(self) -> int:
-        return len(self._answers)
+        return len(self._responses)
 
     async def load(self) -> None:
-        """Listening has begun: what was kept before may be of any age."""
+        """Listening has begun: what was stored before may be of any age."""
         self.clear()
 
     def clear(self) -> None:
-        self._forget(list(self._answers), "everything")
+        self._invalidate(list(self._responses), "everything")
 
     def changed(self, change: Change) -> None:
         """With the id of a row: what shows that row or many. Without: what shows any of the table."""
         table, row = change["of"], change.get("id")
-        if table not in TABLES:
+        if all(table != each.table for each in _public_reads.values()):
             return
         shown = (
             [(table, None), (table, row)] if row else [each for each in self._by_source if each[0] == table]
         )
-        self._forget([key for source in shown for key in self._by_source.get(source, ())], table)
+        self._invalidate([key for source in shown for key in self._by_source.get(source, ())], table)
 
-    def find(self, key: Key) -> Answer | None:
-        answer = self._answers.get(key)
-        if answer is None:
+    def find(self, key: Key) -> CachedResponse | None:
+        response = self._responses.get(key)
+        if response is None:
             return None
-        if time.monotonic() - answer.read_at > OLDEST_SECONDS:
-            self._drop(key)
-            self._tell()
+        if time.monotonic() - response.read_at > MAX_AGE_SECONDS:
+            self._remove(key)
+            self._measure()
             return None
-        self._answers.move_to_end(key)
-        return answer
+        self._responses.move_to_end(key)
+        return response
 
-    def keep(self, key: Key, answer: Answer, *, heard: int) -> None:
-        """`heard` is as it was before this was read: what has changed since may be in it, or not."""
-        if heard != self.heard or answer.size > self._room * LARGEST:
+    def store(self, key: Key, response: CachedResponse, *, changes: int) -> None:
+        """`changes` is as it was before this was read: what has changed since may be in it, or not."""
+        if changes != self.changes or response.size > self._max_bytes * LARGEST_SHARE:
             return
-        if key in self._answers:
-            self._drop(key)
-        self._answers[key] = answer
-        self._by_source.setdefault(answer.source, set()).add(key)
-        self.taken += answer.size
-        while self.taken > self._room:
-            self._drop(next(iter(self._answers)))
-        self._tell()
+        if key in self._responses:
+            self._remove(key)
+        self._responses[key] = response
+        self._by_source.setdefault(response.source, set()).add(key)
+        self.bytes += response.size
+        while self.bytes > self._max_bytes:
+            self._remove(next(iter(self._responses)))
+        self._measure()
 
-    def _forget(self, keys: list[Key], reason: str) -> None:
-        self.heard += 1
+    def _invalidate(self, keys: list[Key], reason: str) -> None:
+        self.changes += 1
         for key in keys:
-            self._drop(key)
+            self._remove(key)
         cache_metrics.INVALIDATIONS.add(reason, times=len(keys))
-        self._tell()
+        self._measure()
 
-    def _drop(self, key: Key) -> None:
-        answer = self._answers.pop(key)
-        self.taken -= answer.size
-        keys = self._by_source[answer.source]
+    def _remove(self, key: Key) -> None:
+        response = self._responses.pop(key)
+        self.bytes -= response.size
+        keys = self._by_source[response.source]
         keys.remove(key)
         if not keys:
-            del self._by_source[answer.source]
+            del self._by_source[response.source]
 
-    def _tell(self) -> None:
-        cache_metrics.ENTRIES.value, cache_metrics.BYTES.value = self.entries, self.taken
+    def _measure(self) -> None:
+        cache_metrics.ENTRIES.value, cache_metrics.BYTES.value = self.entries, self.bytes
 
 
-class ResponseCache:
-    """Stands before what sheds load: an answer from memory costs less than a refusal is worth."""
+class ResponseCacheMiddleware:
+    """Stands before overload protection: a hit costs less than a refusal is worth."""
 
-    def __init__(self, app: ASGIApp, *, memory: Memory, feed: Feed) -> None:
-        self.app, self.memory, self.feed = app, memory, feed
+    def __init__(self, app: ASGIApp, *, cache: ResponseCache, feed: Feed) -> None:
+        self.app, self.cache, self.feed = app, cache, feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] in PROBES:
             await self.app(scope, receive, send)
             return
-        wanted = _wanted(scope["headers"])
+        wanted = _if_none_match(scope["headers"])
         if wanted is not None and (self.feed.caught_up or await self.feed.catch_up()):
             key = (scope["path"], scope["query_string"])
-            answer = self.memory.find(key)
-            if answer is None:
+            response = self.cache.find(key)
+            if response is None:
                 await self._read(key, wanted, scope=scope, receive=receive, send=send)
                 return
-            scope["route"] = answer.route
+            scope["route"] = response.route
             cache_metrics.REQUESTS.add("hit")
-            await _send(answer, wanted, send)
+            await _send(response, wanted, send)
             return
         await self.app(scope, receive, send)
         if state_of(scope).cache_source is not None:
             cache_metrics.REQUESTS.add("bypass")
 
     async def _read(self, key: Key, wanted: str, *, scope: Scope, receive: Receive, send: Send) -> None:
-        heard, state = self.memory.heard, state_of(scope)
-        state.cache_revalidates = True
+        changes, state = self.cache.changes, state_of(scope)
+        state.cache_waits = True
         start: Message | None = None
-        parts: list[bytes] = []
+        pieces: list[bytes] = []
 
         async def held_send(message: Message) -> None:
             nonlocal start
@@ -194,26 +237,26 @@ class ResponseCache:
             elif start is None or source is None:
                 await send(message)
             else:
-                parts.append(message.get("body", b""))
+                pieces.append(message.get("body", b""))
                 if not message.get("more_body", False):
-                    answer = _answer(key, source, scope, headers=start["headers"], body=b"".join(parts))
-                    self.memory.keep(key, answer, heard=heard)
-                    await _send(answer, wanted, send)
+                    response = _cached(key, source, scope, headers=start["headers"], body=b"".join(pieces))
+                    self.cache.store(key, response, changes=changes)
+                    await _send(response, wanted, send)
 
         await self.app(scope, receive, held_send)
         if state.cache_source is not None:
             cache_metrics.REQUESTS.add("miss")
 
 
-def _wanted(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """If-None-Match, or nothing; None for a request that is not everybody's."""
+def _if_none_match(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """If-None-Match, or nothing; None for a request that bypasses the cache."""
     wanted = ""
     for name, value in headers:
-        if name in TELLING:
+        if name in BYPASS:
             return None
         if name not in (b"accept", b"if-none-match"):
             continue
-        if len(value) > LONGEST_HEADER or (name == b"accept" and not _takes_json(value)):
+        if len(value) > LONGEST_HEADER or (name == b"accept" and not _accepts_json(value)):
             return None
         if name == b"if-none-match" and not wanted:
             wanted = value.decode("latin-1")
@@ -221,18 +264,18 @@ def _wanted(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 
 
 @lru_cache(maxsize=256)
-def _takes_json(accept: bytes) -> bool:
+def _accepts_json(accept: bytes) -> bool:
     return acceptable(accept.decode("latin-1"), JSON)
 
 
-def _answer(key: Key, source: Source, scope: Scope, *, headers: Headers, body: bytes) -> Answer:
+def _cached(key: Key, source: Source, scope: Scope, *, headers: Headers, body: bytes) -> CachedResponse:
     tag = next(value.decode("latin-1") for name, value in headers if name == b"etag")
     text = sum(len(name) + len(value) for name, value in headers) + len(key[0]) + len(key[1])
-    return Answer(
+    return CachedResponse(
         source=source,
         route=_Route(route_template(scope)),
         headers=headers,
-        repeated=[header for header in headers if header[0] in REPEATED],
+        not_modified_headers=[header for header in headers if header[0] in NOT_MODIFIED_HEADERS],
         tag=tag,
         body=body,
         size=len(body) + 2 * text + OVERHEAD_BYTES,
@@ -240,9 +283,10 @@ def _answer(key: Key, source: Source, scope: Scope, *, headers: Headers, body: b
     )
 
 
-async def _send(answer: Answer, wanted: str, send: Send) -> None:
-    unchanged = bool(wanted) and has_already(wanted, answer.tag)
-    status, headers, body = (304, answer.repeated, b"") if unchanged else (200, answer.headers, answer.body)
-    # Those outside add to the headers.
+async def _send(response: CachedResponse, wanted: str, send: Send) -> None:
+    unchanged = bool(wanted) and has_already(wanted, response.tag)
+    status = 304 if unchanged else 200
+    headers = response.not_modified_headers if unchanged else response.headers
+    # The middleware outside adds to the headers.
     await send({"type": "http.response.start", "status": status, "headers": [*headers]})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": b"" if unchanged else response.body})

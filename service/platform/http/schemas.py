@@ -23,8 +23,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from service.platform.http import characters
-from service.platform.http.fault_codes import invalid
-from service.platform.http.fault_messages import UNICODE, WHOLE_NUMBER
+from service.platform.http.field_faults import UNICODE, WHOLE_NUMBER, invalid
 
 CENT: Final = Decimal("0.01")
 #: The most that NUMERIC(12, 2) holds.

@@ -1,26 +1,22 @@
 """What the framework lets pass and the contract does not: unknown parameters, other media types."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+import re
+from typing import Final
 
-from fastapi import HTTPException, Request, Response
+from fastapi import HTTPException, Request
 
 from service.errors import FieldFault, ServiceError, Unprocessable
-from service.platform.http.accept import acceptable
 from service.platform.http.components import component
 from service.platform.http.context import route_template
 from service.platform.http.openapi import Contract, Operation
 from service.platform.http.problems import LONGEST_POINTER, OAUTH_PATHS
-from service.platform.http.request_state import state_of
-from service.platform.http.response_cache import Table
 
+#: The weight of a media type that is not wanted (section 12.4.2).
+REFUSED: Final = re.compile(r"q=0(\.0{0,3})?")
+#: Longer than any that is meant.
+LONGEST_ACCEPT: Final = 4 * 1024
 #: How a body may say that it is coded, and is not.
 UNCODED: Final = ("", "identity")
-#: Where a handler says that any cache may keep its answers.
-PUBLIC: Final = "public_read"
-
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 class UnsupportedMediaType(ServiceError):
@@ -40,7 +36,7 @@ def operation_of(request: Request) -> Operation:
     return operation
 
 
-def honour_contract(request: Request, operation: Operation) -> None:
+def check_against_openapi(request: Request, operation: Operation) -> None:
     """Refuse what the documentation does not name."""
     if request.scope["path"] not in OAUTH_PATHS:
         # Those ignore what they do not know (RFC 6749, section 3.2).
@@ -66,6 +62,26 @@ def _known_parameters(request: Request, operation: Operation) -> None:
         raise Unprocessable(detail, errors=(FieldFault(f"?{repeated[0]}", detail, "repeated_parameter"),))
 
 
+def acceptable(accept: str, offers: frozenset[str]) -> bool:
+    """Whether an Accept header admits anything that is offered.
+
+    An empty one has no preference, and one of thousands of choices is not looked at (the same section).
+    """
+    if not accept.strip() or len(accept) > LONGEST_ACCEPT:
+        return True
+    for choice in accept.split(","):
+        media, _, parameters = choice.lower().partition(";")
+        media = media.strip()
+        if any(REFUSED.fullmatch(parameter.strip()) for parameter in parameters.split(";")):
+            continue
+        family, _, kind = media.partition("/")
+        if media in ("*/*", "*") or media in offers:
+            return True
+        if kind == "*" and any(offer.startswith(family + "/") for offer in offers):
+            return True
+    return False
+
+
 def content_length(request: Request) -> int | None:
     """How long the body is said to be. None: nobody knows yet, or the number is none."""
     declared = request.headers.get("Content-Length", "")
@@ -85,39 +101,3 @@ def refuse_content(request: Request, operation: Operation) -> None:
         # RFC 5789, section 2.2.
         headers = {"Accept-Patch": ", ".join(accepted)} if request.method == "PATCH" else None
         raise UnsupportedMediaType(f"Send the body as {' or '.join(accepted)}.", headers=headers)
-
-
-@dataclass(frozen=True)
-class PublicRead:
-    """Any cache may keep the answers of a handler, and must ask before it uses one.
-
-    Of a table alone, or of the row whose id the path's parameter `row` is, our own memory may keep them too.
-    """
-
-    table: Table | None = None
-    row: str | None = None
-
-    def __call__(self, endpoint: Endpoint) -> Endpoint:
-        vars(endpoint)[PUBLIC] = self
-        return endpoint
-
-    @staticmethod
-    def of(endpoint: Callable[..., Any]) -> "PublicRead | None":
-        said: PublicRead | None = vars(endpoint).get(PUBLIC)
-        return said
-
-    def declare(self, request: Request, response: Response) -> None:
-        if "Cache-Control" in response.headers:
-            return  # the handler knows better
-        response.headers["Cache-Control"] = "no-cache"
-        if self.table is not None:
-            row_id = int(request.path_params[self.row]) if self.row else None
-            state_of(request.scope).cache_source = (self.table, row_id)
-
-
-for_any_cache: Final = PublicRead()
-
-
-def built_from(table: Table, row: str | None = None) -> PublicRead:
-    """Decorates the handler of a route, below the router's own."""
-    return PublicRead(table, row)

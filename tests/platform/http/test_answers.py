@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from service.main import create_app
 from service.platform.config import Settings
 from service.platform.http import overload as limits
-from service.platform.http.error_handling import Faults
+from service.platform.http.error_handling import ErrorMiddleware
 from service.posts import repository as posts
 from tests.helpers.client import V1, Api, assert_problem
 from tests.helpers.factories import Make
@@ -200,7 +200,7 @@ class TestFaults:
             sent.append(message)
 
         with pytest.raises(type(fault)):
-            await Faults(app)({"type": "http", "path": "/"}, lambda: asyncio.sleep(0), send)  # type: ignore[arg-type, return-value]
+            await ErrorMiddleware(app)({"type": "http", "path": "/"}, lambda: asyncio.sleep(0), send)  # type: ignore[arg-type, return-value]
         assert [message["type"] for message in sent] == ["http.response.start"]
 
 
@@ -272,7 +272,7 @@ class TestBodyLimit:
         assert_problem(answer, 413, "body_too_large")
 
 
-class TestShedding:
+class TestLoadShedding:
     async def test_over_the_capacity_at_once_and_not_for_longer(
         self, settings: Settings, sql: object, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -317,7 +317,7 @@ class TestShedding:
         async def receive() -> Message:
             return {"type": "http.disconnect"}
 
-        shedding = limits.Shedding(app, connections=2)
+        shedding = limits.LoadShedding(app, connections=2)
         scope: Scope = {"type": "http", "path": "/x", "method": "GET", "headers": []}
         async with asyncio.TaskGroup() as tasks:
             for _ in range(40):

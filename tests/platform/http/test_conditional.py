@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from service.catalogue.schemas import Item
-from service.platform.http.versions import tags_in, versions_in
+from service.platform.http.etag.versions import tags_in, versions_in
 from service.posts.schemas import Post
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
@@ -313,7 +313,7 @@ class TestTags:
 
 
 def tag_suffix(model: type[Item] | type[Post]) -> str:
-    from service.platform.http import versions
+    from service.platform.http.etag import versions
 
     return versions._schema(model)
 

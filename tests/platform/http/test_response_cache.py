@@ -16,7 +16,7 @@ from service.main import create_app
 from service.platform.config import Settings
 from service.platform.database import READ_ONLY
 from service.platform.http import response_cache
-from service.platform.http.response_cache import Answer, Memory, _Route
+from service.platform.http.response_cache import CachedResponse, ResponseCache, _Route
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
 
@@ -71,7 +71,7 @@ def counted(name: str, **labels: str) -> float:
 async def heard(container: Container, since: int) -> None:
     """Wait until a change that was made past the application is known to it."""
     for _ in range(6_000):
-        if container.memory.heard > since:
+        if container.response_cache.changes > since:
             return
         await asyncio.sleep(0.01)
     pytest.fail("it was not heard")
@@ -139,7 +139,7 @@ class TestHit:
         """Shops' caches always ask so."""
         chai = await make.item()
         known = {"If-None-Match": (await make.api.get(f"/items/{chai.id}")).headers["etag"]}
-        make.container.memory.clear()
+        make.container.response_cache.clear()
         assert (await api.get(f"/items/{chai.id}", headers=known)).status_code == 304
         assert await kept(api, statements, f"/items/{chai.id}")
 
@@ -234,7 +234,7 @@ class TestPast:
             tag = (await api.get("/items")).headers["etag"]
             assert (await api.get("/items", headers={"If-None-Match": tag})).status_code == 304
             assert "ratelimit" in (await api.get("/items")).headers
-            assert app.state.container.memory.find(("/api/v1/items", b"")) is None
+            assert app.state.container.response_cache.find(("/api/v1/items", b"")) is None
 
 
 class TestChanges:
@@ -263,14 +263,17 @@ class TestChanges:
         }
         for path in paths.values():
             await api.get(path)
-        entries, since = container.memory.entries, container.memory.heard
+        entries, since = container.response_cache.entries, container.response_cache.changes
         assert entries == 6
         await sql.execute(change)
         if dropped:
             await heard(container, since)
         # All that was committed before this is heard after it: of a statement, row by row, or nothing.
         await make.notification(ada)
-        assert (await container.feed.catch_up(), container.memory.entries) == (True, entries - len(dropped))
+        assert (await container.feed.catch_up(), container.response_cache.entries) == (
+            True,
+            entries - len(dropped),
+        )
         statements.clear()
         for path in paths.values():
             await api.get(path)
@@ -281,12 +284,12 @@ class TestChanges:
     ) -> None:
         await asyncio.gather(*(make.item() for _ in range(20)))
         await container.feed.catch_up()
-        since = container.memory.heard
+        since = container.response_cache.changes
         await sql.execute("UPDATE items SET price = price * 1.05, version = version + 1")
         await heard(container, since)
         await sql.execute("DELETE FROM items WHERE id IN (SELECT id FROM items LIMIT 2)")
         await heard(container, since + 1)
-        assert (await container.feed.catch_up(), container.memory.heard) == (True, since + 2)
+        assert (await container.feed.catch_up(), container.response_cache.changes) == (True, since + 2)
 
     async def test_a_sale_drops_an_answer_only_if_it_changes_what_is_shown(
         self, api: Api, make: Make, statements: list[str]
@@ -312,7 +315,7 @@ class TestChanges:
 
         async def slow(*arguments: Any, **options: Any) -> Any:
             row = await real(*arguments, **options)
-            since = container.memory.heard
+            since = container.response_cache.changes
             await sql.execute("UPDATE items SET name = 'Chai extra', version = version + 1")
             await heard(container, since)
             return row
@@ -332,7 +335,7 @@ class TestChanges:
         await ada.api.patch(f"/items/{chai.id}", json={"price": "19.00"})
         await container.feed.catch_up()
         assert counted("invalidations_total", of="items") == before["items"] + 2
-        await container.memory.load()
+        await container.response_cache.load()
         assert counted("invalidations_total", of="everything") == before["everything"] + 1
         assert counted("invalidations_total", of="posts") == before["posts"]
         assert (counted("entries"), counted("bytes")) == (0, 0)
@@ -342,21 +345,21 @@ class TestRoom:
     """The memory by itself."""
 
     @pytest.fixture
-    async def memory(self) -> AsyncIterator[Memory]:
-        memory = Memory(10_000)
+    async def memory(self) -> AsyncIterator[ResponseCache]:
+        memory = ResponseCache(10_000)
         yield memory
         memory.clear()
 
     @staticmethod
-    def answer(size: int, row: int | None = None) -> Answer:
-        return Answer(("items", row), _Route("/items"), [], [], '"1"', b"", size, time.monotonic())
+    def answer(size: int, row: int | None = None) -> CachedResponse:
+        return CachedResponse(("items", row), _Route("/items"), [], [], '"1"', b"", size, time.monotonic())
 
-    def test_what_was_not_asked_for_the_longest_goes_first(self, memory: Memory) -> None:
+    def test_what_was_not_asked_for_the_longest_goes_first(self, memory: ResponseCache) -> None:
         for number in range(16):
-            memory.keep((str(number), b""), self.answer(625, number + 1), heard=0)
+            memory.store((str(number), b""), self.answer(625, number + 1), changes=0)
         assert memory.entries == 16
         memory.find(("0", b""))
-        memory.keep(("new", b""), self.answer(600), heard=0)
+        memory.store(("new", b""), self.answer(600), changes=0)
         assert [memory.find((name, b"")) is None for name in ("0", "1", "2", "new")] == [
             False,
             True,
@@ -364,31 +367,33 @@ class TestRoom:
             False,
         ]
 
-    def test_the_same_again_takes_no_more(self, memory: Memory) -> None:
+    def test_the_same_again_takes_no_more(self, memory: ResponseCache) -> None:
         for _ in range(100):
-            memory.keep(("0", b""), self.answer(600, 1), heard=0)
-        assert (memory.entries, memory.taken) == (1, 600)
+            memory.store(("0", b""), self.answer(600, 1), changes=0)
+        assert (memory.entries, memory.bytes) == (1, 600)
 
-    def test_one_that_is_too_large_drives_out_nobody(self, memory: Memory) -> None:
-        memory.keep(("small", b""), self.answer(600), heard=0)
-        memory.keep(("large", b""), self.answer(626), heard=0)
-        assert (memory.entries, memory.taken) == (1, 600)
+    def test_one_that_is_too_large_drives_out_nobody(self, memory: ResponseCache) -> None:
+        memory.store(("small", b""), self.answer(600), changes=0)
+        memory.store(("large", b""), self.answer(626), changes=0)
+        assert (memory.entries, memory.bytes) == (1, 600)
 
-    def test_nothing_is_older_than_a_minute(self, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-        memory.keep(("0", b""), self.answer(600), heard=0)
+    def test_nothing_is_older_than_a_minute(
+        self, memory: ResponseCache, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        memory.store(("0", b""), self.answer(600), changes=0)
         assert memory.find(("0", b"")) is not None
-        monkeypatch.setattr(response_cache, "OLDEST_SECONDS", -1.0)
+        monkeypatch.setattr(response_cache, "MAX_AGE_SECONDS", -1.0)
         assert memory.find(("0", b"")) is None
-        assert (memory.entries, memory.taken) == (0, 0)
+        assert (memory.entries, memory.bytes) == (0, 0)
 
-    def test_what_was_read_before_a_change_comes_too_late(self, memory: Memory) -> None:
-        heard = memory.heard
+    def test_what_was_read_before_a_change_comes_too_late(self, memory: ResponseCache) -> None:
+        heard = memory.changes
         memory.changed({"of": "posts"})
-        memory.keep(("0", b""), self.answer(600), heard=heard)
+        memory.store(("0", b""), self.answer(600), changes=heard)
         assert memory.entries == 0
 
-    def test_changes_of_what_no_answer_shows_are_passed_over(self, memory: Memory) -> None:
-        memory.keep(("0", b""), self.answer(600, 7), heard=0)
+    def test_changes_of_what_no_answer_shows_are_passed_over(self, memory: ResponseCache) -> None:
+        memory.store(("0", b""), self.answer(600, 7), changes=0)
         for change in ({"of": "sessions", "id": 7}, {"of": "users", "id": 7}, {"of": "items", "id": 8}):
             memory.changed(change)
         assert memory.entries == 1

@@ -19,7 +19,7 @@ from service.errors import Conflict, Overloaded
 from service.identity.passwords import Passwords
 from service.platform.config import Settings
 from service.platform.database import Database
-from service.platform.http.overload import Shedding
+from service.platform.http.overload import LoadShedding
 from service.platform.server.monitor import Vitals
 from service.platform.telemetry import database_metrics, runtime
 from service.posts import repository as posts
@@ -112,7 +112,7 @@ class TestRequestsInProgress:
             assert counted("http_requests_in_progress") == before
 
         scope = {"type": "http", "path": "/x", "method": "GET", "headers": [], "state": {}}
-        await Shedding(app, connections=0)(scope, send, send)  # type: ignore[arg-type]
+        await LoadShedding(app, connections=0)(scope, send, send)  # type: ignore[arg-type]
         assert counted("requests_shed_total") == shed + 1
 
 

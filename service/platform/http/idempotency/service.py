@@ -27,7 +27,7 @@ _QUOTED: Final = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StoredResponse:
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -56,7 +56,7 @@ class Retries:
 
     async def take(
         self, session: Session, caller: Caller, slot: Slot, fingerprints: tuple[bytes, ...]
-    ) -> Answer | None:
+    ) -> StoredResponse | None:
         """None when the request is to be run, and its answer to be stored; else the answer it had.
 
         Raises:
@@ -81,10 +81,10 @@ class Retries:
             raise KeyReused("This Idempotency-Key was used for another request. Make a new key for this one.")
         if not caller.rights >= set(stored.rights):
             raise Forbidden("The request was made with rights that you no longer have.")
-        return Answer(stored.status, stored.headers, stored.body)
+        return StoredResponse(stored.status, stored.headers, stored.body)
 
     @staticmethod
-    async def store(session: Session, slot: Slot, answer: Answer) -> None:
+    async def store(session: Session, slot: Slot, answer: StoredResponse) -> None:
         await idempotency.store(session, slot, status=answer.status, headers=answer.headers, body=answer.body)
 
 

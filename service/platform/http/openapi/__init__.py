@@ -133,7 +133,6 @@ def _complete_retries(operation: dict[str, Any]) -> None:
     """What a POST that takes an Idempotency-Key may answer besides."""
     taken = _header_parameters(operation).get("Idempotency-Key")
     if taken is not None:
-        taken["required"] = operation.pop("x-idempotency-key", None) == "required"
         for status, answer in operation["responses"].items():
             if status.startswith("2"):
                 _carries(answer, "Idempotent-Replayed")

@@ -11,7 +11,7 @@ from service.errors import (
     StockBelowZero,
     TooManyReserved,
 )
-from service.platform.http.fault_codes import FAULT_CODES
+from service.platform.http.field_faults import FAULT_CODES
 
 Json = dict[str, Any]
 

@@ -1,7 +1,7 @@
-"""What is not for the caller to see or to send is told before whatever else is wrong with a request.
+"""A caller who may not see or send something learns that before what else is wrong with the request.
 
-The handler's service refuses it anyway. It is asked here only once a fault has been found, which would
-otherwise be told first: good requests pay nothing for it.
+The handler's service refuses it anyway. It is asked here only once another error has been found, which would
+otherwise be answered first: good requests pay nothing for it.
 """
 
 import inspect
@@ -20,8 +20,8 @@ from service.platform.http.authentication import caller_of
 from service.platform.http.components import component
 from service.platform.http.schemas import MAX_ID
 
-#: How what is wrong with a request is told, and with which statuses.
-FAULTS: Final = (RequestValidationError, HTTPException, ServiceError)
+#: The errors of input, as they are raised, and their statuses.
+INPUT_ERRORS: Final = (RequestValidationError, HTTPException, ServiceError)
 STATUSES: Final = frozenset({400, 406, 413, 415, 422, 428})
 
 Place = Literal["path", "query", "body"]
@@ -29,7 +29,7 @@ Check = Callable[[Session, Any, Any], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class AccessCheck:
     """Stands in the annotation of an id, of a body, or of a parameter of the query.
 
     `check` gets a session, the caller, and what was sent there, an id as a number and the rest as it came;
@@ -40,7 +40,7 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
-class Guarded:
+class PlacedCheck:
     name: str
     place: Place
     check: Check
@@ -56,15 +56,11 @@ class Guarded:
         return number if 0 < number <= MAX_ID else None
 
 
-def guards_of(route: APIRoute) -> tuple[Guarded, ...]:
-    return tuple(_guards(route))
-
-
-def _guards(route: APIRoute) -> Iterator[Guarded]:
+def access_checks(route: APIRoute) -> Iterator[PlacedCheck]:
     for name, parameter in inspect.signature(route.endpoint).parameters.items():
-        for guard in get_args(parameter.annotation):
-            if isinstance(guard, Guard):
-                yield Guarded(name, _place(route, name), guard.check)
+        for mark in get_args(parameter.annotation):
+            if isinstance(mark, AccessCheck):
+                yield PlacedCheck(name, _place(route, name), mark.check)
 
 
 def _place(route: APIRoute, name: str) -> Place:
@@ -73,19 +69,19 @@ def _place(route: APIRoute, name: str) -> Place:
     return "body" if any(field.name == name for field in route.dependant.body_params) else "query"
 
 
-async def refuse_first(request: Request, guards: tuple[Guarded, ...], fault: Exception) -> None:
-    """Raises what any of the guards says against the caller, if it is a fault of what was sent."""
-    if not guards or _status(fault) not in STATUSES:
+async def check_access(request: Request, checks: tuple[PlacedCheck, ...], error: Exception) -> None:
+    """Raises what any of the checks says against the caller, if `error` is one of input."""
+    if not checks or _status(error) not in STATUSES:
         return
     caller = caller_of(request)
     async with component(request, Database).reading() as session:
-        for guard in guards:
-            sent = guard.sent(request)
+        for each in checks:
+            sent = each.sent(request)
             if sent is not None:
-                await guard.check(session, caller, sent)
+                await each.check(session, caller, sent)
 
 
-def _status(fault: Exception) -> int:
-    if isinstance(fault, RequestValidationError):
+def _status(error: Exception) -> int:
+    if isinstance(error, RequestValidationError):
         return 422
-    return fault.status_code if isinstance(fault, HTTPException) else getattr(fault, "status", 500)
+    return error.status_code if isinstance(error, HTTPException) else getattr(error, "status", 500)

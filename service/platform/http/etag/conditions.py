@@ -8,10 +8,16 @@ from typing import Annotated, Any, Final, get_args
 from fastapi import Header, Request, Response, params
 
 from service.errors import PreconditionFailed, PreconditionRequired
+from service.platform.http.etag.versions import (
+    NOT_MODIFIED_HEADERS,
+    Versioned,
+    Versions,
+    but_those_in,
+    has_already,
+    versions_in,
+)
 from service.platform.http.listing import NEXT_UPDATED_SINCE
-from service.platform.http.request_state import state_of
-from service.platform.http.response_cache import REPEATED
-from service.platform.http.versions import Versioned, Versions, but_those_in, has_already, versions_in
+from service.platform.http.response_cache import will_store
 
 IF_MATCH: Final = "If-Match"
 IF_NONE_MATCH: Final = "If-None-Match"
@@ -63,8 +69,8 @@ def require_absence(request: Request) -> None:
         raise PreconditionFailed
 
 
-def answered(request: Request, response: Response) -> Response:
-    """The answer to a GET, or 304 without it for who has it already."""
+def not_modified(request: Request, response: Response) -> Response:
+    """The response to a GET, or 304 in its place for a client that has it already."""
     if response.status_code != 200:
         return response
     headers = response.headers
@@ -75,12 +81,12 @@ def answered(request: Request, response: Response) -> Response:
         # it goes on.
         goes_on = headers.get("Link", "") + headers.get(NEXT_UPDATED_SINCE, "")
         headers["ETag"] = _digest(bytes(response.body), goes_on)
-    wanted, state = request.headers.get(IF_NONE_MATCH), state_of(request.scope)
-    if wanted is None or "ETag" not in headers or (state.cache_revalidates and state.cache_source):
+    wanted = request.headers.get(IF_NONE_MATCH)
+    if wanted is None or "ETag" not in headers or will_store(request.scope):
         return response
     if not has_already(wanted, headers["ETag"]):
         return response
-    repeated = {name.decode(): value.decode() for name, value in headers.raw if name in REPEATED}
+    repeated = {name.decode(): value.decode() for name, value in headers.raw if name in NOT_MODIFIED_HEADERS}
     return Response(status_code=304, headers=repeated)
 
 

@@ -12,6 +12,10 @@ from pydantic import Field, TypeAdapter
 from service.errors import IfMatchInvalid, PreconditionFailed
 from service.platform.http.schemas import Out
 
+#: What a 304 repeats of the response that it stands for (RFC 9110, section 15.4.5).
+NOT_MODIFIED_HEADERS: Final = frozenset(
+    {b"cache-control", b"content-location", b"etag", b"expires", b"next-updated-since", b"vary"}
+)
 #: Compressing proxies weaken tags. A weak one is taken for the strong one it was: what it compresses is
 #: the same representation, and nobody could change anything through such a proxy otherwise.
 _TAG: Final = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
