@@ -25,7 +25,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run dev test test-slow prove test-image lint format types imports deps sql lock lock-check \
-	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-telemetry bench-requests dashboard dashboard-picture \
+	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-telemetry bench-requests dashboard-picture \
 	chart chart-golden chart-readme custom-resources image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
 
 help: ## this list
@@ -131,9 +131,6 @@ bench-telemetry: $(SYNCED) ## what logs, metrics and traces cost a request, in C
 bench-requests: $(SYNCED) ## what requests cost, beside a service as tutorials write it; installs matplotlib; ROUNDS=21
 	@$(BIN)/python tools/bootstrap.py uv pip install -q --python $(BIN)/python --group picture || echo "bench-requests: no picture" >&2
 	@$(BIN)/python bench/compared.py $(ROUNDS)
-
-dashboard: $(SYNCED) ## write charts/tradepost/files/dashboard.json
-	@$(BIN)/python tools/dashboard
 
 dashboard-picture: $(SYNCED) ## draw docs/dashboard.png from a run of the service under load; SECONDS=240
 	@DASHBOARD_DATA=$(CURDIR)/build/dashboard.json DASHBOARD_SECONDS=$(or $(SECONDS),240) \

@@ -1,13 +1,10 @@
-"""The dashboard: as Grafana's schema wants it, with what a reader needs, and as the generator writes it."""
+"""The dashboard: valid by Grafana's schema, and complete for its readers."""
 
-import subprocess
-import sys
 from collections import Counter
 from itertools import combinations
 
 from tests.platform.telemetry import rules
 from tests.platform.telemetry.grafana_schema import faults
-from tests.server.process import REPOSITORY
 
 ROWS = [
     "Objectives and error budget",
@@ -46,11 +43,6 @@ class TestSchema:
 
 
 class TestReading:
-    def test_it_is_what_the_generator_writes(self) -> None:
-        command = [sys.executable, str(REPOSITORY / "tools" / "dashboard"), "--check"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stdout) == (0, "the dashboard is up to date\n")
-
     def test_there_are_six_rows(self) -> None:
         assert [panel["title"] for panel in rules.dashboard()["panels"] if panel["type"] == "row"] == ROWS
 
