@@ -36,7 +36,7 @@ from service.platform.http.response_cache import ResponseCacheMiddleware
 from service.platform.telemetry import logging, metrics, tracing
 from service.posts import router as posts
 from service.weather import router as weather
-from service.webhooks import documentation
+from service.webhooks import openapi as webhook_messages
 from service.webhooks import router as webhooks
 
 log = structlog.get_logger(__name__)
@@ -85,7 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.container = container
     problems.install(app)
-    openapi.install(app, container.contract, documentation)
+    openapi.install(app, container.contract, webhook_messages)
     for router in ROUTERS:
         app.include_router(router, prefix=API_PREFIX)
     app.include_router(operations.router)

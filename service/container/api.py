@@ -27,7 +27,7 @@ from service.platform.mail import AddressCipher
 from service.platform.server.health import Probes
 from service.platform.server.monitor import Vitals
 from service.weather.service import WeatherService
-from service.webhooks.secrets import SecretCipher
+from service.webhooks.signing import SecretCipher
 from service.webhooks.targets import Targets
 
 T = TypeVar("T")

@@ -95,7 +95,7 @@ def job_kinds(
         "event": JobKind(FanOut(database, CONSUMERS).run, at_once=8),
         # Many, for they wait for receivers and hold no connection meanwhile.
         "webhook": JobKind(deliveries.run, at_once=200),
-        "tend_deliveries": JobKind(lambda _: deliveries.tend(), at_once=1, attempts=3, every=minute),
+        "tend_deliveries": JobKind(lambda _: deliveries.maintain(), at_once=1, attempts=3, every=minute),
         "cancel_unpaid": JobKind(
             lambda _: expiry.cancel_unpaid(database, settings.payment_window),
             at_once=1,

@@ -55,7 +55,7 @@ async def add(
     """It has happened, if this transaction is committed: then all who want to know will be told.
 
     `data` is the object as an administrator may see it, with its version, and amounts as text. Whoever
-    sends it on shortens it (service/webhooks/deliveries/messages.py).
+    sends it on shortens it (service/webhooks/deliveries/payloads.py).
     """
     return (await add_each(session, event_type, [NewEvent(object_id, data, user_id)]))[0]
 

@@ -1,12 +1,14 @@
-"""Webhooks, and what is delivered to them."""
+"""Webhooks and their deliveries."""
 
 from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.platform.database.model import Base, CreatedAt, Id, Instant, Ref, Str
 
+#: A subscription to every type of event.
+EVERY_EVENT = "*"
 DELIVERY_STATUSES = ("pending", "succeeded", "failed")
-#: Why nobody but the service itself has switched a webhook off.
+#: Why the service itself disabled a webhook.
 DISABLED_REASONS = ("gone", "failing")
 
 
@@ -20,25 +22,25 @@ class Webhook(Base):
     id: Mapped[Id]
     url: Mapped[Str]
     description: Mapped[Str] = mapped_column(Text, server_default="")
-    #: Types of events, or `*` for all.
+    #: Types of events, or EVERY_EVENT.
     events: Mapped[list[str]] = mapped_column(ARRAY(Text))
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
-    #: Sealed (service/webhooks/secrets.py).
+    #: Encrypted (service/webhooks/signing.py).
     secret: Mapped[bytes] = mapped_column(LargeBinary)
-    #: That before the last rotation, which signs too until then.
+    #: The secret before the last rotation, which signs too until `previous_until`.
     previous_secret: Mapped[bytes | None] = mapped_column(LargeBinary)
     previous_until: Mapped[Instant | None]
     created_at: Mapped[CreatedAt]
-    #: The first failed try since the last one that succeeded.
+    #: The first failed attempt since the last success.
     failing_since: Mapped[Instant | None]
-    #: Until then the receiver wants to be left alone (Retry-After).
+    #: No attempt is made until then: the receiver's Retry-After.
     paused_until: Mapped[Instant | None]
     disabled_at: Mapped[Instant | None]
     disabled_reason: Mapped[Str | None]
 
 
 class WebhookDelivery(Base):
-    """What one webhook is to be told, once for each event however often it is tried."""
+    """A message for one webhook: one for each event, however many attempts it takes."""
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
@@ -47,36 +49,36 @@ class WebhookDelivery(Base):
         Index("ix_webhook_deliveries_webhook_id_id", "webhook_id", "id"),
         Index("ix_webhook_deliveries_created_at", "created_at"),
         Index("ix_webhook_deliveries_user_id", "user_id", postgresql_where=text("user_id IS NOT NULL")),
-        # Those that nobody but the end of another delivery brings on.
+        # Queued again by the next delivery of the webhook that ends.
         Index("ix_webhook_deliveries_waiting", "webhook_id", "id", postgresql_where=text("waiting")),
         Index("ix_webhook_deliveries_pending", "next_try_at", postgresql_where=text("status = 'pending'")),
     )
 
     id: Mapped[Id]
     webhook_id: Mapped[Ref] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
-    #: Null for a ping. No foreign key: events may be forgotten sooner.
+    #: Null for a ping. No foreign key: events may be purged sooner.
     event_id: Mapped[Ref | None]
     event_type: Mapped[Str]
-    #: Whom it is about.
+    #: The user that the event is about.
     user_id: Mapped[Ref | None]
-    #: `webhook-id`: the same for every try, and for every webhook that is told of the event.
+    #: The header `webhook-id`: the same for every attempt, and for every webhook that gets the event.
     message_id: Mapped[Str]
-    #: The very bytes that are signed and sent each time, whatever release does it.
+    #: The bytes that are signed and sent by each attempt, whatever release makes it.
     body: Mapped[bytes] = mapped_column(LargeBinary)
     status: Mapped[Str] = mapped_column(Text, server_default="pending")
-    #: Tries begun, of this round: a repetition begins with none.
+    #: Attempts begun; `redeliver` starts again from none.
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     created_at: Mapped[CreatedAt]
     next_try_at: Mapped[Instant | None]
-    #: While a worker is at it, and no longer than it could be.
+    #: While a worker makes an attempt: its lease.
     claimed_until: Mapped[Instant | None]
     waiting: Mapped[bool] = mapped_column(server_default=text("false"))
     last_tried_at: Mapped[Instant | None]
     last_status: Mapped[int | None]
-    #: Why there is no status, or what is wrong with it, in a word.
+    #: Why the last attempt failed, in a word.
     fault: Mapped[Str | None]
     duration_ms: Mapped[int | None]
-    #: The beginning of the last answer.
+    #: The beginning of the last response's body.
     answer: Mapped[Str | None]
     #: Of the request that caused the event.
     request_id: Mapped[Str | None]

@@ -1,4 +1,4 @@
-"""Every statement on webhooks. Their deliveries are in repositories/deliveries.py."""
+"""Every statement on webhooks but those on their deliveries."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -12,7 +12,7 @@ from service.webhooks.models import Webhook
 
 #: Any number does, as long as every release uses the same.
 COUNT_LOCK = 7_061_853_218
-#: All but the secrets: the rows have the shape of schemas.webhooks.Webhook.
+#: All but the secrets: the fields of the schema Webhook.
 _SECRETS = ("secret", "previous_secret")
 _columns = tuple(column for column in Webhook.__table__.columns if column.name not in _SECRETS)
 
@@ -20,7 +20,7 @@ _columns = tuple(column for column in Webhook.__table__.columns if column.name n
 async def add(
     session: Session, *, url: str, description: str, events: Sequence[str], secret: bytes, most: int
 ) -> Record | None:
-    """The new webhook; None where there are so many already. Who adds another at the same time waits."""
+    """The new webhook; None where there are `most` already. Transactions that add one wait for each other."""
     await session.execute(select(func.pg_advisory_xact_lock(COUNT_LOCK)))
     if (await session.scalar(select(func.count()).select_from(Webhook)) or 0) >= most:
         return None
@@ -38,7 +38,7 @@ async def get(session: Session, webhook_id: int, *, lock: bool = False) -> Recor
 
 
 async def find(session: Session, page: Page) -> list[Any]:
-    """All of them, the newest first."""
+    """Newest first."""
     statement = select(*_columns).order_by(Webhook.id.desc())
     if page.after is not None:
         statement = statement.where(Webhook.id < page.after[0])
@@ -52,7 +52,7 @@ async def change(session: Session, webhook_id: int, values: Mapping[str, Any]) -
 
 
 async def rotate(session: Session, webhook_id: int, secret: bytes, overlap: timedelta) -> None:
-    """The secret before this one goes on signing for the overlap; any other is gone."""
+    """The secret before this one signs too for the overlap; any earlier one is deleted."""
     values = {
         "previous_secret": Webhook.secret,
         "previous_until": func.now() + overlap,
@@ -62,15 +62,15 @@ async def rotate(session: Session, webhook_id: int, secret: bytes, overlap: time
 
 
 async def remove(session: Session, webhook_id: int) -> bool:
-    """Whether there was one. Its deliveries go with it."""
+    """Delete a webhook with its deliveries; whether there was one."""
     removed = await session.execute(delete(Webhook).where(Webhook.id == webhook_id).returning(Webhook.id))
     return removed.one_or_none() is not None
 
 
-async def note_failure(
+async def record_failure(
     session: Session, webhook_id: int, pause: timedelta | None, *, longest: timedelta
 ) -> bool:
-    """Whether it has failed for too long: since `longest`, without a success."""
+    """Note a failed attempt, and pause the webhook; whether it has failed for `longest` without a success."""
     values: dict[str, Any] = {"failing_since": func.coalesce(Webhook.failing_since, func.now())}
     new: ColumnElement[bool] = Webhook.failing_since.is_(None)
     if pause is not None:
@@ -82,7 +82,7 @@ async def note_failure(
 
 
 async def disable(session: Session, webhook_id: int, reason: str) -> bool:
-    """Whether this has done it."""
+    """Whether the webhook was active."""
     values = {"is_active": False, "disabled_at": func.now(), "disabled_reason": reason}
     statement = update(Webhook).where(Webhook.id == webhook_id, Webhook.is_active).values(**values)
     done = await session.execute(statement.returning(Webhook.id))
@@ -90,7 +90,7 @@ async def disable(session: Session, webhook_id: int, reason: str) -> bool:
 
 
 async def get_secrets(session: Session) -> Sequence[Record]:
-    """Every secret, sealed; locked against another change."""
+    """Every secret, encrypted; locked against another change."""
     columns = (Webhook.id, Webhook.secret, Webhook.previous_secret)
     return (
         await session.execute(select(*columns).order_by(Webhook.id).with_for_update(key_share=True))

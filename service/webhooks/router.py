@@ -1,4 +1,4 @@
-"""Webhooks: events for other systems."""
+"""Webhooks: sending events to other systems."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from service.platform.http.session import ReaderDep, SessionDep
 from service.webhooks import repository
 from service.webhooks import service as webhooks
 from service.webhooks.schemas import NewWebhook, Status, Webhook, WebhookCreate, WebhookDelivery, WebhookPatch
-from service.webhooks.secrets import SecretCipher
+from service.webhooks.signing import SecretCipher
 from service.webhooks.targets import Targets
 
 router = APIRouter(route_class=Route, prefix="/webhooks", tags=["webhooks"])
@@ -26,14 +26,14 @@ DeliveryId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
 async def get_new(_: Administrator, new: WebhookCreate, request: Request) -> WebhookCreate:
-    """Looked up after it is known who calls, and before the transaction."""
-    await webhooks.check(component(request, Targets), new.url)
+    """The host is looked up once the caller is authorized, and before the transaction."""
+    await webhooks.check_target(component(request, Targets), new.url)
     return new
 
 
 async def get_patch(_: Administrator, patch: WebhookPatch, request: Request) -> WebhookPatch:
     if patch.url is not MISSING:
-        await webhooks.check(component(request, Targets), patch.url)
+        await webhooks.check_target(component(request, Targets), patch.url)
     return patch
 
 
@@ -49,7 +49,7 @@ async def create_webhook(
     cipher: Annotated[SecretCipher, Component],
     located: Located,
 ) -> NewWebhook:
-    """Create a webhook. Its secret is in this answer and in that of a rotation, in no other."""
+    """Create a webhook. Only this response, and that of a rotation, contains its secret."""
     made = await webhooks.create(session, cipher, caller, new)
     located(made.id)
     return made
@@ -57,7 +57,7 @@ async def create_webhook(
 
 @router.get("", responses=problems(403))
 async def list_webhooks(_: Administrator, listing: ListingDep, reader: ReaderDep) -> list[Webhook]:
-    """List webhooks, newest first. Inactive ones are listed too."""
+    """List webhooks, newest first, inactive ones included."""
     return listing.of(Webhook, await repository.find(reader, listing.page))
 
 
@@ -71,13 +71,13 @@ async def get_webhook(webhook_id: WebhookId, _: Administrator, reader: ReaderDep
 async def update_webhook(
     webhook_id: WebhookId, patch: Patch, caller: Administrator, session: SessionDep
 ) -> Webhook:
-    """Update a webhook: its address, its events, or whether it is active."""
+    """Update a webhook: its URL, events, description, or whether it is active."""
     return await webhooks.change(session, caller, webhook_id, patch)
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=problems(403, 404))
 async def delete_webhook(webhook_id: WebhookId, caller: Administrator, session: SessionDep) -> None:
-    """Delete a webhook with the log of its deliveries. It cannot be restored."""
+    """Delete a webhook and its deliveries. They cannot be restored."""
     await webhooks.remove(session, caller, webhook_id)
 
 
@@ -88,13 +88,13 @@ async def rotate_secret(
     session: SessionDep,
     cipher: Annotated[SecretCipher, Component],
 ) -> NewWebhook:
-    """Rotate a webhook's secret. For 24 hours deliveries are signed with both, the new and the old."""
+    """Rotate a webhook's secret. For 24 hours deliveries are signed with both the new and the old one."""
     return await webhooks.rotate_secret(session, cipher, caller, webhook_id)
 
 
 @router.post("/{webhook_id}/ping", status_code=202, responses=problems(403, 404))
 async def ping_webhook(webhook_id: WebhookId, caller: Administrator, session: SessionDep) -> WebhookDelivery:
-    """Send a signed `ping` to a webhook, once. The outcome is in the list of deliveries."""
+    """Send a signed `ping` to a webhook, once. The list of deliveries has the result."""
     return await webhooks.ping(session, caller, webhook_id)
 
 
@@ -104,9 +104,9 @@ async def list_deliveries(
     _: Administrator,
     listing: ListingDep,
     reader: ReaderDep,
-    status: Annotated[Status | None, Query(description="Only those in this state.")] = None,
+    status: Annotated[Status | None, Query(description="Only deliveries with this status.")] = None,
 ) -> list[WebhookDelivery]:
-    """List a webhook's deliveries, newest first, each with the last answer."""
+    """List a webhook's deliveries, newest first, each with the result of the last attempt."""
     rows = await webhooks.find_deliveries(reader, webhook_id, listing.page, status=status)
     return listing.of(WebhookDelivery, rows)
 
@@ -117,5 +117,5 @@ async def list_deliveries(
 async def redeliver_event(
     webhook_id: WebhookId, delivery_id: DeliveryId, caller: Administrator, session: SessionDep
 ) -> WebhookDelivery:
-    """Repeat a delivery under the same `webhook-id`. A pending one is sent now."""
+    """Repeat a delivery under the same `webhook-id`. A pending one is attempted now."""
     return await webhooks.redeliver(session, caller, webhook_id, delivery_id)

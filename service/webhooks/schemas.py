@@ -1,4 +1,4 @@
-"""Webhooks as administrators send and see them, and their deliveries."""
+"""Requests and responses of webhooks and their deliveries."""
 
 import re
 from typing import Annotated, Any, Final, Literal
@@ -8,12 +8,12 @@ from pydantic import MISSING, AfterValidator, ConfigDict, Field
 from service.events.models import EVENT_TYPES, EventType
 from service.platform.http.field_faults import invalid
 from service.platform.http.schemas import ONCE, Flag, Id, In, Instant, Line, Out
-from service.webhooks.targets import LONGEST, PATTERN, Refused, Target
+from service.webhooks.models import EVERY_EVENT
+from service.webhooks.targets import MAX_URL_LENGTH, PATTERN, Target, TargetRefused
 
 Subscription = Literal[EventType, "*"]
 Status = Literal["pending", "succeeded", "failed"]
-EVERY_EVENT: Final = "*"
-#: In the dialect of JSON Schema, which names groups in another way.
+#: For JSON Schema, without names of groups, which it writes in another way.
 _DOCUMENTED: Final = "^" + re.sub(r"\?P<\w+>", "", PATTERN) + "$"
 ERP: Final[dict[str, Any]] = {
     "url": "https://erp.example.com/hooks/tradepost",
@@ -23,18 +23,18 @@ ERP: Final[dict[str, Any]] = {
 
 
 def _well_formed(url: str) -> str:
-    """In its usual form. Whether it may be called is asked later: that depends on settings and on the DNS."""
+    """The URL in its usual form. Whether it is allowed depends on settings and the DNS: see the service."""
     try:
-        return str(Target.read(url, allow_private=True))
-    except Refused as refusal:
+        return str(Target.parse(url, allow_private=True))
+    except TargetRefused as refusal:
         raise invalid(refusal.reason, refusal.detail) from None
 
 
 def _each_once(events: list[Subscription]) -> list[Subscription]:
     if len(set(events)) < len(events):
-        raise invalid("duplicate", "Name each type once.")
+        raise invalid("duplicate", "Name each type only once.")
     if EVERY_EVENT in events and len(events) > 1:
-        raise invalid("contradiction", "`*` stands alone: it is every type.")
+        raise invalid("contradiction", "Send `*` alone, which is every type, or leave it out.")
     return events
 
 
@@ -42,10 +42,10 @@ Url = Annotated[
     str,
     Field(
         min_length=1,
-        max_length=LONGEST,
+        max_length=MAX_URL_LENGTH,
         json_schema_extra={"pattern": _DOCUMENTED, "format": "uri"},
-        description="https, port 443 or one from 1024 on, no name and password, no fragment. All addresses"
-        " of its host must be public.",
+        description="https, port 443 or one from 1024 on, no user name and password, no fragment. All"
+        " addresses of the host must be public.",
         examples=[ERP["url"]],
     ),
     AfterValidator(_well_formed),
@@ -55,7 +55,7 @@ Events = Annotated[
     Field(
         min_length=1,
         max_length=len(EVENT_TYPES) + 1,
-        description="The types of events that it is told of; `*` alone is every type, those to come too.",
+        description="The types of events that are sent; `*` alone is every type, future ones included.",
         json_schema_extra={"uniqueItems": True},
         examples=[ERP["events"]],
     ),
@@ -70,11 +70,11 @@ class WebhookCreate(In):
 
     url: Url
     events: Events
-    description: Annotated[Line | None, Field(description="What it is for.")] = None
+    description: Annotated[Line | None, Field(description="The purpose of the webhook.")] = None
 
 
 class WebhookPatch(In):
-    """What is absent stays as it is (RFC 7396)."""
+    """Absent members stay as they are (RFC 7396)."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"events": ["order.placed"]}, {"is_active": True}]}
@@ -86,8 +86,8 @@ class WebhookPatch(In):
     is_active: Annotated[
         Flag | MISSING,
         Field(
-            description="`false` stops it; `true` starts it again, also after it was disabled. What"
-            " happened meanwhile is not sent."
+            description="`false` stops deliveries; `true` starts them again, also after the service"
+            " disabled the webhook. Events in between are not sent."
         ),
     ] = MISSING
 
@@ -96,30 +96,28 @@ class Webhook(Out):
     id: Id
     url: Annotated[str, Field(examples=[ERP["url"]])]
     events: Annotated[list[Subscription], Field(examples=[ERP["events"]])]
-    description: Annotated[str, Field(description="Empty without one.", examples=[ERP["description"]])]
+    description: Annotated[str, Field(description="Empty if there is none.", examples=[ERP["description"]])]
     is_active: bool
     created_at: Instant
     failing_since: Annotated[
-        Instant | None, Field(description="The first failure since the last success; null while it is well.")
+        Instant | None, Field(description="The first failure since the last success; null if there is none.")
     ]
-    previous_until: Annotated[
-        Instant | None, Field(description="Until then the secret before the last rotation signs too.")
-    ]
-    disabled_at: Annotated[Instant | None, Field(description="When the service itself has stopped it.")]
+    previous_until: Annotated[Instant | None, Field(description="Until then the previous secret signs too.")]
+    disabled_at: Annotated[Instant | None, Field(description="When the service disabled the webhook.")]
     disabled_reason: Annotated[
         Literal["gone", "failing"] | None,
-        Field(description="`gone`: its receiver answered 410; `failing`: three days without a success."),
+        Field(description="`gone`: the receiver answered 410; `failing`: three days without a success."),
     ]
 
 
 class NewWebhook(Webhook):
-    """A webhook with its secret, which is in no other answer: whoever loses it rotates it."""
+    """A webhook with its secret, which no other response contains. Rotate a secret that is lost."""
 
     secret: Annotated[
         str | None,
         ONCE,
         Field(
-            description="`null` where the answer is told again.",
+            description="`null` where a response is replayed under an idempotency key.",
             pattern=r"^whsec_[A-Za-z0-9+/]{43}=$",
             examples=["whsec_OidIYgLPvpg6dGVxCa+8aLMGWoGdFOIiAHpS1xHSFaY="],
         ),
@@ -127,33 +125,31 @@ class NewWebhook(Webhook):
 
 
 class WebhookDelivery(Out):
-    """What one webhook is told of one event, and what came of the last try."""
+    """A message to one webhook about one event, and the result of the last attempt."""
 
     id: Id
     event_id: Annotated[int | None, Field(description="Null for a ping.", examples=[10248])]
     event_type: Annotated[str, Field(examples=["order.placed"])]
     message_id: Annotated[
-        str, Field(description="The header `webhook-id`, the same for every try.", examples=["evt_10248"])
+        str, Field(description="The header `webhook-id`, the same for every attempt.", examples=["evt_10248"])
     ]
-    status: Annotated[
-        Status, Field(description="`pending` until a try has succeeded or the last has failed.")
-    ]
-    attempts: Annotated[int, Field(description="Tries so far, of ten.", examples=[1])]
+    status: Annotated[Status, Field(description="`pending` until an attempt succeeds or the last one fails.")]
+    attempts: Annotated[int, Field(description="Attempts so far, of ten.", examples=[1])]
     created_at: Instant
-    next_try_at: Annotated[Instant | None, Field(description="Null when there will be none.")]
+    next_try_at: Annotated[Instant | None, Field(description="Null if there is no further attempt.")]
     last_tried_at: Instant | None
     last_status: Annotated[
-        int | None, Field(description="The status of the last answer; null without one.", examples=[200])
+        int | None, Field(description="The status of the last response; null without one.", examples=[200])
     ]
     fault: Annotated[
         str | None,
         Field(
-            description="Why the last try has failed: `status`, `redirect`, `timeout`, `connect`, `tls`,"
+            description="Why the last attempt failed: `status`, `redirect`, `timeout`, `connect`, `tls`,"
             " `protocol`, `unresolvable`, `private_address`, `disabled` and others.",
             examples=["timeout"],
         ),
     ]
     duration_ms: Annotated[int | None, Field(examples=[87])]
     answer: Annotated[
-        str | None, Field(description="The first 1,024 bytes of the last answer's body.", examples=["ok"])
+        str | None, Field(description="The first 1,024 bytes of the last response's body.", examples=["ok"])
     ]

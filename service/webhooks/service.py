@@ -1,4 +1,4 @@
-"""Webhooks as administrators keep them. Delivering is the worker's (services/deliveries.py)."""
+"""Webhooks as administrators manage them. The worker delivers (service/webhooks/deliveries/service.py)."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -12,32 +12,29 @@ from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
 from service.platform.telemetry import request, tracing
 from service.webhooks import repository as webhooks
-from service.webhooks.deliveries import messages
 from service.webhooks.deliveries import repository as deliveries
+from service.webhooks.deliveries.payloads import build_payload
 from service.webhooks.schemas import NewWebhook, Webhook, WebhookCreate, WebhookDelivery, WebhookPatch
-from service.webhooks.secrets import SecretCipher, new_secret, written
-from service.webhooks.targets import Refused, Targets
+from service.webhooks.signing import SecretCipher, encode_secret, new_secret
+from service.webhooks.targets import TargetRefused, Targets
 
-#: So many that a worker has room for all of them at once, though every one hangs.
-MOST: Final = 100
-#: How long the secret before a rotation signs too: for receivers that change theirs by hand.
-OVERLAP: Final = timedelta(hours=24)
+#: Few enough that a worker can make attempts for all of them at the same time, even if each hangs.
+MAX_WEBHOOKS: Final = 100
+#: How long the previous secret signs too after a rotation: receivers may change theirs by hand.
+ROTATION_OVERLAP: Final = timedelta(hours=24)
 
 
-async def check(targets: Targets, url: str) -> None:
-    """Raises Unprocessable for what the worker would not call. It takes a while: before any transaction."""
+async def check_target(targets: Targets, url: str) -> None:
+    """Raises Unprocessable for a URL that the worker would refuse. Slow: call it before a transaction."""
     try:
         await targets.check(url)
-    except Refused as refusal:
+    except TargetRefused as refusal:
         fault = FieldFault("/url", refusal.detail, refusal.reason)
         raise Unprocessable(refusal.detail, errors=(fault,)) from None
 
 
 async def create(session: Session, cipher: SecretCipher, caller: Caller, new: WebhookCreate) -> NewWebhook:
-    """The answer, and that of a rotation, is the only place where the secret ever stands.
-
-    The address has been checked.
-    """
+    """The response, and that of a rotation, is the only one with the secret. `check_target` comes before."""
     await callers.lock(session, caller)
     secret = new_secret()
     row = await webhooks.add(
@@ -46,12 +43,12 @@ async def create(session: Session, cipher: SecretCipher, caller: Caller, new: We
         description=new.description or "",
         events=new.events,
         secret=cipher.encrypt(secret),
-        most=MOST,
+        most=MAX_WEBHOOKS,
     )
     if row is None:
-        raise TooManyWebhooks(f"There are {MOST} webhooks already. Remove one first.")
-    await _note(session, caller, "webhook.created", row.id, {"events": new.events})
-    return NewWebhook.of({**row._asdict(), "secret": written(secret)})
+        raise TooManyWebhooks(f"There are {MAX_WEBHOOKS} webhooks already. Delete one first.")
+    await _record(session, caller, "webhook.created", row.id, {"events": new.events})
+    return NewWebhook.of({**row._asdict(), "secret": encode_secret(secret)})
 
 
 async def get(session: Session, webhook_id: int) -> Webhook:
@@ -59,7 +56,7 @@ async def get(session: Session, webhook_id: int) -> Webhook:
 
 
 async def change(session: Session, caller: Caller, webhook_id: int, patch: WebhookPatch) -> Webhook:
-    """Whoever changes the address, which has been checked, or starts it again gives it a fresh start."""
+    """A changed URL or `is_active` clears the record of failures. `check_target` comes before."""
     await callers.lock(session, caller)
     values = patch.model_dump(exclude_unset=True)
     before = _found(await webhooks.get(session, webhook_id, lock=True))
@@ -68,24 +65,24 @@ async def change(session: Session, caller: Caller, webhook_id: int, patch: Webho
     values = {name: value for name, value in values.items() if getattr(before, name) != value}
     if not values:
         return Webhook.of(before)
-    noted: dict[str, Any] = {name: values[name] for name in ("events", "is_active") if name in values}
+    recorded: dict[str, Any] = {name: values[name] for name in ("events", "is_active") if name in values}
     if "url" in values or "is_active" in values:
         values |= dict.fromkeys(("failing_since", "paused_until", "disabled_at", "disabled_reason"))
     await webhooks.change(session, webhook_id, values)
     if values.get("is_active") is False:
-        await deliveries.give_up_all(session, webhook_id, "disabled")
-    # Without address and description: what is free text may hold a secret, and is kept for good there.
+        await deliveries.fail_pending(session, webhook_id, "disabled")
+    # Without URL and description: free text may contain a secret, and an audit entry is never deleted.
     changed = sorted(set(patch.model_fields_set) & set(values))
-    await _note(session, caller, "webhook.changed", webhook_id, {"changed": changed, **noted})
+    await _record(session, caller, "webhook.changed", webhook_id, {"changed": changed, **recorded})
     return await get(session, webhook_id)
 
 
 async def remove(session: Session, caller: Caller, webhook_id: int) -> None:
-    """With the log of its deliveries. Raises NotFound."""
+    """With its deliveries. Raises NotFound."""
     await callers.lock(session, caller)
     if not await webhooks.remove(session, webhook_id):
         raise _no_such_webhook()
-    await _note(session, caller, "webhook.deleted", webhook_id, {})
+    await _record(session, caller, "webhook.deleted", webhook_id, {})
 
 
 async def rotate_secret(
@@ -94,20 +91,20 @@ async def rotate_secret(
     await callers.lock(session, caller)
     _found(await webhooks.get(session, webhook_id, lock=True))
     secret = new_secret()
-    await webhooks.rotate(session, webhook_id, cipher.encrypt(secret), OVERLAP)
-    await _note(session, caller, "webhook.secret_rotated", webhook_id, {})
+    await webhooks.rotate(session, webhook_id, cipher.encrypt(secret), ROTATION_OVERLAP)
+    await _record(session, caller, "webhook.secret_rotated", webhook_id, {})
     row = _found(await webhooks.get(session, webhook_id))
-    return NewWebhook.of({**row._asdict(), "secret": written(secret)})
+    return NewWebhook.of({**row._asdict(), "secret": encode_secret(secret)})
 
 
 async def find_deliveries(session: Session, webhook_id: int, page: Page, *, status: str | None) -> list[Any]:
-    """Rows of WebhookDelivery, the newest first."""
+    """Rows of WebhookDelivery, newest first."""
     _found(await webhooks.get(session, webhook_id))
     return await deliveries.find(session, webhook_id, page, status=status)
 
 
 async def ping(session: Session, caller: Caller, webhook_id: int) -> WebhookDelivery:
-    """Queue a delivery of no event; it is tried once, also while the webhook is not active."""
+    """Queue a test message; one attempt is made, also while the webhook is not active."""
     await callers.lock(session, caller)
     _found(await webhooks.get(session, webhook_id))
     facts = request.facts()
@@ -115,24 +112,24 @@ async def ping(session: Session, caller: Caller, webhook_id: int) -> WebhookDeli
         session, webhook_id, request_id=facts.request_id, traceparent=tracing.traceparent()
     )
     data: Mapping[str, Any] = {"webhook_id": webhook_id, "delivery_id": delivery_id}
-    body = messages.message(deliveries.PING, datetime.now(UTC), data)
-    row = await deliveries.write(session, delivery_id, f"ping_{delivery_id}", body)
-    await deliveries.queue(session, webhook_id, delivery_id)
-    await _note(session, caller, "webhook.pinged", webhook_id, {"delivery_id": delivery_id})
+    body = build_payload(deliveries.PING, datetime.now(UTC), data)
+    row = await deliveries.set_message(session, delivery_id, f"ping_{delivery_id}", body)
+    await deliveries.enqueue(session, webhook_id, delivery_id)
+    await _record(session, caller, "webhook.pinged", webhook_id, {"delivery_id": delivery_id})
     return WebhookDelivery.of(row)
 
 
 async def redeliver(session: Session, caller: Caller, webhook_id: int, delivery_id: int) -> WebhookDelivery:
-    """The same message under the same id, with ten tries before it; one that is pending is tried now."""
+    """Queue the same message under the same id, with ten attempts; a pending one is attempted now."""
     await callers.lock(session, caller)
     webhook = _found(await webhooks.get(session, webhook_id, lock=True))
     if not webhook.is_active:
-        raise WebhookInactive("This webhook is not active. Enable it first.")
+        raise WebhookInactive("This webhook is not active. Set `is_active` to true first.")
     row = await deliveries.restart(session, webhook_id, delivery_id)
     if row is None:
         raise NotFound("There is no such delivery.")
-    await deliveries.queue(session, webhook_id, delivery_id)
-    await _note(session, caller, "webhook.redelivered", webhook_id, {"delivery_id": delivery_id})
+    await deliveries.enqueue(session, webhook_id, delivery_id)
+    await _record(session, caller, "webhook.redelivered", webhook_id, {"delivery_id": delivery_id})
     return WebhookDelivery.of(row)
 
 
@@ -146,7 +143,7 @@ def _no_such_webhook() -> NotFound:
     return NotFound("There is no such webhook.")
 
 
-async def _note(
+async def _record(
     session: Session, caller: Caller, action: str, webhook_id: int, data: Mapping[str, Any]
 ) -> None:
     await audit.record(session, action, by=caller, target_kind="webhook", target_id=webhook_id, data=data)

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from service.container.api import Container
 from service.identity.passwords import Passwords
 from service.platform.database.change_feed import ChangeFeed
-from service.webhooks.addresses import Address
+from service.webhooks.address_ranges import Address
 from service.webhooks.targets import Targets
 from tests.contract.ended import WRITES, attempt, contents, kinds_of
 from tests.contract.routes import ERP, NEW_PASSWORD, Route

@@ -1,7 +1,7 @@
 """Run in a network and mount namespace of its own, by test_namespace: prints what was sent where.
 
 There is a way out for every address, of which every packet is seen; a name server whose answers change,
-asked through the system's resolver; and the sender as it ships.
+asked through the system's resolver; and the client as it ships.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ import threading
 import time
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from service.webhooks.deliveries.sender import Sender
-from service.webhooks.targets import Refused, Targets
+from service.webhooks.deliveries.http_client import DeliveryClient
+from service.webhooks.targets import TargetRefused, Targets
 from tests.webhooks.addresses import EVERY_REFUSED
 
 PUBLIC = ("93.184.216.34", "2606:4700::1111")
@@ -101,17 +101,17 @@ class NameServer:
 
 
 async def rebound(
-    names: NameServer, targets: Targets, sender: Sender, number: int, address: str
+    names: NameServer, targets: Targets, client: DeliveryClient, number: int, address: str
 ) -> list[str | None]:
     """What becomes of a delivery to a name that was public at its registration, and of a new registration."""
     url = f"https://rebound-{number}.example.com/"
     names.addresses = PUBLIC
     await targets.check(url)
     names.addresses = (address,) if number % 2 else (*PUBLIC, address)
-    answer = await sender.post(url, {}, b"{}")
+    answer = await client.post(url, {}, b"{}")
     try:
         await targets.check(url)
-    except Refused as refusal:
+    except TargetRefused as refusal:
         registered: str | None = refusal.reason
     else:
         registered = None
@@ -119,9 +119,9 @@ async def rebound(
 
 
 async def called(url: str) -> None:
-    sender = Sender(Targets(allow_private=True), total=0.5)
-    await sender.post(url, {}, b"{}")
-    await sender.aclose()
+    client = DeliveryClient(Targets(allow_private=True), total=0.5)
+    await client.post(url, {}, b"{}")
+    await client.aclose()
 
 
 async def main() -> None:
@@ -129,12 +129,12 @@ async def main() -> None:
         set_up(folder)
     names, sniffer = NameServer(), Sniffer()
     targets = Targets()
-    sender = Sender(targets)
+    client = DeliveryClient(targets)
     faults = {
-        address: await rebound(names, targets, sender, number, address)
+        address: await rebound(names, targets, client, number, address)
         for number, address in enumerate(REFUSED)
     }
-    await sender.aclose()
+    await client.aclose()
     while_refused = sorted(sniffer.settle())
     # The measure itself: what is called is seen.
     await asyncio.gather(*(called(f"http://{_host(address)}/") for address in WOULD_LEAVE))

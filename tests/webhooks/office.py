@@ -15,7 +15,7 @@ from service.container.api import Container
 from service.events import repository as events
 from service.events.models import EventType
 from service.webhooks.deliveries import service as deliveries
-from service.webhooks.deliveries.sender import Sender
+from service.webhooks.deliveries.http_client import DeliveryClient
 from service.webhooks.deliveries.service import Deliveries
 from service.webhooks.targets import Targets
 from tests.helpers.factories import Person
@@ -106,7 +106,7 @@ async def office_of(
     container: Container, sql: asyncpg.Connection, *, total: float = 1.0
 ) -> AsyncIterator[Office]:
     """With a sender that may call this machine, and is soon impatient."""
-    sender = Sender(Targets(allow_private=True), total=total)
+    sender = DeliveryClient(Targets(allow_private=True), total=total)
     made = Deliveries(container.database, sender, container.secret_cipher, timedelta(days=30))
     yield Office(container, sql, made)
     await made.aclose()

@@ -12,7 +12,7 @@ import structlog
 from standardwebhooks import WebhookVerificationError
 
 from service.platform.jobs import enqueue as jobs
-from service.webhooks.deliveries.retries import PAUSES
+from service.webhooks.deliveries.retries import RETRY_DELAYS
 from tests.helpers.factories import Make, Person
 from tests.server.process import free_port
 from tests.webhooks.office import ORDER, Office, verified
@@ -366,7 +366,7 @@ class TestFailure:
             "SELECT next_try_at - last_tried_at AS pause, execute_after - next_try_at AS off"
             " FROM webhook_deliveries, pgqueuer WHERE entrypoint = 'webhook'"
         )
-        assert PAUSES[0] <= row["pause"] < PAUSES[0] * 1.1 + timedelta(seconds=3)
+        assert RETRY_DELAYS[0] <= row["pause"] < RETRY_DELAYS[0] * 1.1 + timedelta(seconds=3)
         assert abs(row["off"]) < timedelta(seconds=1)
         shown = (await ada.api.get(f"/webhooks/{webhook['id']}")).json()
         assert (shown["is_active"], shown["failing_since"] is not None) == (True, True)
@@ -417,7 +417,7 @@ class TestFailure:
         await office.happen()
         with structlog.testing.capture_logs() as lines:
             await office.work()
-            await office.deliveries.tend()
+            await office.deliveries.maintain()
         assert erp.requests == []
         assert await office.rows("status", "fault") == [("pending", "secret_unreadable")]
         assert [line["event"] for line in lines if line["log_level"] == "error"] == [

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from service.container.api import Container
 from service.platform.config import generate_key
-from service.webhooks.deliveries.service import LONGEST_FAILURE, OVERDUE, Deliveries
-from service.webhooks.deliveries.shares import SHARE, SMALL_SHARE
-from service.webhooks.secrets import SecretCipher
+from service.webhooks.deliveries.concurrency import LOW_CONCURRENCY, MAX_CONCURRENCY
+from service.webhooks.deliveries.service import DISABLED_AFTER, OVERDUE, Deliveries
+from service.webhooks.signing import SecretCipher
 from tests.helpers.factories import Make, Person
 from tests.helpers.identity import audited, last_entry
 from tests.helpers.waiting import eventually
@@ -65,7 +65,7 @@ class TestDisabling:
         webhook = await office.webhook(ada, erp)
         await office.happen()
         since = "UPDATE webhooks SET failing_since = now() - $1::interval"
-        for age, active in ((LONGEST_FAILURE - timedelta(minutes=1), True), (LONGEST_FAILURE, False)):
+        for age, active in ((DISABLED_AFTER - timedelta(minutes=1), True), (DISABLED_AFTER, False)):
             await sql.execute(since, age)
             await office.work()
             shown = (await ada.api.get(f"/webhooks/{webhook['id']}")).json()
@@ -123,11 +123,11 @@ class TestShares:
                 await office.happen()
             working = asyncio.create_task(office.work())
             await eventually(lambda: len(erp.requests) == 20)
-            assert (len(slow.requests), slow.under_way) == (SMALL_SHARE, SMALL_SHARE)
+            assert (len(slow.requests), slow.under_way) == (LOW_CONCURRENCY, LOW_CONCURRENCY)
             goes_on.set()
             # Whoever waits is brought on by the end of another.
             await working
-            assert slow.most_under_way <= SHARE
+            assert slow.most_under_way <= MAX_CONCURRENCY
         assert await office.rows("status", "waiting") == [("succeeded", False)] * 40
 
     async def test_one_that_is_quick_has_a_larger_share(
@@ -144,7 +144,7 @@ class TestShares:
         for _ in range(30):
             await office.happen()
         await office.work()
-        assert (len(erp.requests), erp.most_under_way) == (31, SHARE)
+        assert (len(erp.requests), erp.most_under_way) == (31, MAX_CONCURRENCY)
 
     async def test_what_a_worker_that_died_has_left_waiting_is_found(
         self, office: Office, ada: Person, erp: Receiver, sql: asyncpg.Connection
@@ -154,11 +154,11 @@ class TestShares:
             await office.happen()
         await sql.execute("DELETE FROM pgqueuer")
         await sql.execute("UPDATE webhook_deliveries SET waiting = true")
-        await office.deliveries.tend()
+        await office.deliveries.maintain()
         assert await office.jobs() == []
         await sql.execute("UPDATE webhook_deliveries SET next_try_at = now() - $1::interval", OVERDUE * 2)
-        await office.deliveries.tend()
-        await office.deliveries.tend()
+        await office.deliveries.maintain()
+        await office.deliveries.maintain()
         assert len(await office.jobs()) == 2
         await office.work()
         assert await office.rows("status") == [("succeeded",)] * 2
@@ -178,7 +178,7 @@ class TestTending:
             "UPDATE webhook_deliveries SET created_at = now() - interval '31 days' WHERE id = ANY($1)",
             [old, pending],
         )
-        await office.deliveries.tend()
+        await office.deliveries.maintain()
         assert await office.rows("id") == [(pending,), (young,)]
 
     async def test_secrets_are_sealed_under_the_new_key_while_the_old_one_is_accepted(
@@ -187,11 +187,11 @@ class TestTending:
         webhook = await office.webhook(ada, erp)
         rotated = (await ada.api.post(f"/webhooks/{webhook['id']}/rotate-secret")).json()
         new_key, old_key = generate_key(), container.settings.secret_key.get_secret_value()
-        sender = office.deliveries._sender
+        sender = office.deliveries._client
         during = Deliveries(container.database, sender, SecretCipher(new_key, (old_key,)), timedelta(days=30))
-        await during.tend()
+        await during.maintain()
         sealed = await sql.fetchrow("SELECT secret, previous_secret FROM webhooks")
-        await during.tend()
+        await during.maintain()
         assert await sql.fetchrow("SELECT secret, previous_secret FROM webhooks") == sealed
         office.deliveries = Deliveries(
             container.database, sender, SecretCipher(new_key, ()), timedelta(days=30)

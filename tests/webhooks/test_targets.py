@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from service.webhooks.addresses import Address
-from service.webhooks.targets import LONGEST, Refused, Resolver, Target, Targets
+from service.webhooks.address_ranges import Address
+from service.webhooks.targets import MAX_URL_LENGTH, Resolver, Target, TargetRefused, Targets
 from tests.webhooks.addresses import EVERY_REFUSED
 
 
 def refusal(url: str, *, allow_private: bool = False) -> str:
-    with pytest.raises(Refused) as refused:
-        Target.read(url, allow_private=allow_private)
+    with pytest.raises(TargetRefused) as refused:
+        Target.parse(url, allow_private=allow_private)
     assert refused.value.detail
     return refused.value.reason
 
@@ -34,7 +34,7 @@ class TestReading:
         ],
     )
     def test_what_is_called(self, url: str, usual: str) -> None:
-        assert str(Target.read(url)) == usual
+        assert str(Target.parse(url)) == usual
 
     @pytest.mark.parametrize(
         "url",
@@ -52,7 +52,7 @@ class TestReading:
             "https://" + "a" * 64 + ".example.com/", "https://" + ".".join(["a" * 50] * 6) + "/",
             "https://[::1", "https://::1/", "https://[1.2.3.4]/", "https://[fe80::1%25eth0]/",
             "https://[::ffff:127.0.0.1%1]/", "https://[v1.x]/", "https://[]/", "https://[:::1]/",
-            "https://erp.example.com/" + "a" * LONGEST,
+            "https://erp.example.com/" + "a" * MAX_URL_LENGTH,
         ],
     )  # fmt: skip
     def test_what_is_no_target(self, url: str) -> None:
@@ -75,17 +75,19 @@ class TestReading:
     def test_an_address_that_is_not_public(self, address: str) -> None:
         url = f"https://[{address}]/" if ":" in address else f"https://{address}/"
         assert refusal(url) == "private_address"
-        assert Target.read(url, allow_private=True).literal == ip_address(address)
+        assert Target.parse(url, allow_private=True).literal == ip_address(address)
 
     @pytest.mark.parametrize("host", ["localhost", "db", "tradepost-postgresql"])
     def test_a_name_of_one_label_is_the_inner_networks(self, host: str) -> None:
         assert refusal(f"https://{host}/") == "private_address"
-        assert Target.read(f"https://{host}/", allow_private=True).host == host
+        assert Target.parse(f"https://{host}/", allow_private=True).host == host
 
     def test_plain_http_is_for_private_ones(self) -> None:
         assert refusal("http://erp.example.com/") == "plain_http"
-        assert Target.read("http://erp.example.com/", allow_private=True).port == 80
-        assert str(Target.read("http://erp.example.com:80/", allow_private=True)) == "http://erp.example.com/"
+        assert Target.parse("http://erp.example.com/", allow_private=True).port == 80
+        assert (
+            str(Target.parse("http://erp.example.com:80/", allow_private=True)) == "http://erp.example.com/"
+        )
 
     @pytest.mark.parametrize(
         ("port", "good"),
@@ -93,9 +95,9 @@ class TestReading:
     )
     def test_ports(self, port: int, good: bool) -> None:
         url = f"https://erp.example.com:{port}/"
-        assert Target.read(url, allow_private=True).port == port
+        assert Target.parse(url, allow_private=True).port == port
         if good:
-            assert Target.read(url).port == port
+            assert Target.parse(url).port == port
         else:
             assert refusal(url) == "bad_port"
 
@@ -103,11 +105,11 @@ class TestReading:
         assert refusal("https://erp.example.com:65536/", allow_private=True) == "bad_port"
 
     def test_the_address_takes_the_hosts_place(self) -> None:
-        target = Target.read("https://erp.example.com:8443/a?b=c")
-        assert target.at(ip_address("8.8.8.8")) == "https://8.8.8.8:8443/a?b=c"
-        assert target.at(ip_address("2606:4700::1")) == "https://[2606:4700::1]:8443/a?b=c"
+        target = Target.parse("https://erp.example.com:8443/a?b=c")
+        assert target.url_at(ip_address("8.8.8.8")) == "https://8.8.8.8:8443/a?b=c"
+        assert target.url_at(ip_address("2606:4700::1")) == "https://[2606:4700::1]:8443/a?b=c"
         assert target.authority == "erp.example.com:8443"
-        assert Target.read("https://[2606:4700::1]/").authority == "[2606:4700::1]"
+        assert Target.parse("https://[2606:4700::1]/").authority == "[2606:4700::1]"
 
 
 def answering(*addresses: str) -> Any:
@@ -121,18 +123,18 @@ class TestChecking:
     async def test_all_that_a_host_has(self) -> None:
         targets = Targets(answering("8.8.8.8", "2606:4700::1"))
         target = await targets.check("https://erp.example.com/")
-        assert await targets.addresses(target) == [ip_address("8.8.8.8"), ip_address("2606:4700::1")]
+        assert await targets.resolve(target) == [ip_address("8.8.8.8"), ip_address("2606:4700::1")]
 
     @pytest.mark.parametrize("address", EVERY_REFUSED)
     async def test_one_bad_address_is_enough(self, address: str) -> None:
         for found in ([address], ["8.8.8.8", address], [address, "8.8.8.8"]):
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(TargetRefused) as refused:
                 await Targets(answering(*found)).check("https://erp.example.com/")
             assert refused.value.reason == "private_address"
             assert address not in refused.value.detail
 
     async def test_a_host_without_an_address(self) -> None:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(TargetRefused) as refused:
             await Targets(answering()).check("https://erp.example.com/")
         assert refused.value.reason == "unresolvable"
 
@@ -143,7 +145,7 @@ class TestChecking:
     async def test_an_address_needs_no_look_up(self) -> None:
         targets = Targets(answering())
         target = await targets.check("https://8.8.8.8/")
-        assert await targets.addresses(target) == [ip_address("8.8.8.8")]
+        assert await targets.resolve(target) == [ip_address("8.8.8.8")]
 
 
 class TestResolver:

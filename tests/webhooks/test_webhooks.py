@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from service.container.api import Container
 from service.identity.models import SCOPES
 from service.webhooks import service
-from service.webhooks.addresses import Address
-from service.webhooks.secrets import written
+from service.webhooks.address_ranges import Address
+from service.webhooks.signing import encode_secret
 from service.webhooks.targets import Targets
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person
@@ -83,7 +83,7 @@ class TestCreate:
     ) -> None:
         secret = (await created(ada))["secret"]
         [row] = await stored(sql)
-        assert written(container.secret_cipher.decrypt(row["secret"]).secret) == secret
+        assert encode_secret(container.secret_cipher.decrypt(row["secret"]).secret) == secret
         assert secret.removeprefix("whsec_") not in str(row)
 
     async def test_for_every_event_and_without_a_description(self, ada: Person) -> None:
@@ -162,7 +162,7 @@ class TestCreate:
     async def test_there_are_not_too_many(
         self, ada: Person, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(service, "MOST", 2)
+        monkeypatch.setattr(service, "MAX_WEBHOOKS", 2)
         for _ in range(2):
             await created(ada)
         assert_problem(await ada.api.post("/webhooks", json=ERP), 409, "too_many_webhooks")

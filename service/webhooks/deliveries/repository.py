@@ -26,18 +26,17 @@ from sqlalchemy import (
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
 from service.platform.jobs import enqueue as jobs
-from service.webhooks.models import Webhook, WebhookDelivery
+from service.webhooks.models import EVERY_EVENT, Webhook, WebhookDelivery
 
 KIND: Final = "webhook"
 PING: Final = "ping"
-EVERY_EVENT: Final = "*"
 
-#: What clients see: the rows have the shape of schemas.webhooks.WebhookDelivery.
+#: What clients see: the fields of the schema WebhookDelivery.
 _SHOWN: Final = (
     "id", "event_id", "event_type", "message_id", "status", "attempts", "created_at", "next_try_at",
     "last_tried_at", "last_status", "fault", "duration_ms", "answer",
 )  # fmt: skip
-#: What is done for every delivery stands as text: putting it together each time takes longer than asking.
+#: Statements of every delivery are text: building them each time takes longer than executing them.
 _FAN_OUT: Final = text(f"""
     WITH added AS (
         INSERT INTO webhook_deliveries (webhook_id, event_id, event_type, user_id, message_id, body,
@@ -70,15 +69,15 @@ _CLAIM: Final = text(f"""
     RETURNING delivery.id, webhook_id, event_type, message_id, body, attempts, request_id, traceparent,
         url, secret, CASE WHEN previous_until > now() THEN previous_secret END AS previous_secret
 """).bindparams(bindparam("lease", type_=Interval))
-_SUCCEED: Final = text("""
-    WITH arrived AS (
+_MARK_SUCCEEDED: Final = text("""
+    WITH succeeded AS (
         UPDATE webhook_deliveries
         SET status = 'succeeded', last_status = :last_status, fault = NULL, duration_ms = :duration_ms,
             answer = :answer, next_try_at = NULL, claimed_until = NULL
         WHERE id = :id AND attempts = :attempts AND status = 'pending'
         RETURNING webhook_id
     )
-    UPDATE webhooks SET failing_since = NULL, paused_until = NULL FROM arrived
+    UPDATE webhooks SET failing_since = NULL, paused_until = NULL FROM succeeded
     WHERE id = webhook_id AND (failing_since IS NOT NULL OR paused_until IS NOT NULL)
 """)
 _columns = tuple(WebhookDelivery.__table__.columns[name] for name in _SHOWN)
@@ -87,11 +86,11 @@ _queued = tuple(
 )
 _pending = WebhookDelivery.status == "pending"
 _unclaimed = or_(WebhookDelivery.claimed_until.is_(None), WebhookDelivery.claimed_until <= func.now())
-_admitted = or_(Webhook.is_active, WebhookDelivery.event_type == PING)
+_allowed = or_(Webhook.is_active, WebhookDelivery.event_type == PING)
 
 
 async def fan_out(session: Session, event: Record, message_id: str, body: bytes) -> list[int]:
-    """A delivery to each webhook that wants to know of the event, one at most, and its job; their ids."""
+    """Add a delivery and its job for each webhook that subscribes to the event, one at most; their ids."""
     values = {
         "event_id": event.id,
         "event_type": event.type,
@@ -108,7 +107,7 @@ async def fan_out(session: Session, event: Record, message_id: str, body: bytes)
 async def add_ping(
     session: Session, webhook_id: int, *, request_id: str | None, traceparent: str | None
 ) -> int:
-    """A delivery without an event, and still without a body: that has the delivery's own id in it."""
+    """Add a delivery without an event, and without a body for now: the body contains the delivery's id."""
     values = {
         "webhook_id": webhook_id,
         "event_type": PING,
@@ -122,12 +121,12 @@ async def add_ping(
     return added.one()
 
 
-async def write(session: Session, delivery_id: int, message_id: str, body: bytes) -> Record | None:
+async def set_message(session: Session, delivery_id: int, message_id: str, body: bytes) -> Record | None:
     return await _change(session, delivery_id, {"message_id": message_id, "body": body})
 
 
 async def find(session: Session, webhook_id: int, page: Page, *, status: str | None) -> list[Any]:
-    """One webhook's, the newest first."""
+    """Deliveries of a webhook, newest first."""
     statement = select(*_columns).where(WebhookDelivery.webhook_id == webhook_id)
     if status is not None:
         statement = statement.where(WebhookDelivery.status == status)
@@ -138,7 +137,7 @@ async def find(session: Session, webhook_id: int, page: Page, *, status: str | N
 
 
 async def restart(session: Session, webhook_id: int, delivery_id: int) -> Record | None:
-    """Make it due now, with all its tries before it unless it is still pending; None where there is none."""
+    """Make a delivery due now, with all its attempts left unless it is pending; None where there is none."""
     again = update(WebhookDelivery).where(
         WebhookDelivery.id == delivery_id, WebhookDelivery.webhook_id == webhook_id
     )
@@ -148,19 +147,19 @@ async def restart(session: Session, webhook_id: int, delivery_id: int) -> Record
     return row
 
 
-async def look(session: Session, delivery_id: int) -> Record | None:
-    """What decides whether it may be tried: its state, and for how many seconds each bar still holds."""
+async def get_state(session: Session, delivery_id: int) -> Record | None:
+    """What decides whether an attempt may begin: the status, and the seconds that each bar still holds."""
     bars = {
         "until_due": WebhookDelivery.next_try_at,
-        "until_free": WebhookDelivery.claimed_until,
-        "until_wanted": Webhook.paused_until,
+        "until_unclaimed": WebhookDelivery.claimed_until,
+        "until_unpaused": Webhook.paused_until,
     }
     left = [
         func.coalesce(extract("epoch", moment - func.now()), 0).label(name) for name, moment in bars.items()
     ]
     columns = (WebhookDelivery.webhook_id, WebhookDelivery.event_type, WebhookDelivery.attempts)
     statement = (
-        select(*columns, WebhookDelivery.status, _admitted.label("admitted"), *left)
+        select(*columns, WebhookDelivery.status, _allowed.label("allowed"), *left)
         .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
         .where(WebhookDelivery.id == delivery_id)
     )
@@ -168,28 +167,28 @@ async def look(session: Session, delivery_id: int) -> Record | None:
 
 
 async def claim(session: Session, delivery_id: int, lease: timedelta, most: int) -> Record | None:
-    """Begin a try, which nobody else does as long as the lease holds; what is to be sent, where and by whom.
+    """Begin an attempt, which no other worker does during the lease; what to send, where, and signed by what.
 
-    None where it may not be tried now, or has been tried so often. The try counts from here on, whatever
-    becomes of the worker. One statement, which needs no transaction around it.
+    None where an attempt may not begin now, or `most` have been made. The attempt counts from here on, even
+    if the worker is lost. One statement, which needs no transaction around it.
     """
     values = {"id": delivery_id, "lease": lease, "most": most}
     return (await session.execute(_CLAIM, values)).one_or_none()
 
 
-async def succeed(
+async def mark_succeeded(
     session: Session, delivery_id: int, attempts: int, *, status: int, duration_ms: int, answer: str
 ) -> None:
-    """It has arrived, and its webhook is well. One statement, which needs no transaction around it."""
+    """End a delivery and its webhook's failing. One statement, which needs no transaction around it."""
     values = {"id": delivery_id, "attempts": attempts, "last_status": status}
-    await session.execute(_SUCCEED, {**values, "duration_ms": duration_ms, "answer": answer})
+    await session.execute(_MARK_SUCCEEDED, {**values, "duration_ms": duration_ms, "answer": answer})
 
 
-async def conclude(
-    session: Session, delivery_id: int, attempts: int, *, pause: timedelta | None, values: Mapping[str, Any]
+async def record_failure(
+    session: Session, delivery_id: int, attempts: int, *, delay: timedelta | None, values: Mapping[str, Any]
 ) -> bool:
-    """Write what came of a try; with a `pause` there will be another. Whether it was still its turn."""
-    following = func.now() + literal(pause, Interval) if pause is not None else None
+    """Write the result of an attempt; with a `delay` another follows. Whether it was still current."""
+    following = func.now() + literal(delay, Interval) if delay is not None else None
     statement = (
         update(WebhookDelivery)
         .where(WebhookDelivery.id == delivery_id, WebhookDelivery.attempts == attempts, _pending)
@@ -198,7 +197,7 @@ async def conclude(
     return (await session.execute(statement.returning(WebhookDelivery.id))).one_or_none() is not None
 
 
-async def queue(
+async def enqueue(
     session: Session,
     webhook_id: int,
     delivery_id: int,
@@ -207,37 +206,36 @@ async def queue(
     key: str | None = None,
     source: Mapping[str, str] | None = None,
 ) -> None:
-    """A job for it; the rest is as with any job."""
+    """Add a job that makes an attempt; the options are those of any job."""
     payload = {"delivery_id": delivery_id, "webhook_id": webhook_id}
     await jobs.enqueue(session, KIND, payload, delay=delay, key=key, source=source)
 
 
-async def wait(session: Session, delivery_id: int) -> None:
-    """It is brought on when another of its webhook ends."""
-    # One that waits already is not written again: meanwhile `wake` would pass it over.
-    untold = (WebhookDelivery.id == delivery_id, _pending, ~WebhookDelivery.waiting)
-    waiting = update(WebhookDelivery).where(*untold)
-    await session.execute(waiting.values(waiting=True))
+async def mark_waiting(session: Session, delivery_id: int) -> None:
+    """Until `take_waiting`, when another delivery of the webhook ends."""
+    # One that waits already is not written again: meanwhile `take_waiting` would skip it as locked.
+    new = (WebhookDelivery.id == delivery_id, _pending, ~WebhookDelivery.waiting)
+    await session.execute(update(WebhookDelivery).where(*new).values(waiting=True))
 
 
-async def postpone(session: Session, delivery_id: int, pause: timedelta) -> None:
-    await _change(session, delivery_id, {"next_try_at": func.now() + pause})
+async def postpone(session: Session, delivery_id: int, delay: timedelta) -> None:
+    await _change(session, delivery_id, {"next_try_at": func.now() + delay})
 
 
-async def give_up(session: Session, delivery_id: int, fault: str) -> None:
+async def fail(session: Session, delivery_id: int, fault: str) -> None:
     values = {"status": "failed", "fault": fault, "next_try_at": None, "claimed_until": None}
     await _change(session, delivery_id, {**values, "waiting": False})
 
 
-async def give_up_all(session: Session, webhook_id: int, fault: str) -> None:
-    """Those of a webhook that nobody is at."""
+async def fail_pending(session: Session, webhook_id: int, fault: str) -> None:
+    """Fail all pending deliveries of a webhook but those that a worker is attempting."""
     values = {"status": "failed", "fault": fault, "next_try_at": None, "waiting": False}
     statement = update(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id, _pending, _unclaimed)
     await session.execute(statement.values(**values))
 
 
-async def wake(session: Session, webhook_id: int, most: int) -> Sequence[Record]:
-    """The first of those that wait; whoever calls queues them."""
+async def take_waiting(session: Session, webhook_id: int, most: int) -> Sequence[Record]:
+    """The first deliveries that wait, which do so no longer; the caller queues them."""
     first = (
         select(WebhookDelivery.id)
         .where(WebhookDelivery.webhook_id == webhook_id, WebhookDelivery.waiting)
@@ -249,8 +247,8 @@ async def wake(session: Session, webhook_id: int, most: int) -> Sequence[Record]
     return (await session.execute(statement.returning(*_queued))).all()
 
 
-async def find_forgotten(session: Session, overdue: timedelta, most: int) -> Sequence[Record]:
-    """Those that should have been tried a while ago, at most so many of one webhook: their jobs are lost."""
+async def find_overdue(session: Session, overdue: timedelta, most: int) -> Sequence[Record]:
+    """Deliveries that have been due for long, at most so many of one webhook: their jobs are lost."""
     turn = func.row_number().over(partition_by=WebhookDelivery.webhook_id, order_by=WebhookDelivery.id)
     due = (
         select(*_queued, turn.label("turn"))
@@ -261,13 +259,13 @@ async def find_forgotten(session: Session, overdue: timedelta, most: int) -> Seq
 
 
 async def purge(session: Session, before: datetime, *, most: int) -> int:
-    """Forget at most so many that were made before this moment and are over; how many that were."""
+    """Delete at most so many that were created before this moment and have ended; how many those were."""
     old = select(WebhookDelivery.id).where(WebhookDelivery.created_at < before, ~_pending).limit(most)
     gone = delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)).returning(WebhookDelivery.id)
     return len((await session.scalars(gone)).all())
 
 
 async def _change(session: Session, delivery_id: int, values: Mapping[str, Any]) -> Record | None:
-    """None where it has been deleted meanwhile, with its webhook."""
+    """None where the delivery has been deleted meanwhile, with its webhook."""
     statement = update(WebhookDelivery).where(WebhookDelivery.id == delivery_id).values(**values)
     return (await session.execute(statement.returning(*_columns))).one_or_none()

@@ -2,7 +2,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 
-from service.webhooks.addresses import REFUSED_V4, REFUSED_V6, UNICAST_V6, Address, is_public
+from service.webhooks.address_ranges import REFUSED_V4, REFUSED_V6, UNICAST_V6, Address, is_public
 from tests.webhooks.addresses import EVERY_REFUSED, PUBLIC
 
 

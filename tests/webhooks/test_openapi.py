@@ -13,8 +13,8 @@ from jsonschema_rs import Draft202012Validator
 
 from service.cli.export_openapi import document as exported
 from service.events.models import EVENT_TYPES
-from service.webhooks.deliveries.retries import PAUSES
-from service.webhooks.messages import MESSAGES
+from service.webhooks.deliveries.retries import RETRY_DELAYS
+from service.webhooks.message_schemas import MESSAGES
 from tests.helpers.factories import Make, Person
 from tests.server.process import REPOSITORY
 from tests.webhooks.office import Office, verified
@@ -114,7 +114,7 @@ def test_the_schedule_is_the_one_in_force() -> None:
     [row] = re.findall(r"\| after another \| at once \| (.*) \|", TEXT)
     units = {"s": 1, "min": 60, "h": 3_600}
     told = [int(number) * units[unit] for number, unit in (each.split() for each in row.split(" | "))]
-    assert told == [pause.total_seconds() for pause in PAUSES]
+    assert told == [pause.total_seconds() for pause in RETRY_DELAYS]
 
 
 def test_every_type_is_told_of() -> None:
@@ -147,7 +147,7 @@ class TestOpenApi:
     def test_its_schemas_are_those_of_the_answers(self) -> None:
         """Where a message and an answer show the same thing, one component serves both."""
         from service.platform.http.openapi import _tidied
-        from service.webhooks.documentation import schemas
+        from service.webhooks.openapi import schemas
 
         kept = DOCUMENT["components"]["schemas"]
         assert {name for name, schema in _tidied(schemas()).items() if kept[name] != schema} == set()

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from service import __version__
-from service.webhooks.addresses import Address
-from service.webhooks.deliveries.sender import EXCERPT_BYTES, TOTAL_SECONDS, Sender
+from service.webhooks.address_ranges import Address
+from service.webhooks.deliveries.http_client import EXCERPT_BYTES, TIMEOUT_SECONDS, DeliveryClient
 from service.webhooks.targets import Targets
 from tests.server.process import free_port
 from tests.webhooks.addresses import EVERY_REFUSED
@@ -53,17 +53,17 @@ async def erp() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def sender() -> AsyncIterator[Sender]:
+async def client() -> AsyncIterator[DeliveryClient]:
     """That may call this machine, and is soon impatient."""
-    made = Sender(Targets(Dns("127.0.0.1"), allow_private=True), total=0.5)
+    made = DeliveryClient(Targets(Dns("127.0.0.1"), allow_private=True), total=0.5)
     yield made
     await made.aclose()
 
 
 class TestRequest:
-    async def test_what_the_receiver_gets(self, erp: Receiver, sender: Sender) -> None:
+    async def test_what_the_receiver_gets(self, erp: Receiver, client: DeliveryClient) -> None:
         url = f"http://erp.example.com:{erp.port}/hooks?tenant=1"
-        answered = await sender.post(url, {"webhook-id": "evt_1"}, BODY)
+        answered = await client.post(url, {"webhook-id": "evt_1"}, BODY)
         assert (answered.status, answered.excerpt, answered.fault) == (200, b"ok", None)
         [request] = erp.requests
         assert request.line == "POST /hooks?tenant=1 HTTP/1.1"
@@ -79,10 +79,10 @@ class TestRequest:
         }
         assert request.body == BODY
 
-    async def test_no_cookie_comes_back(self, erp: Receiver, sender: Sender) -> None:
+    async def test_no_cookie_comes_back(self, erp: Receiver, client: DeliveryClient) -> None:
         erp.otherwise = answer(200, Set_Cookie="a=b; Path=/")
         for _ in range(2):
-            await sender.post(erp.url, {}, BODY)
+            await client.post(erp.url, {}, BODY)
         assert ["cookie" in request.headers for request in erp.requests] == [False, False]
 
     async def test_no_proxy_of_the_environment_is_asked(
@@ -91,34 +91,36 @@ class TestRequest:
         async with receiver() as proxy:
             for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
                 monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-            sender = Sender(Targets(allow_private=True))
-            assert (await sender.post(erp.url, {}, BODY)).status == 200
-            await sender.aclose()
+            client = DeliveryClient(Targets(allow_private=True))
+            assert (await client.post(erp.url, {}, BODY)).status == 200
+            await client.aclose()
             assert (len(erp.requests), len(proxy.requests)) == (1, 0)
 
-    async def test_a_redirect_is_not_followed(self, erp: Receiver, sender: Sender) -> None:
+    async def test_a_redirect_is_not_followed(self, erp: Receiver, client: DeliveryClient) -> None:
         async with receiver() as elsewhere:
             for status in (301, 302, 303, 307, 308):
                 erp.otherwise = answer(status, Location=elsewhere.url)
-                answered = await sender.post(erp.url, {}, BODY)
+                answered = await client.post(erp.url, {}, BODY)
                 assert (answered.status, answered.fault) == (status, None)
             assert elsewhere.requests == []
 
-    async def test_an_answer_is_kept_to_its_first_kilobyte(self, erp: Receiver, sender: Sender) -> None:
+    async def test_an_answer_is_kept_to_its_first_kilobyte(
+        self, erp: Receiver, client: DeliveryClient
+    ) -> None:
         erp.otherwise = answer(500, b"x" * 5_000, Retry_After="120")
-        answered = await sender.post(erp.url, {}, BODY)
+        answered = await client.post(erp.url, {}, BODY)
         assert answered.excerpt == b"x" * EXCERPT_BYTES
         assert answered.retry_after == "120"
 
-    async def test_connections_are_not_kept(self, erp: Receiver, sender: Sender) -> None:
+    async def test_connections_are_not_kept(self, erp: Receiver, client: DeliveryClient) -> None:
         """Another name may have the same address, and must not find the first one's connection."""
-        await sender.post(f"http://a.example.com:{erp.port}/", {}, BODY)
-        await sender.post(f"http://b.example.com:{erp.port}/", {}, BODY)
+        await client.post(f"http://a.example.com:{erp.port}/", {}, BODY)
+        await client.post(f"http://b.example.com:{erp.port}/", {}, BODY)
         assert [request.headers["host"].partition(":")[0] for request in erp.requests] == [
             "a.example.com",
             "b.example.com",
         ]
-        assert sender._client._transport._pool.connections == []  # type: ignore[attr-defined]
+        assert client._client._transport._pool.connections == []  # type: ignore[attr-defined]
 
 
 class TestMisbehaviour:
@@ -136,35 +138,35 @@ class TestMisbehaviour:
         ids=["hang", "hang up", "nonsense", "headers", "drip", "drip 500", "never ending"],
     )
     async def test_ends_and_is_told(
-        self, erp: Receiver, sender: Sender, how: Answering, status: int | None, fault: str | None
+        self, erp: Receiver, client: DeliveryClient, how: Answering, status: int | None, fault: str | None
     ) -> None:
         erp.otherwise = how
         async with asyncio.timeout(30):
-            answered = await sender.post(erp.url, {}, BODY)
+            answered = await client.post(erp.url, {}, BODY)
         assert (answered.status, answered.fault) == (status, fault)
         assert len(answered.excerpt) <= EXCERPT_BYTES
 
-    async def test_nobody_there(self, sender: Sender) -> None:
-        answered = await sender.post(f"http://127.0.0.1:{free_port()}/", {}, BODY)
+    async def test_nobody_there(self, client: DeliveryClient) -> None:
+        answered = await client.post(f"http://127.0.0.1:{free_port()}/", {}, BODY)
         assert (answered.status, answered.fault) == (None, "connect")
 
     async def test_somebody_at_one_of_the_addresses(self, erp: Receiver) -> None:
-        sender = Sender(Targets(Dns("127.0.0.3", "::1", "127.0.0.1"), allow_private=True))
-        answered = await sender.post(f"http://erp.example.com:{erp.port}/", {}, BODY)
+        client = DeliveryClient(Targets(Dns("127.0.0.3", "::1", "127.0.0.1"), allow_private=True))
+        answered = await client.post(f"http://erp.example.com:{erp.port}/", {}, BODY)
         assert answered.status == 200
-        await sender.aclose()
+        await client.aclose()
 
     def test_ten_seconds_are_all(self) -> None:
-        assert Sender(Targets())._total == TOTAL_SECONDS == 10.0
+        assert DeliveryClient(Targets())._total == TIMEOUT_SECONDS == 10.0
 
     async def test_a_look_up_that_hangs_counts(self) -> None:
         async def hanging(_: str) -> list[Address]:
             await asyncio.sleep(60)
             return []
 
-        sender = Sender(Targets(hanging, allow_private=True), total=0.05)
-        assert (await sender.post("http://erp.example.com/", {}, BODY)).fault == "timeout"
-        await sender.aclose()
+        client = DeliveryClient(Targets(hanging, allow_private=True), total=0.05)
+        assert (await client.post("http://erp.example.com/", {}, BODY)).fault == "timeout"
+        await client.aclose()
 
 
 class TestAddresses:
@@ -172,17 +174,17 @@ class TestAddresses:
         """DNS rebinding: the port is this machine's, and it hears nothing."""
         dns = Dns("93.184.216.34")
         targets = Targets(dns)
-        sender = Sender(targets)
+        client = DeliveryClient(targets)
         async with receiver(tls=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)) as inner:
             url = f"https://erp.example.com:{inner.port}/"
             await targets.check(url)
             for found in (["127.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["::ffff:127.0.0.1"]):
                 dns.addresses = tuple(found)
-                answered = await sender.post(url, {}, BODY)
+                answered = await client.post(url, {}, BODY)
                 assert (answered.status, answered.fault) == (None, "private_address")
             assert (inner.requests, inner.most_under_way) == ([], 0)
         assert dns.asked == ["erp.example.com"] * 4
-        await sender.aclose()
+        await client.aclose()
 
     @pytest.mark.parametrize("address", EVERY_REFUSED)
     async def test_none_of_these_is_connected_to(self, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,10 +192,10 @@ class TestAddresses:
             pytest.fail("a connection is made")
 
         monkeypatch.setattr("anyio.connect_tcp", forbidden)
-        sender = Sender(Targets(Dns(address)))
-        answered = await sender.post("https://erp.example.com/", {}, BODY)
+        client = DeliveryClient(Targets(Dns(address)))
+        answered = await client.post("https://erp.example.com/", {}, BODY)
         assert answered.fault == "private_address"
-        await sender.aclose()
+        await client.aclose()
 
     async def test_it_is_the_checked_address_that_is_connected_to(
         self, monkeypatch: pytest.MonkeyPatch
@@ -207,11 +209,11 @@ class TestAddresses:
 
         monkeypatch.setattr("anyio.connect_tcp", connect)
         dns = Dns("93.184.216.34", "2606:4700::1")
-        sender = Sender(Targets(dns))
-        answered = await sender.post("https://erp.example.com:8443/", {}, BODY)
+        client = DeliveryClient(Targets(dns))
+        answered = await client.post("https://erp.example.com:8443/", {}, BODY)
         assert (answered.fault, dns.asked) == ("connect", ["erp.example.com"])
         assert called == [("93.184.216.34", 8443), ("2606:4700::1", 8443)]
-        await sender.aclose()
+        await client.aclose()
 
     @pytest.mark.parametrize(
         ("url", "fault"),
@@ -222,9 +224,9 @@ class TestAddresses:
         ],
     )
     async def test_what_settings_no_longer_allow_is_not_called(self, url: str, fault: str) -> None:
-        sender = Sender(Targets(Dns()))
-        assert (await sender.post(url, {}, BODY)).fault == fault
-        await sender.aclose()
+        client = DeliveryClient(Targets(Dns()))
+        assert (await client.post(url, {}, BODY)).fault == fault
+        await client.aclose()
 
 
 class Authority:
@@ -282,27 +284,27 @@ class TestTls:
         return Authority(tmp_path)
 
     async def test_the_certificate_is_the_names(self, authority: Authority) -> None:
-        sender = Sender(Targets(Dns("127.0.0.1"), allow_private=True), trust=authority.trust)
+        client = DeliveryClient(Targets(Dns("127.0.0.1"), allow_private=True), trust=authority.trust)
         async with receiver(tls=authority.server(x509.DNSName("erp.example.com"))) as erp:
-            good = await sender.post(f"https://erp.example.com:{erp.port}/", {}, BODY)
-            other = await sender.post(f"https://other.example.com:{erp.port}/", {}, BODY)
-            bare = await sender.post(erp.url, {}, BODY)
+            good = await client.post(f"https://erp.example.com:{erp.port}/", {}, BODY)
+            other = await client.post(f"https://other.example.com:{erp.port}/", {}, BODY)
+            bare = await client.post(erp.url, {}, BODY)
             assert (good.status, good.fault) == (200, None)
             assert [(each.status, each.fault) for each in (other, bare)] == [(None, "tls")] * 2
             [request] = erp.requests
             assert request.server_name == "erp.example.com"
             assert request.headers["host"] == f"erp.example.com:{erp.port}"
-        await sender.aclose()
+        await client.aclose()
 
     async def test_of_an_address_it_is_the_addresss(self, authority: Authority) -> None:
-        sender = Sender(Targets(allow_private=True), trust=authority.trust)
+        client = DeliveryClient(Targets(allow_private=True), trust=authority.trust)
         async with receiver(tls=authority.server(x509.IPAddress(ip_address("127.0.0.1")))) as erp:
-            assert (await sender.post(erp.url, {}, BODY)).status == 200
-        await sender.aclose()
+            assert (await client.post(erp.url, {}, BODY)).status == 200
+        await client.aclose()
 
     async def test_an_authority_that_nobody_knows(self, authority: Authority) -> None:
-        sender = Sender(Targets(Dns("127.0.0.1"), allow_private=True))
+        client = DeliveryClient(Targets(Dns("127.0.0.1"), allow_private=True))
         async with receiver(tls=authority.server(x509.DNSName("erp.example.com"))) as erp:
-            answered = await sender.post(f"https://erp.example.com:{erp.port}/", {}, BODY)
+            answered = await client.post(f"https://erp.example.com:{erp.port}/", {}, BODY)
             assert (answered.fault, erp.requests) == ("tls", [])
-        await sender.aclose()
+        await client.aclose()

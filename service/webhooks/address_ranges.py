@@ -1,9 +1,9 @@
-"""Which addresses are public unicast, by a list of our own.
+"""Which IP addresses are public unicast, by a list of the project's own.
 
 `ipaddress.is_global` follows another purpose and changes with the interpreter: it lets multicast, the
-6to4 relays and NAT64's prefix through, by which an IPv4 address of the inner network can be written.
-The list is that of IANA's special-purpose registries (2025-10-09) with what they call reachable left out
-too: nobody receives webhooks there. Of IPv6 it is the other way round: only what is allocated is public.
+6to4 relays and NAT64's prefix through, in which an IPv4 address of the inner network can be written.
+The refused blocks are those of IANA's special-purpose registries (2025-10-09), the globally reachable ones
+included: no receiver is there. Of IPv6 only what is allocated is public.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -34,7 +34,7 @@ REFUSED_V4: Final = tuple(
         "240.0.0.0/4",  # reserved, with the broadcast address
     )
 )
-#: All that IANA has allocated for unicast. Outside of it are loopback, mapped and compatible IPv4
+#: All that IANA has allocated for unicast. Outside it are loopback, mapped and compatible IPv4
 #: addresses, NAT64 (64:ff9b::/96, 64:ff9b:1::/48), discard-only, segment routing, unique local,
 #: link-local, site-local and multicast.
 UNICAST_V6: Final = IPv6Network("2000::/3")
@@ -45,14 +45,14 @@ REFUSED_V6: Final = tuple(
         "2001:db8::/32",  # documentation
         "2002::/16",  # 6to4, which holds an IPv4 address
         "2620:4f:8000::/48",  # AS112
-        "3ffe::/16",  # the 6bone, given back
+        "3ffe::/16",  # the 6bone, returned
         "3fff::/20",  # documentation
     )
 )
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is a public unicast address, and no spelling of an IPv4 address."""
+    """Whether this is a public unicast address, and no IPv4 address written as IPv6."""
     if isinstance(address, IPv4Address):
         return not any(address in block for block in REFUSED_V4)
     if address.scope_id is not None or address not in UNICAST_V6:

@@ -4,21 +4,21 @@ from typing import Any
 
 import pytest
 
-from service.webhooks.deliveries.messages import MOST_BYTES, message
+from service.webhooks.deliveries.payloads import MAX_BYTES, build_payload
 
 AT = datetime(2026, 11, 22, 10, 30, 0, 123456, UTC)
 
 
 def sent(data: dict[str, Any]) -> dict[str, Any]:
-    body = message("post.published", AT, data)
-    assert len(body) <= MOST_BYTES
+    body = build_payload("post.published", AT, data)
+    assert len(body) <= MAX_BYTES
     whole: dict[str, Any] = json.loads(body)
     assert (list(whole), whole["type"]) == (["type", "timestamp", "data"], "post.published")
     return dict(whole["data"])
 
 
 def test_what_is_sent() -> None:
-    body = message("order.placed", AT, {"id": 1, "customer_name": "Lars Åkesson", "total": "18.00"})
+    body = build_payload("order.placed", AT, {"id": 1, "customer_name": "Lars Åkesson", "total": "18.00"})
     assert (
         body
         == (
@@ -30,7 +30,7 @@ def test_what_is_sent() -> None:
 
 def test_the_time_is_in_utc() -> None:
     berlin = AT.astimezone(timezone(timedelta(hours=1)))
-    assert message("ping", berlin, {}) == message("ping", AT, {})
+    assert build_payload("ping", berlin, {}) == build_payload("ping", AT, {})
 
 
 @pytest.mark.parametrize("character", ["x", "茶", "\U0001f375", "\x01", '"'])
@@ -60,5 +60,5 @@ def test_a_list_that_is_far_too_long_is_cut() -> None:
 
 def test_what_cannot_be_made_to_fit_is_left() -> None:
     """Members of an object are never left out: there are not that many."""
-    body = message("ping", AT, {f"member-{number}": number for number in range(2_000)})
+    body = build_payload("ping", AT, {f"member-{number}": number for number in range(2_000)})
     assert len(json.loads(body)["data"]) == 2_001

@@ -1,6 +1,6 @@
-"""The secrets that deliveries are signed with: made, encrypted for the database, and used.
+"""Signing secrets of webhooks, and the signatures of deliveries.
 
-Signatures follow the Standard Webhooks specification, so that receivers can verify with its libraries.
+Both follow the Standard Webhooks specification, so that receivers can verify with its libraries.
 """
 
 import base64
@@ -25,13 +25,13 @@ def new_secret() -> bytes:
     return secrets.token_bytes(SECRET_BYTES)
 
 
-def written(secret: bytes) -> str:
-    """As its receiver needs it."""
+def encode_secret(secret: bytes) -> str:
+    """As the specification's libraries take it: `whsec_...`."""
     return PREFIX + base64.b64encode(secret).decode()
 
 
 def signature_headers(message_id: str, timestamp: int, body: bytes, keys: Iterable[bytes]) -> dict[str, str]:
-    """One signature for each secret: during a rotation the receiver may know either."""
+    """One signature for each key: during a rotation the receiver may have either."""
     message = f"{message_id}.{timestamp}.".encode() + body
     signatures = (base64.b64encode(hmac.digest(key, message, "sha256")).decode() for key in keys)
     return {

@@ -1,4 +1,4 @@
-"""One POST to a target: to an address that was checked, within a time, without following anything."""
+"""One attempt: a POST to a checked address of the target, within a time limit, following no redirect."""
 
 import asyncio
 import ssl
@@ -12,21 +12,21 @@ import certifi
 import httpx2
 
 from service import __version__
-from service.webhooks.addresses import Address
-from service.webhooks.targets import Reason, Refused, Target, Targets
+from service.webhooks.address_ranges import Address
+from service.webhooks.targets import Reason, Target, TargetRefused, Targets
 
-#: Seconds for all of it, from the look-up of the name to the last byte that is read.
-TOTAL_SECONDS: Final = 10.0
-#: Seconds for one address: a host may have several, of which some are out of reach from here.
-CONNECT_SECONDS: Final = 4.0
-MOST_ADDRESSES: Final = 4
-#: What is kept of an answer, for people to see what was wrong.
+#: Seconds for an attempt, from the look-up of the name to the last byte that is read.
+TIMEOUT_SECONDS: Final = 10.0
+#: Seconds for one address: a host may have several, of which some cannot be reached from here.
+CONNECT_TIMEOUT_SECONDS: Final = 4.0
+MAX_ADDRESSES: Final = 4
+#: What is kept of a response's body, so that administrators see what was wrong.
 EXCERPT_BYTES: Final = 1_024
 HEADERS: Final = {
     "Content-Type": "application/json",
     "User-Agent": f"Tradepost-Webhooks/{__version__}",
     "Accept": "*/*",
-    # An answer that is cut could not be unpacked.
+    # A response that is cut off could not be decompressed.
     "Accept-Encoding": "identity",
     "Connection": "close",
 }
@@ -35,8 +35,8 @@ Fault = Reason | Literal["connect", "tls", "timeout", "protocol", "secret_unread
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of it: a status and the beginning of the body, or a fault."""
+class AttemptResult:
+    """A status and the beginning of the response body, or a fault."""
 
     seconds: float
     status: int | None = None
@@ -45,15 +45,15 @@ class Answer:
     fault: Fault | None = None
 
 
-class Sender:
-    """Calls targets. Connections are not kept: one belongs to a name, and would be found by its address."""
+class DeliveryClient:
+    """Connections are not kept: one belongs to a name, and the pool would find it by address."""
 
     def __init__(
-        self, targets: Targets, *, total: float = TOTAL_SECONDS, trust: ssl.SSLContext | None = None
+        self, targets: Targets, *, total: float = TIMEOUT_SECONDS, trust: ssl.SSLContext | None = None
     ) -> None:
         self._targets, self._total = targets, total
         transport = httpx2.AsyncHTTPTransport(
-            verify=trust or _trusted(),
+            verify=trust or _default_trust(),
             trust_env=False,
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
         )
@@ -61,7 +61,7 @@ class Sender:
             transport=transport,
             trust_env=False,
             follow_redirects=False,
-            timeout=httpx2.Timeout(total, connect=min(total, CONNECT_SECONDS), pool=None),
+            timeout=httpx2.Timeout(total, connect=min(total, CONNECT_TIMEOUT_SECONDS), pool=None),
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
         )
 
@@ -69,15 +69,15 @@ class Sender:
         await self._client.aclose()
         self._targets.close()
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Never raises for what the other side does."""
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> AttemptResult:
+        """Never raises for what the receiver does."""
         started = time.monotonic()
-        heard = _Heard()
+        received = _Received()
         fault: Fault | None = None
         try:
             async with asyncio.timeout(self._total):
-                await self._call(url, headers, body, heard)
-        except Refused as refusal:
+                await self._call(url, headers, body, received)
+        except TargetRefused as refusal:
             fault = refusal.reason
         except (TimeoutError, httpx2.TimeoutException):
             fault = "timeout"
@@ -86,53 +86,53 @@ class Sender:
         except (httpx2.HTTPError, httpx2.InvalidURL):
             fault = "protocol"
         seconds = time.monotonic() - started
-        if heard.status is None:
-            return Answer(seconds, fault=fault)
-        # Once there is a status, what becomes of the body does not matter.
-        return Answer(seconds, heard.status, bytes(heard.excerpt), heard.retry_after)
+        if received.status is None:
+            return AttemptResult(seconds, fault=fault)
+        # Once there is a status, a fault while the body is read does not matter.
+        return AttemptResult(seconds, received.status, bytes(received.excerpt), received.retry_after)
 
-    async def _call(self, url: str, headers: Mapping[str, str], body: bytes, heard: "_Heard") -> None:
-        target = self._targets.read(url)
-        *others, last = (await self._targets.addresses(target))[:MOST_ADDRESSES]
+    async def _call(self, url: str, headers: Mapping[str, str], body: bytes, received: "_Received") -> None:
+        target = self._targets.parse(url)
+        *others, last = (await self._targets.resolve(target))[:MAX_ADDRESSES]
         for address in others:
             try:
-                return await self._call_at(target, address, headers, body, heard)
+                return await self._call_at(target, address, headers, body, received)
             except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 continue  # nothing has been sent
-        return await self._call_at(target, last, headers, body, heard)
+        return await self._call_at(target, last, headers, body, received)
 
     async def _call_at(
-        self, target: Target, address: Address, headers: Mapping[str, str], body: bytes, heard: "_Heard"
+        self, target: Target, address: Address, headers: Mapping[str, str], body: bytes, received: "_Received"
     ) -> None:
-        """To this address and no other: its URL has no name that could be looked up again."""
-        # The certificate must be the name's; where the target is an address itself, that address's.
+        """To this address only: its URL has no name that could be looked up again."""
+        # The certificate must be for the name; where the target is an IP address, for that.
         names = {} if target.literal else {"sni_hostname": target.host}
         async with self._client.stream(
             "POST",
-            target.at(address),
+            target.url_at(address),
             headers={**HEADERS, **headers, "Host": target.authority},
             content=body,
             extensions=names,
         ) as response:
-            heard.status = response.status_code
-            heard.retry_after = response.headers.get("Retry-After")
+            received.status = response.status_code
+            received.retry_after = response.headers.get("Retry-After")
             async for chunk in response.aiter_raw():
-                heard.excerpt += chunk[: EXCERPT_BYTES - len(heard.excerpt)]
-                if len(heard.excerpt) >= EXCERPT_BYTES:
+                received.excerpt += chunk[: EXCERPT_BYTES - len(received.excerpt)]
+                if len(received.excerpt) >= EXCERPT_BYTES:
                     break
 
 
 @dataclass(slots=True)
-class _Heard:
-    """What an answer has said so far: it may stop at any point."""
+class _Received:
+    """What has been received of a response: it may stop at any point."""
 
     status: int | None = None
     excerpt: bytearray = field(default_factory=bytearray)
     retry_after: str | None = None
 
 
-def _trusted() -> ssl.SSLContext:
-    """The system's authorities (SSL_CERT_FILE names others), and the usual ones: small images have none."""
+def _default_trust() -> ssl.SSLContext:
+    """The system's authorities (SSL_CERT_FILE names others), and certifi's: small images have none."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context

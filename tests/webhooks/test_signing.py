@@ -6,7 +6,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from service.platform.crypto import Undecryptable
-from service.webhooks.secrets import SecretCipher, new_secret, signature_headers, written
+from service.webhooks.signing import SecretCipher, encode_secret, new_secret, signature_headers
 
 KEY, OTHER = "a" * 40, "b" * 40
 
@@ -30,18 +30,18 @@ class TestSignature:
         now = int(datetime.now(UTC).timestamp())
         headers = signature_headers("evt_1", now, body.encode(), [new, old])
         for key in (old, new):
-            assert Webhook(written(key)).verify(body, headers)["data"] == {"name": "茶"}
+            assert Webhook(encode_secret(key)).verify(body, headers)["data"] == {"name": "茶"}
         with pytest.raises(WebhookVerificationError):
-            Webhook(written(stranger)).verify(body, headers)
+            Webhook(encode_secret(stranger)).verify(body, headers)
         with pytest.raises(WebhookVerificationError):
-            Webhook(written(new)).verify(body + " ", headers)
+            Webhook(encode_secret(new)).verify(body + " ", headers)
 
     def test_a_secret_has_256_bits_and_is_written_with_its_prefix(self) -> None:
         secret = new_secret()
         assert len(secret) == 32
         assert secret != new_secret()
-        assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", written(secret))
-        assert base64.b64decode(written(secret).removeprefix("whsec_")) == secret
+        assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", encode_secret(secret))
+        assert base64.b64decode(encode_secret(secret).removeprefix("whsec_")) == secret
 
 
 class TestVault:

@@ -1,4 +1,4 @@
-"""What webhooks are told: `{type, timestamp, data}`, where the data are the object as the API shows it."""
+"""Schemas and examples of messages: `{type, timestamp, data}`, with the object as the API shows it."""
 
 from typing import Annotated, Any, Final, Literal
 
@@ -12,13 +12,14 @@ from service.platform.http.schemas import Id, Instant, Out
 from service.posts.schemas import Post
 
 Version = Annotated[
-    int, Field(description="Counts the object's changes: an older message has a smaller one.", examples=[1])
+    int,
+    Field(description="Counts the object's changes: an older message has a smaller version.", examples=[1]),
 ]
 Shortened = Annotated[
     bool,
     Field(
-        description="Long texts are cut and end in `…`, so that the message stays under 20 kB; the API has"
-        " all of it. Absent otherwise."
+        description="Long texts are truncated and end in `…`, so that the message stays under 20 kB; the API"
+        " has the whole object. Absent otherwise."
     ),
 ]
 
@@ -33,13 +34,13 @@ class ItemData(Item):
 
 
 class LowStockData(Out):
-    """An item that has come to its reorder level."""
+    """An item whose quantity has reached its reorder level."""
 
     id: Id
     sku: str
     name: str
     availability: Availability
-    quantity: Annotated[int, Field(description="What is left.", examples=[13])]
+    quantity: Annotated[int, Field(description="Units in stock.", examples=[13])]
     reorder_level: Annotated[int, Field(examples=[25])]
     version: Version
 
@@ -58,7 +59,12 @@ class PingData(Out):
 
 
 class _Message(Out):
-    timestamp: Annotated[Instant, Field(description="When it happened; that of the try is in the header.")]
+    timestamp: Annotated[
+        Instant,
+        Field(
+            description="When the event happened. The header `webhook-timestamp` has the time of the attempt."
+        ),
+    ]
 
 
 class OrderMessage(_Message):
@@ -93,25 +99,25 @@ class PingMessage(_Message):
 
 MessageType = Literal[EventType, "ping"]
 
-#: The message of each type, and when it comes.
+#: The message of each type, and when it is sent.
 MESSAGES: Final[dict[MessageType, tuple[type[_Message], str]]] = {
-    "user.registered": (UserMessage, "Somebody has registered, or was entered by an administrator."),
-    "item.created": (ItemMessage, "An item is in the catalogue. Imported ones are not told."),
+    "user.registered": (UserMessage, "A user registered, or an administrator created the account."),
+    "item.created": (ItemMessage, "An item was added to the catalogue. Imported items send no message."),
     "item.updated": (
         ItemMessage,
-        "An item has changed, or was withdrawn from sale; a sale alone changes at most its availability.",
+        "An item was changed or withdrawn from sale. A sale changes at most its availability.",
     ),
-    "item.low_stock": (LowStockMessage, "An item has come to its reorder level."),
-    "order.placed": (OrderMessage, "An order was placed. Imported ones are not told."),
-    "order.paid": (OrderMessage, "An order has been paid."),
-    "order.shipped": (OrderMessage, "An order has been shipped."),
-    "order.delivered": (OrderMessage, "An order has been delivered."),
+    "item.low_stock": (LowStockMessage, "An item reached its reorder level."),
+    "order.placed": (OrderMessage, "An order was placed. Imported orders send no message."),
+    "order.paid": (OrderMessage, "An order was paid."),
+    "order.shipped": (OrderMessage, "An order was shipped."),
+    "order.delivered": (OrderMessage, "An order was delivered."),
     "order.cancelled": (
         OrderMessage,
-        "An order was cancelled: by its customer, an administrator, or because nobody has paid it.",
+        "An order was cancelled: by its customer, by an administrator, or because it was not paid in time.",
     ),
-    "post.published": (PostMessage, "A post can be read by everybody."),
-    "ping": (PingMessage, "An administrator wants to see whether messages arrive."),
+    "post.published": (PostMessage, "A post was published."),
+    "ping": (PingMessage, "An administrator sent a test message."),
 }
 
 _AT: Final = "2026-11-22T10:30:00.123456Z"
@@ -140,15 +146,15 @@ _ORDER: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
-def _moved(order: dict[str, Any], status: str, **changed: Any) -> dict[str, Any]:
-    """The order in its next state."""
+def _with_status(order: dict[str, Any], status: str, **changed: Any) -> dict[str, Any]:
+    """The order after its next transition."""
     step = {"status": status, "at": _AT, "by": "staff"}
-    moved = {"status": status, f"{status}_at": _AT, "version": order["version"] + 1}
-    return {**order, **moved, **changed, "events": [*order["events"], step]}
+    now = {"status": status, f"{status}_at": _AT, "version": order["version"] + 1}
+    return {**order, **now, **changed, "events": [*order["events"], step]}
 
 
-_PAID: Final = _moved(_ORDER, "paid")
-_SHIPPED: Final = _moved(_PAID, "shipped", tracking="1Z999AA10123456784")
+_PAID: Final = _with_status(_ORDER, "paid")
+_SHIPPED: Final = _with_status(_PAID, "shipped", tracking="1Z999AA10123456784")
 _POST: Final[dict[str, Any]] = {
     "id": 7, "title": "Chai is back", "body": "The first boxes have arrived.", "author_id": 2,
     "author_name": "Maria Anders", "status": "published", "version": 2, "created_at": _AT, "updated_at": _AT,
@@ -168,8 +174,8 @@ _EXAMPLES: Final[dict[MessageType, dict[str, Any]]] = {
     "order.placed": _ORDER,
     "order.paid": _PAID,
     "order.shipped": _SHIPPED,
-    "order.delivered": _moved(_SHIPPED, "delivered"),
-    "order.cancelled": _moved(_ORDER, "cancelled", cancel_reason="Ordered twice"),
+    "order.delivered": _with_status(_SHIPPED, "delivered"),
+    "order.cancelled": _with_status(_ORDER, "cancelled", cancel_reason="Ordered twice"),
     "post.published": _POST,
     "ping": {"webhook_id": 1, "delivery_id": 1},
 }  # fmt: skip
