@@ -86,7 +86,7 @@ class TestRequestPasswordReset:
         assert "users" not in asked[0]
         assert await subjects(maria.email) == ["Reset your password"]
 
-    async def test_an_address_is_sealed_until_it_is_known_to_be_nobody_s(
+    async def test_an_address_is_encrypted_until_it_is_known_to_have_no_account(
         self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         for email in (maria.email, "nobody@shop.example"):

@@ -276,7 +276,7 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
         [
             (
                 "notifications",
-                "notification {told}",
+                "notification {notification}",
                 "it notifies user {maria} of order 999999, which is not theirs",
             )
         ],

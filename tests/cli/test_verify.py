@@ -63,7 +63,7 @@ async def shop(make: Make, container: Container, sql: asyncpg.Connection) -> Sho
     ids["imported"] = await recorded(container, maria, chai.id)
     await set_the_clock(sql)
     ids["movement"] = await sql.fetchval("SELECT id FROM stock_movements WHERE order_id = $1", ids["placed"])
-    ids["told"] = await sql.fetchval("SELECT id FROM notifications WHERE kind = 'order.refunded'")
+    ids["notification"] = await sql.fetchval("SELECT id FROM notifications WHERE kind = 'order.refunded'")
     key = await sql.fetchval(
         "SELECT key FROM idempotency_keys WHERE headers ->> 'Location' = $1",
         f"/api/v1/orders/{ids['placed']}",
@@ -153,12 +153,14 @@ async def test_what_is_wrong_is_named_and_nothing_else(
     for planted, (statements, faults) in PLANTED.items():
         with subtests.test(planted):
             found = await found_after(container, *(filled(statement, shop) for statement in statements))
-            # They are told by id, and ids of different tables stand in no order that is known here.
+            # They are sorted by id, and the ids of different tables have no order that is known here.
             assert sorted(found) == sorted(tuple(filled(part, shop) for part in fault) for fault in faults)
     assert await found_after(container) == []
 
 
-async def test_of_many_faults_the_first_twenty_are_told(shop: Shop, container: Container, make: Make) -> None:
+async def test_of_many_faults_the_first_twenty_are_listed(
+    shop: Shop, container: Container, make: Make
+) -> None:
     items = [(await make.item(stock=1)).id for _ in range(25)]
     async with undone(container) as session:
         connection = await session.connection()

@@ -25,7 +25,7 @@ async def the_one(sql: asyncpg.Connection) -> dict[str, Any]:
     return event
 
 
-def told(event: dict[str, Any]) -> tuple[Any, ...]:
+def content_of(event: dict[str, Any]) -> tuple[Any, ...]:
     return event["type"], event["object_id"], event["user_id"], event["data"]
 
 
@@ -36,12 +36,12 @@ async def version(sql: asyncpg.Connection, table: str, row_id: int) -> Any:
 class TestUsers:
     async def test_registration(self, api: Api, sql: asyncpg.Connection) -> None:
         body = {"email": "maria@shop.example", "password": PASSWORD, "full_name": "Maria Anders"}
-        answer = await api.post("/users", json=body, headers={"X-Request-ID": "asked-for-1"})
+        answer = await api.post("/users", json=body, headers={"X-Request-ID": "requested-1"})
         user, event = answer.json(), await the_one(sql)
-        assert told(event) == ("user.registered", user["id"], user["id"], {**user, "version": 1})
-        assert event["request_id"] == "asked-for-1"
+        assert content_of(event) == ("user.registered", user["id"], user["id"], {**user, "version": 1})
+        assert event["request_id"] == "requested-1"
         headers = await sql.fetchval("SELECT headers FROM pgqueuer WHERE entrypoint = 'event'")
-        assert json.loads(headers)["request_id"] == "asked-for-1"
+        assert json.loads(headers)["request_id"] == "requested-1"
 
     async def test_a_registration_that_is_refused(self, make: Make, sql: asyncpg.Connection) -> None:
         await make.user(email="maria@shop.example")
@@ -62,14 +62,14 @@ class TestItems:
     async def test_created(self, make: Make, sql: asyncpg.Connection) -> None:
         admin = await make.admin()
         item = (await admin.api.post("/items", json={"name": "Chai", "price": "18.00"})).json()
-        assert told(await the_one(sql)) == ("item.created", item["id"], None, item)
+        assert content_of(await the_one(sql)) == ("item.created", item["id"], None, item)
         assert item["version"] == 1
 
     async def test_created_in_a_batch(self, make: Make, sql: asyncpg.Connection) -> None:
         admin = await make.admin()
         body = [{"name": f"Tea {number}", "price": "18.00"} for number in range(30)]
         items = (await admin.api.post("/items/batch", json=body)).json()
-        assert [told(event) for event in await raised(sql)] == [
+        assert [content_of(event) for event in await raised(sql)] == [
             ("item.created", item["id"], None, item) for item in items
         ]
 
@@ -82,7 +82,7 @@ class TestItems:
     async def test_updated(self, make: Make, sql: asyncpg.Connection) -> None:
         admin, chai = await make.admin(), await make.item()
         item = (await admin.api.patch(f"/items/{chai.id}", json={"price": "19.00"})).json()
-        assert told(await the_one(sql)) == ("item.updated", chai.id, None, item)
+        assert content_of(await the_one(sql)) == ("item.updated", chai.id, None, item)
         assert (item["price"], item["version"]) == ("19.00", 2)
 
     async def test_a_patch_that_changes_nothing(self, make: Make, sql: asyncpg.Connection) -> None:
@@ -90,7 +90,7 @@ class TestItems:
         assert (await admin.api.patch(f"/items/{chai.id}", json={"price": "18.00"})).status_code == 200
         assert await raised(sql) == []
 
-    async def test_withdrawn_once_however_often_it_is_asked_for(
+    async def test_withdrawn_once_however_often_it_is_requested(
         self, make: Make, sql: asyncpg.Connection
     ) -> None:
         admin, chai = await make.admin(), await make.item()
@@ -109,7 +109,7 @@ class TestItems:
                 body = {"delta": -2, "reason": "broken"}
                 await admin.api.post(f"/items/{chai.id}/stock", json=body)
         [event] = [event for event in await raised(sql) if event["type"] == "item.low_stock"]
-        assert told(event) == (
+        assert content_of(event) == (
             "item.low_stock",
             chai.id,
             None,
@@ -133,7 +133,7 @@ class TestOrders:
     async def test_placed(self, make: Make, sql: asyncpg.Connection) -> None:
         maria, chai = await make.user(), await make.item(stock=5)
         order = (await maria.api.post("/orders", json={"product_id": chai.id, "quantity": 2})).json()
-        assert told(await the_one(sql)) == (
+        assert content_of(await the_one(sql)) == (
             "order.placed",
             order["id"],
             maria.id,
@@ -168,7 +168,7 @@ class TestOrders:
             event = (await raised(sql))[-1]
             shown = (await maria.api.get(f"/orders/{order['id']}")).json()
             whole = {**shown, "version": await version(sql, "orders", order["id"])}
-            assert told(event) == (f"order.{shown['status']}", order["id"], maria.id, whole)
+            assert content_of(event) == (f"order.{shown['status']}", order["id"], maria.id, whole)
         assert [event["type"] for event in await raised(sql)] == [
             "order.placed", "order.paid", "order.shipped", "order.delivered",
         ]  # fmt: skip
@@ -181,7 +181,7 @@ class TestOrders:
         _, event = await raised(sql)
         shown = (await maria.api.get(f"/orders/{order['id']}")).json()
         whole = {**shown, "version": await version(sql, "orders", order["id"])}
-        assert told(event) == ("order.cancelled", order["id"], maria.id, whole)
+        assert content_of(event) == ("order.cancelled", order["id"], maria.id, whole)
 
 
 class TestPosts:
@@ -190,12 +190,12 @@ class TestPosts:
         post_id = await make.post(maria, published=False)
         for _ in range(2):
             post = (await admin.api.post(f"/posts/{post_id}/publish")).json()
-        assert told(await the_one(sql)) == ("post.published", post_id, maria.id, post)
+        assert content_of(await the_one(sql)) == ("post.published", post_id, maria.id, post)
 
     async def test_an_administrators_own(self, make: Make, sql: asyncpg.Connection) -> None:
         admin = await make.admin()
         post = (await admin.api.post("/posts", json={"title": "News", "body": "Chai is back."})).json()
-        assert told(await the_one(sql)) == ("post.published", post["id"], admin.id, post)
+        assert content_of(await the_one(sql)) == ("post.published", post["id"], admin.id, post)
 
     async def test_a_customers_waits(self, make: Make, sql: asyncpg.Connection) -> None:
         maria = await make.user()

@@ -49,7 +49,7 @@ def inbox(container: Container) -> Inbox:
 
 @pytest.fixture
 async def anna(make: Make) -> Person:
-    """Whether the address is hers nobody knows."""
+    """Her address is not verified."""
     return await make.user(full_name="Anna Buy-at-evil.example", address=HOME)
 
 
@@ -104,7 +104,7 @@ class TestPlaced:
         assert "<b>" not in message.html
         assert "Chai &lt;i&gt;20&lt;/i&gt;" in message.html
 
-    async def test_agreed_prices_and_discounts_are_told(
+    async def test_agreed_prices_and_discounts_are_named(
         self, make: Make, maria: Person, ada: Person, inbox: Inbox
     ) -> None:
         chai = await make.item(name="Chai", price="18.00", stock=9)
@@ -119,7 +119,7 @@ class TestPlaced:
         # Whose order it is, not who has entered it.
         assert message.to == maria.email
 
-    async def test_once_however_often_the_event_is_told(
+    async def test_once_however_often_the_event_is_handled(
         self, make: Make, maria: Person, inbox: Inbox, container: Container, sql: asyncpg.Connection
     ) -> None:
         await placed(make, maria)
@@ -148,7 +148,7 @@ class TestPlaced:
 
 
 class TestMoved:
-    async def test_shipped_tells_the_tracking(
+    async def test_shipped_names_the_tracking(
         self, make: Make, maria: Person, ada: Person, inbox: Inbox
     ) -> None:
         order_id = await placed(make, maria)
@@ -165,7 +165,7 @@ class TestMoved:
         await ada.api.post(f"/orders/{order_id}/deliver")
         assert await inbox.new() == []
 
-    async def test_cancelled_tells_why_and_whether_there_is_something_to_give_back(
+    async def test_cancelled_names_the_reason_and_whether_there_is_something_to_give_back(
         self, make: Make, maria: Person, ada: Person, inbox: Inbox
     ) -> None:
         unpaid, paid = await placed(make, maria), await placed(make, maria)
@@ -191,15 +191,15 @@ class TestMoved:
         await maria.api.post(f"/orders/{order_id}/cancel")
         await ada.api.post(f"/orders/{order_id}/refund", json={"reference": "re_1"})
         messages = await inbox.new()
-        [told] = [message.text for message in messages if message.kind == "order_cancelled"]
-        assert "What you have paid for it has been given back." in told
+        [cancelled] = [message.text for message in messages if message.kind == "order_cancelled"]
+        assert "What you have paid for it has been given back." in cancelled
 
 
 class TestToWhom:
-    async def test_an_unproven_address_gets_no_words_of_whoever_named_it(
+    async def test_an_unverified_address_gets_no_words_of_the_account(
         self, make: Make, anna: Person, inbox: Inbox
     ) -> None:
-        """Anybody may register anybody's address: the mail would be theirs, under the shop's name."""
+        """Any client may register any address: the email would be the client's, in the shop's name."""
         ship_to = {**HOME, "name": "Pay at evil.example"}
         order_id = await placed(make, anna, reference="evil.example", ship_to=ship_to)
         await anna.api.post(f"/orders/{order_id}/cancel", json={"reason": "See evil.example"})
@@ -218,8 +218,8 @@ class TestToWhom:
             for _ in range(2):
                 order_id = await placed(make, person)
                 await person.api.post(f"/orders/{order_id}/cancel")
-        told = [message.to for message in await inbox.new()]
-        assert (told.count(anna.email), told.count(maria.email)) == (3, 4)
+        sent_to = [message.to for message in await inbox.new()]
+        assert (sent_to.count(anna.email), sent_to.count(maria.email)) == (3, 4)
         withheld = [reason for _, status, reason in await rows(sql) if status == "withheld"]
         assert withheld == ["too many lately"]
         for minutes, count in ((14, 0), (1, 1), (14, 0), (1, 1), (60, 3)):
@@ -237,7 +237,7 @@ class TestToWhom:
         await asyncio.gather(*(anna.api.post("/orders", json=body) for _ in range(8)))
         assert len(await inbox.new()) == 3
 
-    async def test_a_deactivated_customer_still_hears_of_what_is_theirs(
+    async def test_a_deactivated_customer_still_gets_emails_about_their_orders(
         self, make: Make, maria: Person, inbox: Inbox, sql: asyncpg.Connection
     ) -> None:
         await placed(make, maria)

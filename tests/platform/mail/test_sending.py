@@ -1,4 +1,4 @@
-"""What a worker does for mails: each leaves once, whatever fails meanwhile, and only where there is cause."""
+"""What a worker does for emails: each leaves once, whatever fails meanwhile, and only with cause."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ class Recorder:
         return "sent"
 
     @property
-    def told(self) -> list[tuple[str, str]]:
+    def sent_to(self) -> list[tuple[str, str]]:
         return [(message.kind, message.to) for message in self.messages]
 
 
@@ -86,7 +86,9 @@ def mailing(container: Container, transport: Transport, **settings: Any) -> Mail
     return Mailer(ours, container.database, EMAILS, transport=transport)
 
 
-async def ask(container: Container, person: Person, kind: Any = "password_changed", **options: Any) -> int:
+async def enqueue(
+    container: Container, person: Person, kind: Any = "password_changed", **options: Any
+) -> int:
     async with container.database.transaction() as session:
         mail_id = await mails.enqueue(session, kind, user_id=person.id, **options)
     assert mail_id is not None
@@ -108,7 +110,7 @@ async def make_due(sql: asyncpg.Connection) -> None:
 
 
 class TestAsking:
-    async def test_a_mail_is_asked_for_when_its_cause_is_committed(
+    async def test_an_email_is_queued_when_its_cause_is_committed(
         self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         async with container.database.transaction() as session:
@@ -131,14 +133,14 @@ class TestAsking:
                 raise NotFound("There is none.")
         monkeypatch.setattr(Database, "_commit", staticmethod(lost))
         with pytest.raises(Unavailable):
-            await ask(container, maria)
+            await enqueue(container, maria)
         assert (await rows(sql), await waiting(sql)) == ([], [])
 
-    async def test_those_that_somebody_waits_for_go_first(
+    async def test_those_that_a_user_waits_for_go_first(
         self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        ordinary = await ask(container, maria, "order_placed", event_id=1, facts={"order_id": 1})
-        urgent = await ask(container, maria, "verify_email")
+        ordinary = await enqueue(container, maria, "order_placed", event_id=1, facts={"order_id": 1})
+        urgent = await enqueue(container, maria, "verify_email")
         found = await sql.fetch("SELECT payload FROM pgqueuer ORDER BY priority DESC, id")
         assert [json.loads(row["payload"])["mail_id"] for row in found] == [urgent, ordinary]
 
@@ -169,9 +171,11 @@ class TestSending:
         self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         transport, before = Recorder(), counted("api_key_created", "sent")
-        await ask(container, maria, "api_key_created", facts={"name": "Till in Berlin", "hint": "tp_1234"})
+        await enqueue(
+            container, maria, "api_key_created", facts={"name": "Till in Berlin", "hint": "tp_1234"}
+        )
         await send_mails(container, transport)
-        assert transport.told == [("api_key_created", maria.email)]
+        assert transport.sent_to == [("api_key_created", maria.email)]
         assert '"Till in Berlin" (tp_1234...)' in transport.messages[0].text
         assert counted("api_key_created", "sent") == before + 1
         row = await sql.fetchrow("SELECT * FROM mails")
@@ -184,7 +188,7 @@ class TestSending:
         self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         transport = Refusing(later(), later("SMTPConnectError"))
-        await ask(container, maria)
+        await enqueue(container, maria)
         for tries in (1, 2):
             with capture_logs() as logs:
                 await send_mails(container, transport)
@@ -197,14 +201,14 @@ class TestSending:
             assert maria.email not in repr(logs)
             await make_due(sql)
         await send_mails(container, transport)
-        assert transport.told == [("password_changed", maria.email)]
+        assert transport.sent_to == [("password_changed", maria.email)]
         assert await rows(sql) == [("password_changed", "sent", None)]
 
     async def test_a_permanent_refusal_ends_it(
         self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         before = counted("password_changed", "failed")
-        await ask(container, maria)
+        await enqueue(container, maria)
         with capture_logs() as logs:
             await send_mails(container, Refusing(never()))
         assert await rows(sql) == [("password_changed", "failed", "SMTPRecipientRefused 550")]
@@ -216,7 +220,7 @@ class TestSending:
     async def test_so_does_the_last_attempt(
         self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        mail_id = await ask(container, maria)
+        mail_id = await enqueue(container, maria)
         await mailing(container, Refusing(later())).send(mail_id, last=True)
         assert await rows(sql) == [("password_changed", "failed", "SMTPRecipientRefused 451")]
 
@@ -224,7 +228,7 @@ class TestSending:
         self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         before = counted("password_changed", "not_configured")
-        await ask(container, maria)
+        await enqueue(container, maria)
         await send_mails(container, Nowhere())
         assert await rows(sql) == [("password_changed", "failed", None)]
         assert counted("password_changed", "not_configured") == before + 1
@@ -241,19 +245,19 @@ class TestSending:
 
         transport = Recorder(hold)
         for person in (slow, quick):
-            await ask(container, person)
+            await enqueue(container, person)
         async with asyncio.timeout(60):
             await send_mails(container, transport)
-        assert [to for _, to in transport.told] == [quick.email, slow.email]
+        assert [to for _, to in transport.sent_to] == [quick.email, slow.email]
 
-    async def test_while_a_mail_is_under_way_no_connection_is_held(
+    async def test_while_an_email_is_being_sent_no_connection_is_held(
         self, maria: Person, container: Container
     ) -> None:
         async def look(_: Message) -> None:
             assert cast("Any", container.database.engine.pool).checkedout() == 0
 
         transport = Recorder(look)
-        await ask(container, maria)
+        await enqueue(container, maria)
         await send_mails(container, transport)
         assert len(transport.messages) == 1
 
@@ -261,7 +265,7 @@ class TestSending:
         self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
         """A template that is broken, say: the mail waits for the next release."""
-        await ask(container, maria, "api_key_created", facts={"name": "Till"})
+        await enqueue(container, maria, "api_key_created", facts={"name": "Till"})
         await send_mails(container, Recorder())
         assert await rows(sql) == [("api_key_created", "queued", None)]
         assert len(await waiting(sql)) == 1
@@ -276,15 +280,15 @@ class TestOnce:
     async def test_two_workers_send_it_once(
         self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        mail_id, under_way, may = await ask(container, maria), asyncio.Event(), asyncio.Event()
+        mail_id, sending, may = await enqueue(container, maria), asyncio.Event(), asyncio.Event()
 
         async def hold(_: Message) -> None:
-            under_way.set()
+            sending.set()
             await may.wait()
 
         transport = Recorder(hold)
         first = asyncio.create_task(mailing(container, transport).send(mail_id, last=False))
-        await under_way.wait()
+        await sending.wait()
         with pytest.raises(Unavailable):
             await mailing(container, transport).send(mail_id, last=False)
         may.set()
@@ -295,7 +299,7 @@ class TestOnce:
 
     async def test_of_many_that_begin_at_once_one_sends_it(self, make: Make, container: Container) -> None:
         anna, transport = await make.user(), Recorder()
-        mail_id = await ask(container, anna, "verify_email")
+        mail_id = await enqueue(container, anna, "verify_email")
         sender = mailing(container, transport)
         ends = await asyncio.gather(
             *(sender.send(mail_id, last=False) for _ in range(8)), return_exceptions=True
@@ -306,10 +310,10 @@ class TestOnce:
     async def test_after_a_worker_that_was_killed_it_has_the_same_id(
         self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        """Between the server's 250 and the COMMIT nobody can know: whoever receives it can."""
+        """Between the server's 250 and the COMMIT the outcome is unknown: a receiver knows by the id."""
         inbox, mail_id = (
             Inbox(),
-            await ask(container, maria, "order_placed", event_id=7, facts={"order_id": 1}),
+            await enqueue(container, maria, "order_placed", event_id=7, facts={"order_id": 1}),
         )
         await sql.execute("UPDATE mails SET kind = 'password_changed', facts = '{}'")
 
@@ -346,7 +350,7 @@ class TestOnce:
             await end(*arguments, **options)
 
         monkeypatch.setattr(mails, "end", failing)
-        transport, mail_id = Recorder(), await ask(container, maria)
+        transport, mail_id = Recorder(), await enqueue(container, maria)
         await mailing(container, transport).send(mail_id, last=False)
         assert len(transport.messages) == 1
         assert await rows(sql) == [("password_changed", "sent", None)]
@@ -354,7 +358,7 @@ class TestOnce:
     async def test_what_has_ended_is_not_sent_again(
         self, maria: Person, container: Container, sql: asyncpg.Connection
     ) -> None:
-        transport, mail_id = Recorder(), await ask(container, maria)
+        transport, mail_id = Recorder(), await enqueue(container, maria)
         for _ in range(3):
             await mailing(container, transport).send(mail_id, last=False)
         await mailing(container, transport).send(mail_id + 1, last=False)
@@ -384,7 +388,7 @@ class TestTokens:
         assert (await confirm(api, tokens[0])).status_code == 204
         assert await rows(sql) == [("verify_email", "sent", None)]
 
-    async def test_after_an_hour_nobody_waits_for_it(
+    async def test_after_an_hour_it_is_withheld(
         self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         anna, transport = await make.user(), Recorder()
@@ -403,7 +407,7 @@ class TestTokens:
         transport = Recorder()
         sender = mailing(container, transport, secret_key=new, secret_keys_accepted=(old,))
         await send_all(sql, sender)
-        assert transport.told == [("reset_password", maria.email)]
+        assert transport.sent_to == [("reset_password", maria.email)]
 
     async def test_and_not_after_that(
         self, api: Api, maria: Person, container: Container, sql: asyncpg.Connection

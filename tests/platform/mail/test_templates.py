@@ -1,4 +1,4 @@
-"""What mails say, and the ways they take."""
+"""What emails say, and their transports."""
 
 import asyncio
 import email
@@ -112,12 +112,12 @@ class TestLetters:
         seen = words(message.html)
         for paragraph in message.text.split("\n\n"):
             for line in paragraph.splitlines():
-                told = line.rpartition(": ")[0] if "each" in line else line
-                assert " ".join(told.replace(":", " ").split()) in seen.replace(":", " ").replace("  ", " ")
+                shown = line.rpartition(": ")[0] if "each" in line else line
+                assert " ".join(shown.replace(":", " ").split()) in seen.replace(":", " ").replace("  ", " ")
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_it_loads_nothing_and_can_be_read_aloud(self, settings: Settings, kind: str) -> None:
-        """No picture tells the sender when it is read; headings, cells and the language have names."""
+        """No picture reports when it is read; headings, cells and the language have names."""
         there = settings.model_copy(update={"public_url": "https://shop.example"})
         message = rendered(there, kind, **VALUES)
         for word in ("<img", "<link", "<script", "src=", "url(", "@import"):
@@ -320,7 +320,7 @@ class TestSmtp:
     async def test_a_wrong_password_is_no_fault_of_the_mail_s(
         self, message: Message, trusted: Certificate
     ) -> None:
-        """It waits until somebody has put that right."""
+        """It waits until an operator has put that right."""
         inbox = Inbox()
         async with serving(inbox, "implicit", trusted.context, asks_who=True) as port:
             outcome, _ = await sent(self.smtp(port, "user:wrong@", "smtps"), message)
@@ -346,7 +346,7 @@ class TestSmtp:
     ) -> None:
         async with serving(inbox) as port:
             assert await sent(self.smtp(port), message) == ((reason, passing), [])
-        assert (inbox.asked, inbox.mails) == (1, [])
+        assert (inbox.recipients_offered, inbox.mails) == (1, [])
 
     async def test_a_server_that_wants_no_mail_at_all_may_want_it_later(self, message: Message) -> None:
         async def closed(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
