@@ -1,0 +1,23 @@
+"""The catalogue: items, their search, and their stock.
+
+Other packages use what is imported here, and nothing else of this one.
+"""
+
+from service.catalogue.repository import get_ids_by_sku, get_products
+from service.catalogue.schemas import Availability, Item, ItemCreate
+from service.catalogue.service import create as create_item
+from service.catalogue.stock.repository import lock as lock_items
+from service.catalogue.stock.service import put_back as put_back_stock
+from service.catalogue.stock.service import take as take_stock
+
+__all__ = (
+    "Availability",
+    "Item",
+    "ItemCreate",
+    "create_item",
+    "get_ids_by_sku",
+    "get_products",
+    "lock_items",
+    "put_back_stock",
+    "take_stock",
+)

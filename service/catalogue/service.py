@@ -26,6 +26,11 @@ NOTED = ("sku", "name", "category", "is_active", "description")
 TOO_LONG = ("description",)
 
 
+class ItemNotFound(NotFound):
+    def __init__(self) -> None:
+        super().__init__("There is no such item.")
+
+
 def _sees_withdrawn(caller: AnyCaller | None) -> bool:
     return caller is not None and caller.may("catalogue:write")
 
@@ -71,12 +76,8 @@ async def find_removed(
 async def get(session: Session, caller: AnyCaller | None, item_id: int) -> Item:
     row = await items.get(session, item_id, withdrawn=_sees_withdrawn(caller))
     if row is None:
-        raise _no_such_item()
+        raise ItemNotFound
     return Item.of(row)
-
-
-def _no_such_item() -> NotFound:
-    return NotFound("There is no such item.")
 
 
 async def create(session: Session, new: ItemCreate, *, by: AnyCaller | None) -> Item:
@@ -145,7 +146,7 @@ async def change(
     values |= {name: values[name] or "" for name in REMOVABLE if name in values}
     locked = await stock.lock(session, [item_id])
     if not locked:
-        raise _no_such_item()
+        raise ItemNotFound
     require(expected, locked[0])
     level = locked[0].reorder_level
     old = await items.get(session, item_id, withdrawn=True)

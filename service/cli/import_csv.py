@@ -20,9 +20,7 @@ from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from service import accounts
-from service.catalogue import repository as item_rows
-from service.catalogue import service as items
+from service import accounts, catalogue
 from service.cli.csv_rows import Record, Refusal, Report, Table, UnusableFile, parsed, why
 from service.cli.database import NO_SCHEMA, connected, database
 from service.cli.northwind import (
@@ -151,13 +149,13 @@ async def load(
 async def _products(run: Import, table: Table) -> None:
     for chunk in run.chunks(PRODUCTS, table, ProductRow):
         async with run.database.transaction() as session:
-            known = await item_rows.get_ids_by_sku(session, [row.sku for _, row in chunk])
+            known = await catalogue.get_ids_by_sku(session, [row.sku for _, row in chunk])
             for record, row in chunk:
                 if row.sku in known:
                     run.report.know("products")
                     continue
                 async with run.one(session, PRODUCTS, record):
-                    await items.create(session, row.item(), by=None)
+                    await catalogue.create_item(session, row.item(), by=None)
                     run.report.add("products")
 
 
@@ -197,8 +195,8 @@ async def _record(run: Import, session: Session, chunk: list[tuple[Record, Order
     emails = {email_of(row.customer_id) for _, row in chunk}
     skus = {sku_of(line.product_id) for each in lines.values() for line in each}
     user_ids = await accounts.get_ids_by_email(session, emails)
-    item_ids = await item_rows.get_ids_by_sku(session, skus)
-    products = await order_rows.get_products(session, set(item_ids.values()))
+    item_ids = await catalogue.get_ids_by_sku(session, skus)
+    products = await catalogue.get_products(session, set(item_ids.values()))
     taken = await order_rows.get_references(session, [row.reference for _, row in chunk])
     for record, row in chunk:
         user_id, own = user_ids.get(email_of(row.customer_id)), lines[row.order_id]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from service.accounts import AddressIn, UserCreate
-from service.catalogue.schemas import ItemCreate
+from service.catalogue import ItemCreate
 from service.cli.countries import country_code
 from service.platform.http.schemas import MAX_ID, a_day, in_digits, written_out
 

@@ -1,7 +1,7 @@
 """Every statement on events."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -77,23 +77,6 @@ async def add_each(session: Session, event_type: EventType, events: Sequence[New
     ids = list((await session.scalars(_ADD, values)).all())
     after_commit(session, lambda: job_metrics.events_raised(event_type, len(ids)))
     return ids
-
-
-async def add_order(session: Session, event_type: EventType, data: Mapping[str, Any], row: Record) -> int:
-    """An order, as its customer may see it, has come into another state; `row` is the order's."""
-    whole = {**data, "version": row.version}
-    return await add(session, event_type, object_id=row.id, user_id=row.user_id, data=whole)
-
-
-async def add_low_stock(session: Session, changed: Iterable[Record]) -> None:
-    """For each item that has just crossed its reorder level; `changed` is from `record_movements`."""
-    names = ("sku", "name", "availability", "quantity", "reorder_level", "version")
-    fallen = [
-        NewEvent(row.item_id, {"id": row.item_id, **{name: getattr(row, name) for name in names}})
-        for row in changed
-        if row.crossed_reorder_level
-    ]
-    await add_each(session, "item.low_stock", fallen)
 
 
 async def get(session: Session, event_id: int) -> Record | None:

@@ -2,12 +2,7 @@
 
 from service.notifications.repository import find
 from service.notifications.schemas import Notification
-from service.notifications.service import (
-    notify,
-    notify_administrators,
-    notify_low_stock,
-    notify_order_status,
-)
+from service.notifications.service import notify, notify_administrators
 from service.notifications.streams.repository import purge_tickets as purge_stream_tickets
 
 __all__ = [
@@ -15,7 +10,5 @@ __all__ = [
     "find",
     "notify",
     "notify_administrators",
-    "notify_low_stock",
-    "notify_order_status",
     "purge_stream_tickets",
 ]

@@ -1,13 +1,12 @@
 """Notifying users in the transaction of what happened, and marking notifications as read."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from service.errors import NotFound
 from service.identity.callers import Caller
 from service.notifications import repository as notifications
 from service.notifications.schemas import Notification, ReadCount
-from service.platform.database import Record, Session
+from service.platform.database import Session
 
 
 async def notify(
@@ -22,26 +21,6 @@ async def notify_administrators(
 ) -> None:
     """Notify every active administrator, if the session's transaction is committed."""
     await notifications.add(session, None, kind=kind, title=title, body=body, data=data)
-
-
-async def notify_order_status(session: Session, order: Any, body: str) -> None:
-    """Notify the customer of the order's status. `order` has id, user_id, status and total."""
-    title = f"Order {order.id} is {order.status}"
-    data = {"order_id": order.id, "status": order.status, "total": str(order.total)}
-    await notify(session, order.user_id, kind=f"order.{order.status}", title=title, body=body, data=data)
-
-
-async def notify_low_stock(session: Session, changed: Iterable[Record]) -> None:
-    """Notify every administrator of each item that has just crossed its reorder level.
-
-    `changed` is what `stock.record_movements` returned.
-    """
-    for row in changed:
-        if row.crossed_reorder_level:
-            title = f"{row.name} is running low"
-            body = f"{row.quantity} left, reorder level {row.reorder_level}."
-            data = {"item_id": row.item_id, "sku": row.sku, "quantity": row.quantity}
-            await notify_administrators(session, kind="item.low_stock", title=title, body=body, data=data)
 
 
 async def mark_read(session: Session, caller: Caller, notification_id: int) -> Notification:

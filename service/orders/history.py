@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from service.accounts import get_customer
 from service.errors import FieldFault, Unprocessable
 from service.orders import repository as orders
-from service.orders.placing import PastOrder
 from service.orders.pricing import order_values, price_lines, refuse, requested_lines, sum_up
+from service.orders.schemas import PastOrder
+from service.orders.service import no_customer
 from service.platform.database import Record, Session
 from service.platform.http.field_faults import REQUIRED, code_of, message
 
@@ -54,8 +55,7 @@ async def record(
     refuse(FieldFault(f"{each.pointer}/unit_price", REQUIRED, "missing") for each in unpriced)
     customer = await get_customer(session, new.user_id)
     if customer is None:
-        unknown = FieldFault("/user_id", "There is no such customer.", "unknown_user")
-        raise Unprocessable(unknown.detail, errors=(unknown,))
+        raise no_customer()
     lines = price_lines(requested, products)
     values = order_values(new, sum_up(new, lines, new.shipping_fee), currency)
     moments = ("placed_at", "paid_at", "shipped_at", "delivered_at")

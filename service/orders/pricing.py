@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
-from service.errors import FieldFault, OutOfStock, PriceChanged, Unprocessable
-from service.orders.placing import MAX_QUANTITY, NewLine, OrderCreate
+from service.errors import FieldFault, PriceChanged, Unprocessable
+from service.orders.schemas import MAX_QUANTITY, NewLine, OrderCreate
 from service.platform.http.schemas import MAX_AMOUNT, to_cents
 
 OVERNIGHT_MINIMUM: Final = Decimal("50.00")
@@ -28,7 +28,7 @@ class RequestedLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PricedLine:
     """One product of an order, at the price that was agreed."""
 
     product_id: int
@@ -57,7 +57,7 @@ class Sums:
     shipping_fee: Decimal
 
     @classmethod
-    def of(cls, lines: Sequence[Line], shipping_fee: Decimal) -> "Sums":
+    def of(cls, lines: Sequence[PricedLine], shipping_fee: Decimal) -> "Sums":
         subtotal = sum((line.gross for line in lines), NOTHING)
         return cls(subtotal, sum((line.line_total for line in lines), NOTHING), shipping_fee)
 
@@ -92,7 +92,7 @@ def requested_lines(new: OrderCreate) -> list[RequestedLine]:
     return [RequestedLine("", NewLine.model_validate({name: getattr(new, name) for name in given}))]
 
 
-def price_lines(requested: Sequence[RequestedLine], products: Mapping[int, Any]) -> list[Line]:
+def price_lines(requested: Sequence[RequestedLine], products: Mapping[int, Any]) -> list[PricedLine]:
     """One line for each product, at the price that was sent or else that of the catalogue.
 
     `products` has `name` and `price` of what may be sold, by id. Raises Unprocessable for any other
@@ -101,7 +101,7 @@ def price_lines(requested: Sequence[RequestedLine], products: Mapping[int, Any])
     gone = "There is no such product: send the `id` of an item of GET /items."
     unknown = [each for each in requested if each.line.product_id not in products]
     refuse(FieldFault(f"{each.pointer}/product_id", gone, "unknown_product") for each in unknown)
-    merged: dict[int, Line] = {}
+    merged: dict[int, PricedLine] = {}
     faults: list[FieldFault] = []
     for each in requested:
         line = _priced(each.line, products[each.line.product_id])
@@ -122,12 +122,12 @@ def price_lines(requested: Sequence[RequestedLine], products: Mapping[int, Any])
     return list(merged.values())
 
 
-def _priced(line: NewLine, product: Any) -> Line:
+def _priced(line: NewLine, product: Any) -> PricedLine:
     price = product.price if line.unit_price is None else line.unit_price
-    return Line(line.product_id, product.name, line.quantity, price, line.discount_pct)
+    return PricedLine(line.product_id, product.name, line.quantity, price, line.discount_pct)
 
 
-def _contradictions(pointer: str, before: Line, line: Line) -> Iterable[FieldFault]:
+def _contradictions(pointer: str, before: PricedLine, line: PricedLine) -> Iterable[FieldFault]:
     """Why a line cannot be merged into one for the same product that stands before it."""
     again = "another line for this product"
     if line.unit_price != before.unit_price:
@@ -141,7 +141,7 @@ def _contradictions(pointer: str, before: Line, line: Line) -> Iterable[FieldFau
         yield FieldFault(f"{pointer}/quantity", detail, "too_many")
 
 
-def sum_up(new: OrderCreate, lines: Sequence[Line], shipping_fee: Decimal) -> Sums:
+def sum_up(new: OrderCreate, lines: Sequence[PricedLine], shipping_fee: Decimal) -> Sums:
     """Raises Unprocessable for more than can be stored, and for less than overnight shipping needs."""
     sums = Sums.of(lines, shipping_fee)
     if max(sums.subtotal, sums.total) > MAX_AMOUNT:
@@ -171,7 +171,7 @@ def order_values(new: OrderCreate, sums: Sums, currency: str) -> dict[str, Any]:
     }
 
 
-def refuse_other_prices(lines: Sequence[Line], products: Mapping[int, Any]) -> None:
+def refuse_other_prices(lines: Sequence[PricedLine], products: Mapping[int, Any]) -> None:
     """Raises PriceChanged where a customer has seen another price than the catalogue's."""
     prices = [
         {"product_id": line.product_id, "yours": f"{line.unit_price:.2f}", "current": f"{current:.2f}"}
@@ -181,15 +181,3 @@ def refuse_other_prices(lines: Sequence[Line], products: Mapping[int, Any]) -> N
     if prices:
         detail = "Prices are not what you have seen; `prices` has both. Order again at the current ones."
         raise PriceChanged(detail, extra={"prices": prices})
-
-
-def refuse_missing_stock(lines: Sequence[Line], products: Mapping[int, Any]) -> None:
-    """Raises OutOfStock with every product that there is not enough of."""
-    short = [
-        {"product_id": line.product_id, "name": line.name, "requested": line.quantity, "left": left}
-        for line in lines
-        if line.quantity > (left := products[line.product_id].quantity)
-    ]
-    if short:
-        told = "; ".join(f"{each['left']} of {each['name']}" for each in short[:3])
-        raise OutOfStock(f"There is not enough left: {told}.", extra={"products": short})

@@ -25,9 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, array
 
-from service.catalogue.models import Item, StockMovement
 from service.orders.models import STATUSES, Order, OrderLine
-from service.orders.reservations import UNBOUNDED, Bounds, within_bounds
+from service.orders.reservations import UNLIMITED, OrderLimits, within_limits
 from service.platform.database import Record, Session, after_commit
 from service.platform.database.pagination import Page
 from service.platform.telemetry import business
@@ -72,7 +71,7 @@ def _lines() -> ScalarSelect[Any]:
     return lines.correlate(Order).scalar_subquery()
 
 
-#: The shape of schemas.orders.Order. Built once, for it costs more than to ask the database.
+#: The shape of schemas.Order. Built once, for it costs more than to ask the database.
 _SHAPE = (*Order.__table__.columns, _lines().label("lines"))
 _WHOLE = select(*_SHAPE)
 _CHANGED = update(Order).returning(*_SHAPE).execution_options(synchronize_session=False)
@@ -125,13 +124,6 @@ async def find(
     return page.cut(rows, "placed_at", "id")
 
 
-async def get_products(session: Session, item_ids: Collection[int]) -> dict[int, Record]:
-    """id, name, price and is_active of the items, withdrawn ones too, by id; without locks."""
-    wanted = bindparam("item_ids", list(item_ids), type_=ARRAY(Item.__table__.c.id.type))
-    statement = select(Item.id, Item.name, Item.price, Item.is_active).where(Item.id == func.any(wanted))
-    return {row.id: row for row in (await session.execute(statement)).all()}
-
-
 async def get_references(session: Session, references: Collection[str]) -> set[tuple[int, str]]:
     """Which of these references are taken, and by whom: pairs of user_id and reference."""
     wanted = bindparam("references", list(references), type_=ARRAY(Text))
@@ -140,7 +132,7 @@ async def get_references(session: Session, references: Collection[str]) -> set[t
 
 
 def _adding() -> Select[Any]:
-    """One round trip: the order, unless its customer is over one of the bounds, and its lines."""
+    """One round trip: the order, unless its customer would exceed a limit, and its lines."""
     table = Order.__table__.c
     values = [bindparam(name, type_=table[name].type) for name in GIVEN_COLUMNS]
     placed_at = func.coalesce(bindparam("placed_at", type_=table.placed_at.type), func.now())
@@ -152,7 +144,7 @@ def _adding() -> Select[Any]:
     known = known.render_derived()
     event = aggregate_order_by(_event(known.c.state, known.c.at, bindparam("by", type_=Text)), known.c.number)
     events = select(func.jsonb_agg(event, type_=JSONB)).where(known.c.at.is_not(None)).scalar_subquery()
-    source = select(*values, placed_at, events).where(within_bounds())
+    source = select(*values, placed_at, events).where(within_limits())
     order = insert(Order).from_select([*GIVEN_COLUMNS, "placed_at", "events"], source)
     added = order.returning(*Order.__table__.columns).cte("added")
     columns = [OrderLine.__table__.c[name] for name in LINE_COLUMNS]
@@ -177,19 +169,19 @@ async def add(
     lines: Sequence[Any],
     *,
     by: str,
-    bounds: Bounds | None = None,
+    limits: OrderLimits | None = None,
 ) -> Record | None:
-    """The new order without its lines, or None when its customer would hold more than `bounds`.
+    """The new order without its lines, or None when its customer would exceed `limits`.
 
     `values` has each of GIVEN_COLUMNS that is not null, and `placed_at` where it is not now. `lines`
     have the attributes of LINE_COLUMNS. The timeline has an event for each moment, by `by`, which is one
-    of models.orders.ACTORS. The caller holds the customer's lock.
+    of models.ACTORS. The caller holds the customer's lock.
     """
     parameters: dict[str, Any] = dict.fromkeys((*GIVEN_COLUMNS, "placed_at"))
     parameters |= values
     parameters |= {f"line_{name}": [getattr(line, name) for line in lines] for name in LINE_COLUMNS}
     units = sum(line.quantity for line in lines)
-    parameters |= {"by": by, **(bounds.parameters(units) if bounds else UNBOUNDED)}
+    parameters |= {"by": by, **(limits.parameters(units) if limits else UNLIMITED)}
     row: Record | None = (await session.execute(_ADD, parameters)).one_or_none()
     if row is not None:
         after_commit(session, lambda: business.order_came(row))
@@ -264,14 +256,6 @@ async def transition(
     if row is not None:
         after_commit(session, lambda: business.order_came(row))
     return row
-
-
-async def get_taken(session: Session, order_id: int) -> dict[int, int]:
-    """What the ledger says the order took from stock: units by item id. Nothing, if it is imported."""
-    statement = select(StockMovement.item_id, StockMovement.delta).where(
-        StockMovement.order_id == order_id, StockMovement.kind == "sale"
-    )
-    return {row.item_id: -row.delta for row in (await session.execute(statement)).all()}
 
 
 async def get_unpaid(session: Session, before: datetime, *, after: int, count: int) -> Sequence[int]:

@@ -1,7 +1,7 @@
-"""Every statement on what customers hold without having paid.
+"""How much a customer has ordered and not paid, and the condition that keeps it within limits.
 
-Part of the statement that adds an order, under the lock of its customer: of orders that come at once,
-each counts those before it.
+The condition is part of the statement that adds an order, under the lock of its customer: of orders
+placed at the same time, each counts those before it.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, func, li
 from service.orders.models import Order, OrderLine
 from service.platform.database import Record, Session
 
-_PARAMETERS: Final = ("most_unpaid", "reserved_before", "most_cancelled")
-#: Of whoever has no bounds.
-UNBOUNDED: Final[Mapping[str, None]] = dict.fromkeys(_PARAMETERS)
+_PARAMETERS: Final = ("max_unpaid", "max_reserved_before", "max_cancelled")
+#: For an order without limits.
+UNLIMITED: Final[Mapping[str, None]] = dict.fromkeys(_PARAMETERS)
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """The most that a customer may hold: unpaid orders, units in them, and orders cancelled in an hour."""
+class OrderLimits:
+    """For one customer: unpaid orders, units in them, and orders cancelled unpaid within an hour."""
 
     unpaid: int
     units: int
@@ -36,7 +36,7 @@ _own = _order.user_id == bindparam("user_id", type_=_order.user_id.type)
 # Literals, not parameters: otherwise the partial index of unpaid orders would not be used.
 _unpaid = and_(_own, _order.status == literal_column("'placed'"))
 _hour: ColumnElement[Any] = literal_column("interval '1 hour'")
-#: By the customer, or because nobody has paid in time. What was paid was not held for nothing.
+#: By the customer, or by the system because it was not paid in time. A paid order was not held for nothing.
 _cancelled = and_(
     _own,
     _order.placed_at > func.now() - _hour,
@@ -50,8 +50,8 @@ _units = select(func.coalesce(func.sum(_line.quantity), 0)).select_from(_joined)
 _cancellations = select(func.count()).where(_cancelled)
 
 
-def within_bounds() -> ColumnElement[bool]:
-    """Whether the customer `user_id` may have the order, by the parameters of Bounds or UNBOUNDED."""
+def within_limits() -> ColumnElement[bool]:
+    """Whether the customer `user_id` may have the order, by the parameters of OrderLimits or UNLIMITED."""
     unpaid, before, cancelled = (bindparam(name, type_=Integer) for name in _PARAMETERS)
     return or_(
         unpaid.is_(None),
@@ -63,9 +63,9 @@ def within_bounds() -> ColumnElement[bool]:
     )
 
 
-def _holding() -> Select[Any]:
+def _held() -> Select[Any]:
     moments = select(_order.placed_at).where(_cancelled).order_by(_order.placed_at.desc())
-    nth = moments.limit(1).offset(bindparam("most_cancelled", type_=Integer) - 1).scalar_subquery()
+    nth = moments.limit(1).offset(bindparam("max_cancelled", type_=Integer) - 1).scalar_subquery()
     return select(
         _orders.scalar_subquery().label("unpaid"),
         _units.scalar_subquery().label("units"),
@@ -73,14 +73,14 @@ def _holding() -> Select[Any]:
     )
 
 
-_HOLDING: Final = _holding()
+_HELD: Final = _held()
 
 
-async def get(session: Session, user_id: int, *, most_cancelled: int) -> Record:
-    """What the customer holds: `unpaid` orders, `units` in them, and the seconds to `wait`.
+async def get(session: Session, user_id: int, *, max_cancelled: int) -> Record:
+    """The customer's `unpaid` orders, the `units` in them, and the seconds to `wait`.
 
-    `wait` is None unless there are `most_cancelled` orders of the last hour that were cancelled.
+    `wait` is None unless there are `max_cancelled` orders of the last hour that were cancelled.
     """
-    values = {"user_id": user_id, "most_cancelled": most_cancelled}
-    row: Record = (await session.execute(_HOLDING, values)).one()
+    values = {"user_id": user_id, "max_cancelled": max_cancelled}
+    row: Record = (await session.execute(_HELD, values)).one()
     return row

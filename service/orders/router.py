@@ -9,8 +9,16 @@ from service.errors import ItemWithdrawn, OutOfStock, PriceChanged, TooManyReser
 from service.identity.dependencies import OrdersKeeper, OrdersReader, OrdersWriter
 from service.orders import service as orders
 from service.orders import transitions
-from service.orders.placing import Cancellation, Delivery, OrderCreate, Payment, Refund, Shipment
-from service.orders.schemas import Order, Status
+from service.orders.schemas import (
+    Cancellation,
+    Delivery,
+    Order,
+    OrderCreate,
+    Payment,
+    Refund,
+    Shipment,
+    Status,
+)
 from service.platform.http.access_checks import AccessCheck
 from service.platform.http.components import SettingsDep
 from service.platform.http.etag.conditions import IfMatch
@@ -128,4 +136,4 @@ async def change_ship_to(
     session: SessionDep,
 ) -> Order:
     """Change an order's shipping address, before it ships."""
-    return await orders.redirect(session, caller, order_id, ship_to, expected=expected)
+    return await orders.change_ship_to(session, caller, order_id, ship_to, expected=expected)

@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 from rich.console import Console
 
+from service import catalogue
 from service.cli import import_csv, verify
 from service.container.api import Container
 from service.dev.sample import FOLDER
 from service.orders import history
-from service.orders import repository as orders
 from service.platform.database import Session
 from service.verification import repository as verification
 from service.verification.repository import CHECKS
@@ -98,7 +98,7 @@ async def recorded(container: Container, person: Person, item_id: int) -> int:
         "paid_at": "1996-07-04",
     }
     async with container.database.transaction() as session:
-        products = await orders.get_products(session, {item_id})
+        products = await catalogue.get_products(session, {item_id})
         return await history.record(session, past, products=products, currency="USD")
 
 

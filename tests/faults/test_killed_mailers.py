@@ -21,7 +21,7 @@ from service.events import repository as events
 from service.events.repository import NewEvent
 from service.identity.callers import Caller
 from service.orders import service as orders
-from service.orders.placing import OrderCreate
+from service.orders.schemas import OrderCreate
 from service.platform.config import Settings
 from service.platform.database import Database
 from tests.conftest import for_sqlalchemy

@@ -5,6 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service import catalogue
 from service.container.api import Container
 from service.errors import Unprocessable
 from service.orders import history, repository
@@ -41,7 +42,7 @@ def line(item_id: int, **fields: Any) -> dict[str, Any]:
 async def record(container: Container, order: dict[str, Any]) -> int:
     async with container.database.transaction() as session:
         ids = [each["product_id"] for each in order.get("lines", ())]
-        products = await repository.get_products(session, ids)
+        products = await catalogue.get_products(session, ids)
         return await history.record(session, order, products=products, currency="USD")
 
 

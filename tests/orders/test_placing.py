@@ -11,7 +11,7 @@ from sqlalchemy import event
 from service.container.api import Container
 from service.errors import Unprocessable
 from service.orders import service as orders
-from service.orders.placing import OrderCreate
+from service.orders.schemas import OrderCreate
 from service.platform.http.schemas import MAX_ID
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person

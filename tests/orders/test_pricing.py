@@ -10,32 +10,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import FieldFault, Unprocessable
-from service.orders.placing import NewLine, OrderCreate
-from service.orders.pricing import Line, RequestedLine, Sums, price_lines, sum_up
+from service.orders.pricing import PricedLine, RequestedLine, Sums, price_lines, sum_up
+from service.orders.schemas import NewLine, OrderCreate
 from service.platform.http.schemas import MAX_AMOUNT
 
 prices = st.decimals(Decimal("0.01"), MAX_AMOUNT / 1000, places=2)
 quantities = st.integers(1, 1000)
 discounts = st.decimals(0, 100, places=2)
 fees = st.decimals(0, 1000, places=2)
-lines = st.builds(Line, st.integers(1), st.just("Chai"), quantities, prices, discounts)
+lines = st.builds(PricedLine, st.integers(1), st.just("Chai"), quantities, prices, discounts)
 exactly = settings(deadline=None, database=None)
 
 
-def cents(line: Line) -> int:
+def cents(line: PricedLine) -> int:
     """The line's total, by integers and fractions alone."""
     whole = Fraction(line.unit_price) * line.quantity * (1 - Fraction(line.discount_pct) / 100)
     return floor(whole * 100 + Fraction(1, 2))
 
 
-def line(price: str, quantity: int, discount_pct: str = "0") -> Line:
-    return Line(1, "Chai", quantity, Decimal(price), Decimal(discount_pct))
+def line(price: str, quantity: int, discount_pct: str = "0") -> PricedLine:
+    return PricedLine(1, "Chai", quantity, Decimal(price), Decimal(discount_pct))
 
 
 class TestLineTotal:
     @exactly
     @given(lines)
-    def test_is_the_models(self, line: Line) -> None:
+    def test_is_the_models(self, line: PricedLine) -> None:
         assert line.line_total * 100 == cents(line)
         assert line.line_total.as_tuple().exponent == -2
 
@@ -58,7 +58,7 @@ class TestLineTotal:
 class TestSums:
     @exactly
     @given(st.lists(lines, min_size=1, max_size=100), fees)
-    def test_are_the_models(self, lines: list[Line], fee: Decimal) -> None:
+    def test_are_the_models(self, lines: list[PricedLine], fee: Decimal) -> None:
         sums = Sums.of(lines, fee)
         goods = sum(cents(line) for line in lines)
         gross = sum(int(line.unit_price * 100) * line.quantity for line in lines)

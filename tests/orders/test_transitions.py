@@ -261,7 +261,9 @@ class TestShipping:
         before = await everything(sql)
         answer = await admin.api.post(f"/orders/{order['id']}/ship", json=BODIES["ship"])
         problem = assert_problem(answer, 409, "address_required")
-        assert problem["detail"] == "Nobody has said where the order goes: give it an address first."
+        assert problem["detail"] == (
+            "The order has no shipping address: set it with PUT /orders/{id}/ship-to."
+        )
         assert await everything(sql) == before
         assert (await maria.api.put(f"/orders/{order['id']}/ship-to", json=HOME)).status_code == 200
         answer = await admin.api.post(f"/orders/{order['id']}/ship", json=BODIES["ship"])

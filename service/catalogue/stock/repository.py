@@ -99,6 +99,14 @@ async def record_movements(
     return (await session.execute(_RECORD_MOVEMENTS, values)).all()
 
 
+async def get_taken(session: Session, order_id: int) -> dict[int, int]:
+    """What the ledger says that the order took: quantities by item id. An imported order took nothing."""
+    statement = select(StockMovement.item_id, StockMovement.delta).where(
+        StockMovement.order_id == order_id, StockMovement.kind == "sale"
+    )
+    return {row.item_id: -row.delta for row in (await session.execute(statement)).all()}
+
+
 async def set_reorder_level(session: Session, item_id: int, reorder_level: int) -> None:
     """What the public sees of the stock may change with it: `items.change` must follow."""
     await session.execute(update(Stock).where(Stock.item_id == item_id).values(reorder_level=reorder_level))
