@@ -28,7 +28,7 @@ import psutil
 from processes import free_port, wait_for
 
 from service.dev import embedded
-from service.identity.callers import Caller
+from service.identity import Caller
 from service.identity.tokens import AccessTokens
 
 BIN = Path(sys.executable).parent

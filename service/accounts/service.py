@@ -17,9 +17,8 @@ from service.accounts.schemas import (
 )
 from service.errors import EmailTaken, FieldFault, Forbidden, LastAdministrator, NotFound, Unprocessable
 from service.events import repository as events
-from service.identity import locks as callers
-from service.identity import sessions
-from service.identity.callers import AnyCaller, Caller
+from service.identity import AnyCaller, Caller, reauthorize
+from service.identity import repository as sessions
 from service.identity.passwords import Passwords
 from service.platform.database import Database, Session
 from service.platform.http.etag.versions import Versions, require
@@ -45,7 +44,7 @@ async def register(database: Database, passwords: Passwords, caller: Caller | No
     _require_may_register(caller, new.is_active)
     password_hash = await passwords.hash(new.password.get_secret_value())
     async with database.transaction() as session:
-        await callers.lock(session, caller)
+        await reauthorize(session, caller)
         user = await create(session, new, password_hash)
         await audit.record(session, "user.registered", by=caller, target_kind="user", target_id=user.id)
         data = {**user.model_dump(mode="json"), "version": 1}
@@ -126,7 +125,7 @@ async def change_profile(
     session: Session, caller: Caller, patch: ProfilePatch, *, expected: Versions | None = None
 ) -> User:
     account = await sessions.lock_user(session, caller.user_id)
-    await callers.lock(session, caller, needs_role=False)
+    await reauthorize(session, caller, needs_role=False)
     require(expected, account)
     given = patch.model_fields_set
     if "full_name" in given:
@@ -168,7 +167,7 @@ async def change_password(
     fresh = await passwords.hash(change.new_password.get_secret_value())
     async with database.transaction() as session:
         await sessions.lock_user(session, caller.user_id)
-        await callers.lock(session, caller, needs_role=False)
+        await reauthorize(session, caller, needs_role=False)
         if not await users.change_password(session, caller.user_id, old_hash=stored, new_hash=fresh):
             raise Unprocessable(refusal.detail, errors=(refusal,))
         await sessions.end_sessions(session, caller.user_id, but=caller.session_id)
@@ -187,7 +186,7 @@ async def administer(
     to grant it to oneself again.
     """
     administrators = await users.lock_administrators(session)
-    await callers.lock(session, caller)
+    await reauthorize(session, caller)
     loses = patch.is_active is False or patch.is_admin is False
     if loses and list(administrators) == [user_id]:
         raise LastAdministrator("This is the last active administrator. Make another one first.")

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from service.audit import repository as audit
-from service.identity.callers import AnyCaller
+from service.identity import AnyCaller
 from service.platform.database import Database, Session
 from service.platform.telemetry import request
 

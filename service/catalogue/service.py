@@ -12,8 +12,7 @@ from service.catalogue.stock import repository as stock
 from service.errors import FieldFault, NotFound, SkuTaken, Unprocessable
 from service.events import repository as events
 from service.events.repository import NewEvent
-from service.identity import locks as callers
-from service.identity.callers import AnyCaller
+from service.identity import AnyCaller, reauthorize
 from service.platform.database import Record, Session
 from service.platform.database import updated_since as changes
 from service.platform.database.pagination import Page
@@ -111,7 +110,7 @@ async def _tell_created(session: Session, created: Sequence[Item], by: AnyCaller
 
 
 async def _add(session: Session, new: Sequence[ItemCreate], by: AnyCaller | None) -> Sequence[Record | None]:
-    await callers.lock(session, by)
+    await reauthorize(session, by)
     made = await items.add(session, [_values(item) for item in new], actor_id=by.user_id if by else None)
     targets = {row.id: {"sku": row.sku, "price": str(row.price)} for row in made if row}
     await audit.record_each(session, "item.created", by=by, target_kind="item", targets=targets)
@@ -141,7 +140,7 @@ async def change(
     session: Session, item_id: int, patch: ItemPatch, *, by: AnyCaller, expected: Versions | None = None
 ) -> Item:
     """The reorder level stands with the stock; of the item it can change no more than the availability."""
-    await callers.lock(session, by)
+    await reauthorize(session, by)
     values = patch.model_dump(exclude_unset=True)
     values |= {name: values[name] or "" for name in REMOVABLE if name in values}
     locked = await stock.lock(session, [item_id])

@@ -5,10 +5,10 @@ from typing import Any, Self, TypeVar, get_type_hints
 
 from service.accounts.signing_in.service import Issuer
 from service.errors import ConfigError
-from service.identity.api_keys.cache import Keys
+from service.identity.api_keys.cache import ApiKeyCache
 from service.identity.dependencies import BearerAuthenticator
 from service.identity.passwords import Passwords
-from service.identity.revocation import Access
+from service.identity.revocation import Revocations
 from service.identity.slow_down import SlowDown, free_failures
 from service.identity.tokens import AccessTokens, Pseudonyms, RefreshTokens
 from service.notifications.streams.service import Streams
@@ -39,8 +39,8 @@ class Container:
     database: Database
     feed: ChangeFeed
     response_cache: ResponseCache
-    access: Access
-    keys: Keys
+    revocations: Revocations
+    api_keys: ApiKeyCache
     streams: Streams
     tokens: AccessTokens
     authenticator: BearerAuthenticator
@@ -75,9 +75,9 @@ class Container:
         accepted = tuple(key.get_secret_value() for key in settings.secret_keys_accepted)
         url = _database_url(settings)
         database = Database(url, settings)
-        access, keys, passwords = Access(database), Keys(database), Passwords()
+        revocations, api_keys, passwords = Revocations(database), ApiKeyCache(database), Passwords()
         streams, response_cache = Streams(database), ResponseCache(settings.response_cache_bytes)
-        readers = (access.reader, keys.reader, streams.reader, response_cache.reader)
+        readers = (revocations.reader, api_keys.reader, streams.reader, response_cache.reader)
         tokens = AccessTokens(
             secret, accepted, issuer=settings.token_issuer, audience=settings.token_audience
         )
@@ -91,11 +91,11 @@ class Container:
             database=database,
             feed=feed,
             response_cache=response_cache,
-            access=access,
-            keys=keys,
+            revocations=revocations,
+            api_keys=api_keys,
             streams=streams,
             tokens=tokens,
-            authenticator=BearerAuthenticator(database, feed, access, keys, tokens),
+            authenticator=BearerAuthenticator(database, feed, revocations, api_keys, tokens),
             passwords=passwords,
             issuer=Issuer(database, passwords, tokens, refresh_tokens, pseudonyms, slow_down),
             cursors=Cursors(*(derive(key, "cursors") for key in (secret, *accepted))),
@@ -127,7 +127,7 @@ class Container:
         await self.streams.stop()
         await self.renderers.aclose()
         await self.feed.stop()
-        await self.keys.settle()
+        await self.api_keys.settle()
         await self.weather.aclose()
         await self.counts.aclose()
         self.targets.close()

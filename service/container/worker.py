@@ -10,7 +10,7 @@ from service.accounts import emails as account_emails
 from service.accounts.recovery import repository as recovery
 from service.events import repository as events
 from service.events.fan_out import Consumer, FanOut
-from service.identity import sessions
+from service.identity import repository as sessions
 from service.orders import emails as order_emails
 from service.orders import expiry
 from service.platform.config import Settings

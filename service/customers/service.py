@@ -4,7 +4,7 @@ from typing import Final
 
 from service import accounts
 from service.customers.schemas import UserWithAddress
-from service.identity.callers import AnyCaller
+from service.identity import AnyCaller
 from service.orders import repository as orders
 from service.orders.schemas import Order
 from service.platform.database import Session

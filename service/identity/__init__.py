@@ -1,0 +1,18 @@
+"""Who is calling: users by their sessions and access tokens, machines by their API keys.
+
+Domains use what is imported here, `dependencies` in their routers, and `models` in their statements.
+"""
+
+from service.identity.callers import AnyCaller, Caller, KeyCaller, Scope
+from service.identity.repository import lock_user
+from service.identity.service import authenticate_session, reauthorize
+
+__all__ = (
+    "AnyCaller",
+    "Caller",
+    "KeyCaller",
+    "Scope",
+    "authenticate_session",
+    "lock_user",
+    "reauthorize",
+)

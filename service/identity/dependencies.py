@@ -7,11 +7,11 @@ from fastapi import Depends, Request, Security, params
 from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 
 from service.errors import Forbidden, InsufficientScope, InvalidToken, Unauthenticated
-from service.identity import revocation as access
-from service.identity.api_keys.cache import Keys
+from service.identity import service as identity
+from service.identity.api_keys.cache import ApiKeyCache
 from service.identity.api_keys.format import PREFIX
 from service.identity.callers import AnyCaller, Caller, KeyCaller, Scope
-from service.identity.revocation import Access
+from service.identity.revocation import Revocations
 from service.identity.tokens import AccessTokens
 from service.platform.database import Database
 from service.platform.database.change_feed import ChangeFeed
@@ -26,8 +26,8 @@ class BearerAuthenticator:
 
     database: Database
     feed: ChangeFeed
-    access: Access
-    keys: Keys
+    revocations: Revocations
+    api_keys: ApiKeyCache
     tokens: AccessTokens
 
     async def authenticate(
@@ -41,11 +41,15 @@ class BearerAuthenticator:
         if scheme.lower() != "bearer":
             raise InvalidToken
         if token.startswith(PREFIX):
-            return await self.keys.admitted(self.feed, token, before_lookup)
-        named = self.tokens.verify(token)
-        if named is None:
+            return await identity.authenticate_key(
+                self.database, self.feed, self.api_keys, token, before_lookup
+            )
+        claimed = self.tokens.verify(token)
+        if claimed is None:
             raise InvalidToken
-        return await access.admitted(self.database, self.feed, self.access, named, before_lookup)
+        return await identity.authenticate_session(
+            self.database, self.feed, self.revocations, claimed, before_lookup
+        )
 
 
 async def get_caller(request: Request) -> AnyCaller | None:

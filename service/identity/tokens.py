@@ -6,10 +6,10 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import OrderedDict
 from datetime import timedelta
 from typing import Any, Final
 
+from cachetools import FIFOCache
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
@@ -73,7 +73,7 @@ class AccessTokens:
         self._signing = SigningKey(secret)
         self._keys = {key.kid: key for key in (self._signing, *map(SigningKey, accepted))}
         self._issuer, self._audience = issuer, audience
-        self._verified: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
+        self._verified: FIFOCache[str, tuple[float, Caller]] = FIFOCache(REMEMBERED_TOKENS)
 
     @property
     def jwks(self) -> dict[str, Any]:
@@ -117,8 +117,6 @@ class AccessTokens:
             claims = self._claims(token)
             caller = Caller(int(claims["sub"]), int(claims["sid"]), claims["admin"] is True)
             good = self._verified[token] = (float(claims["exp"]), caller)
-            if len(self._verified) > REMEMBERED_TOKENS:
-                self._verified.popitem(last=False)
             return good
         return None
 

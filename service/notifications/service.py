@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.errors import NotFound
-from service.identity.callers import Caller
+from service.identity import Caller
 from service.notifications import repository as notifications
 from service.notifications.schemas import Notification, ReadCount
 from service.platform.database import Session

@@ -25,8 +25,7 @@ from service.errors import (
 )
 from service.events import repository as events
 from service.events.models import EventType
-from service.identity import locks as callers
-from service.identity.callers import AnyCaller
+from service.identity import AnyCaller, reauthorize
 from service.orders import pricing, reservations
 from service.orders import repository as orders
 from service.orders.pricing import PricedLine, RequestedLine
@@ -192,7 +191,7 @@ async def lock_staff(session: Session, caller: AnyCaller | None) -> None:
     the process knows of their access is enough.
     """
     if caller is not None and caller.acts_as != "customer":
-        await callers.lock(session, caller)
+        await reauthorize(session, caller)
 
 
 def _refuse_withdrawn(requested: Iterable[RequestedLine], items: Mapping[int, Record]) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from service import catalogue
 from service.errors import AddressRequired, InvalidTransition
-from service.identity.callers import AnyCaller
+from service.identity import AnyCaller
 from service.orders import repository as orders
 from service.orders.schemas import Order
 from service.orders.service import OrderNotFound, announce, lock_staff

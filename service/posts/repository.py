@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, func, insert, literal_column, or_, select, true, update
 
-from service.identity.callers import Caller
+from service.identity import Caller
 from service.identity.models import User
 from service.platform.database import Record, Session
 from service.platform.database import updated_since as changes

@@ -6,9 +6,7 @@ from typing import Any, Final
 from service import audit
 from service.errors import Forbidden, NotFound, TooManyPending
 from service.events import repository as events
-from service.identity import locks as callers
-from service.identity.callers import Caller
-from service.identity.sessions import lock_user
+from service.identity import Caller, lock_user, reauthorize
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
 from service.platform.http.etag.versions import Versions, require
@@ -92,7 +90,7 @@ async def remove(session: Session, caller: Caller, post_id: int, *, expected: Ve
 
 async def publish(session: Session, caller: Caller, post_id: int) -> Post:
     """A published post stays as it is: whoever asks twice has what they want."""
-    await callers.lock(session, caller)
+    await reauthorize(session, caller)
     row = await posts.lock(session, caller, post_id)
     if row is None:
         raise _unknown()
@@ -140,7 +138,7 @@ async def _lock_author(session: Session, caller: Caller) -> None:
     """One customer's posts are written one after the other, so that they are counted before the next."""
     if not caller.is_admin:
         await lock_user(session, caller.user_id)
-    await callers.lock(session, caller)
+    await reauthorize(session, caller)
 
 
 async def _require_room(session: Session, caller: Caller) -> None:

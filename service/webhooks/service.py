@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from service import audit
 from service.errors import FieldFault, NotFound, TooManyWebhooks, Unprocessable, WebhookInactive
-from service.identity import locks as callers
-from service.identity.callers import Caller
+from service.identity import Caller, reauthorize
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
 from service.platform.telemetry import request, tracing
@@ -35,7 +34,7 @@ async def check_target(targets: Targets, url: str) -> None:
 
 async def create(session: Session, cipher: SecretCipher, caller: Caller, new: WebhookCreate) -> NewWebhook:
     """The response, and that of a rotation, is the only one with the secret. `check_target` comes before."""
-    await callers.lock(session, caller)
+    await reauthorize(session, caller)
     secret = new_secret()
     row = await webhooks.add(
         session,
@@ -57,7 +56,7 @@ async def get(session: Session, webhook_id: int) -> Webhook:
 
 async def change(session: Session, caller: Caller, webhook_id: int, patch: WebhookPatch) -> Webhook:
     """A changed URL or `is_active` clears the record of failures. `check_target` comes before."""
-    await callers.lock(session, caller)
+    await reauthorize(session, caller)
     values = patch.model_dump(exclude_unset=True)
     before = _found(await webhooks.get(session, webhook_id, lock=True))
     if "description" in values:
@@ -79,7 +78,7 @@ async def change(session: Session, caller: Caller, webhook_id: int, patch: Webho
 
 async def remove(session: Session, caller: Caller, webhook_id: int) -> None:
     """With its deliveries. Raises NotFound."""
-    await callers.lock(session, caller)
+    await reauthorize(session, caller)
     if not await webhooks.remove(session, webhook_id):
         raise _no_such_webhook()
     await _record(session, caller, "webhook.deleted", webhook_id, {})
@@ -88,7 +87,7 @@ async def remove(session: Session, caller: Caller, webhook_id: int) -> None:
 async def rotate_secret(
     session: Session, cipher: SecretCipher, caller: Caller, webhook_id: int
 ) -> NewWebhook:
-    await callers.lock(session, caller)
+    await reauthorize(session, caller)
     _found(await webhooks.get(session, webhook_id, lock=True))
     secret = new_secret()
     await webhooks.rotate(session, webhook_id, cipher.encrypt(secret), ROTATION_OVERLAP)
@@ -105,7 +104,7 @@ async def find_deliveries(session: Session, webhook_id: int, page: Page, *, stat
 
 async def ping(session: Session, caller: Caller, webhook_id: int) -> WebhookDelivery:
     """Queue a test message; one attempt is made, also while the webhook is not active."""
-    await callers.lock(session, caller)
+    await reauthorize(session, caller)
     _found(await webhooks.get(session, webhook_id))
     facts = request.facts()
     delivery_id = await deliveries.add_ping(
@@ -121,7 +120,7 @@ async def ping(session: Session, caller: Caller, webhook_id: int) -> WebhookDeli
 
 async def redeliver(session: Session, caller: Caller, webhook_id: int, delivery_id: int) -> WebhookDelivery:
     """Queue the same message under the same id, with ten attempts; a pending one is attempted now."""
-    await callers.lock(session, caller)
+    await reauthorize(session, caller)
     webhook = _found(await webhooks.get(session, webhook_id, lock=True))
     if not webhook.is_active:
         raise WebhookInactive("This webhook is not active. Set `is_active` to true first.")

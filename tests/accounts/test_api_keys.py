@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from service.container.api import Container
+from service.identity import service as identity
 from service.identity.api_keys.format import can_be_key, new_key
 from service.platform.crypto import fingerprint
 from tests.helpers.client import Api, assert_problem
@@ -258,10 +259,10 @@ class TestUse:
     ) -> None:
         machine = await make.key("orders:read")
 
-        async def ask(_: bytes) -> None:
+        async def ask(*_: object) -> None:
             pytest.fail("the database was asked")
 
-        monkeypatch.setattr(container.keys, "_ask", ask)
+        monkeypatch.setattr(identity, "look_up_key", ask)
         answer = await make.api.signed_in(spoil(machine.key)).get("/orders")
         problem = assert_problem(answer, 401, "invalid_token")
         assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
@@ -287,16 +288,16 @@ class TestUse:
         self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         """By the database's clock; what is remembered of it ends at the same time."""
-        machine, forgotten = await make.key("orders:read"), container.keys._forgotten
+        machine, forgotten = await make.key("orders:read"), container.api_keys.generation
         await sql.execute("UPDATE api_keys SET expires_at = now() + interval '1 hour'")
-        await eventually(lambda: container.keys._forgotten > forgotten)
+        await eventually(lambda: container.api_keys.generation > forgotten)
         assert (await machine.api.get("/orders")).status_code == 200
-        left = container.keys._known[fingerprint(machine.key)].ends - container.keys._clock()
+        left = container.api_keys._keys[fingerprint(machine.key)].ends - container.api_keys.clock()
         assert round(left, -2) == 3600
-        clock = container.keys._clock
-        container.keys._clock = lambda: clock() + 3601
+        clock = container.api_keys.clock
+        container.api_keys.clock = lambda: clock() + 3601
         assert_problem(await machine.api.get("/orders"), 401, "invalid_token")
-        container.keys._clock = clock
+        container.api_keys.clock = clock
         assert (await machine.api.get("/orders")).status_code == 200
         await sql.execute("UPDATE api_keys SET expires_at = now()")
         await heard(machine, "/orders", 401)
@@ -324,7 +325,7 @@ class TestUse:
 class TestLastUse:
     @staticmethod
     async def last_used(container: Container, sql: asyncpg.Connection) -> Any:
-        await container.keys.settle()
+        await container.api_keys.settle()
         return await sql.fetchval("SELECT last_used_at FROM api_keys")
 
     async def test_is_noted_at_most_once_a_minute(
@@ -338,10 +339,10 @@ class TestLastUse:
         await machine.api.get("/orders")
         assert await self.last_used(container, sql) == first
         # Another process, which has not seen the first use, comes a moment later.
-        container.keys._noted.clear()
+        container.api_keys._noted.clear()
         await machine.api.get("/orders")
         assert await self.last_used(container, sql) == first
-        container.keys._noted.clear()
+        container.api_keys._noted.clear()
         await sql.execute("UPDATE api_keys SET last_used_at = last_used_at - interval '1 minute'")
         await machine.api.get("/orders")
         assert await self.last_used(container, sql) > first
@@ -349,7 +350,7 @@ class TestLastUse:
     async def test_is_shown(self, make: Make, container: Container) -> None:
         machine = await make.key("orders:read")
         await machine.api.get("/orders")
-        await container.keys.settle()
+        await container.api_keys.settle()
         shown = (await machine.maker.api.get(f"/api-keys/{machine.id}")).json()
         assert shown["last_used_at"].endswith("Z")
 
@@ -360,13 +361,13 @@ class TestLastUse:
         async with sql.transaction():
             await sql.execute("SELECT 1 FROM api_keys FOR UPDATE")
             assert (await machine.api.get("/orders")).status_code == 200
-            assert len(container.keys._notes) == 1
+            assert len(container.api_keys._notes) == 1
             await until_blocked(sql)
             await sql.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND wait_event_type = 'Lock'"
             )
-            await container.keys.settle()
+            await container.api_keys.settle()
         assert (await machine.api.get("/orders")).status_code == 200
         assert await self.last_used(container, sql) is None
 
@@ -377,14 +378,14 @@ class TestLastUse:
         await machine.api.get("/orders")
         assert await self.last_used(container, sql) is not None
         # What is told stands in a queue: whoever has heard the second has heard all between.
-        seen = container.keys._forgotten
+        seen = container.api_keys.generation
         await sql.execute("UPDATE api_keys SET expires_at = NULL")
-        await eventually(lambda: container.keys._forgotten > seen)
-        seen = container.keys._forgotten
+        await eventually(lambda: container.api_keys.generation > seen)
+        seen = container.api_keys.generation
         await sql.execute("UPDATE api_keys SET last_used_at = now()")
         await sql.execute("UPDATE api_keys SET expires_at = NULL")
-        await eventually(lambda: container.keys._forgotten > seen)
-        assert container.keys._forgotten == seen + 1
+        await eventually(lambda: container.api_keys.generation > seen)
+        assert container.api_keys.generation == seen + 1
 
 
 class TestText:

@@ -5,9 +5,11 @@ from typing import Any
 
 import asyncpg
 import pytest
+from cachetools import FIFOCache
 
 from service.container.api import Container
-from service.identity.api_keys import cache as keys
+from service.identity import KeyCaller
+from service.identity import service as identity
 from service.identity.api_keys import repository as api_keys
 from service.main import create_app
 from service.platform.config import Settings
@@ -44,6 +46,10 @@ async def test_a_key_that_is_just_being_made_goes_with_the_role(make: Make, sql:
     assert await sql.fetchval("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL") == 0
 
 
+async def authenticated(container: Container, key: str) -> KeyCaller:
+    return await identity.authenticate_key(container.database, container.feed, container.api_keys, key)
+
+
 async def test_an_answer_from_before_a_change_is_not_remembered(
     make: Make, container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,15 +59,15 @@ async def test_an_answer_from_before_a_change_is_not_remembered(
     async def get_good(*arguments: Any) -> Any:
         """The key is revoked, and everybody has heard of it, after it was read and before it is told."""
         row = await read(*arguments)
-        forgotten = container.keys._forgotten
+        forgotten = container.api_keys.generation
         await sql.execute("UPDATE api_keys SET revoked_at = now()")
-        await eventually(lambda: container.keys._forgotten != forgotten)
+        await eventually(lambda: container.api_keys.generation != forgotten)
         return row
 
     with monkeypatch.context() as patch:
         patch.setattr(api_keys, "get_good", get_good)
-        assert (await container.keys.admitted(container.feed, machine.key)).key_id == machine.id
-    assert fingerprint(machine.key) not in container.keys._known
+        assert (await authenticated(container, machine.key)).key_id == machine.id
+    assert fingerprint(machine.key) not in container.api_keys._keys
     assert_problem(await machine.api.get("/orders"), 401, "invalid_token")
 
 
@@ -70,26 +76,26 @@ async def test_a_process_that_hears_nothing_asks_each_time(
 ) -> None:
     machine = await make.key("orders:read")
     assert (await machine.api.get("/orders")).status_code == 200
-    monkeypatch.setattr(container.keys, "_forget", lambda: None)
+    monkeypatch.setattr(container.api_keys, "_clear", lambda: None)
     monkeypatch.setattr(ChangeFeed, "current", property(lambda _: False))
     assert (await machine.api.get("/orders")).status_code == 200
     await sql.execute("UPDATE api_keys SET revoked_at = now()")
-    assert fingerprint(machine.key) in container.keys._known
+    assert fingerprint(machine.key) in container.api_keys._keys
     assert_problem(await machine.api.get("/orders"), 401, "invalid_token")
-    container.keys._known.clear()
+    container.api_keys._keys.clear()
 
 
 async def test_a_key_that_is_remembered_is_asked_for_once(
     make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = await make.key("orders:read")
-    found = await container.keys.admitted(container.feed, machine.key)
+    found = await authenticated(container, machine.key)
 
-    async def ask(_: bytes) -> None:
+    async def ask(*_: object) -> None:
         pytest.fail("the database was asked")
 
-    monkeypatch.setattr(container.keys, "_ask", ask)
-    assert await container.keys.admitted(container.feed, machine.key) is found
+    monkeypatch.setattr(identity, "look_up_key", ask)
+    assert await authenticated(container, machine.key) is found
 
 
 async def test_what_was_remembered_is_forgotten_when_the_feed_begins_again(
@@ -97,22 +103,22 @@ async def test_what_was_remembered_is_forgotten_when_the_feed_begins_again(
 ) -> None:
     """What has changed while nobody listened was never told."""
     machine = await make.key("orders:read")
-    await container.keys.admitted(container.feed, machine.key)
-    assert container.keys.reader.load == container.keys.load
-    await container.keys.load()
-    assert container.keys._known == {}
+    await authenticated(container, machine.key)
+    assert container.api_keys.reader.load == container.api_keys.load
+    await container.api_keys.load()
+    assert container.api_keys._keys == {}
 
 
 async def test_no_more_are_remembered_than_fit(
     make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "REMEMBERED_KEYS", 2)
-    await container.keys.load()
+    monkeypatch.setattr(container.api_keys, "_keys", FIFOCache(2))
+    await container.api_keys.load()
     maker = await make.admin()
     machines = [await make.key("orders:read", maker=maker) for _ in range(3)]
     for machine in machines:
-        await container.keys.admitted(container.feed, machine.key)
-    assert list(container.keys._known) == [fingerprint(machine.key) for machine in machines[1:]]
+        await authenticated(container, machine.key)
+    assert list(container.api_keys._keys) == [fingerprint(machine.key) for machine in machines[1:]]
 
 
 async def test_every_process_hears_of_it(make: Make, settings: Settings) -> None:
@@ -123,7 +129,7 @@ async def test_every_process_hears_of_it(make: Make, settings: Settings) -> None
         container: Container = app.state.container
         await eventually(lambda: container.feed.current)
         assert (await elsewhere.get("/orders")).status_code == 200
-        assert fingerprint(machine.key) in container.keys._known
+        assert fingerprint(machine.key) in container.api_keys._keys
         await machine.maker.api.delete(f"/api-keys/{machine.id}")
-        await eventually(lambda: fingerprint(machine.key) not in container.keys._known)
+        await eventually(lambda: fingerprint(machine.key) not in container.api_keys._keys)
         assert_problem(await elsewhere.get("/orders"), 401, "invalid_token")

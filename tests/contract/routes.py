@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
-from service.identity.callers import Scope
+from service.identity import Scope
 from service.platform.http.problems import OAUTH_PATHS
 from tests.helpers.client import V1
 from tests.helpers.factories import PASSWORD, Make, Person

@@ -19,7 +19,7 @@ from service.catalogue import service as items
 from service.catalogue.schemas import ItemCreate
 from service.events import repository as events
 from service.events.repository import NewEvent
-from service.identity.callers import Caller
+from service.identity import Caller
 from service.orders import service as orders
 from service.orders.schemas import OrderCreate
 from service.platform.config import Settings

@@ -12,8 +12,8 @@ from service.accounts.api_keys.schemas import ApiKeyCreate
 from service.catalogue import service as items
 from service.catalogue.schemas import Item, ItemCreate
 from service.container.api import Container
-from service.identity import sessions
-from service.identity.callers import Caller, Scope
+from service.identity import Caller, Scope
+from service.identity import repository as sessions
 from service.platform.database import Session
 from service.posts import repository as posts
 from tests.helpers.client import Api

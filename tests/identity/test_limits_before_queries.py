@@ -114,7 +114,7 @@ class TestBeforeTheDatabaseIsAsked:
         till = shop.signed_in((await make.key("orders:read")).key)
         assert await statuses(till, 1) == [200]
         assert await statuses(shop, 3) == [200, 200, 429]
-        await application.state.container.keys.load()
+        await application.state.container.api_keys.load()
         assert await statuses(till, 3) == [200, 200, 429]
         assert statements == ["SELECT"] * 2
 
@@ -124,7 +124,7 @@ class TestBeforeTheDatabaseIsAsked:
         till = shop.signed_in((await make.key("orders:read")).key)
         assert await statuses(till, 1) == [200]
         await sql.execute("UPDATE api_keys SET revoked_at = now()")
-        await application.state.container.keys.load()
+        await application.state.container.api_keys.load()
         assert await statuses(till, 5) == [401, 401, 429, 429, 429]
         assert statements == ["SELECT"] * 3
 

@@ -8,14 +8,16 @@ from typing import Any, NoReturn
 
 import asyncpg
 import pytest
+from cachetools import TTLCache
 from pydantic import SecretStr
 from sqlalchemy import event
 
 from service.container.api import Container
 from service.errors import InvalidToken, Unavailable
-from service.identity import sessions
-from service.identity.callers import Caller
-from service.identity.revocation import REMEMBERED_SECONDS, Access, Recent, admitted
+from service.identity import Caller, authenticate_session
+from service.identity import repository as sessions
+from service.identity.revocation import REMEMBERED_SECONDS, Revocations
+from service.identity.revocation import recent as recent_of
 from service.identity.tokens import ACCESS_TOKEN_SECONDS, LEEWAY_SECONDS
 from service.main import create_app
 from service.platform.config import Settings
@@ -45,13 +47,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def recent(clock: Clock) -> Recent[str]:
-    return Recent(clock)
+def recent(clock: Clock) -> TTLCache[int, str]:
+    return recent_of(clock)
 
 
 @pytest.fixture
-def access(container: Container, sql: asyncpg.Connection) -> Access:
-    return Access(container.database)
+def access(container: Container, sql: asyncpg.Connection) -> Revocations:
+    return Revocations(container.database)
 
 
 def user_change(user_id: int, *, is_active: bool = True, is_admin: bool = False) -> dict[str, Any]:
@@ -63,84 +65,84 @@ class TestRecent:
         """A token signed on a clock that is LEEWAY ahead is taken until LEEWAY after its end."""
         assert REMEMBERED_SECONDS == ACCESS_TOKEN_SECONDS + 2 * LEEWAY_SECONDS
 
-    def test_what_was_put_in_first_goes_first(self, recent: Recent[str], clock: Clock) -> None:
-        recent.put(1, "one")
+    def test_what_was_put_in_first_goes_first(self, recent: TTLCache[int, str], clock: Clock) -> None:
+        recent[1] = "one"
         clock.now += 1
-        recent.put(2, "two")
+        recent[2] = "two"
         clock.now += REMEMBERED_SECONDS - 1.5
-        recent.put(3, "three")
+        recent[3] = "three"
         assert (recent.get(1), recent.get(2), len(recent)) == ("one", "two", 3)
         clock.now += 0.5
-        recent.put(4, "four")
+        recent[4] = "four"
         assert (recent.get(1), recent.get(2), recent.get(3), len(recent)) == (None, "two", "three", 3)
 
-    def test_all_that_is_old_goes_at_once(self, recent: Recent[str], clock: Clock) -> None:
+    def test_all_that_is_old_goes_at_once(self, recent: TTLCache[int, str], clock: Clock) -> None:
         for number in range(100):
-            recent.put(number, "old")
+            recent[number] = "old"
         clock.now += REMEMBERED_SECONDS
-        recent.put(100, "new")
+        recent[100] = "new"
         assert (len(recent), recent.get(100)) == (1, "new")
 
     def test_a_second_change_is_remembered_as_long_as_a_first(
-        self, recent: Recent[str], clock: Clock
+        self, recent: TTLCache[int, str], clock: Clock
     ) -> None:
-        recent.put(1, "one")
-        recent.put(2, "two")
+        recent[1] = "one"
+        recent[2] = "two"
         clock.now += REMEMBERED_SECONDS - 1
-        recent.put(1, "uno")
+        recent[1] = "uno"
         clock.now += 1
-        recent.put(3, "three")
+        recent[3] = "three"
         assert (recent.get(1), recent.get(2), len(recent)) == ("uno", None, 2)
 
-    def test_what_is_there_can_be_kept(self, recent: Recent[str]) -> None:
-        recent.put(1, "heard")
-        recent.put(1, "loaded", replace=False)
-        recent.put(2, "loaded", replace=False)
+    def test_what_is_there_can_be_kept(self, recent: TTLCache[int, str]) -> None:
+        recent[1] = "heard"
+        recent.setdefault(1, "loaded")
+        recent.setdefault(2, "loaded")
         assert (recent.get(1), recent.get(2)) == ("heard", "loaded")
 
-    def test_clear(self, recent: Recent[str]) -> None:
-        recent.put(1, "one")
+    def test_clear(self, recent: TTLCache[int, str]) -> None:
+        recent[1] = "one"
         recent.clear()
         assert (recent.get(1), len(recent)) == (None, 0)
 
 
 class TestHeard:
-    def test_who_has_not_changed_is_whom_the_token_names(self, access: Access) -> None:
+    def test_who_has_not_changed_is_whom_the_token_names(self, access: Revocations) -> None:
         access.changed(user_change(9, is_active=False))
         access.changed({"of": "sessions", "id": 90})
         access.changed({"of": "items", "id": 7})
-        assert access.caller(MARIA) is MARIA
-        assert access.caller(ADA) is ADA
+        assert access.apply(MARIA) is MARIA
+        assert access.apply(ADA) is ADA
 
-    def test_an_ended_session_is_nobody(self, access: Access) -> None:
+    def test_an_ended_session_is_nobody(self, access: Revocations) -> None:
         access.changed({"of": "sessions", "id": MARIA.session_id})
         with pytest.raises(InvalidToken):
-            access.caller(MARIA)
+            access.apply(MARIA)
         # The others of the same user go on.
-        assert access.caller(replace(MARIA, session_id=71)).user_id == MARIA.user_id
+        assert access.apply(replace(MARIA, session_id=71)).user_id == MARIA.user_id
 
-    def test_a_deactivated_user_is_nobody_in_any_session(self, access: Access) -> None:
+    def test_a_deactivated_user_is_nobody_in_any_session(self, access: Revocations) -> None:
         access.changed(user_change(MARIA.user_id, is_active=False, is_admin=True))
         for session_id in (70, 71):
             with pytest.raises(InvalidToken):
-                access.caller(replace(MARIA, session_id=session_id))
+                access.apply(replace(MARIA, session_id=session_id))
 
-    def test_a_role_is_what_was_heard_last_and_not_what_the_token_says(self, access: Access) -> None:
+    def test_a_role_is_what_was_heard_last_and_not_what_the_token_says(self, access: Revocations) -> None:
         access.changed(user_change(ADA.user_id, is_admin=False))
-        assert access.caller(ADA) == replace(ADA, is_admin=False)
+        assert access.apply(ADA) == replace(ADA, is_admin=False)
         access.changed(user_change(ADA.user_id, is_admin=True))
-        assert access.caller(ADA) == ADA
-        assert access.caller(replace(ADA, is_admin=False)) == ADA
+        assert access.apply(ADA) == ADA
+        assert access.apply(replace(ADA, is_admin=False)) == ADA
 
-    def test_reactivating_does_not_bring_ended_sessions_back(self, access: Access) -> None:
+    def test_reactivating_does_not_bring_ended_sessions_back(self, access: Revocations) -> None:
         access.changed(user_change(MARIA.user_id, is_active=False))
         access.changed({"of": "sessions", "id": MARIA.session_id})
         access.changed(user_change(MARIA.user_id, is_active=True))
         with pytest.raises(InvalidToken):
-            access.caller(MARIA)
+            access.apply(MARIA)
 
     @pytest.mark.parametrize("change", [{}, {"of": "users"}, {"of": "users", "id": 7}, {"of": "sessions"}])
-    def test_half_a_change_is_not_passed_over(self, access: Access, change: dict[str, Any]) -> None:
+    def test_half_a_change_is_not_passed_over(self, access: Revocations, change: dict[str, Any]) -> None:
         """The feed then reads everything anew."""
         with pytest.raises(KeyError):
             access.changed(change)
@@ -148,7 +150,7 @@ class TestHeard:
 
 class TestLoaded:
     async def test_the_changes_of_the_last_token_lifetime(
-        self, access: Access, make: Make, sql: asyncpg.Connection
+        self, access: Revocations, make: Make, sql: asyncpg.Connection
     ) -> None:
         gone, former, ended, same = [await make.user(is_admin=True) for _ in range(4)]
         await sql.execute("UPDATE users SET is_active = false WHERE id = $1", gone.id)
@@ -157,15 +159,15 @@ class TestLoaded:
         await access.load()
         for person in (gone, ended):
             with pytest.raises(InvalidToken):
-                access.caller(person.caller)
-        assert access.caller(former.caller).is_admin is False
-        assert access.caller(same.caller) is same.caller
+                access.apply(person.caller)
+        assert access.apply(former.caller).is_admin is False
+        assert access.apply(same.caller) is same.caller
 
     @pytest.mark.parametrize(
         ("seconds", "held"), [(REMEMBERED_SECONDS - 30, True), (REMEMBERED_SECONDS, False)]
     )
     async def test_none_of_which_every_token_has_ended(
-        self, access: Access, make: Make, sql: asyncpg.Connection, seconds: float, held: bool
+        self, access: Revocations, make: Make, sql: asyncpg.Connection, seconds: float, held: bool
     ) -> None:
         gone, ended = await make.user(), await make.user()
         await sql.execute("UPDATE users SET is_active = false WHERE id = $1", gone.id)
@@ -176,7 +178,7 @@ class TestLoaded:
         assert (len(access._users), len(access._ended)) == ((1, 1) if held else (0, 0))
 
     async def test_what_is_heard_while_it_is_read_is_newer(
-        self, access: Access, make: Make, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self, access: Revocations, make: Make, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         maria = await make.user()
         await sql.execute("UPDATE users SET is_active = false")
@@ -190,17 +192,17 @@ class TestLoaded:
 
         monkeypatch.setattr(sessions, "get_access_changes", slowly)
         await access.load()
-        assert access.caller(maria.caller) == replace(maria.caller, is_admin=True)
+        assert access.apply(maria.caller) == replace(maria.caller, is_admin=True)
         with pytest.raises(InvalidToken):
-            access.caller(replace(maria.caller, session_id=4711))
+            access.apply(replace(maria.caller, session_id=4711))
 
     async def test_what_was_held_before_is_dropped(
-        self, access: Access, make: Make, sql: asyncpg.Connection
+        self, access: Revocations, make: Make, sql: asyncpg.Connection
     ) -> None:
         maria = await make.user()
         access.changed(user_change(maria.id, is_active=False))
         await access.load()
-        assert access.caller(maria.caller) is maria.caller
+        assert access.apply(maria.caller) is maria.caller
 
 
 class TestAdmitted:
@@ -222,20 +224,20 @@ class TestAdmitted:
             yield Database(f"postgresql+asyncpg://user:word@127.0.0.1:{port}/nothing", settings)
 
     @pytest.fixture
-    def without_lease(self, container: Container, feed: ChangeFeed, access: Access) -> Admit:
-        return partial(admitted, container.database, feed, access)
+    def without_lease(self, container: Container, feed: ChangeFeed, access: Revocations) -> Admit:
+        return partial(authenticate_session, container.database, feed, access)
 
     async def test_under_the_lease_nothing_is_asked(
-        self, nowhere: Database, feed: ChangeFeed, access: Access, monkeypatch: pytest.MonkeyPatch
+        self, nowhere: Database, feed: ChangeFeed, access: Revocations, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(ChangeFeed, "current", True)
-        assert await admitted(nowhere, feed, access, MARIA) is MARIA
+        assert await authenticate_session(nowhere, feed, access, MARIA) is MARIA
         access.changed({"of": "sessions", "id": MARIA.session_id})
         with pytest.raises(InvalidToken):
-            await admitted(nowhere, feed, access, MARIA)
+            await authenticate_session(nowhere, feed, access, MARIA)
 
     async def test_without_it_what_is_held_counts_for_nothing(
-        self, without_lease: Admit, access: Access, make: Make, sql: asyncpg.Connection
+        self, without_lease: Admit, access: Revocations, make: Make, sql: asyncpg.Connection
     ) -> None:
         ada = await make.admin()
         assert await without_lease(ada.caller) == ada.caller
@@ -269,11 +271,11 @@ class TestAdmitted:
         with pytest.raises(InvalidToken):
             await without_lease(replace(maria.caller, session_id=other.caller.session_id))
 
-    async def test_without_it_and_without_the_database_nobody_is_admitted(
-        self, nowhere: Database, feed: ChangeFeed, access: Access
+    async def test_without_it_and_without_the_database_nobody_is_authenticate_session(
+        self, nowhere: Database, feed: ChangeFeed, access: Revocations
     ) -> None:
         with pytest.raises(Unavailable):
-            await admitted(nowhere, feed, access, MARIA)
+            await authenticate_session(nowhere, feed, access, MARIA)
 
 
 #: What the process asks for its metrics, whoever is served meanwhile.

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
 
 from service.errors import Overloaded
-from service.identity.callers import Caller
+from service.identity import Caller
 from service.identity.passwords import Passwords
 from service.identity.tokens import REMEMBERED_TOKENS, AccessTokens, Pseudonyms, RefreshTokens, SigningKey
 from service.platform.config import Settings, generate_key

@@ -300,7 +300,7 @@ class TestEnd:
         maria, real = await make.user(), container.streams.open
 
         def late(*arguments: object) -> object:
-            container.access.changed({"of": "sessions", "id": maria.caller.session_id})
+            container.revocations.changed({"of": "sessions", "id": maria.caller.session_id})
             return real(*arguments)  # type: ignore[arg-type]
 
         monkeypatch.setattr(container.streams, "open", late)

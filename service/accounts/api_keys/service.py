@@ -5,10 +5,9 @@ from typing import Any
 from service import audit
 from service.accounts.api_keys.schemas import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKey
 from service.errors import ApiKeyRevoked, NotFound
-from service.identity import locks as callers
+from service.identity import Caller, reauthorize
 from service.identity.api_keys import repository as api_keys
 from service.identity.api_keys.format import new_key
-from service.identity.callers import Caller
 from service.platform.crypto import fingerprint
 from service.platform.database import Record, Session
 from service.platform.mail import repository as mails
@@ -19,7 +18,7 @@ HINT = 8
 
 async def create(session: Session, caller: Caller, new: ApiKeyCreate) -> NewApiKey:
     """The answer is the only place where the key itself ever stands. Its maker is told by mail."""
-    await callers.lock(session, caller)
+    await reauthorize(session, caller)
     key = new_key()
     row = await api_keys.add(
         session,
@@ -43,7 +42,7 @@ async def get(session: Session, key_id: int) -> ApiKey:
 
 async def change(session: Session, caller: Caller, key_id: int, patch: ApiKeyPatch) -> ApiKey:
     """What is revoked stays as it is: nothing gives a key its power back."""
-    await callers.lock(session, caller)
+    await reauthorize(session, caller)
     if _found(await api_keys.get(session, key_id, lock=True)).revoked_at is not None:
         raise ApiKeyRevoked("This key is revoked. Make another one.")
     values = patch.model_dump(exclude_unset=True)
@@ -55,7 +54,7 @@ async def change(session: Session, caller: Caller, key_id: int, patch: ApiKeyPat
 
 async def revoke(session: Session, caller: Caller, key_id: int) -> None:
     """For good, and again as often as one likes."""
-    await callers.lock(session, caller)
+    await reauthorize(session, caller)
     if _found(await api_keys.get(session, key_id, lock=True)).revoked_at is None:
         await api_keys.revoke(session, key_id)
         await _note(session, caller, "api_key.revoked", key_id, {})

@@ -14,9 +14,8 @@ from service.accounts.recovery import repository as tokens
 from service.accounts.recovery.schemas import Confirmation, Reset
 from service.accounts.schemas import ProfilePatch
 from service.errors import EmailTaken, FieldFault, Unprocessable
-from service.identity import locks as callers
-from service.identity import sessions
-from service.identity.callers import Caller
+from service.identity import Caller, reauthorize
+from service.identity import repository as sessions
 from service.identity.passwords import Passwords
 from service.identity.tokens import account_state
 from service.platform.crypto import fingerprint, same
@@ -32,7 +31,7 @@ async def ask_reset(session: Session, addresses: AddressCipher, email: str) -> N
 
 
 async def ask_verification(session: Session, caller: Caller) -> None:
-    await callers.lock(session, caller, needs_role=False)
+    await reauthorize(session, caller, needs_role=False)
     await mails.enqueue(session, "verify_email", user_id=caller.user_id)
 
 
@@ -120,7 +119,7 @@ async def _use(
     owner = await tokens.get_owner(session, digest, purposes)
     # The account first, as everybody does: erasing it deletes its tokens under its lock.
     account = await tokens.get_account(session, owner, lock=True) if owner is not None else None
-    await callers.lock(session, caller, needs_role=False)
+    await reauthorize(session, caller, needs_role=False)
     token = await tokens.use_token(session, digest, purposes)
     if token is None or account is None or not account.is_active:
         raise _bad_token()

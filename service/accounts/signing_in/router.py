@@ -13,7 +13,7 @@ from service.accounts.signing_in.schemas import (
     UserSession,
 )
 from service.accounts.signing_in.service import Issuer
-from service.identity import sessions as repository
+from service.identity import repository
 from service.identity.dependencies import SignedIn
 from service.identity.tokens import AccessTokens
 from service.platform.http.access_checks import AccessCheck

@@ -9,9 +9,8 @@ from service import audit
 from service.accounts import repository as users
 from service.accounts.signing_in.schemas import AuthorizationServer, Token, TokenRequest
 from service.errors import NotFound, ServiceError
-from service.identity import locks as callers
-from service.identity import sessions
-from service.identity.callers import Caller
+from service.identity import Caller, reauthorize
+from service.identity import repository as sessions
 from service.identity.passwords import Passwords
 from service.identity.slow_down import SlowDown
 from service.identity.tokens import ACCESS_TOKEN_SECONDS, AccessTokens, Pseudonyms, RefreshTokens
@@ -216,7 +215,7 @@ async def revoke(session: Session, access_tokens: AccessTokens, token: str) -> N
 async def end_session(session: Session, caller: Caller, session_id: int) -> None:
     """One of one's own; another person's is NotFound."""
     await sessions.lock_user(session, caller.user_id)
-    await callers.lock(session, caller, needs_role=False)
+    await reauthorize(session, caller, needs_role=False)
     if await sessions.end_session(session, session_id, user_id=caller.user_id) is None:
         raise _no_session()
     await audit.record(
@@ -237,7 +236,7 @@ def _no_session() -> NotFound:
 async def end_sessions(session: Session, caller: Caller) -> None:
     """All of one's own, the current one as well."""
     await sessions.lock_user(session, caller.user_id)
-    await callers.lock(session, caller, needs_role=False)
+    await reauthorize(session, caller, needs_role=False)
     ended = await sessions.end_sessions(session, caller.user_id)
     await audit.record(
         session,

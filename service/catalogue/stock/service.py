@@ -9,8 +9,7 @@ from service.catalogue.stock import repository as stock
 from service.errors import FieldFault, OutOfStock, StockBelowZero, Unprocessable
 from service.events import repository as events
 from service.events.repository import NewEvent
-from service.identity import locks as callers
-from service.identity.callers import AnyCaller
+from service.identity import AnyCaller, reauthorize
 from service.platform.database import Session
 
 LOW_STOCK_FIELDS = ("sku", "name", "availability", "quantity", "reorder_level", "version")
@@ -25,7 +24,7 @@ async def get(session: Session, item_id: int) -> Stock:
 
 async def adjust(session: Session, item_id: int, change: StockChange, *, by: AnyCaller) -> Stock:
     """Raises StockBelowZero, which says what is left, when that is less than what is to be taken."""
-    await callers.lock(session, by)
+    await reauthorize(session, by)
     locked = await stock.lock(session, [item_id])
     if not locked:
         raise ItemNotFound

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from service import accounts, notifications
 from service.customers.dashboard import repository as dashboard
 from service.customers.dashboard.schemas import Dashboard, Statistics
-from service.identity.callers import Caller
+from service.identity import Caller
 from service.orders import repository as orders
 from service.orders.schemas import Order
 from service.platform.database import Database, Session

@@ -6,8 +6,7 @@ from service import accounts, audit
 from service.customers.erasure import repository as erasure
 from service.customers.erasure.schemas import AccountDeletion
 from service.errors import FieldFault, InvalidToken, LastAdministrator, Unprocessable
-from service.identity import locks as callers
-from service.identity.callers import Caller
+from service.identity import Caller, reauthorize
 from service.identity.passwords import Passwords
 from service.platform.database import Database
 from service.platform.http.etag.versions import Versions, require
@@ -43,7 +42,7 @@ async def erase(
         # First, and in the order in which everybody locks them.
         administrators = await accounts.lock_administrators(session)
         account = await erasure.lock(session, caller.user_id)
-        await callers.lock(session, caller, needs_role=False)
+        await reauthorize(session, caller, needs_role=False)
         if account is None:
             raise InvalidToken
         if account.password_hash != stored:

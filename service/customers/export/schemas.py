@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.accounts import Address
-from service.identity.callers import Scope
+from service.identity import Scope
 from service.notifications import Notification
 from service.orders.schemas import Order
 from service.platform.http.schemas import Id, Instant, Out

@@ -6,10 +6,9 @@ from typing import Annotated
 from fastapi import Depends, Header, Query, Request
 
 from service.errors import InvalidToken
-from service.identity import revocation as access
-from service.identity.callers import AnyCaller, Caller
+from service.identity import AnyCaller, Caller, authenticate_session
 from service.identity.dependencies import Person, Role, SignedIn
-from service.identity.revocation import Access
+from service.identity.revocation import Revocations
 from service.identity.tokens import AccessTokens
 from service.notifications.streams import service as streams
 from service.notifications.streams.service import Opener, Stream, Streams
@@ -101,10 +100,10 @@ async def opened(request: Request, listener: Listener) -> Stream:
     """What may have ended the access between the question and the opening is asked once more."""
     stream = component(request, Streams).open(listener.caller, listener.opener, listener.seconds)
     try:
-        await access.admitted(
+        await authenticate_session(
             component(request, Database),
             component(request, ChangeFeed),
-            component(request, Access),
+            component(request, Revocations),
             listener.caller,
         )
         await stream.begin(listener.last)

@@ -18,9 +18,8 @@ from typing import Final, Literal
 import structlog
 
 from service.errors import InvalidToken, Overloaded, ServiceError, TooManyRequests, Unavailable
-from service.identity import locks as callers
-from service.identity import sessions as auth
-from service.identity.callers import Caller
+from service.identity import Caller, reauthorize
+from service.identity import repository as auth
 from service.identity.tokens import ACCESS_TOKEN_SECONDS
 from service.notifications import repository as notifications
 from service.notifications.schemas import Notification, StreamTicket
@@ -264,7 +263,7 @@ async def issue_ticket(database: Database, caller: Caller, token_seconds: float)
     """
     ticket = secrets.token_urlsafe(32)
     async with database.transaction() as session:
-        await callers.lock(session, caller, needs_role=False)
+        await reauthorize(session, caller, needs_role=False)
         await streams.add_ticket(
             session,
             caller.session_id,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from service.errors import NotFound
-from service.identity.callers import AnyCaller
+from service.identity import AnyCaller
 from service.orders import repository as orders
 from service.orders.invoices.document import Document, DocumentLine, State
 from service.orders.schemas import Order, ShipTo

@@ -10,7 +10,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from service.container.api import Container
-from service.identity.callers import Caller
+from service.identity import Caller
 from service.platform.http.idempotency import repository
 from service.platform.http.idempotency.service import Retries, canonical, read_key, slot_of
 from service.platform.http.openapi.components import resolved
