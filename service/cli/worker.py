@@ -18,7 +18,7 @@ from service.platform.config import Settings
 from service.platform.database import Database
 from service.platform.database.connections import cause_of
 from service.platform.jobs.worker import Worker
-from service.platform.process import COMPANION_OF
+from service.platform.process import COMPANION_OF, end_with
 from service.platform.server import health as operations
 from service.platform.server import worker_probes as probes
 from service.platform.telemetry import logging, tracing
@@ -54,8 +54,7 @@ async def _run(settings: Settings, companion_of: str | None) -> int:
                 await stack.enter_async_context(probes.served(settings, container.probes, worker))
             else:
                 # The service beside it has these ports, and its metrics show this process too.
-                ending = asyncio.create_task(_end_with(int(companion_of), worker))
-                stack.callback(ending.cancel)
+                end_with(int(companion_of), signal.SIGTERM)
             await container.start()
             await _schema(container.database, worker)
             await worker.run()
@@ -94,9 +93,3 @@ async def _schema(database: Database, worker: Worker) -> None:
             log.warning("worker.held_up", reason="the database or its schema is not ready", cause=cause)
             told = True
         await asyncio.sleep(POLL_SECONDS)
-
-
-async def _end_with(parent: int, worker: Worker) -> None:
-    while os.getppid() == parent:  # noqa: ASYNC110 - nobody would set an event
-        await asyncio.sleep(POLL_SECONDS)
-    worker.stop()

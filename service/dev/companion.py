@@ -1,6 +1,6 @@
 """A developer's worker, beside the service: started again when it ends, and never left behind.
 
-`serve` and `dev` start this module as a process of its own, which keeps the worker: Gunicorn's master
+`serve` and `dev` start this module as a process of its own, which supervises the worker: Gunicorn's master
 must have no threads, and reaps every child by itself.
 """
 
@@ -18,7 +18,7 @@ import structlog
 
 import service
 from service.platform.config import Settings
-from service.platform.process import COMPANION_OF
+from service.platform.process import COMPANION_OF, end_with
 from service.platform.telemetry import logging
 from service.platform.telemetry import metric_files as files
 
@@ -43,41 +43,42 @@ def started(settings: Settings, *, reload: bool = False) -> Iterator[None]:
     environment = {**os.environ, "DATABASE_URL": settings.database_url.get_secret_value()}
     if settings.database_direct_url is not None:
         environment["DATABASE_DIRECT_URL"] = settings.database_direct_url.get_secret_value()
-    keeper = subprocess.Popen(command, env=environment)  # noqa: S603 - this very program
+    supervisor = subprocess.Popen(command, env=environment)  # noqa: S603 - this very program
     try:
         yield
     finally:
         # Gunicorn's workers are forks that leave through here too.
         if os.getpid() == owner:
-            keeper.terminate()
+            supervisor.terminate()
             with suppress(subprocess.TimeoutExpired):
-                keeper.wait(settings.graceful_timeout + 2 * LAST_SECONDS)
+                supervisor.wait(settings.graceful_timeout + 2 * LAST_SECONDS)
 
 
-class Keeper:
-    def __init__(self, parent: int, patience: float) -> None:
-        # Not whoever is found to be the parent: it may have been killed meanwhile.
-        self._parent, self._patience = parent, patience
-        self._told = False
+class Supervisor:
+    """Keeps a worker running. `patience` is how long it may take to end."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._stopping = False
         self._worker: subprocess.Popen[bytes] | None = None
         self._not_before = 0.0
 
     def stop(self, *_: object) -> None:
-        self._told = True
+        self._stopping = True
 
-    def keep(self, ticks: Iterator[bool]) -> None:
+    def run(self, ticks: Iterator[bool]) -> None:
         """At each tick see that the worker runs; it is a new one where the tick says so."""
         try:
             for changed in ticks:
-                if self._told or os.getppid() != self._parent:
+                if self._stopping:
                     break
                 if changed:
-                    self._end()
-                self._see_to_it()
+                    self._end_worker()
+                self._start_worker()
         finally:
-            self._end()
+            self._end_worker()
 
-    def _see_to_it(self) -> None:
+    def _start_worker(self) -> None:
         if self._worker is not None and (status := self._worker.poll()) is not None:
             log.error("worker.lost", status=status)
             files.worker_ended(self._worker.pid)
@@ -87,7 +88,7 @@ class Keeper:
             command = [sys.executable, "-m", "service", "worker"]
             self._worker = subprocess.Popen(command, env=environment)  # noqa: S603 - this very program
 
-    def _end(self) -> None:
+    def _end_worker(self) -> None:
         if self._worker is not None:
             self._worker.terminate()
             try:
@@ -123,12 +124,13 @@ def _changes() -> Iterator[bool]:
 
 def main(parent: str, graceful: str, level: str, log_format: str, *options: str) -> int:
     logging.configure(level, log_format)
-    keeper = Keeper(int(parent), float(graceful) + LAST_SECONDS)
-    # These reach the whole process group; it is the service that says when to go.
+    supervisor = Supervisor(float(graceful) + LAST_SECONDS)
+    # These reach the whole process group; the service decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, keeper.stop)
-    keeper.keep(_changes() if RELOAD in options else _ticks())
+    signal.signal(signal.SIGTERM, supervisor.stop)
+    end_with(int(parent), signal.SIGTERM)
+    supervisor.run(_changes() if RELOAD in options else _ticks())
     return 0
 
 

@@ -242,9 +242,9 @@ def _check_owner(cluster: Path) -> None:
 
 
 def _launcher() -> list[str]:
-    """The command before the command: it drops root's rights, and has the kernel send SIGINT when the
-    parent dies; by its id it sees to it that this has not happened already. One capability of root's
-    stays, without which `nobody` could not pass through a folder such as /root to data and binaries.
+    """The command before the command: it drops root's rights, and has the kernel send SIGINT when the parent
+    ends, as platform/process.py does for our own processes. One capability of root's stays, without which
+    `nobody` could not pass through a folder such as /root to data and binaries.
     """
     command = ["setpriv", "--pdeathsig=INT"]
     if os.geteuid() == 0:

@@ -1,7 +1,43 @@
-"""Processes that do not outlive the one that started them, however that ends."""
+"""Processes that do not outlive the one that started them, however that ends.
 
+The id of the parent is handed down: the parent that a process finds may be another one already, which has
+taken it over.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
 from typing import Final
 
 #: Set for a worker that runs beside a service in development: the id of the process that it ends with. Its
 #: metrics are the service's.
 COMPANION_OF: Final = "TRADEPOST_COMPANION_OF"
+
+PR_SET_PDEATHSIG: Final = 1
+POLL_SECONDS: Final = 0.3
+
+
+def is_orphan(parent: int) -> bool:
+    return os.getppid() != parent
+
+
+def end_with(parent: int, ending: signal.Signals) -> None:
+    """Have this process sent a signal when its parent ends. Raises SystemExit if it has ended already.
+
+    Linux ties it to the thread of the parent that has started this process: start it from the main thread.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, ending, 0, 0, 0)
+    else:
+        threading.Thread(target=_poll, args=(parent, ending), daemon=True).start()
+    if is_orphan(parent):
+        sys.exit()
+
+
+def _poll(parent: int, ending: signal.Signals) -> None:
+    while not is_orphan(parent):
+        time.sleep(POLL_SECONDS)
+    os.kill(os.getpid(), ending)

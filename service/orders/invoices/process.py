@@ -4,7 +4,6 @@ It gives way to whoever serves requests, holds none of the service's secrets, an
 that started it, however that ends.
 """
 
-import ctypes
 import os
 import pickle
 import signal
@@ -19,6 +18,7 @@ from service.orders.invoices.document import Document
 from service.orders.invoices.drawing import render
 from service.orders.invoices.frames import FAILED, HEAD, LENGTH, RENDERED
 from service.orders.invoices.text import load
+from service.platform.process import end_with
 
 Draw = Callable[[Document], bytes]
 
@@ -26,7 +26,6 @@ Draw = Callable[[Document], bytes]
 NICENESS: Final = 10
 #: Where memory runs out, this process goes before one that serves.
 OUT_OF_MEMORY_SCORE: Final = "500"
-PR_SET_PDEATHSIG: Final = 1
 
 
 def main(draw: Draw = render) -> None:
@@ -34,7 +33,8 @@ def main(draw: Draw = render) -> None:
     # The service decides when it ends; Ctrl-C and a supervisor's signal reach the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    end_with(parent)
+    # Also while it is rendering.
+    end_with(parent, signal.SIGKILL)
     give_way()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE)
@@ -43,14 +43,6 @@ def main(draw: Draw = render) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     load()
     serve(draw, sys.stdin.buffer, answers)
-
-
-def end_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies, also while it is rendering."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it has died before it could be watched
-        sys.exit()
 
 
 def give_way() -> None:

@@ -23,6 +23,7 @@ from gunicorn.arbiter import Arbiter
 from uvicorn import Config, Server
 from uvicorn_worker import UvicornWorker
 
+from service.platform.process import is_orphan
 from service.platform.server.http1.protocol import Protocol
 
 log = structlog.get_logger(__name__)
@@ -80,7 +81,7 @@ class DrainingServer(Server):
         gc.set_threshold(*COLLECT_AFTER)
 
     async def on_tick(self, counter: int) -> bool:
-        if os.getppid() != self._master and not self.should_exit:
+        if is_orphan(self._master) and not self.should_exit:
             log.error("master.lost")
             self.should_exit = True
         ending = await super().on_tick(counter)

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,17 +105,18 @@ class TestExporter:
         servers: list[Any] = []
         expose = files.expose
         monkeypatch.setattr(files, "expose", lambda *a, **b: servers.append(expose(*a, **b)))
-        master = os.getppid()
-        parents = iter([master, 1])
-        monkeypatch.setattr(os, "getppid", lambda: next(parents))
+        ends: list[tuple[int, signal.Signals]] = []
+        monkeypatch.setattr(exporter, "end_with", lambda *with_what: ends.append(with_what))
         monkeypatch.setattr(
-            time,
-            "sleep",
-            lambda _: texts.append(
+            signal,
+            "pause",
+            lambda: texts.append(
                 httpx2.get(f"http://127.0.0.1:{servers[0].server_port}/metrics", timeout=60).text
             ),
         )
+        master = os.getppid()
         assert exporter.main(master, 0, "127.0.0.1", "INFO", "json") == 0
+        assert ends == [(master, signal.SIGTERM)]
         assert len(texts) == 1
         [family] = text_string_to_metric_families(texts[0])
         assert family.name == "process_start_time_seconds"
@@ -126,7 +126,10 @@ class TestExporter:
         server.shutdown()
         server.server_close()
 
-    def test_says_why_it_cannot(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_says_why_it_cannot(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(exporter, "end_with", lambda *_: None)
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = int(taken.getsockname()[1])
             assert exporter.main(os.getppid(), port, "127.0.0.1", "INFO", "json") == 1
