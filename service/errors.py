@@ -1,11 +1,15 @@
 """The tree of service errors: a refusal's status and stable code stand on its class.
 
-Services raise these and know no web framework; the edge renders them as RFC 9457 problems.
+Services raise these and know no web framework; the platform's HTTP renders them as RFC 9457 problems. What
+only one domain raises is in that domain's `errors.py` or service.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+#: JSON schemas by name.
+Members = Mapping[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class ServiceError(Exception):
     title: ClassVar[str]
     #: Whether what was written before the refusal is kept: a mark that must outlive it.
     commit: ClassVar[bool] = False
+    #: The schemas of what `extra` always has, for OpenAPI.
+    members: ClassVar[Members] = {}
 
     def __init__(
         self,
@@ -49,6 +55,12 @@ class ServiceError(Exception):
         self.errors = errors
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
+
+
+def list_schema(description: str, **properties: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a list of objects with these properties."""
+    item = {"type": "object", "required": list(properties), "properties": properties}
+    return {"type": "array", "description": description, "items": item}
 
 
 class BadRequest(ServiceError):
@@ -124,30 +136,6 @@ class EmailTaken(Conflict):
     code, title = "email_taken", "E-mail address already registered"
 
 
-class SkuTaken(Conflict):
-    code, title = "sku_taken", "SKU already in use"
-
-
-class OutOfStock(Conflict):
-    code, title = "out_of_stock", "Not enough stock"
-
-
-class StockBelowZero(OutOfStock):
-    """Of a change of stock: more units would go than there are."""
-
-
-class PriceChanged(Conflict):
-    code, title = "price_changed", "The price has changed"
-
-
-class AddressRequired(Conflict):
-    code, title = "address_required", "A shipping address is required"
-
-
-class InvalidTransition(Conflict):
-    code, title = "invalid_transition", "The order's state does not allow this"
-
-
 class LastAdministrator(Conflict):
     code, title = "last_administrator", "The last administrator cannot be lost"
 
@@ -162,22 +150,6 @@ class TooManyWebhooks(Conflict):
 
 class WebhookInactive(Conflict):
     code, title = "webhook_inactive", "The webhook is not active"
-
-
-class TooManyUnpaid(Conflict):
-    code, title = "too_many_unpaid", "Too many unpaid orders"
-
-
-class TooManyPending(Conflict):
-    code, title = "too_many_pending", "Too many pending posts"
-
-
-class TooManyReserved(Conflict):
-    code, title = "too_many_reserved", "Too many units reserved by unpaid orders"
-
-
-class ItemWithdrawn(Conflict):
-    code, title = "item_withdrawn", "No longer for sale"
 
 
 class KeyInUse(Conflict):
@@ -229,10 +201,6 @@ class TooManyRequests(ServiceError):
 
     def __init__(self, detail: str, *, retry_after: int) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
-
-
-class TooManyCancelled(TooManyRequests):
-    code, title = "too_many_cancelled", "Too many cancelled orders"
 
 
 class Unavailable(ServiceError):

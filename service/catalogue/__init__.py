@@ -3,6 +3,7 @@
 Other packages use what is imported here, and nothing else of this one.
 """
 
+from service.catalogue.errors import OutOfStock
 from service.catalogue.repository import get_ids_by_sku, get_products
 from service.catalogue.schemas import Availability, Item, ItemCreate
 from service.catalogue.service import create as create_item
@@ -14,6 +15,7 @@ __all__ = (
     "Availability",
     "Item",
     "ItemCreate",
+    "OutOfStock",
     "create_item",
     "get_ids_by_sku",
     "get_products",

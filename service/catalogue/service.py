@@ -6,10 +6,11 @@ from typing import Any
 
 from service import audit
 from service.catalogue import repository as items
+from service.catalogue.errors import ItemNotFound, SkuTaken
 from service.catalogue.schemas import Item, ItemCreate, ItemPatch
 from service.catalogue.search import search as ranked
 from service.catalogue.stock import repository as stock
-from service.errors import FieldFault, NotFound, SkuTaken, Unprocessable
+from service.errors import FieldFault, Unprocessable
 from service.events import repository as events
 from service.events.repository import NewEvent
 from service.identity import AnyCaller, reauthorize
@@ -23,11 +24,6 @@ REMOVABLE = ("description", "category")
 #: What the audit log says of a change; of a long text only that it is another.
 NOTED = ("sku", "name", "category", "is_active", "description")
 TOO_LONG = ("description",)
-
-
-class ItemNotFound(NotFound):
-    def __init__(self) -> None:
-        super().__init__("There is no such item.")
 
 
 def _sees_withdrawn(caller: AnyCaller | None) -> bool:

@@ -20,7 +20,7 @@ from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from service import accounts, catalogue
+from service import accounts, catalogue, orders
 from service.cli.csv_rows import Record, Refusal, Report, Table, UnusableFile, parsed, why
 from service.cli.database import NO_SCHEMA, connected, database
 from service.cli.northwind import (
@@ -39,8 +39,6 @@ from service.cli.northwind import (
 )
 from service.errors import ServiceError, Unprocessable
 from service.identity.passwords import Passwords
-from service.orders import history
-from service.orders import repository as order_rows
 from service.platform.config import Settings, generate_key
 from service.platform.database import Database, Session
 from service.platform.server import health as operations
@@ -181,9 +179,9 @@ async def _orders(run: Import, table: Table, lines: Table) -> None:
     for chunk in run.chunks(LINES, lines, LineRow):
         for record, row in chunk:
             run.lines[row.order_id].append(OrderLine.of(record.line, row))
-    for orders in run.chunks(ORDERS, table, OrderRow):
+    for placed in run.chunks(ORDERS, table, OrderRow):
         async with run.database.transaction() as session:
-            await _record(run, session, orders)
+            await _record(run, session, placed)
     for order_id, left_over in run.lines.items():
         for line in left_over:
             record = Record(line.at, {"order_id": str(order_id)})
@@ -197,7 +195,7 @@ async def _record(run: Import, session: Session, chunk: list[tuple[Record, Order
     user_ids = await accounts.get_ids_by_email(session, emails)
     item_ids = await catalogue.get_ids_by_sku(session, skus)
     products = await catalogue.get_products(session, set(item_ids.values()))
-    taken = await order_rows.get_references(session, [row.reference for _, row in chunk])
+    taken = await orders.get_references(session, [row.reference for _, row in chunk])
     for record, row in chunk:
         user_id, own = user_ids.get(email_of(row.customer_id)), lines[row.order_id]
         fault = _incomplete(run, row, user_id, own, item_ids)
@@ -210,7 +208,9 @@ async def _record(run: Import, session: Session, chunk: list[tuple[Record, Order
                 given = [line.line(item_ids[sku_of(line.product_id)]) for line in own]
                 past = row.past(user_id, given)
                 try:
-                    await history.record(session, past, products=products, currency=run.settings.currency)
+                    await orders.record_past_order(
+                        session, past, products=products, currency=run.settings.currency
+                    )
                 except Unprocessable as refusal:
                     raise _located(refusal, [line.at for line in own]) from None
                 run.report.add("orders")

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from service.accounts import User
-from service.orders.schemas import Order
+from service.orders import Order
 
 
 class UserWithAddress(User):

@@ -5,9 +5,9 @@ from typing import Final
 
 import structlog
 
-from service.errors import InvalidTransition
 from service.orders import repository as orders
 from service.orders import transitions
+from service.orders.errors import InvalidTransition
 from service.platform.database import Database
 
 log = structlog.get_logger(__name__)

@@ -21,7 +21,7 @@ MOMENTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-async def record(
+async def record_past_order(
     session: Session, past: Mapping[str, Any], *, products: Mapping[int, Record], currency: str
 ) -> int:
     """Record an order from before this installation; its id. Moves no stock and tells nobody.

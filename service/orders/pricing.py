@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
-from service.errors import FieldFault, PriceChanged, Unprocessable
+from service.errors import FieldFault, Unprocessable
+from service.orders.errors import PriceChanged
 from service.orders.schemas import MAX_QUANTITY, NewLine, OrderCreate
 from service.platform.http.schemas import MAX_AMOUNT, to_cents
 

@@ -88,7 +88,7 @@ def visible_to(user_id: int | None) -> ColumnElement[bool]:
     return true() if user_id is None else Order.user_id == user_id
 
 
-async def latest(session: Session, user_id: int, count: int) -> list[Any]:
+async def get_latest(session: Session, user_id: int, count: int) -> list[Any]:
     """The user's last orders, newest first."""
     statement = _WHOLE.where(Order.user_id == user_id).order_by(Order.placed_at.desc(), Order.id.desc())
     return list((await session.execute(statement.limit(count))).all())

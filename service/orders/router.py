@@ -5,10 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Path, Query
 
 from service.accounts import HOME, ShipToIn
-from service.errors import ItemWithdrawn, OutOfStock, PriceChanged, TooManyReserved
+from service.catalogue import OutOfStock
 from service.identity.dependencies import OrdersKeeper, OrdersReader, OrdersWriter
 from service.orders import service as orders
 from service.orders import transitions
+from service.orders.errors import ItemWithdrawn, PriceChanged, TooManyReserved
 from service.orders.schemas import (
     Cancellation,
     Delivery,

@@ -10,24 +10,21 @@ from typing import Any, Final
 
 from service import audit, catalogue, notifications
 from service.accounts import ShipToIn, get_customer
-from service.errors import (
-    FieldFault,
-    Forbidden,
-    InvalidTransition,
-    ItemWithdrawn,
-    NotFound,
-    OutOfStock,
-    ServiceError,
-    TooManyCancelled,
-    TooManyReserved,
-    TooManyUnpaid,
-    Unprocessable,
-)
+from service.catalogue import OutOfStock
+from service.errors import FieldFault, Forbidden, ServiceError, Unprocessable
 from service.events import repository as events
 from service.events.models import EventType
 from service.identity import AnyCaller, reauthorize
 from service.orders import pricing, reservations
 from service.orders import repository as orders
+from service.orders.errors import (
+    InvalidTransition,
+    ItemWithdrawn,
+    OrderNotFound,
+    TooManyCancelled,
+    TooManyReserved,
+    TooManyUnpaid,
+)
 from service.orders.pricing import PricedLine, RequestedLine
 from service.orders.reservations import OrderLimits
 from service.orders.schemas import Order, OrderCreate, OrderLine
@@ -49,11 +46,6 @@ EVENT_BY_STATUS: Final[Mapping[str, EventType]] = {
     "delivered": "order.delivered",
     "cancelled": "order.cancelled",
 }
-
-
-class OrderNotFound(NotFound):
-    def __init__(self) -> None:
-        super().__init__("There is no such order.")
 
 
 async def get(session: Session, caller: AnyCaller, order_id: int) -> Order:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from service import catalogue
-from service.errors import AddressRequired, InvalidTransition
 from service.identity import AnyCaller
 from service.orders import repository as orders
+from service.orders.errors import AddressRequired, InvalidTransition, OrderNotFound
 from service.orders.schemas import Order
-from service.orders.service import OrderNotFound, announce, lock_staff
+from service.orders.service import announce, lock_staff
 from service.platform.database import Record, Session
 
 

@@ -4,13 +4,14 @@ from datetime import datetime
 from typing import Any, Final
 
 from service import audit
-from service.errors import Forbidden, NotFound, TooManyPending
+from service.errors import Forbidden
 from service.events import repository as events
 from service.identity import Caller, lock_user, reauthorize
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
 from service.platform.http.etag.versions import Versions, require
 from service.posts import repository as posts
+from service.posts.errors import PostNotFound, TooManyPending
 from service.posts.schemas import Order, Post, PostIn, PostPatch, Status
 
 #: Of one customer: administrators read each of them, and nobody may bury the others' under theirs.
@@ -37,7 +38,7 @@ async def find(
 async def get(session: Session, caller: Caller | None, post_id: int) -> Post:
     row = await posts.get(session, caller, post_id)
     if row is None:
-        raise _unknown()
+        raise PostNotFound
     return Post.of(row)
 
 
@@ -93,7 +94,7 @@ async def publish(session: Session, caller: Caller, post_id: int) -> Post:
     await reauthorize(session, caller)
     row = await posts.lock(session, caller, post_id)
     if row is None:
-        raise _unknown()
+        raise PostNotFound
     if row.status == "pending":
         await posts.publish(session, post_id)
         return await _published(session, caller, post_id, row.author_id)
@@ -128,7 +129,7 @@ async def require_own(session: Session, caller: Caller, post_id: int) -> None:
 
 def _own(caller: Caller, row: Record | None) -> Record:
     if row is None:
-        raise _unknown()
+        raise PostNotFound
     if row.author_id != caller.user_id and not caller.is_admin:
         raise Forbidden("Only the author of a post and administrators may change it.")
     return row
@@ -147,7 +148,3 @@ async def _require_room(session: Session, caller: Caller) -> None:
             f"{MOST_PENDING} of your posts are pending already. Wait until some are published, or delete one."
         )
         raise TooManyPending(detail)
-
-
-def _unknown() -> NotFound:
-    return NotFound("There is no such post.")

@@ -5,11 +5,11 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from service.accounts import User
-from service.catalogue.schemas import Availability, Item
+from service.catalogue import Availability, Item
 from service.events.models import EventType
-from service.orders.schemas import Order
+from service.orders import Order
 from service.platform.http.schemas import Id, Instant, Out
-from service.posts.schemas import Post
+from service.posts import Post
 
 Version = Annotated[
     int,

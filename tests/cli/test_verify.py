@@ -99,7 +99,7 @@ async def recorded(container: Container, person: Person, item_id: int) -> int:
     }
     async with container.database.transaction() as session:
         products = await catalogue.get_products(session, {item_id})
-        return await history.record(session, past, products=products, currency="USD")
+        return await history.record_past_order(session, past, products=products, currency="USD")
 
 
 class Undone(Exception):

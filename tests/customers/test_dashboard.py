@@ -152,7 +152,7 @@ class TestConcurrency:
             return wait_and_read
 
         monkeypatch.setattr(dashboard, "statistics", waiting(dashboard.statistics))
-        monkeypatch.setattr(orders, "latest", waiting(orders.latest))
+        monkeypatch.setattr(orders, "get_latest", waiting(orders.get_latest))
         monkeypatch.setattr(notifications, "find", waiting(notifications.find))
         answer = await maria.api.get(f"/dashboard/{maria.id}")
         assert (answer.status_code, answer.json()["stats"]) == (200, EMPTY)
@@ -191,7 +191,7 @@ class TestConcurrency:
                 ended.append(True)
 
         monkeypatch.setattr(dashboard, "statistics", fails)
-        monkeypatch.setattr(orders, "latest", hangs)
+        monkeypatch.setattr(orders, "get_latest", hangs)
         monkeypatch.setattr(notifications, "find", hangs)
         answer = await maria.api.get(f"/dashboard/{maria.id}")
         assert_problem(answer, status, code)
@@ -205,7 +205,7 @@ class TestConcurrency:
             raise Unavailable("The database does not answer.")
 
         monkeypatch.setattr(dashboard, "statistics", fails)
-        monkeypatch.setattr(orders, "latest", fails)
+        monkeypatch.setattr(orders, "get_latest", fails)
         assert_problem(await maria.api.get(f"/dashboard/{maria.id}"), 503, "unavailable")
         assert in_use(container) == 0
 

@@ -8,8 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.container.api import Container
-from service.errors import InvalidTransition, NotFound
+from service.errors import NotFound
 from service.orders import expiry, transitions
+from service.orders.errors import InvalidTransition
 from service.platform.http.schemas import MAX_ID
 from tests.helpers.factories import Make
 from tests.helpers.identity import audited, last_entry

@@ -43,7 +43,7 @@ async def record(container: Container, order: dict[str, Any]) -> int:
     async with container.database.transaction() as session:
         ids = [each["product_id"] for each in order.get("lines", ())]
         products = await catalogue.get_products(session, ids)
-        return await history.record(session, order, products=products, currency="USD")
+        return await history.record_past_order(session, order, products=products, currency="USD")
 
 
 async def refused(container: Container, order: dict[str, Any]) -> list[tuple[str, str]]:

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path
 
+from service.catalogue.errors import StockBelowZero
 from service.catalogue.schemas import Stock, StockChange
 from service.catalogue.stock import service as stock
-from service.errors import StockBelowZero
 from service.identity.dependencies import CatalogueWriter
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route

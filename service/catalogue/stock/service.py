@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from service import audit, notifications
+from service.catalogue.errors import ItemNotFound, OutOfStock, StockBelowZero
 from service.catalogue.schemas import MAX_STOCK, Stock, StockChange
-from service.catalogue.service import ItemNotFound
 from service.catalogue.stock import repository as stock
-from service.errors import FieldFault, OutOfStock, StockBelowZero, Unprocessable
+from service.errors import FieldFault, Unprocessable
 from service.events import repository as events
 from service.events.repository import NewEvent
 from service.identity import AnyCaller, reauthorize

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from service.notifications import Notification
-from service.orders.schemas import Order
+from service.orders import Order
 from service.platform.http.schemas import Id, Instant, Money, Out
 
 

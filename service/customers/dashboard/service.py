@@ -4,12 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from service import accounts, notifications
+from service import accounts, notifications, orders
 from service.customers.dashboard import repository as dashboard
 from service.customers.dashboard.schemas import Dashboard, Statistics
 from service.identity import Caller
-from service.orders import repository as orders
-from service.orders.schemas import Order
 from service.platform.database import Database, Session
 from service.platform.database.pagination import Page
 
@@ -32,7 +30,9 @@ async def get(database: Database, caller: Caller, user_id: int) -> Dashboard:
             figures = parts.create_task(
                 _read(database, lambda session: dashboard.statistics(session, user_id))
             )
-            latest = parts.create_task(_read(database, lambda session: orders.latest(session, user_id, LAST)))
+            latest = parts.create_task(
+                _read(database, lambda session: orders.get_latest(session, user_id, LAST))
+            )
             unread = parts.create_task(
                 _read(database, lambda session: notifications.find(session, user_id, Page(LAST), unread=True))
             )
@@ -45,7 +45,7 @@ async def get(database: Database, caller: Caller, user_id: int) -> Dashboard:
     return Dashboard(
         user_id=user_id,
         stats=Statistics.of(row),
-        orders=Order.all_of(latest.result()),
+        orders=orders.Order.all_of(latest.result()),
         notifications=notifications.Notification.all_of(unread.result()),
     )
 

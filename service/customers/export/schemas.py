@@ -5,9 +5,9 @@ from typing import Any
 from service.accounts import Address
 from service.identity import Scope
 from service.notifications import Notification
-from service.orders.schemas import Order
+from service.orders import Order
 from service.platform.http.schemas import Id, Instant, Out
-from service.posts.schemas import Status as PostStatus
+from service.posts import Status as PostStatus
 
 
 class Profile(Out):

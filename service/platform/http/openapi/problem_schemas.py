@@ -1,23 +1,14 @@
-"""The schemas of errors: of every problem, and of those whose code brings members of its own."""
+"""The schemas of errors: of every problem, and of those that have members of their own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
-from service.errors import (
-    ItemWithdrawn,
-    OutOfStock,
-    PriceChanged,
-    ServiceError,
-    StockBelowZero,
-    TooManyReserved,
-)
+from service.errors import ServiceError
 from service.platform.http.field_faults import FAULT_CODES
 
 Json = dict[str, Any]
 
 PROBLEM: Final = "#/components/schemas/Problem"
-_AMOUNT: Final[Json] = {"type": "string", "pattern": r"^-?\d+\.\d{2}$", "examples": ["18.00"]}
-_PRODUCT: Final[Json] = {"type": "integer", "examples": [48]}
 
 FIELD_FAULT_SCHEMA: Final[Json] = {
     "type": "object",
@@ -75,37 +66,12 @@ OAUTH_ERROR_SCHEMA: Final[Json] = {
 }
 
 
-def _each(description: str, **properties: Json) -> Json:
-    item = {"type": "object", "required": list(properties), "properties": properties}
-    return {"type": "array", "description": description, "items": item}
-
-
-#: The members that a problem of this class has beside the standard ones; always all of them.
-MEMBERS: Final[Mapping[type[ServiceError], Json]] = {
-    OutOfStock: {
-        "products": _each(
-            "Every product that there is not enough of.",
-            product_id=_PRODUCT,
-            name={"type": "string", "examples": ["Chocolade"]},
-            requested={"type": "integer", "examples": [3]},
-            left={"type": "integer", "examples": [2]},
-        )
-    },
-    PriceChanged: {
-        "prices": _each("Every price that has changed.", product_id=_PRODUCT, yours=_AMOUNT, current=_AMOUNT)
-    },
-    ItemWithdrawn: {"products": _each("Every product that is no longer for sale.", product_id=_PRODUCT)},
-    TooManyReserved: {
-        "limit": {
-            "type": "integer",
-            "description": "The units that unpaid orders may hold.",
-            "examples": [200],
-        },
-        "reserved": {"type": "integer", "description": "Those that they hold.", "examples": [150]},
-        "requested": {"type": "integer", "description": "Those of this order.", "examples": [60]},
-    },
-    StockBelowZero: {"available": {"type": "integer", "description": "The units in stock.", "examples": [4]}},
-}
+def typed_errors(base: type[ServiceError] = ServiceError) -> Iterator[type[ServiceError]]:
+    """The classes of errors whose problems have members beside the standard ones."""
+    for each in base.__subclasses__():
+        if "members" in vars(each):
+            yield each
+        yield from typed_errors(each)
 
 
 def schema_name(error: type[ServiceError]) -> str:
@@ -114,7 +80,7 @@ def schema_name(error: type[ServiceError]) -> str:
 
 def schemas() -> Json:
     """The components; each stands alone, because few generators understand `allOf` with a narrower code."""
-    typed = {schema_name(error): _typed(error, members) for error, members in MEMBERS.items()}
+    typed = {schema_name(error): _typed(error) for error in sorted(typed_errors(), key=schema_name)}
     return {
         "Problem": PROBLEM_SCHEMA,
         "FieldFault": FIELD_FAULT_SCHEMA,
@@ -123,14 +89,14 @@ def schemas() -> Json:
     }
 
 
-def _typed(error: type[ServiceError], members: Json) -> Json:
+def _typed(error: type[ServiceError]) -> Json:
     code = {**PROBLEM_SCHEMA["properties"]["code"], "const": error.code, "examples": [error.code]}
     return {
         **PROBLEM_SCHEMA,
         "title": schema_name(error),
         "description": f"{error.title}.",
-        "required": [*PROBLEM_SCHEMA["required"], *members],
-        "properties": {**PROBLEM_SCHEMA["properties"], "code": code, **members},
+        "required": [*PROBLEM_SCHEMA["required"], *error.members],
+        "properties": {**PROBLEM_SCHEMA["properties"], "code": code, **error.members},
     }
 
 
