@@ -220,7 +220,7 @@ class TestConcurrency:
             await running.wait()
             await connection.exec_driver_sql("SELECT pg_sleep(60)")
 
-        for module, name in ((dashboard, "statistics"), (orders, "latest"), (notifications, "find")):
+        for module, name in ((dashboard, "statistics"), (orders, "get_latest"), (notifications, "find")):
             monkeypatch.setattr(module, name, sleeps)
         request = asyncio.create_task(maria.api.get(f"/dashboard/{maria.id}"))
         async with asyncio.timeout(60):
