@@ -38,7 +38,7 @@ from processes import free_port, wait_for
 
 from service.cli import migrate
 from service.dev import embedded
-from service.platform.telemetry import database_metrics
+from service.platform.database import metrics as database_metrics
 from service.platform.telemetry.runtime import Pulse
 from service.platform.telemetry.tracing import LOW_HALF
 

@@ -5,9 +5,9 @@ import sys
 from typing import Any
 
 from service.__main__ import main
+from service.platform.http import metrics
 from service.platform.server.monitor import Vitals
 from service.platform.telemetry import access_log as access
-from service.platform.telemetry import metrics
 
 
 def nothing(*_: Any, **__: Any) -> None:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
 from service import __version__
+from service.accounts import metrics as accounts_metrics
 from service.accounts import router as users
 from service.accounts.api_keys import router as api_keys
 from service.accounts.recovery import router as recovery
@@ -19,13 +20,16 @@ from service.compute import router as compute
 from service.container.api import Container
 from service.customers import router as customers
 from service.customers.dashboard import router as dashboard
+from service.identity import metrics as identity_metrics
 from service.notifications import router as notifications
 from service.notifications.streams import router as streams
 from service.operations import router as operations
+from service.orders import metrics as orders_metrics
 from service.orders import router as orders
 from service.orders.invoices import router as invoices
 from service.platform.config import Settings, load_settings
 from service.platform.http import docs, openapi, problems
+from service.platform.http import metrics as http_metrics
 from service.platform.http.client import Proxies
 from service.platform.http.context import RequestContext
 from service.platform.http.cors import Cors
@@ -33,7 +37,7 @@ from service.platform.http.error_handling import ErrorMiddleware
 from service.platform.http.hosts import Hosts
 from service.platform.http.overload import BodyLimit, LoadShedding
 from service.platform.http.response_cache import ResponseCacheMiddleware
-from service.platform.telemetry import logging, metrics, tracing
+from service.platform.telemetry import logging, tracing
 from service.posts import router as posts
 from service.weather import router as weather
 from service.webhooks import openapi as webhook_messages
@@ -103,7 +107,12 @@ def _middleware(container: Container) -> list[Middleware]:
     settings = container.settings
     cache = Middleware(ResponseCacheMiddleware, cache=container.response_cache, feed=container.feed)
     return [
-        Middleware(RequestContext, proxies=Proxies.of(settings), hosts=Hosts.of(settings)),
+        Middleware(
+            RequestContext,
+            proxies=Proxies.of(settings),
+            hosts=Hosts.of(settings),
+            count_refusal=orders_metrics.count_refusal,
+        ),
         Middleware(Cors, origins=settings.cors_origins, credentials=settings.cors_credentials),
         Middleware(ErrorMiddleware),
         *([cache] if settings.response_cache_bytes else []),
@@ -116,7 +125,9 @@ def _middleware(container: Container) -> list[Middleware]:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     container: Container = app.state.container
     log.info("service.started", version=__version__, environment=container.settings.environment)
-    metrics.begin(container.settings.currency)
+    for begin in (accounts_metrics.begin, http_metrics.begin, identity_metrics.begin):
+        begin()
+    orders_metrics.begin(container.settings.currency)
     container.contract.read()
     await container.start()
     yield

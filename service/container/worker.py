@@ -16,6 +16,7 @@ from service.orders import expiry
 from service.platform.config import Settings
 from service.platform.database import Database
 from service.platform.http.idempotency import repository as idempotency
+from service.platform.jobs import metrics as job_metrics
 from service.platform.jobs import queue
 from service.platform.jobs.clean_up import Step, clean_up, in_batches
 from service.platform.jobs.kinds import JobKind
@@ -24,8 +25,8 @@ from service.platform.mail import repository as mail_repository
 from service.platform.mail.mailer import Mailer
 from service.platform.server.health import Probes
 from service.platform.server.monitor import Vitals
-from service.platform.telemetry import job_metrics
 from service.verification import job as invariants
+from service.webhooks import metrics as webhook_metrics
 from service.webhooks.deliveries import service as deliveries
 from service.webhooks.deliveries.service import Deliveries
 
@@ -70,6 +71,7 @@ class WorkerContainer:
 
     async def start(self) -> None:
         job_metrics.begin(self.kinds)
+        webhook_metrics.begin()
         invariants.begin()
         await self.vitals.start()
 

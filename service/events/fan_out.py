@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from service.events import metrics
 from service.events import repository as events
 from service.platform.database import Database, Record, Session
 from service.platform.jobs.kinds import Attempt
-from service.platform.telemetry import job_metrics
 
 log = structlog.get_logger(__name__)
 
@@ -31,4 +31,4 @@ class FanOut:
                 return
             for consumer in self._consumers:
                 await consumer(session, event)
-        job_metrics.event_handed_on(event.type)
+        metrics.event_handed_on(event.type)

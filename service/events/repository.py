@@ -9,10 +9,10 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Text, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from service.events import metrics
 from service.events.models import Event, EventType
 from service.platform.database import Record, Session, after_commit
 from service.platform.jobs import enqueue as jobs
-from service.platform.telemetry import job_metrics
 
 #: The kind of job that takes an event to those who want to know of it.
 KIND: Final = "event"
@@ -75,7 +75,7 @@ async def add_each(session: Session, event_type: EventType, events: Sequence[New
         "datas": [json.dumps(event.data) for event in events],
     }
     ids = list((await session.scalars(_ADD, values)).all())
-    after_commit(session, lambda: job_metrics.events_raised(event_type, len(ids)))
+    after_commit(session, lambda: metrics.events_raised(event_type, len(ids)))
     return ids
 
 

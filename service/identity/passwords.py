@@ -10,8 +10,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from service.errors import Overloaded
+from service.identity import metrics
 from service.platform.config.passwords import normalised
-from service.platform.telemetry import runtime
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ class Passwords:
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            with runtime.hashing():
+            with metrics.hashing():
                 return await loop.run_in_executor(self._pool, function, *arguments)
         finally:
             self._waiting -= 1

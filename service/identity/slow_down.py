@@ -14,11 +14,12 @@ from typing import Final
 from limits import parse_many
 
 from service.errors import Overloaded, TooManyRequests
+from service.identity import metrics
 from service.platform.config.addresses import known_as
 from service.platform.crypto import sign
 from service.platform.http.rate_limit.policies import bucket
 from service.platform.http.rate_limit.store import Store
-from service.platform.telemetry import metrics, request
+from service.platform.telemetry import request
 
 #: How long a failure counts.
 MEMORY_SECONDS: Final = 15 * 60

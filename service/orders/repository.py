@@ -25,11 +25,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, array
 
+from service.orders import metrics
 from service.orders.models import STATUSES, Order, OrderLine
 from service.orders.reservations import UNLIMITED, OrderLimits, within_limits
 from service.platform.database import Record, Session, after_commit
 from service.platform.database.pagination import Page
-from service.platform.telemetry import business
 
 LINE_COLUMNS = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")
 GIVEN_COLUMNS = (
@@ -184,7 +184,7 @@ async def add(
     parameters |= {"by": by, **(limits.parameters(units) if limits else UNLIMITED)}
     row: Record | None = (await session.execute(_ADD, parameters)).one_or_none()
     if row is not None:
-        after_commit(session, lambda: business.order_came(row))
+        after_commit(session, lambda: metrics.count_status(row))
     return row
 
 
@@ -254,7 +254,7 @@ async def transition(
         guard=_NEEDS.get(target),
     )
     if row is not None:
-        after_commit(session, lambda: business.order_came(row))
+        after_commit(session, lambda: metrics.count_status(row))
     return row
 
 

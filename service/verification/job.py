@@ -6,7 +6,7 @@ import structlog
 
 from service.platform.config import Settings
 from service.platform.database import Database
-from service.platform.telemetry import business
+from service.platform.telemetry.metrics import Counter
 from service.verification import repository as verification
 from service.verification.repository import CHECKS
 
@@ -15,6 +15,11 @@ log = structlog.get_logger(__name__)
 #: A statement reads whole tables here, and waits for no lock.
 STATEMENT_SECONDS: Final = 600.0
 JOB_SECONDS: Final = 1_800.0
+FAULTS: Final = Counter(
+    "order_invariant_faults_total",
+    "Rows that cannot be, found by the worker's hourly look at the whole database, each time they are found.",
+    ["check"],
+)
 
 
 async def verify(url: str, settings: Settings) -> None:
@@ -27,7 +32,7 @@ async def verify(url: str, settings: Settings) -> None:
             for check in CHECKS:
                 finding = await verification.find_faults(session, check)
                 if finding.faults:
-                    business.faults_found(check.name, finding.faults)
+                    FAULTS.labels(check.name).inc(finding.faults)
                     places = [fault.place for fault in finding.first]
                     log.error("invariant.broken", check=check.name, faults=finding.faults, first=places)
     finally:
@@ -37,4 +42,4 @@ async def verify(url: str, settings: Settings) -> None:
 def begin() -> None:
     """Count from zero, so that the first fault is an increase."""
     for check in CHECKS:
-        business.faults_found(check.name, 0)
+        FAULTS.labels(check.name)

@@ -6,6 +6,7 @@ from typing import ClassVar, Final, Literal
 from pydantic import MISSING, SecretStr
 
 from service import audit
+from service.accounts import metrics
 from service.accounts import repository as users
 from service.accounts.signing_in.schemas import AuthorizationServer, Token, TokenRequest
 from service.errors import NotFound, ServiceError
@@ -18,7 +19,6 @@ from service.platform.config import Settings
 from service.platform.config.addresses import known_as
 from service.platform.crypto import fingerprint
 from service.platform.database import Database, Record, Session
-from service.platform.telemetry import metrics
 
 DEFAULT_CLIENT = "tradepost"
 GRANT_TYPES: Final = ("password", "refresh_token")

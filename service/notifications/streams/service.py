@@ -23,12 +23,12 @@ from service.identity import repository as auth
 from service.identity.tokens import ACCESS_TOKEN_SECONDS
 from service.notifications import repository as notifications
 from service.notifications.schemas import Notification, StreamTicket
+from service.notifications.streams import metrics
 from service.notifications.streams import repository as streams
 from service.platform.crypto import fingerprint
 from service.platform.database import Database
 from service.platform.database.change_feed import Change, ChangeFeed, Reader
 from service.platform.http.sse import LAST_SECONDS
-from service.platform.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

@@ -21,10 +21,10 @@ import structlog
 
 import service
 from service.errors import Overloaded, TooManyRequests, Unavailable
+from service.orders import metrics
 from service.orders.invoices.document import Document
 from service.orders.invoices.edition import edition
 from service.orders.invoices.frames import FAILED, HEAD, LENGTH
-from service.platform.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

@@ -21,11 +21,10 @@ from sqlalchemy.pool import QueuePool
 from service.errors import OutcomeUnknown, ServiceError
 from service.platform.config import Settings
 from service.platform.database import change_feed as changes
-from service.platform.database import connections, faults, sessions
+from service.platform.database import connections, faults, metrics, sessions
 from service.platform.database.faults import sqlstate as sqlstate
 from service.platform.database.faults import translated as translated
-from service.platform.telemetry import database_metrics
-from service.platform.telemetry.database_metrics import Outcome
+from service.platform.database.metrics import Outcome
 
 log = structlog.get_logger(__name__)
 
@@ -70,9 +69,7 @@ def _measure(engine: AsyncEngine) -> None:
         try:
             run(statement, values)
         finally:
-            database_metrics.QUERIES.observe(
-                time.perf_counter() - began, database_metrics.operation(statement)
-            )
+            metrics.QUERIES.observe(time.perf_counter() - began, metrics.operation(statement))
         return True
 
 
@@ -135,7 +132,7 @@ class Database:
                 outcome = "unknown"
                 raise
             finally:
-                database_metrics.TRANSACTIONS.add(outcome)
+                metrics.TRANSACTIONS.inc(outcome)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Session]:

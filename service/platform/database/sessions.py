@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session as SyncSession
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from service.platform.database import metrics
 from service.platform.database.faults import is_lost, was_stale
-from service.platform.telemetry import database_metrics
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +88,7 @@ class Pool(AsyncAdaptedQueuePool):
         try:
             record = super()._do_get()
         finally:
-            database_metrics.WAIT.observe(time.perf_counter() - began)
+            metrics.WAIT.observe(time.perf_counter() - began)
         connection = record.dbapi_connection
         if connection is not None and connection.driver_connection.is_closed():
             record.invalidate()

@@ -7,26 +7,26 @@ task, which loses context variables and leaks connections when a client leaves.
 import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.platform.http import metrics
 from service.platform.http.client import Proxies
 from service.platform.http.headers import Headers, combined
 from service.platform.http.hosts import Hosts
 from service.platform.http.problems import PROBES
 from service.platform.http.request_state import state_of
 from service.platform.telemetry import access_log as access
-from service.platform.telemetry import business, metrics, request, tracing
+from service.platform.telemetry import request, tracing
 from service.platform.telemetry.request import RequestFacts
 
 WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9_-]{8,128}")
 NOBODY: Final[Mapping[str, int | None]] = {"user_id": None}
 UNMATCHED: Final = "unmatched"
-#: Where refusals are the shop's business, and with which statuses.
-ORDERS: Final = "/api/v1/orders"
+#: Statuses of requests for a change that was refused.
 REFUSED: Final = frozenset({403, 409, 422})
 #: On every answer.
 ALWAYS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
@@ -45,8 +45,18 @@ def route_template(scope: Scope) -> str:
 
 
 class RequestContext:
-    def __init__(self, app: ASGIApp, *, proxies: Proxies, hosts: Hosts) -> None:
+    """`count_refusal` gets the route and the problem's code of each change that was refused."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        proxies: Proxies,
+        hosts: Hosts,
+        count_refusal: Callable[[str, str], None] = lambda *_: None,
+    ) -> None:
         self.app, self.proxies, self.hosts = app, proxies, hosts
+        self.count_refusal = count_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -84,6 +94,8 @@ class RequestContext:
                 seconds = time.perf_counter() - started
                 method = scope["method"]
                 _account(inner, method, status, seconds, sent=sent, client=address, traced=span is not None)
+                if status in REFUSED and method != "GET":
+                    self.count_refusal(route_template(inner), state.problem_code or "other")
 
     def _look_outside(self, inner: Scope) -> tuple[str | None, Iterable[tuple[bytes, bytes]]]:
         """From where the request comes, and what its answer promises; whether its host is ours."""
@@ -159,8 +171,6 @@ def _account(
         sent=sent,
         streamed=state.streamed,
     )
-    if status in REFUSED and method != "GET" and template.startswith(ORDERS):
-        business.order_refused(state.problem_code or "other")
     access.answered(method, template, status, seconds, who=log_fields(inner), client=client, traced=traced)
 
 

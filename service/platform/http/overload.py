@@ -6,9 +6,9 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.platform.http import metrics
 from service.platform.http.problems import PROBES, response
 from service.platform.http.request_state import REFUSAL, Refusal, state_of
-from service.platform.telemetry import metrics
 
 #: Requests in flight for each database connection. A request that waits behind sixteen others for
 #: a connection would be answered too late to be of use; it is better sent elsewhere at once.

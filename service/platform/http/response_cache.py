@@ -22,12 +22,12 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.platform.database.change_feed import Change, Reader
+from service.platform.http import metrics
 from service.platform.http.context import route_template
 from service.platform.http.etag.versions import NOT_MODIFIED_HEADERS, has_already
 from service.platform.http.problems import PROBES
 from service.platform.http.request_state import state_of
 from service.platform.http.validation import acceptable
-from service.platform.telemetry import cache_metrics
 
 #: Requests with one of these bypass the cache: they have a caller, or a body that must be measured.
 BYPASS: Final = frozenset({b"authorization", b"content-length", b"transfer-encoding"})
@@ -183,7 +183,7 @@ class ResponseCache:
         self.changes += 1
         for key in keys:
             self._remove(key)
-        cache_metrics.INVALIDATIONS.add(reason, times=len(keys))
+        metrics.CACHE_INVALIDATIONS.inc(reason, amount=len(keys))
         self._measure()
 
     def _remove(self, key: Key) -> None:
@@ -195,7 +195,7 @@ class ResponseCache:
             del self._by_source[response.source]
 
     def _measure(self) -> None:
-        cache_metrics.ENTRIES.value, cache_metrics.BYTES.value = self.entries, self.bytes
+        metrics.CACHE_ENTRIES.value, metrics.CACHE_BYTES.value = self.entries, self.bytes
 
 
 class ResponseCacheMiddleware:
@@ -216,12 +216,12 @@ class ResponseCacheMiddleware:
                 await self._read(key, wanted, scope=scope, receive=receive, send=send)
                 return
             scope["route"] = response.route
-            cache_metrics.REQUESTS.add("hit")
+            metrics.CACHE_REQUESTS.inc("hit")
             await _send(response, wanted, send)
             return
         await self.app(scope, receive, send)
         if state_of(scope).cache_source is not None:
-            cache_metrics.REQUESTS.add("bypass")
+            metrics.CACHE_REQUESTS.inc("bypass")
 
     async def _read(self, key: Key, wanted: str, *, scope: Scope, receive: Receive, send: Send) -> None:
         changes, state = self.cache.changes, state_of(scope)
@@ -245,7 +245,7 @@ class ResponseCacheMiddleware:
 
         await self.app(scope, receive, held_send)
         if state.cache_source is not None:
-            cache_metrics.REQUESTS.add("miss")
+            metrics.CACHE_REQUESTS.inc("miss")
 
 
 def _if_none_match(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

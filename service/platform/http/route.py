@@ -14,6 +14,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from service.errors import Contention
+from service.platform.http import metrics
 from service.platform.http.access_checks import INPUT_ERRORS, access_checks, check_access
 from service.platform.http.authorization import Authorization, access_rules
 from service.platform.http.body import Reader
@@ -25,7 +26,6 @@ from service.platform.http.openapi import problems
 from service.platform.http.request_state import state_of
 from service.platform.http.response_cache import PublicRead
 from service.platform.http.validation import check_against_openapi
-from service.platform.telemetry import metrics
 
 #: Where FastAPI looks for what closes function-scoped dependencies: the transaction among them.
 STACK: Final = "fastapi_function_astack"

@@ -19,12 +19,12 @@ import structlog
 from service.errors import ServiceError
 from service.platform.database import Database
 from service.platform.database import updated_since as changes
-from service.platform.jobs import queue
+from service.platform.jobs import metrics, queue
 from service.platform.jobs.claims import Holdings
 from service.platform.jobs.kinds import Attempt, JobKind
+from service.platform.jobs.metrics import Outcome
 from service.platform.jobs.queue import Job
-from service.platform.telemetry import job_metrics, logging, request, tracing
-from service.platform.telemetry.job_metrics import Outcome
+from service.platform.telemetry import logging, request, tracing
 from service.platform.telemetry.request import RequestFacts
 
 log = structlog.get_logger(__name__)
@@ -185,14 +185,14 @@ class Worker:
         request_id, began = job.origin.get("request_id"), time.perf_counter()
         request.begin(RequestFacts(request_id, job.origin.get("own_id")))
         logging.bind(request_id=request_id, job=job.kind, job_id=job.id)
-        job_metrics.job_begun(job.kind, (datetime.now(UTC) - job.due).total_seconds())
+        metrics.job_begun(job.kind, (datetime.now(UTC) - job.due).total_seconds())
         outcome: Outcome = "handed_back"
         with tracing.work(f"job {job.kind}", job.origin.get("traceparent")):
             try:
                 outcome = await self._attempt(job, self._kinds[job.kind])
             finally:
                 seconds = time.perf_counter() - began
-                job_metrics.job_ended(job.kind, outcome, seconds, job.attempts)
+                metrics.job_ended(job.kind, outcome, seconds, job.attempts)
                 ms = round(seconds * 1000, 2)
                 log.info("job.ended", outcome=outcome, attempt=job.attempts, duration_ms=ms)
 
@@ -270,7 +270,7 @@ class Worker:
             found = {row.kind: row for row in await queue.get_state(session)}
         for kind in self._kinds:
             row = found.get(kind)
-            job_metrics.queue_seen(
+            metrics.queue_seen(
                 kind,
                 waiting=row.waiting if row else 0,
                 failed=row.failed if row else 0,

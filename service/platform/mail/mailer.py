@@ -18,11 +18,10 @@ from service.platform.config import Settings
 from service.platform.crypto import Undecryptable
 from service.platform.database import Database, Record, Session
 from service.platform.jobs.kinds import Attempt
-from service.platform.mail import AddressCipher
+from service.platform.mail import AddressCipher, metrics
 from service.platform.mail import repository as mails
 from service.platform.mail.rendering import Message, Renderer
 from service.platform.mail.transports import Transport, Undelivered, transport_for
-from service.platform.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

@@ -7,8 +7,7 @@ from typing import Final
 
 from service import __version__
 from service.errors import ServiceError
-from service.platform.database import Database
-from service.platform.telemetry import database_metrics
+from service.platform.database import Database, metrics
 from service.platform.telemetry.runtime import Pulse
 
 #: How often the database is asked whether it is there, and how long it may take to answer.
@@ -25,7 +24,7 @@ class Vitals:
         self._asking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        database_metrics.begin()
+        metrics.begin()
         self._pulse.start(__version__)
         self._asking = asyncio.create_task(self._ask_always(), name="vitals")
 
@@ -36,16 +35,16 @@ class Vitals:
         await self._pulse.stop()
 
     def _look(self) -> None:
-        database_metrics.pool_seen(*self._database.use)
+        metrics.pool_seen(*self._database.use)
         if self._listening is not None:
-            database_metrics.feed_seen(listening=self._listening())
+            metrics.feed_seen(listening=self._listening())
 
     async def _ask_always(self) -> None:
         while True:
             in_use, size = self._database.use
             # When all connections are lent out there is no answer to be had, and no fault of the database.
             if in_use < size:
-                database_metrics.database_seen(up=await self._answers())
+                metrics.database_seen(up=await self._answers())
             await asyncio.sleep(ASK_SECONDS)
 
     async def _answers(self) -> bool:

@@ -1,183 +1,169 @@
-"""Prometheus metrics. Labels are bounded: a route's template, never a path, a user or an id.
+"""What the platform and the domains declare their metrics with.
 
-Those of orders are in `business`, of the database, of the process, of jobs and of calls to others in
-modules of their own.
+    ORDERS = Counter("orders_total", "Orders by the status that they have reached.", ["outcome"])
+    ORDERS.labels("paid").inc()
+
+Labels are bounded: a route's template, never a path, a user or an id. Counter, Gauge and Histogram are
+prometheus_client's. It writes to a file at each call, which takes 1.3 microseconds, and a request would need
+a dozen. So what happens at every request is batched: added up in memory, and written several times a second
+(`flush`, by the runtime monitor of each process). A process that is killed loses the counts since then.
+
+A metric without labels opens its file when it is made. When a module is imported the folder may not be
+there, and a gauge at 0 in the master's files would be the smallest of all for ever. So metrics without labels
+are made when they are first needed: the batched ones by themselves, others by `unlabelled_counter` and
+`unlabelled_gauge`.
 """
 
-from contextlib import AbstractContextManager
-from typing import Literal
+import threading
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, Protocol
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric
+from prometheus_client.registry import Collector
 
-from service.platform.telemetry import batches as tally
-from service.platform.telemetry import business, cache_metrics, lazy
+__all__ = [
+    "BatchedCounter",
+    "BatchedGauge",
+    "BatchedHistogram",
+    "Counter",
+    "Gauge",
+    "Histogram",
+    "flush",
+    "unlabelled_counter",
+    "unlabelled_gauge",
+]
 
-REQUESTS = tally.Count("http_requests_total", "HTTP requests answered.", ["method", "route", "status"])
-DURATION = tally.Distribution(
-    "http_request_duration_seconds",
-    "From the request's first byte to the answer's last, in seconds.",
-    ["method", "route"],
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0),
-)
-SIZES = (256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304)
-RECEIVED = tally.Distribution(
-    "http_request_size_bytes", "Of the bodies of requests that have one.", ["route"], buckets=SIZES
-)
-SENT = tally.Distribution("http_response_size_bytes", "Of the bodies of answers.", ["route"], buckets=SIZES)
-IN_PROGRESS = tally.Level(
-    "http_requests_in_progress", "Requests that are being worked on; open streams are not."
-)
-SPANS = Counter(
-    "trace_spans_total",
-    "Spans: sent to the collector, lost because it did not take them, or dropped because too many waited.",
-    ["outcome"],
-)
-MAILS = Counter("mails_total", "Mails, by what they are about and what became of them.", ["kind", "outcome"])
-SIGN_INS = Counter("sign_ins_total", "Sign-ins with a password.", ["outcome"])
-REFRESHES = Counter(
-    "token_refreshes_total", "Uses of refresh tokens; reused is theft, which ends the session.", ["outcome"]
-)
-RATE_LIMITS = tally.Count(
-    "rate_limit_decisions_total",
-    "Requests under a rate limit: allowed, refused, or let through because the store has failed.",
-    ["policy", "decision"],
-)
-SLOWED = Counter(
-    "sign_ins_slowed_total",
-    "Sign-ins that followed too many failures: those that waited, and those refused because too many wait.",
-    ["outcome"],
-)
-STREAMS = Gauge(
-    "notification_streams",
-    "Streams of notifications that are open, by what has opened them: a token or a ticket.",
-    ["opened_by"],
-    multiprocess_mode="livesum",
-)
-STREAMS_ENDED = Counter(
-    "notification_streams_ended_total", "Streams of notifications that have ended, by why.", ["reason"]
-)
-WEBHOOK_TRIES = Counter(
-    "webhook_deliveries_total",
-    "Tries of webhook deliveries: succeeded, to be retried, or failed for good.",
-    ["outcome"],
-)
-WEBHOOK_DURATION = Histogram(
-    "webhook_delivery_duration_seconds",
-    "From looking the receiver up to the end of its answer, in seconds.",
-    ["outcome"],
-    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
-)
-WEBHOOKS_DISABLED = Counter("webhooks_disabled_total", "Webhooks that were given up, and why.", ["reason"])
-REPLAYS = Counter("idempotent_replays_total", "Requests sent again under their key.", ["route"])
-RETRIES = Counter(
-    "database_transactions_retried_total",
-    "Requests run again after a deadlock or a serialisation failure.",
-    ["route"],
-)
-INVOICES = Counter(
-    "invoices_total",
-    "Invoices by what became of them: rendered; refused or given up (waited) because too many wait; "
-    "lost with a process that died or was too slow (timed_out); failed by a fault of ours.",
-    ["outcome"],
-)
-INVOICES_UNDER_WAY = Gauge(
-    "invoices_under_way",
-    "Invoices that wait for a process, or are rendered by one.",
-    ["state"],
-    multiprocess_mode="livesum",
-)
-#: Methods are a client's words: unknown ones share a label value.
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+Labels = tuple[str, ...]
 
 
-def request_answered(
-    method: str, route: str, status: int, seconds: float, *, received: int, sent: int, streamed: bool
-) -> None:
-    """A stream lasts as long as its client likes, which says nothing of how quick the service is."""
-    method = method if method in METHODS else "OTHER"
-    REQUESTS.add(method, route, str(status))
-    if received:
-        RECEIVED.observe(received, route)
-    if not streamed:
-        DURATION.observe(seconds, method, route)
-        SENT.observe(sent, route)
+class _Batched(Protocol):
+    def flush(self) -> None: ...
 
 
-def requests_shed() -> Counter:
-    return lazy.counter("requests_shed_total", "Requests refused at once, for the process has its fill.")
+_batched: list[_Batched] = []
+_owner: Final = threading.get_ident()
 
 
-def begin(currency: str) -> None:
-    """What counts from zero: without it the first of something is no increase to whoever watches."""
-    IN_PROGRESS.begin()
-    requests_shed()
-    for outcome in ("succeeded", "refused"):
-        SIGN_INS.labels(outcome)
-    for outcome in ("rotated", "refused", "reused"):
-        REFRESHES.labels(outcome)
-    business.begin(currency)
-    cache_metrics.begin()
-    begin_tracing()
+def flush() -> None:
+    """Write what has been added up. Only the thread that adds up may call it."""
+    for each in _batched:
+        each.flush()
 
 
-def begin_tracing() -> None:
-    for outcome in ("sent", "lost", "dropped"):
-        SPANS.labels(outcome)
+class _FlushFirst(Collector):
+    """A read of this process's own registry finds what has been added up so far."""
+
+    def collect(self) -> Iterable[Metric]:
+        if threading.get_ident() == _owner:
+            flush()
+        return ()
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
 
 
-def spans_ended(count: int, outcome: Literal["sent", "lost", "dropped"]) -> None:
-    SPANS.labels(outcome).inc(count)
+# Collectors are asked in the order in which they came: this one before all that are made below.
+REGISTRY.register(_FlushFirst())
 
 
-def mail_ended(kind: str, outcome: str) -> None:
-    MAILS.labels(kind, outcome).inc()
+class BatchedCounter:
+    """Always with labels."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+        self.metric: Final = Counter(name, documentation, labels)
+        self._waiting: dict[Labels, int] = {}
+        _batched.append(self)
+
+    def inc(self, *labels: str, amount: int = 1) -> None:
+        waiting = self._waiting
+        waiting[labels] = waiting.get(labels, 0) + amount
+
+    def flush(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for labels, count in waiting.items():
+            self.metric.labels(*labels).inc(count)
 
 
-def signed_in(*, good: bool) -> None:
-    SIGN_INS.labels("succeeded" if good else "refused").inc()
+class BatchedHistogram:
+    def __init__(
+        self, name: str, documentation: str, labels: Sequence[str] = (), *, buckets: Sequence[float]
+    ) -> None:
+        self._made: Histogram | None = None
+        self._description = (name, documentation, labels)
+        self._bounds = tuple(buckets)
+        self._waiting: dict[Labels, list[float]] = {}
+        if labels:
+            self._make()
+        _batched.append(self)
+
+    @property
+    def metric(self) -> Histogram:
+        return self._made or self._make()
+
+    def observe(self, value: float, *labels: str) -> None:
+        found = self._waiting.get(labels)
+        if found is None:
+            # A count for each bucket, one for what is above, and the sum.
+            found = self._waiting[labels] = [0.0] * (len(self._bounds) + 2)
+        found[bisect_left(self._bounds, value)] += 1
+        found[-1] += value
+
+    def begin(self) -> None:
+        """Export it before anything has been observed."""
+        self._waiting.setdefault((), [0.0] * (len(self._bounds) + 2))
+
+    def flush(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for labels, (*counts, total) in waiting.items():
+            child = self.metric.labels(*labels) if labels else self.metric
+            # prometheus_client has no way to add many at once; a test holds that this is the same.
+            for bucket, count in zip(child._buckets, counts, strict=True):  # noqa: SLF001
+                if count:
+                    bucket.inc(count)
+            child._sum.inc(total)  # noqa: SLF001
+
+    def _make(self) -> Histogram:
+        self._made = Histogram(*self._description, buckets=self._bounds)
+        return self._made
 
 
-def refreshed(outcome: Literal["rotated", "refused", "reused"]) -> None:
-    REFRESHES.labels(outcome).inc()
+class BatchedGauge:
+    """A gauge that goes up and down with every request; summed over the processes that live."""
+
+    def __init__(self, name: str, documentation: str) -> None:
+        self._description = (name, documentation)
+        self._made: Gauge | None = None
+        self._written: int | None = None
+        self.value = 0
+        _batched.append(self)
+
+    def flush(self) -> None:
+        if self.value == self._written or (self._made is None and not self.value):
+            return
+        if self._made is None:
+            self._made = Gauge(*self._description, multiprocess_mode="livesum")
+        self._made.set(self.value)
+        self._written = self.value
+
+    def begin(self) -> None:
+        """Export it at 0."""
+        if self._made is None:
+            self._made = Gauge(*self._description, multiprocess_mode="livesum")
+        self._made.set(self.value)
 
 
-def rate_limit_decided(policy: str, decision: str) -> None:
-    RATE_LIMITS.add(policy, decision)
+_counters: Final[dict[str, Counter]] = {}
+_gauges: Final[dict[str, Gauge]] = {}
 
 
-def sign_in_slowed(outcome: str) -> None:
-    SLOWED.labels(outcome).inc()
+def unlabelled_counter(name: str, documentation: str) -> Counter:
+    if name not in _counters:
+        _counters[name] = Counter(name, documentation)
+    return _counters[name]
 
 
-def stream_opened(opened_by: str) -> None:
-    STREAMS.labels(opened_by).inc()
-
-
-def stream_ended(opened_by: str, reason: str) -> None:
-    STREAMS.labels(opened_by).dec()
-    STREAMS_ENDED.labels(reason).inc()
-
-
-def webhook_tried(outcome: Literal["succeeded", "retried", "failed"], seconds: float) -> None:
-    WEBHOOK_TRIES.labels(outcome).inc()
-    WEBHOOK_DURATION.labels(outcome).observe(seconds)
-
-
-def webhook_disabled(reason: Literal["gone", "failing"]) -> None:
-    WEBHOOKS_DISABLED.labels(reason).inc()
-
-
-def answer_replayed(route: str) -> None:
-    REPLAYS.labels(route).inc()
-
-
-def transaction_retried(route: str) -> None:
-    RETRIES.labels(route).inc()
-
-
-def invoice_ended(outcome: str) -> None:
-    INVOICES.labels(outcome).inc()
-
-
-def invoices_under_way(state: Literal["waiting", "rendering"]) -> AbstractContextManager[None]:
-    return INVOICES_UNDER_WAY.labels(state).track_inprogress()
+def unlabelled_gauge(name: str, documentation: str, mode: Literal["livesum", "livemin", "livemax"]) -> Gauge:
+    if name not in _gauges:
+        _gauges[name] = Gauge(name, documentation, multiprocess_mode=mode)
+    return _gauges[name]

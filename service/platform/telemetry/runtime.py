@@ -1,16 +1,19 @@
-"""The process itself: how late its event loop is, its threads, the hashing of passwords, its build."""
+"""The process itself: how late its event loop is, its threads and its build."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Literal
 
 from anyio import to_thread
-from prometheus_client import Counter, Gauge
 
-from service.platform.telemetry import batches as tally
-from service.platform.telemetry import lazy
+from service.platform.telemetry import metrics
+from service.platform.telemetry.metrics import (
+    BatchedHistogram,
+    Counter,
+    Gauge,
+    unlabelled_counter,
+    unlabelled_gauge,
+)
 
 #: Whatever holds the loop up for longer than this is seen.
 BEAT_SECONDS: Final = 0.1
@@ -18,22 +21,21 @@ BEAT_SECONDS: Final = 0.1
 FLUSH_BEATS: Final = 2
 LOOK_BEATS: Final = 10
 
-LAG: Final = tally.Distribution(
+LAG: Final = BatchedHistogram(
     "event_loop_lag_seconds",
     "By how much the event loop is late for an appointment; it has ten a second.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-HASHING: Final = tally.Distribution(
-    "password_hash_duration_seconds",
-    "Of hashing or checking a password, waiting for its turn included.",
-    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
-)
-WAITING: Final = tally.Level("password_hashes_waiting", "Passwords that are being hashed, or wait for it.")
 BUILD: Final = Gauge("build_info", "The version that runs.", ["version"], multiprocess_mode="livemax")
 EXITS: Final = Counter(
     "gunicorn_worker_exits_total",
     "Workers that have ended: by their time-out, a signal, an error, or as they should.",
     ["reason"],
+)
+SPANS: Final = Counter(
+    "trace_spans_total",
+    "Spans: sent to the collector, lost because it did not take them, or dropped because too many waited.",
+    ["outcome"],
 )
 REASONS: Final = ("timeout", "signal", "error", "normal")
 
@@ -47,8 +49,9 @@ class Pulse:
 
     def start(self, version: str) -> None:
         BUILD.labels(version).set(1)
-        for metric in (LAG, HASHING, WAITING):
-            metric.begin()
+        LAG.begin()
+        for outcome in ("sent", "lost", "dropped"):
+            SPANS.labels(outcome)
         self._look()
         self._task = asyncio.create_task(self._run(), name="pulse")
 
@@ -68,30 +71,21 @@ class Pulse:
             if beat % LOOK_BEATS == 0:
                 self._look()
             elif beat % FLUSH_BEATS == 0:
-                tally.flush()
+                metrics.flush()
 
     def _look(self) -> None:
         for look in self._looks:
             look()
-        tally.flush()
+        metrics.flush()
 
 
 def _see_threads() -> None:
     limiter = to_thread.current_default_thread_limiter()
-    lazy.gauge("thread_pool_tasks", "Threads of the pool that work.", "livesum").set(limiter.borrowed_tokens)
-    limit = lazy.gauge("thread_pool_limit", "Threads that the pool may have.", "livesum")
+    unlabelled_gauge("thread_pool_tasks", "Threads of the pool that work.", "livesum").set(
+        limiter.borrowed_tokens
+    )
+    limit = unlabelled_gauge("thread_pool_limit", "Threads that the pool may have.", "livesum")
     limit.set(float(limiter.total_tokens))
-
-
-@contextmanager
-def hashing() -> Iterator[None]:
-    began = time.perf_counter()
-    WAITING.value += 1
-    try:
-        yield
-    finally:
-        WAITING.value -= 1
-        HASHING.observe(time.perf_counter() - began)
 
 
 def master_began() -> None:
@@ -102,12 +96,16 @@ def master_began() -> None:
 
 def workers_started() -> Counter:
     """Counted by the master."""
-    return lazy.counter("gunicorn_workers_started_total", "Workers that the master has started.")
+    return unlabelled_counter("gunicorn_workers_started_total", "Workers that the master has started.")
 
 
 def worker_ready() -> None:
-    lazy.gauge("gunicorn_workers", "Workers that live.", "livesum").set(1)
+    unlabelled_gauge("gunicorn_workers", "Workers that live.", "livesum").set(1)
 
 
 def worker_ended(reason: str) -> None:
     EXITS.labels(reason).inc()
+
+
+def spans_ended(count: int, outcome: Literal["sent", "lost", "dropped"]) -> None:
+    SPANS.labels(outcome).inc(count)

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace.status import Status
 
-from service.platform.telemetry import metrics, upstream
+from service.platform.telemetry import runtime, upstream
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +99,7 @@ class Exporter(OTLPSpanExporter):
             good = result is SpanExportResult.SUCCESS
         finally:
             self.gone(len(spans))
-            metrics.spans_ended(len(spans), "sent" if good else "lost")
+            runtime.spans_ended(len(spans), "sent" if good else "lost")
             upstream.otlp_called(time.perf_counter() - began, good=good)
         self._tell(good=good)
         return result
@@ -152,7 +152,7 @@ class Outbox(BatchSpanProcessor):
             full = self.waiting >= self.most
             self.waiting += not full
         if full:
-            metrics.spans_ended(1, "dropped")
+            runtime.spans_ended(1, "dropped")
         else:
             super().on_end(span)
 

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
 
-from service.platform.telemetry import batches as tally
 from service.platform.telemetry import tracing
+from service.platform.telemetry.metrics import BatchedCounter, BatchedHistogram
 
 Upstream = Literal["geocoding", "forecast", "redis", "smtp", "otlp"]
 Outcome = Literal["answered", "failed", "timed_out"]
 
-REQUESTS: Final = tally.Count(
+REQUESTS: Final = BatchedCounter(
     "upstream_requests_total",
     "Calls to others: answered, failed, or not answered in time.",
     ["upstream", "outcome"],
 )
-DURATION: Final = tally.Distribution(
+DURATION: Final = BatchedHistogram(
     "upstream_request_duration_seconds",
     "Of calls to others, whatever came of them.",
     ["upstream"],
@@ -38,7 +38,7 @@ def call(name: Upstream) -> Iterator[None]:
         outcome = "timed_out"
         raise
     finally:
-        REQUESTS.add(name, outcome)
+        REQUESTS.inc(name, outcome)
         DURATION.observe(time.perf_counter() - began, name)
 
 

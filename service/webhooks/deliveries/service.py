@@ -15,7 +15,8 @@ from service.platform.config import Settings
 from service.platform.crypto import Undecryptable
 from service.platform.database import Database, Record, Session
 from service.platform.jobs.kinds import Attempt
-from service.platform.telemetry import metrics, tracing
+from service.platform.telemetry import tracing
+from service.webhooks import metrics
 from service.webhooks import repository as webhooks
 from service.webhooks.deliveries import repository as deliveries
 from service.webhooks.deliveries import retries

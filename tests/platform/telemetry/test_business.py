@@ -8,8 +8,8 @@ import pytest
 from service.container.api import Container
 from service.orders import expiry
 from service.orders import repository as orders
+from service.orders.metrics import OUTCOMES
 from service.platform.config import Settings
-from service.platform.telemetry.business import OUTCOMES
 from service.verification import job as invariants
 from tests.helpers.client import assert_problem
 from tests.helpers.factories import Make

@@ -13,8 +13,8 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.platform.http.metrics import REQUESTS
 from service.platform.server import metrics_exporter as exporter
-from service.platform.telemetry import batches as tally
 from service.platform.telemetry import metric_files as files
 from service.platform.telemetry import metrics
 from tests.helpers.client import Api
@@ -26,8 +26,8 @@ def answered(**labels: str) -> float:
 
 
 def routes() -> set[str]:
-    tally.flush()
-    samples = [sample for metric in metrics.REQUESTS.metric.collect() for sample in metric.samples]
+    metrics.flush()
+    samples = [sample for metric in REQUESTS.metric.collect() for sample in metric.samples]
     return {sample.labels["route"] for sample in samples}
 
 

@@ -16,12 +16,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from service.errors import Conflict, Overloaded
+from service.identity import metrics as password_metrics
 from service.identity.passwords import Passwords
 from service.platform.config import Settings
 from service.platform.database import Database
+from service.platform.database import metrics as database_metrics
 from service.platform.http.overload import LoadShedding
 from service.platform.server.monitor import Vitals
-from service.platform.telemetry import database_metrics, runtime
+from service.platform.telemetry import runtime
 from service.posts import repository as posts
 from tests.conftest import for_sqlalchemy
 from tests.helpers.factories import PASSWORD, Make
@@ -69,6 +71,7 @@ class TestPulse:
 
     @alone
     async def test_hashing_is_counted_until_it_is_done(self) -> None:
+        password_metrics.begin()
         passwords, before = Passwords(), counted("password_hash_duration_seconds_count")
         hashing = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(3)]
         await asyncio.sleep(0)

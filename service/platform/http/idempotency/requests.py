@@ -10,6 +10,7 @@ from fastapi import Request, Response
 
 from service.errors import KeyNotSupported, KeyRequired
 from service.platform.database import Session
+from service.platform.http import metrics
 from service.platform.http.authentication import caller_of
 from service.platform.http.components import component
 from service.platform.http.context import route_template
@@ -17,7 +18,6 @@ from service.platform.http.idempotency.service import Retries, StoredResponse, r
 from service.platform.http.request_state import state_of
 from service.platform.http.schemas import shown_once
 from service.platform.http.session import SessionDep
-from service.platform.telemetry import metrics
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotent-Replayed"

@@ -13,8 +13,8 @@ from typing import Final, Literal
 from limits import RateLimitItem, parse_many
 
 from service.platform.config import Settings
+from service.platform.http import metrics
 from service.platform.http.rate_limit.store import Counts, Store, StoreFailed, Windows
-from service.platform.telemetry import metrics
 
 Policy = Literal["default", "sign_in", "refresh", "register", "reset"]
 #: These hold for this process alone while the shared store fails; the default one then does not hold.

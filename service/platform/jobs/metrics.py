@@ -1,15 +1,10 @@
-"""Metrics of events and of the jobs that follow them. A worker measures; the API counts what it raises."""
+"""Metrics of jobs, which a worker measures."""
 
 from collections.abc import Iterable
 from typing import Literal
 
-from prometheus_client import Counter, Gauge, Histogram
+from service.platform.telemetry.metrics import Counter, Gauge, Histogram
 
-from service.platform.telemetry import metrics
-
-EVENTS = Counter(
-    "events_total", "Events by type: raised by a change, handed on to their consumers.", ["type", "outcome"]
-)
 JOBS = Counter(
     "jobs_total",
     "Attempts at jobs: done, put off after a fault, failed for good, handed back at the end of a worker.",
@@ -47,14 +42,6 @@ OLDEST = Gauge(
 Outcome = Literal["done", "put_off", "failed", "handed_back"]
 
 
-def events_raised(event_type: str, count: int) -> None:
-    EVENTS.labels(event_type, "raised").inc(count)
-
-
-def event_handed_on(event_type: str) -> None:
-    EVENTS.labels(event_type, "handed_on").inc()
-
-
 def job_begun(kind: str, delay: float) -> None:
     DELAY.labels(kind).observe(max(delay, 0.0))
 
@@ -77,8 +64,3 @@ def begin(kinds: Iterable[str]) -> None:
     for kind in kinds:
         for outcome in ("done", "put_off", "failed", "handed_back"):
             JOBS.labels(kind, outcome)
-    for outcome in ("succeeded", "retried", "failed"):
-        metrics.WEBHOOK_TRIES.labels(outcome)
-    for reason in ("gone", "failing"):
-        metrics.WEBHOOKS_DISABLED.labels(reason)
-    metrics.begin_tracing()

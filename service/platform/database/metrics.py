@@ -2,21 +2,20 @@
 
 from typing import Final, Literal
 
-from service.platform.telemetry import batches as tally
-from service.platform.telemetry import lazy
+from service.platform.telemetry.metrics import BatchedCounter, BatchedHistogram, unlabelled_gauge
 
-WAIT: Final = tally.Distribution(
+WAIT: Final = BatchedHistogram(
     "database_pool_wait_seconds",
     "For a connection of the pool, a new one or one that somebody gave back.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )
-QUERIES: Final = tally.Distribution(
+QUERIES: Final = BatchedHistogram(
     "database_query_duration_seconds",
     "Of statements, failed ones too, by their first word.",
     ["operation"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )
-TRANSACTIONS: Final = tally.Count(
+TRANSACTIONS: Final = BatchedCounter(
     "database_transactions_total",
     "Transactions: committed, rolled back, or unknown because the connection was lost during COMMIT.",
     ["outcome"],
@@ -35,17 +34,21 @@ def operation(statement: str) -> str:
 
 def pool_seen(in_use: int, size: int) -> None:
     """`size`: with what it may grow by."""
-    lazy.gauge("database_pool_connections_in_use", "Connections that are lent out.", "livesum").set(in_use)
-    lazy.gauge("database_pool_size", "Connections that there may be at the most.", "livesum").set(size)
+    unlabelled_gauge("database_pool_connections_in_use", "Connections that are lent out.", "livesum").set(
+        in_use
+    )
+    unlabelled_gauge("database_pool_size", "Connections that there may be at the most.", "livesum").set(size)
 
 
 def database_seen(*, up: bool) -> None:
-    lazy.gauge("database_up", "Whether every process gets answers from the database.", "livemin").set(up)
+    unlabelled_gauge("database_up", "Whether every process gets answers from the database.", "livemin").set(
+        up
+    )
 
 
 def feed_seen(*, listening: bool) -> None:
     described = "Whether every process hears of changes: 1 while its lease stands."
-    lazy.gauge("change_feed_listening", described, "livemin").set(listening)
+    unlabelled_gauge("change_feed_listening", described, "livemin").set(listening)
 
 
 def begin() -> None:

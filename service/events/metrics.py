@@ -1,0 +1,15 @@
+"""Metrics of events."""
+
+from service.platform.telemetry.metrics import Counter
+
+EVENTS = Counter(
+    "events_total", "Events by type: raised by a change, handed on to their consumers.", ["type", "outcome"]
+)
+
+
+def events_raised(event_type: str, count: int) -> None:
+    EVENTS.labels(event_type, "raised").inc(count)
+
+
+def event_handed_on(event_type: str) -> None:
+    EVENTS.labels(event_type, "handed_on").inc()

@@ -1,0 +1,40 @@
+"""Metrics of hashing passwords, and of sign-ins that are slowed."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from service.platform.telemetry.metrics import BatchedGauge, BatchedHistogram, Counter
+
+SLOWED = Counter(
+    "sign_ins_slowed_total",
+    "Sign-ins that followed too many failures: those that waited, and those refused because too many wait.",
+    ["outcome"],
+)
+HASHING: Final = BatchedHistogram(
+    "password_hash_duration_seconds",
+    "Of hashing or checking a password, waiting for its turn included.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
+WAITING: Final = BatchedGauge("password_hashes_waiting", "Passwords that are being hashed, or wait for it.")
+
+
+@contextmanager
+def hashing() -> Iterator[None]:
+    began = time.perf_counter()
+    WAITING.value += 1
+    try:
+        yield
+    finally:
+        WAITING.value -= 1
+        HASHING.observe(time.perf_counter() - began)
+
+
+def sign_in_slowed(outcome: str) -> None:
+    SLOWED.labels(outcome).inc()
+
+
+def begin() -> None:
+    HASHING.begin()
+    WAITING.begin()

@@ -1,0 +1,22 @@
+"""Metrics of streams of notifications."""
+
+from service.platform.telemetry.metrics import Counter, Gauge
+
+OPEN = Gauge(
+    "notification_streams",
+    "Streams of notifications that are open, by what has opened them: a token or a ticket.",
+    ["opened_by"],
+    multiprocess_mode="livesum",
+)
+ENDED = Counter(
+    "notification_streams_ended_total", "Streams of notifications that have ended, by why.", ["reason"]
+)
+
+
+def stream_opened(opened_by: str) -> None:
+    OPEN.labels(opened_by).inc()
+
+
+def stream_ended(opened_by: str, reason: str) -> None:
+    OPEN.labels(opened_by).dec()
+    ENDED.labels(reason).inc()

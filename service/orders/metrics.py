@@ -1,0 +1,65 @@
+"""Metrics of orders and invoices.
+
+The repository counts an order's new status once the transaction is committed: no service has to think of
+it, a transaction that is rolled back and retried counts once, and the worker's transitions count too.
+Refusals are counted when they are answered.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any, Final, Literal
+
+from service.platform.telemetry.metrics import Counter, Gauge
+
+ORDERS = Counter(
+    "orders_total", "Orders that have come into a state: placed, paid and so on.", ["outcome", "shipping"]
+)
+REVENUE = Counter("order_revenue_total", "What paid orders come to, in units of the currency.", ["currency"])
+REFUSALS = Counter("order_refusals_total", "Orders, or transitions of orders, that were refused.", ["code"])
+INVOICES = Counter(
+    "invoices_total",
+    "Invoices by what became of them: rendered; refused or given up (waited) because too many wait; "
+    "lost with a process that died or was too slow (timed_out); failed by a fault of ours.",
+    ["outcome"],
+)
+INVOICES_UNDER_WAY = Gauge(
+    "invoices_under_way",
+    "Invoices that wait for a process, or are rendered by one.",
+    ["state"],
+    multiprocess_mode="livesum",
+)
+
+ROUTES: Final = "/api/v1/orders"
+OUTCOMES: Final = ("placed", "paid", "shipped", "delivered", "cancelled", "refunded")
+SHIPPINGS: Final = ("standard", "express", "overnight")
+#: The refusals that are watched: they count from zero.
+CODES: Final = ("out_of_stock", "price_changed", "too_many_unpaid", "address_required", "invalid_transition")
+
+
+def count_status(row: Any) -> None:
+    """An order has reached the status in its row."""
+    ORDERS.labels(row.status, row.shipping).inc()
+    if row.status == "paid":
+        REVENUE.labels(row.currency).inc(float(row.total))
+
+
+def count_refusal(route: str, code: str) -> None:
+    """A change was refused at this route, with one of the service's own error codes."""
+    if route.startswith(ROUTES):
+        REFUSALS.labels(code).inc()
+
+
+def begin(currency: str) -> None:
+    for outcome in OUTCOMES:
+        for shipping in SHIPPINGS:
+            ORDERS.labels(outcome, shipping)
+    REVENUE.labels(currency)
+    for code in CODES:
+        REFUSALS.labels(code)
+
+
+def invoice_ended(outcome: str) -> None:
+    INVOICES.labels(outcome).inc()
+
+
+def invoices_under_way(state: Literal["waiting", "rendering"]) -> AbstractContextManager[None]:
+    return INVOICES_UNDER_WAY.labels(state).track_inprogress()

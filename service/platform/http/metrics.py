@@ -1,0 +1,92 @@
+"""Metrics of requests, of the response cache, of rate limits and of what HTTP does again."""
+
+from service.platform.telemetry.metrics import (
+    BatchedCounter,
+    BatchedGauge,
+    BatchedHistogram,
+    Counter,
+    unlabelled_counter,
+)
+from service.platform.telemetry.request import METHODS
+
+REQUESTS = BatchedCounter("http_requests_total", "HTTP requests answered.", ["method", "route", "status"])
+DURATION = BatchedHistogram(
+    "http_request_duration_seconds",
+    "From the request's first byte to the answer's last, in seconds.",
+    ["method", "route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+SIZES = (256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304)
+RECEIVED = BatchedHistogram(
+    "http_request_size_bytes", "Of the bodies of requests that have one.", ["route"], buckets=SIZES
+)
+SENT = BatchedHistogram("http_response_size_bytes", "Of the bodies of answers.", ["route"], buckets=SIZES)
+IN_PROGRESS = BatchedGauge(
+    "http_requests_in_progress", "Requests that are being worked on; open streams are not."
+)
+RATE_LIMITS = BatchedCounter(
+    "rate_limit_decisions_total",
+    "Requests under a rate limit: allowed, refused, or let through because the store has failed.",
+    ["policy", "decision"],
+)
+REPLAYS = Counter("idempotent_replays_total", "Requests sent again under their key.", ["route"])
+RETRIES = Counter(
+    "database_transactions_retried_total",
+    "Requests run again after a deadlock or a serialisation failure.",
+    ["route"],
+)
+CACHE_REQUESTS = BatchedCounter(
+    "response_cache_requests_total",
+    "Public reads: answered from memory, read and kept, or past it (signed in, or changes are not heard).",
+    ["outcome"],
+)
+CACHE_INVALIDATIONS = BatchedCounter(
+    "response_cache_invalidations_total",
+    "Kept answers that were dropped, by what had changed; everything is when listening begins anew.",
+    ["of"],
+)
+CACHE_ENTRIES = BatchedGauge("response_cache_entries", "Answers kept in memory.")
+CACHE_BYTES = BatchedGauge("response_cache_bytes", "What the answers kept in memory take, about.")
+
+
+def request_answered(
+    method: str, route: str, status: int, seconds: float, *, received: int, sent: int, streamed: bool
+) -> None:
+    """A stream lasts as long as its client likes, which says nothing of how quick the service is."""
+    method = method if method in METHODS else "OTHER"
+    REQUESTS.inc(method, route, str(status))
+    if received:
+        RECEIVED.observe(received, route)
+    if not streamed:
+        DURATION.observe(seconds, method, route)
+        SENT.observe(sent, route)
+
+
+def requests_shed() -> Counter:
+    return unlabelled_counter(
+        "requests_shed_total", "Requests refused at once, for the process has its fill."
+    )
+
+
+def rate_limit_decided(policy: str, decision: str) -> None:
+    RATE_LIMITS.inc(policy, decision)
+
+
+def answer_replayed(route: str) -> None:
+    REPLAYS.labels(route).inc()
+
+
+def transaction_retried(route: str) -> None:
+    RETRIES.labels(route).inc()
+
+
+def begin() -> None:
+    """What counts from zero: without it the first of something is no increase to Prometheus."""
+    IN_PROGRESS.begin()
+    requests_shed()
+    for outcome in ("hit", "miss", "bypass"):
+        CACHE_REQUESTS.metric.labels(outcome)
+    for table in ("items", "posts", "everything"):
+        CACHE_INVALIDATIONS.metric.labels(table)
+    CACHE_ENTRIES.begin()
+    CACHE_BYTES.begin()
