@@ -27,8 +27,8 @@ from typing import Any
 
 from processes import free_port, wait_for
 
+from service import events
 from service.dev import embedded
-from service.events import repository as events
 from service.platform.config import Settings
 from service.platform.database import Database
 
@@ -117,7 +117,7 @@ async def raised(database: Database, count: int, rate: float) -> dict[int, float
     async def one(number: int) -> None:
         async with database.transaction() as session:
             data = {"id": number, "name": "Chai", "price": "18.00", "version": 1}
-            event = await events.add(session, "item.updated", object_id=number, data=data)
+            event = await events.publish(session, "item.updated", object_id=number, data=data)
         committed[event] = time.perf_counter()
 
     began = time.perf_counter()

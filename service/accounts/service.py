@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service import audit
+from service import audit, events
 from service.accounts import repository as users
 from service.accounts.schemas import (
     AddressIn,
@@ -16,7 +16,6 @@ from service.accounts.schemas import (
     UserPatch,
 )
 from service.errors import EmailTaken, FieldFault, Forbidden, LastAdministrator, NotFound, Unprocessable
-from service.events import repository as events
 from service.identity import AnyCaller, Caller, reauthorize
 from service.identity import repository as sessions
 from service.identity.passwords import Passwords
@@ -48,7 +47,7 @@ async def register(database: Database, passwords: Passwords, caller: Caller | No
         user = await create(session, new, password_hash)
         await audit.record(session, "user.registered", by=caller, target_kind="user", target_id=user.id)
         data = {**user.model_dump(mode="json"), "version": 1}
-        await events.add(session, "user.registered", object_id=user.id, user_id=user.id, data=data)
+        await events.publish(session, "user.registered", object_id=user.id, user_id=user.id, data=data)
         await mails.enqueue(session, "verify_email", user_id=user.id)
     return user
 

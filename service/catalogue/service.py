@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from service import audit
+from service import audit, events
 from service.catalogue import repository as items
 from service.catalogue.errors import ItemNotFound, SkuTaken
 from service.catalogue.schemas import Item, ItemCreate, ItemPatch
 from service.catalogue.search import search as ranked
 from service.catalogue.stock import repository as stock
 from service.errors import FieldFault, Unprocessable
-from service.events import repository as events
-from service.events.repository import NewEvent
 from service.identity import AnyCaller, reauthorize
 from service.platform.database import Record, Session
 from service.platform.database import updated_since as changes
@@ -101,8 +99,7 @@ async def create_batch(session: Session, new: Sequence[ItemCreate], *, by: AnyCa
 
 async def _tell_created(session: Session, created: Sequence[Item], by: AnyCaller | None) -> None:
     if by is not None:
-        told = [NewEvent(item.id, item.model_dump(mode="json")) for item in created]
-        await events.add_each(session, "item.created", told)
+        await events.publish_each(session, "item.created", [item.model_dump(mode="json") for item in created])
 
 
 async def _add(session: Session, new: Sequence[ItemCreate], by: AnyCaller | None) -> Sequence[Record | None]:
@@ -155,7 +152,7 @@ async def change(
     await _note_change(session, by, item_id, before, _noted(row, level))
     item = Item.of(row)
     if old is not None and old.version != item.version:
-        await events.add(session, "item.updated", object_id=item_id, data=item.model_dump(mode="json"))
+        await events.publish(session, "item.updated", object_id=item_id, data=item.model_dump(mode="json"))
     return item
 
 

@@ -1,0 +1,9 @@
+"""Events: what happened, published in its transaction, and handed to consumers by a worker.
+
+The table is the record; `fan_out` hands each event to what the composition root has registered.
+"""
+
+from service.events.models import EVENT_TYPES, EventType
+from service.events.repository import publish, publish_each
+
+__all__ = ("EVENT_TYPES", "EventType", "publish", "publish_each")

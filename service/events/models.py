@@ -1,4 +1,4 @@
-"""Events: what has happened that others may want to know of.
+"""Events: what has happened, for emails and webhooks.
 
 The tables of the jobs that follow them are the queue's own, and stand in no model
 (service/platform/jobs/enqueue.py).
@@ -32,16 +32,16 @@ class Event(Base):
     __table_args__ = (
         CheckConstraint(text(f"type IN {EVENT_TYPES}"), name="type_known"),
         Index("ix_events_occurred_at", "occurred_at"),
-        # For whoever has their account deleted.
+        # For the erasure of an account.
         Index("ix_events_user_id", "user_id"),
     )
 
     id: Mapped[Id]
     type: Mapped[Str]
     #: What it happened to: a user, an item, an order or a post, by the type's first word. No foreign
-    #: key: it is told as it was then, whatever has become of it.
+    #: key: the event is of the object as it was then, which may have been deleted since.
     object_id: Mapped[Ref]
-    #: Whom it is about: the customer, the author. Null for items.
+    #: The user whom it is about: the customer, the author. Null for items.
     user_id: Mapped[Ref | None]
     data: Mapped[dict[str, Any]] = mapped_column(JSONB)
     #: Of the request that caused it, as its log lines have it; traceparent is W3C's.

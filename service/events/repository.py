@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -14,24 +13,16 @@ from service.events.models import Event, EventType
 from service.platform.database import Record, Session, after_commit
 from service.platform.jobs import enqueue as jobs
 
-#: The kind of job that takes an event to those who want to know of it.
+#: The kind of job that hands an event to its consumers.
 KIND: Final = "event"
-
-
-@dataclass(frozen=True, slots=True)
-class NewEvent:
-    object_id: int
-    data: Mapping[str, Any]
-    user_id: int | None = None
 
 
 #: Events and their jobs in one round trip, however many.
 _ADD = text(f"""
     WITH added AS (
         INSERT INTO events (type, object_id, user_id, data, request_id, traceparent)
-        SELECT :type, object_id, user_id, CAST(data AS jsonb), :request_id, :traceparent
-        FROM unnest(:object_ids, :user_ids, :datas) WITH ORDINALITY
-            AS given (object_id, user_id, data, position)
+        SELECT :type, object_id, :user_id, CAST(data AS jsonb), :request_id, :traceparent
+        FROM unnest(:object_ids, :datas) WITH ORDINALITY AS given (object_id, data, position)
         ORDER BY position
         RETURNING id
     ),
@@ -39,12 +30,13 @@ _ADD = text(f"""
     SELECT id FROM added ORDER BY id
 """).bindparams(
     *(bindparam(name, type_=Text) for name in ("type", "request_id", "traceparent", "headers")),
-    *(bindparam(name, type_=ARRAY(BigInteger)) for name in ("object_ids", "user_ids")),
+    bindparam("user_id", type_=BigInteger),
+    bindparam("object_ids", type_=ARRAY(BigInteger)),
     bindparam("datas", type_=ARRAY(Text)),
 )
 
 
-async def add(
+async def publish(
     session: Session,
     event_type: EventType,
     *,
@@ -52,27 +44,42 @@ async def add(
     data: Mapping[str, Any],
     user_id: int | None = None,
 ) -> int:
-    """It has happened, if this transaction is committed: then all who want to know will be told.
+    """Publish an event, if this transaction is committed; its id.
 
-    `data` is the object as an administrator may see it, with its version, and amounts as text. Whoever
-    sends it on shortens it (service/webhooks/deliveries/payloads.py).
+    `data` is the object as an administrator may see it, with its version, and amounts as text: webhooks
+    shorten it (service/webhooks/deliveries/payloads.py).
     """
-    return (await add_each(session, event_type, [NewEvent(object_id, data, user_id)]))[0]
+    return (await _add(session, event_type, [object_id], [data], user_id))[0]
 
 
-async def add_each(session: Session, event_type: EventType, events: Sequence[NewEvent]) -> list[int]:
-    """The same for many objects, in one statement; the events' ids in this order."""
-    if not events:
-        return []
+async def publish_each(
+    session: Session,
+    event_type: EventType,
+    objects: Sequence[Mapping[str, Any]],
+    *,
+    user_id: int | None = None,
+) -> None:
+    """The same for many objects, each with its `id`: in one statement, and in this order."""
+    if objects:
+        await _add(session, event_type, [each["id"] for each in objects], objects, user_id)
+
+
+async def _add(
+    session: Session,
+    event_type: EventType,
+    object_ids: Sequence[int],
+    objects: Sequence[Mapping[str, Any]],
+    user_id: int | None,
+) -> list[int]:
     origin = jobs.origin()
     values = {
         "type": event_type,
+        "user_id": user_id,
         "request_id": origin.get("request_id"),
         "traceparent": origin.get("traceparent"),
         "headers": json.dumps(origin),
-        "object_ids": [event.object_id for event in events],
-        "user_ids": [event.user_id for event in events],
-        "datas": [json.dumps(event.data) for event in events],
+        "object_ids": object_ids,
+        "datas": [json.dumps(each) for each in objects],
     }
     ids = list((await session.scalars(_ADD, values)).all())
     after_commit(session, lambda: metrics.events_raised(event_type, len(ids)))

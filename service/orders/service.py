@@ -8,12 +8,11 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from service import audit, catalogue, notifications
+from service import audit, catalogue, events, notifications
 from service.accounts import ShipToIn, get_customer
 from service.catalogue import OutOfStock
 from service.errors import FieldFault, Forbidden, ServiceError, Unprocessable
-from service.events import repository as events
-from service.events.models import EventType
+from service.events import EventType
 from service.identity import AnyCaller, reauthorize
 from service.orders import pricing, reservations
 from service.orders import repository as orders
@@ -281,7 +280,7 @@ async def announce(session: Session, caller: AnyCaller | None, order: Order, bod
     event = EVENT_BY_STATUS.get(order.status)
     if event is not None:
         shown = order.model_dump(mode="json")
-        await events.add(session, event, object_id=order.id, user_id=order.user_id, data=shown)
+        await events.publish(session, event, object_id=order.id, user_id=order.user_id, data=shown)
     return order
 
 

@@ -3,9 +3,8 @@
 from datetime import datetime
 from typing import Any, Final
 
-from service import audit
+from service import audit, events
 from service.errors import Forbidden
-from service.events import repository as events
 from service.identity import Caller, lock_user, reauthorize
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
@@ -105,7 +104,7 @@ async def _published(session: Session, caller: Caller, post_id: int, author_id: 
     await _note(session, caller, "post.published", post_id, author_id=author_id)
     post = await get(session, caller, post_id)
     data = post.model_dump(mode="json")
-    await events.add(session, "post.published", object_id=post_id, user_id=author_id, data=data)
+    await events.publish(session, "post.published", object_id=post_id, user_id=author_id, data=data)
     return post
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from service.accounts import User
 from service.catalogue import Availability, Item
-from service.events.models import EventType
+from service.events import EventType
 from service.orders import Order
 from service.platform.http.schemas import Id, Instant, Out
 from service.posts import Post

@@ -14,11 +14,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from service import events
 from service.accounts import repository as users
 from service.catalogue import service as items
 from service.catalogue.schemas import ItemCreate
-from service.events import repository as events
-from service.events.repository import NewEvent
 from service.identity import Caller
 from service.orders import service as orders
 from service.orders.schemas import OrderCreate
@@ -57,9 +56,7 @@ async def place_and_tell(url: str, count: int) -> None:
         for begin in range(1, count, IN_ONE_TRANSACTION):
             size = min(IN_ONE_TRANSACTION, count - begin)
             async with database.transaction() as session:
-                await events.add_each(
-                    session, "order.placed", [NewEvent(order.id, {"id": order.id}, user_id)] * size
-                )
+                await events.publish_each(session, "order.placed", [{"id": order.id}] * size, user_id=user_id)
     finally:
         await database.close()
 

@@ -15,8 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.events import repository as events
-from service.events.repository import NewEvent
+from service import events
 from service.platform.config import Settings
 from service.platform.database import Database
 from service.platform.jobs import enqueue as jobs
@@ -103,13 +102,13 @@ async def raise_events(url: str, count: int) -> None:
     try:
         while raised < count:
             size = min(chance.randint(1, 20), count - raised)
-            new = [NewEvent(raised + number + 1, {"id": raised + number + 1}) for number in range(size)]
+            new = [{"id": raised + number + 1} for number in range(size)]
             async with database.transaction() as session:
-                await events.add_each(session, "item.created", new)
+                await events.publish_each(session, "item.created", new)
             raised += size
             with suppress(RuntimeError):
                 async with database.transaction() as session:
-                    await events.add(session, "item.updated", object_id=raised, data={})
+                    await events.publish(session, "item.updated", object_id=raised, data={})
                     raise RuntimeError
     finally:
         await database.close()

@@ -9,7 +9,7 @@ import httpx2
 import psutil
 import pytest
 
-from service.events import repository as events
+from service import events
 from service.platform.config import Settings
 from service.platform.database import Database, required_revision
 from service.platform.telemetry import request
@@ -36,7 +36,7 @@ def raise_event(url: str, request_id: str) -> None:
         database = Database(for_sqlalchemy(url), settings)
         try:
             async with database.transaction() as session:
-                await events.add(session, "item.updated", object_id=1, data={})
+                await events.publish(session, "item.updated", object_id=1, data={})
         finally:
             await database.close()
 

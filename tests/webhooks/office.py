@@ -12,8 +12,8 @@ import asyncpg
 from standardwebhooks import Webhook
 
 from service.container.api import Container
+from service.events import EventType
 from service.events import repository as events
-from service.events.models import EventType
 from service.webhooks.deliveries import service as deliveries
 from service.webhooks.deliveries.http_client import DeliveryClient
 from service.webhooks.deliveries.service import Deliveries
@@ -43,7 +43,7 @@ class Office:
     async def happen(self, event_type: EventType = "order.placed", **data: Any) -> int:
         """An event, handed on to whoever wants it; its id."""
         async with self.container.database.transaction() as session:
-            event_id = await events.add(session, event_type, object_id=10248, data={**ORDER, **data})
+            event_id = await events.publish(session, event_type, object_id=10248, data={**ORDER, **data})
         await self.fan_out(event_id)
         return event_id
 

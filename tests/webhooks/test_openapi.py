@@ -12,7 +12,7 @@ import pytest
 from jsonschema_rs import Draft202012Validator
 
 from service.cli.export_openapi import document as exported
-from service.events.models import EVENT_TYPES
+from service.events import EVENT_TYPES
 from service.webhooks.deliveries.retries import RETRY_DELAYS
 from service.webhooks.message_schemas import MESSAGES
 from tests.helpers.factories import Make, Person

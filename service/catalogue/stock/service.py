@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 
-from service import audit, notifications
+from service import audit, events, notifications
 from service.catalogue.errors import ItemNotFound, OutOfStock, StockBelowZero
 from service.catalogue.schemas import MAX_STOCK, Stock, StockChange
 from service.catalogue.stock import repository as stock
 from service.errors import FieldFault, Unprocessable
-from service.events import repository as events
-from service.events.repository import NewEvent
 from service.identity import AnyCaller, reauthorize
 from service.platform.database import Session
 
@@ -83,6 +81,5 @@ async def _record(
             body=f"{row.quantity} left, reorder level {row.reorder_level}.",
             data={"item_id": row.item_id, "sku": row.sku, "quantity": row.quantity},
         )
-    fields = [(row.item_id, {name: getattr(row, name) for name in LOW_STOCK_FIELDS}) for row in low]
-    raised = [NewEvent(item_id, {"id": item_id, **values}) for item_id, values in fields]
-    await events.add_each(session, "item.low_stock", raised)
+    shown = [{"id": row.item_id, **{name: getattr(row, name) for name in LOW_STOCK_FIELDS}} for row in low]
+    await events.publish_each(session, "item.low_stock", shown)

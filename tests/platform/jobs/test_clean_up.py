@@ -28,10 +28,10 @@ async def age(sql: asyncpg.Connection, table: str, column: str, by: str) -> None
 class TestCleanUp:
     async def test_old_events(self, container: Container, sql: asyncpg.Connection) -> None:
         async with container.database.transaction() as session:
-            await events.add(session, "item.updated", object_id=1, data={})
+            await events.publish(session, "item.updated", object_id=1, data={})
         await age(sql, "events", "occurred_at", "31 days")
         async with container.database.transaction() as session:
-            await events.add(session, "item.updated", object_id=2, data={})
+            await events.publish(session, "item.updated", object_id=2, data={})
         await clean(container)
         assert [row["object_id"] for row in await sql.fetch("SELECT object_id FROM events")] == [2]
 
@@ -40,9 +40,9 @@ class TestCleanUp:
         container: Container,
         sql: asyncpg.Connection,
     ) -> None:
-        new = [events.NewEvent(number, {}) for number in range(1, 6)]
+        new = [{"id": number} for number in range(1, 6)]
         async with container.database.transaction() as session:
-            await events.add_each(session, "item.updated", new)
+            await events.publish_each(session, "item.updated", new)
         await age(sql, "events", "occurred_at", "31 days")
         await in_batches(events.purge, timedelta(days=30), batch=2)(container.database)
         assert await sql.fetchval("SELECT count(*) FROM events") == 0
@@ -80,7 +80,7 @@ class TestCleanUp:
             raise KeyError("x")
 
         async with container.database.transaction() as session:
-            await events.add(session, "item.updated", object_id=1, data={})
+            await events.publish(session, "item.updated", object_id=1, data={})
         await age(sql, "events", "occurred_at", "31 days")
         steps = {"broken": broken, **clean_up_steps(container.settings)}
         with capture_logs() as lines, pytest.raises(KeyError):

@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service import events
 from service.container.api import Container
-from service.events import repository as events
 from service.platform.jobs import enqueue as jobs
 from service.platform.jobs import queue
 from service.platform.jobs.queue import Queue
@@ -72,7 +72,7 @@ class TestEnqueuing:
         async def asks() -> None:
             request.begin(RequestFacts("asked-for-1", "own-1"))
             async with container.database.transaction() as session:
-                event_id = await events.add(session, "item.updated", object_id=1, data={})
+                event_id = await events.publish(session, "item.updated", object_id=1, data={})
                 await jobs.enqueue(session, "event", {"event_id": event_id})
 
         await asyncio.create_task(asks())
@@ -92,7 +92,7 @@ class TestEnqueuing:
         await asyncio.wait_for(heard.wait(), 60)
         heard.clear()
         async with container.database.transaction() as session:
-            await events.add(session, "item.updated", object_id=1, data={})
+            await events.publish(session, "item.updated", object_id=1, data={})
         await asyncio.wait_for(heard.wait(), 60)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
