@@ -9,10 +9,12 @@ from starlette.middleware import Middleware
 
 from service import __version__
 from service.accounts import metrics as accounts_metrics
-from service.accounts import router as users
+from service.accounts.administration import router as administration
 from service.accounts.api_keys import router as api_keys
+from service.accounts.passwords import router as passwords
 from service.accounts.recovery import router as recovery
-from service.accounts.signing_in import router as auth
+from service.accounts.sign_in import router as auth
+from service.accounts.users import router as users
 from service.audit import router as audit
 from service.catalogue import router as items
 from service.catalogue.stock import router as stock
@@ -55,13 +57,14 @@ ROUTERS: tuple[APIRouter, ...] = (
     stock.router,
     posts.router,
     users.router,
+    passwords.router,
     customers.router,
     notifications.router,
     dashboard.router,
     invoices.router,
     streams.router,
     weather.router,
-    users.admin,
+    administration.router,
     auth.router,
     recovery.router,
     api_keys.router,

@@ -1,14 +1,22 @@
-"""Accounts: registration, profiles, passwords, sign-in, recovery and API keys, and the emails about them.
+"""Accounts: registration, profiles, passwords, administration, sign-in, recovery and API keys, with the
+emails about them.
 
 Other packages use what is imported here, and nothing else of this one.
 """
 
+from service.accounts.administration.repository import lock_administrators
+from service.accounts.administration.service import ensure_administrator, require_other_administrator
+from service.accounts.passwords.schemas import CurrentPassword
+from service.accounts.passwords.service import WrongPassword, require_current
 from service.accounts.recovery.repository import get_account
-from service.accounts.repository import get_customer, get_ids_by_email, get_password_hash, lock_administrators
-from service.accounts.schemas import HOME, Address, AddressIn, CurrentPassword, ShipToIn, User, UserCreate
-from service.accounts.service import UserNotFound, ensure_administrator, require_may_read, require_visible
-from service.accounts.service import create as create_user
-from service.accounts.service import get as get_user
+from service.accounts.recovery.repository import purge as purge_mail_tokens
+from service.accounts.schemas import HOME, Address, AddressIn, ShipToIn, User
+from service.accounts.sign_in.repository import purge as purge_sessions
+from service.accounts.users.repository import get_customer, get_ids_by_email
+from service.accounts.users.schemas import UserCreate
+from service.accounts.users.service import UserNotFound, require_may_read, require_visible
+from service.accounts.users.service import create as create_user
+from service.accounts.users.service import get as get_user
 
 __all__ = (
     "HOME",
@@ -19,14 +27,18 @@ __all__ = (
     "User",
     "UserCreate",
     "UserNotFound",
+    "WrongPassword",
     "create_user",
     "ensure_administrator",
     "get_account",
     "get_customer",
     "get_ids_by_email",
-    "get_password_hash",
     "get_user",
     "lock_administrators",
+    "purge_mail_tokens",
+    "purge_sessions",
+    "require_current",
     "require_may_read",
+    "require_other_administrator",
     "require_visible",
 )

@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from service.accounts.recovery import repository as tokens
+from service.accounts.recovery.service import account_state
 from service.errors import Unavailable
-from service.identity.tokens import account_state
 from service.platform.crypto import fingerprint, same
 from service.platform.database import Record, Session
 from service.platform.mail import repository as mails

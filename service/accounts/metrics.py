@@ -8,6 +8,11 @@ SIGN_INS = Counter("sign_ins_total", "Sign-ins with a password.", ["outcome"])
 REFRESHES = Counter(
     "token_refreshes_total", "Uses of refresh tokens; reused is theft, which ends the session.", ["outcome"]
 )
+SLOWED = Counter(
+    "sign_ins_slowed_total",
+    "Sign-ins that followed too many failures: those that waited, and those refused because too many wait.",
+    ["outcome"],
+)
 
 
 def signed_in(*, good: bool) -> None:
@@ -16,6 +21,10 @@ def signed_in(*, good: bool) -> None:
 
 def refreshed(outcome: Literal["rotated", "refused", "reused"]) -> None:
     REFRESHES.labels(outcome).inc()
+
+
+def sign_in_slowed(outcome: str) -> None:
+    SLOWED.labels(outcome).inc()
 
 
 def begin() -> None:

@@ -1,25 +1,21 @@
-"""Accounts as clients send and see them."""
+"""Users and addresses as clients send and see them."""
 
 from itertools import groupby
 from typing import Annotated, Any, Final
 
 import iso3166
-from pydantic import MISSING, AfterValidator, ConfigDict, Field, SecretStr
+from pydantic import MISSING, AfterValidator, Field
 
-from service.platform.config import addresses, passwords
+from service.platform.config import addresses
 from service.platform.http.etag.versions import HiddenVersion, Versioned
 from service.platform.http.field_faults import invalid
 from service.platform.http.schemas import (
-    NO_NUL,
-    Flag,
     Id,
     In,
     Instant,
     Line,
     Out,
     ShortLine,
-    changed_elsewhere,
-    encodable,
 )
 
 COUNTRIES: Final = frozenset(iso3166.countries_by_alpha2)
@@ -31,23 +27,6 @@ ANY_COUNTRY: Final = "|".join(
     f"{first}[{''.join(sorted(code[1] for code in codes))}]"
     for first, codes in groupby(sorted(COUNTRIES), key=lambda code: code[0])
 )
-
-
-def good_password(password: SecretStr) -> SecretStr:
-    """Its rules are checked, and it is hashed, as it is normalised."""
-    text = passwords.normalised(password.get_secret_value())
-    if broken := passwords.fault(text):
-        raise invalid(broken.code, broken.demand)
-    return SecretStr(text)
-
-
-def _possible_password(password: SecretStr) -> SecretStr:
-    """What good_password never lets in is refused before it is hashed."""
-    text = password.get_secret_value()
-    # Some characters are longer when they are normalised: those set before were counted as they came.
-    if min(len(text), len(passwords.normalised(text))) > passwords.MAX_LENGTH or "\0" in text:
-        raise invalid("wrong_password", "This is not the current password")
-    return password
 
 
 def _known_country(code: str) -> str:
@@ -62,26 +41,6 @@ def _storable_email(email: str) -> str:
     return email
 
 
-NewPassword = Annotated[
-    SecretStr,
-    AfterValidator(encodable),
-    AfterValidator(good_password),
-    Field(
-        description="8 to 128 characters, one digit, none of the most common.",
-        examples=["Northwind1"],
-        json_schema_extra={
-            "minLength": passwords.MIN_LENGTH,
-            "maxLength": passwords.MAX_LENGTH,
-            "pattern": r"^[^\x00]*[0-9][^\x00]*$",
-        },
-    ),
-]
-CurrentPassword = Annotated[
-    SecretStr,
-    AfterValidator(encodable),
-    AfterValidator(_possible_password),
-    Field(json_schema_extra={"maxLength": passwords.MAX_LENGTH, "pattern": NO_NUL}),
-]
 Email = Annotated[
     str,
     AfterValidator(addresses.normalised),
@@ -99,12 +58,6 @@ Country = Annotated[
 ]
 
 
-BY_ADMINISTRATORS: Final = "This is not changed here: an administrator does it by PATCH /admin/users/{id}."
-MARIA: Final[dict[str, Any]] = {
-    "email": "maria@shop.example",
-    "password": "Northwind1",
-    "full_name": "Maria Anders",
-}
 HOME: Final[dict[str, Any]] = {
     "street": "Obere Str. 57",
     "city": "Berlin",
@@ -146,64 +99,6 @@ class Address(Out):
     region: str | None
     postal_code: str | None
     country: str
-
-
-class UserCreate(In):
-    model_config = ConfigDict(json_schema_extra={"examples": [MARIA, {**MARIA, "address": HOME}]})
-
-    email: Email
-    password: NewPassword
-    full_name: Line
-    address: AddressIn | None = None
-    is_active: Annotated[Flag, Field(description="Only administrators may send false.")] = True
-    is_admin: Annotated[Any, *changed_elsewhere(BY_ADMINISTRATORS)] = MISSING
-
-
-class ProfilePatch(In):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"full_name": "Maria Anders", "address": HOME},
-                {"address": None},
-                {"email": "anders@shop.example", "current_password": "Northwind1"},
-            ]
-        }
-    )
-
-    full_name: Line | MISSING = MISSING
-    address: AddressPatch | None = None
-    email: Annotated[
-        Email | MISSING,
-        Field(description="Needs `current_password`, and holds once a mail to it is answered."),
-    ] = MISSING
-    current_password: CurrentPassword | MISSING = MISSING
-    password: Annotated[
-        Any,
-        *changed_elsewhere(
-            "The password is not changed here: send `current_password` and `new_password` to"
-            " POST /users/profile/password."
-        ),
-    ] = MISSING
-    is_active: Annotated[Any, *changed_elsewhere(BY_ADMINISTRATORS)] = MISSING
-    is_admin: Annotated[Any, *changed_elsewhere(BY_ADMINISTRATORS)] = MISSING
-
-
-class PasswordChange(In):
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"current_password": "Northwind1", "new_password": "Southwind2"}]}
-    )
-
-    current_password: CurrentPassword
-    new_password: NewPassword
-
-
-class UserPatch(In):
-    """What an administrator may change of an account."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"is_active": False}, {"is_admin": True}]})
-
-    is_active: Flag | MISSING = MISSING
-    is_admin: Flag | MISSING = MISSING
 
 
 class User(Versioned):

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar, get_type_hints
 
-from service.accounts.signing_in.service import Issuer
+from service.accounts.sign_in.service import Issuer
+from service.accounts.sign_in.throttle import SignInThrottle, free_failures
 from service.errors import ConfigError
 from service.identity.api_keys.cache import ApiKeyCache
 from service.identity.dependencies import BearerAuthenticator
 from service.identity.passwords import Passwords
 from service.identity.revocation import Revocations
-from service.identity.slow_down import SlowDown, free_failures
 from service.identity.tokens import AccessTokens, Pseudonyms, RefreshTokens
 from service.notifications.streams.service import Streams
 from service.orders.invoices.pool import Renderers
@@ -83,7 +83,7 @@ class Container:
         )
         counts = Store(settings.redis_url.get_secret_value() if settings.redis_url else None)
         free = free_failures(settings.rate_limit_sign_in)
-        slow_down = SlowDown(counts, derive(secret, "slow-down"), free=free)
+        throttle = SignInThrottle(counts, derive(secret, "slow-down"), free=free)
         refresh_tokens, pseudonyms = RefreshTokens(secret, accepted), Pseudonyms(secret)
         feed = ChangeFeed(_direct_url(settings) or url, readers, database.notify)
         return cls(
@@ -97,7 +97,7 @@ class Container:
             tokens=tokens,
             authenticator=BearerAuthenticator(database, feed, revocations, api_keys, tokens),
             passwords=passwords,
-            issuer=Issuer(database, passwords, tokens, refresh_tokens, pseudonyms, slow_down),
+            issuer=Issuer(database, passwords, tokens, refresh_tokens, pseudonyms, throttle),
             cursors=Cursors(*(derive(key, "cursors") for key in (secret, *accepted))),
             contract=Contract(),
             weather=WeatherService(settings.weather_geocoding_url, settings.weather_url),

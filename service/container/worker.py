@@ -7,10 +7,9 @@ from typing import Final, Self
 
 from service import audit, notifications
 from service.accounts import emails as account_emails
-from service.accounts.recovery import repository as recovery
+from service.accounts import purge_mail_tokens, purge_sessions
 from service.events import repository as events
 from service.events.fan_out import Consumer, FanOut
-from service.identity import repository as sessions
 from service.orders import emails as order_emails
 from service.orders import expiry
 from service.platform.config import Settings
@@ -122,8 +121,8 @@ def clean_up_steps(settings: Settings) -> Mapping[str, Step]:
     """A table whose rows expire has its line here."""
     kept = settings.retention_events
     return {
-        "sessions": in_batches(sessions.purge, TOKENS_KEPT),
-        "mail_tokens": in_batches(recovery.purge, TOKENS_KEPT),
+        "sessions": in_batches(purge_sessions, TOKENS_KEPT),
+        "mail_tokens": in_batches(purge_mail_tokens, TOKENS_KEPT),
         "idempotency_keys": in_batches(idempotency.purge, settings.retention_keys),
         "stream_tickets": in_batches(notifications.purge_stream_tickets, timedelta(0)),
         "events": in_batches(events.purge, kept),

@@ -4,7 +4,7 @@ Domains use what is imported here, `dependencies` in their routers, and `models`
 """
 
 from service.identity.callers import AnyCaller, Caller, KeyCaller, Scope
-from service.identity.repository import lock_user
+from service.identity.repository import end_session, end_sessions, get_caller, lock_user
 from service.identity.service import authenticate_session, reauthorize
 
 __all__ = (
@@ -13,6 +13,9 @@ __all__ = (
     "KeyCaller",
     "Scope",
     "authenticate_session",
+    "end_session",
+    "end_sessions",
+    "get_caller",
     "lock_user",
     "reauthorize",
 )

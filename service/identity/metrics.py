@@ -1,17 +1,12 @@
-"""Metrics of hashing passwords, and of sign-ins that are slowed."""
+"""Metrics of hashing passwords."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from service.platform.telemetry.metrics import BatchedGauge, BatchedHistogram, Counter
+from service.platform.telemetry.metrics import BatchedGauge, BatchedHistogram
 
-SLOWED = Counter(
-    "sign_ins_slowed_total",
-    "Sign-ins that followed too many failures: those that waited, and those refused because too many wait.",
-    ["outcome"],
-)
 HASHING: Final = BatchedHistogram(
     "password_hash_duration_seconds",
     "Of hashing or checking a password, waiting for its turn included.",
@@ -29,10 +24,6 @@ def hashing() -> Iterator[None]:
     finally:
         WAITING.value -= 1
         HASHING.observe(time.perf_counter() - began)
-
-
-def sign_in_slowed(outcome: str) -> None:
-    SLOWED.labels(outcome).inc()
 
 
 def begin() -> None:

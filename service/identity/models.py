@@ -118,7 +118,7 @@ class MailToken(Base):
     purpose: Mapped[Str]
     #: Where it was sent; for a change of address, the new one.
     email: Mapped[Str]
-    #: A digest of what must not change while the mail is under way (services/recovery.py).
+    #: A digest of what must not change before the token is used (accounts/recovery/service.py).
     account_state: Mapped[bytes] = mapped_column(LargeBinary)
     #: The mail that it is in. One that is tried again has a token for each try; no foreign key, for a
     #: token is kept shorter.

@@ -2,11 +2,9 @@
 
 import base64
 import contextlib
-import hashlib
 import hmac
 import secrets
 import time
-from datetime import timedelta
 from typing import Any, Final
 
 from cachetools import FIFOCache
@@ -21,26 +19,11 @@ from service.platform.crypto import derive
 
 ACCESS_TOKEN_SECONDS: Final = 600
 LEEWAY_SECONDS: Final = 30
-#: How long a refresh token that has been used still yields the newest of its chain: for a lost answer, or
-#: two tabs.
-REFRESH_GRACE: Final = timedelta(seconds=20)
-SESSION_IDLE: Final = timedelta(days=14)
-SESSION_LONGEST: Final = timedelta(days=90)
 #: The order of P-256's base point (SEC 2, section 2.4.2).
 P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 REMEMBERED_TOKENS: Final = 4_096
 #: Ours have 500 characters; what is longer is not decoded at all.
 LONGEST_TOKEN: Final = 4_096
-
-
-def account_state(account: Any, purpose: str) -> bytes:
-    """What must not have changed while a mail was under way: its token is void once it has.
-
-    Each depends on what using the token changes, so that using one voids the others of its kind. A change
-    of the password does not void the verification of an address, which it does not touch.
-    """
-    moving = str(account.email_verified) if purpose == "verify_email" else account.password_hash
-    return hashlib.sha256(f"{purpose}\0{account.id}\0{account.email}\0{moving}".encode()).digest()
 
 
 class SigningKey:

@@ -7,7 +7,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from service.identity import repository
+from service.accounts.sign_in import repository
 from service.main import create_app
 from service.platform.config import Settings
 from tests.accounts.test_sign_in import assert_refused

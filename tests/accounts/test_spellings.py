@@ -8,9 +8,9 @@ import asyncpg
 import pytest
 from argon2 import PasswordHasher
 
+from service.accounts.sign_in.throttle import folded
 from service.container.api import Container
 from service.identity.passwords import Passwords
-from service.identity.slow_down import folded
 from service.platform.config.addresses import known_as, normalised, readable, spellings
 from service.platform.config.types import _address
 from tests.helpers.client import Api, assert_problem

@@ -5,8 +5,8 @@ import asyncio
 import asyncpg
 import pytest
 
-from service.accounts import service as users
-from service.accounts.schemas import UserPatch
+from service.accounts.administration import service as administration
+from service.accounts.administration.schemas import UserPatch
 from service.container.api import Container
 from service.errors import Forbidden, InvalidToken, ServiceError
 from tests.helpers.factories import Make
@@ -68,6 +68,6 @@ async def test_a_role_that_is_withdrawn_cannot_be_granted_to_oneself_again(
     for user_id in (grace.id, maria.id):
         with pytest.raises(refusal):
             async with container.database.transaction() as session:
-                await users.administer(session, grace.caller, user_id, UserPatch(is_admin=True))
+                await administration.administer(session, grace.caller, user_id, UserPatch(is_admin=True))
     rows = await sql.fetch("SELECT id FROM users WHERE is_admin AND is_active")
     assert [row["id"] for row in rows] == [ada.id]

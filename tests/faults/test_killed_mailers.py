@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from service import events
-from service.accounts import repository as users
+from service.accounts.users import repository as users
 from service.catalogue import service as items
 from service.catalogue.schemas import ItemCreate
 from service.identity import Caller

@@ -6,14 +6,14 @@ from itertools import count
 from typing import Any, ClassVar
 
 from service import notifications
-from service.accounts import repository as users
 from service.accounts.api_keys import service as api_keys
 from service.accounts.api_keys.schemas import ApiKeyCreate
+from service.accounts.sign_in import repository as sessions
+from service.accounts.users import repository as users
 from service.catalogue import service as items
 from service.catalogue.schemas import Item, ItemCreate
 from service.container.api import Container
 from service.identity import Caller, Scope
-from service.identity import repository as sessions
 from service.platform.database import Session
 from service.posts import repository as posts
 from tests.helpers.client import Api

@@ -9,8 +9,8 @@ import httpx2
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from service.accounts.sign_in.throttle import SignInThrottle, free_failures
 from service.container.api import Container
-from service.identity.slow_down import SlowDown, free_failures
 from service.platform.http.rate_limit.policies import Limits
 from service.platform.http.rate_limit.store import LocalCounts, Store
 from tests.helpers.client import Api
@@ -25,8 +25,8 @@ async def limited(app: FastAPI, **update: Any) -> AsyncIterator[Api]:
     settings = container.settings.model_copy(update=update)
     counts = Store(settings.redis_url.get_secret_value() if settings.redis_url else None)
     counts.local = LocalCounts(lambda: 0.0)
-    slow_down = SlowDown(counts, b"key", free=free_failures(settings.rate_limit_sign_in))
-    issuer = replace(container.issuer, slow_down=slow_down)
+    throttle = SignInThrottle(counts, b"key", free=free_failures(settings.rate_limit_sign_in))
+    issuer = replace(container.issuer, throttle=throttle)
     app.state.container = replace(container, counts=counts, limits=Limits(counts, settings), issuer=issuer)
     async with Api.of(app) as api:
         yield api

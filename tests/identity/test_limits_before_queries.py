@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import event
 
-from service.identity.api_keys import repository as api_keys
+from service.accounts.api_keys import repository as api_keys
 from service.identity.api_keys.format import new_key
 from service.main import create_app
 from service.platform.config import Settings

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
+from service.accounts.api_keys import repository
 from service.accounts.api_keys import service as api_keys
 from service.accounts.api_keys.schemas import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKey
-from service.identity.api_keys import repository
 from service.identity.dependencies import Administrator
 from service.platform.http.listing import ListingDep
 from service.platform.http.location import Located

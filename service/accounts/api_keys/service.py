@@ -1,12 +1,12 @@
-"""API keys as administrators make and end them. Whether one is good is asked in services/keys."""
+"""API keys as administrators create, change and revoke them. service.identity authenticates by them."""
 
 from typing import Any
 
 from service import audit
+from service.accounts.api_keys import repository as api_keys
 from service.accounts.api_keys.schemas import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKey
 from service.errors import ApiKeyRevoked, NotFound
 from service.identity import Caller, reauthorize
-from service.identity.api_keys import repository as api_keys
 from service.identity.api_keys.format import new_key
 from service.platform.crypto import fingerprint
 from service.platform.database import Record, Session

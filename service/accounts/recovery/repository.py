@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from service.accounts.repository import has_address
+from service.accounts.users.repository import has_address
 from service.identity.models import MailToken, User
 from service.platform.database import Record, Session
 from service.platform.mail.models import Mail

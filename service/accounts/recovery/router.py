@@ -20,13 +20,13 @@ router = APIRouter(route_class=Route, prefix="/auth", tags=["auth"], dependencie
 
 @router.post("/password-reset", status_code=202, response_class=Response)
 async def request_password_reset(
-    asked: ResetRequest, session: SessionDep, addresses: Annotated[AddressCipher, Component]
+    requested: ResetRequest, session: SessionDep, addresses: Annotated[AddressCipher, Component]
 ) -> Response:
     """Request a password reset by e-mail.
 
     The answer is the same whether or not there is an account.
     """
-    await recovery.ask_reset(session, addresses, asked.email)
+    await recovery.request_reset(session, addresses, requested.email)
     return Response(status_code=202)
 
 
@@ -41,7 +41,7 @@ async def reset_password(
 @router.post("/verify-email", status_code=202, response_class=Response)
 async def request_email_verification(caller: SignedIn, session: SessionDep) -> Response:
     """Request the verification of the caller's address by e-mail. None is sent where it is verified."""
-    await recovery.ask_verification(session, caller)
+    await recovery.request_verification(session, caller)
     return Response(status_code=202)
 
 

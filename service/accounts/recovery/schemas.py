@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
-from service.accounts.schemas import Email, NewPassword
+from service.accounts.passwords.schemas import NewPassword
+from service.accounts.schemas import Email
 from service.platform.http.schemas import In, encodable
 
 MailedToken = Annotated[

@@ -1,23 +1,23 @@
-"""What a person proves by reading a mail: that an address is theirs, or that an account is.
+"""Password reset, and the verification and change of an e-mail address, by tokens in emails.
 
-Whether there is an account, and whether it may be written to, is found out by a worker: the request is
-answered before, so that its answer and its time cannot tell (services/mails).
+A worker finds out whether there is an account and whether the email is sent (accounts/emails.py): the
+request is answered before, so that neither its response nor its time depends on that.
 """
 
-from typing import Final
+import hashlib
+from typing import Any, Final
 
 from pydantic import MISSING
 
 from service import audit
-from service.accounts import repository as users
+from service.accounts.passwords.service import WrongPassword
 from service.accounts.recovery import repository as tokens
 from service.accounts.recovery.schemas import Confirmation, Reset
-from service.accounts.schemas import ProfilePatch
+from service.accounts.users import repository as users
+from service.accounts.users.schemas import ProfilePatch
 from service.errors import EmailTaken, FieldFault, Unprocessable
-from service.identity import Caller, reauthorize
-from service.identity import repository as sessions
+from service.identity import Caller, end_sessions, reauthorize
 from service.identity.passwords import Passwords
-from service.identity.tokens import account_state
 from service.platform.crypto import fingerprint, same
 from service.platform.database import Database, Record, Session
 from service.platform.mail import AddressCipher
@@ -26,16 +26,26 @@ from service.platform.mail import repository as mails
 _TAKEN: Final = "There is another account with this e-mail address."
 
 
-async def ask_reset(session: Session, addresses: AddressCipher, email: str) -> None:
+def account_state(account: Any, purpose: str) -> bytes:
+    """A digest of what a token of this purpose changes, at the time of the email. If that has changed since,
+    the token is void: using one token voids the others of its kind.
+
+    A change of the password does not void the verification of an address, which it does not touch.
+    """
+    changing = str(account.email_verified) if purpose == "verify_email" else account.password_hash
+    return hashlib.sha256(f"{purpose}\0{account.id}\0{account.email}\0{changing}".encode()).digest()
+
+
+async def request_reset(session: Session, addresses: AddressCipher, email: str) -> None:
     await mails.enqueue(session, "reset_password", address=addresses.encrypt(email.encode()))
 
 
-async def ask_verification(session: Session, caller: Caller) -> None:
+async def request_verification(session: Session, caller: Caller) -> None:
     await reauthorize(session, caller, needs_role=False)
     await mails.enqueue(session, "verify_email", user_id=caller.user_id)
 
 
-async def ask_change(
+async def request_email_change(
     database: Database,
     passwords: Passwords,
     addresses: AddressCipher,
@@ -44,13 +54,13 @@ async def ask_change(
     caller: Caller,
     patch: ProfilePatch,
 ) -> None:
-    """Write to the patch's new address once `session` is committed. Nothing changes until it is confirmed.
+    """Enqueue an email to the patch's new address. The address changes when the user confirms it.
 
-    Asks and hashes outside of `session`, which must not have begun. If password or address have changed
-    when the mail is to be written, there is none.
+    Reads and hashes outside of `session`, which must not have begun. If password or address have changed
+    by the time the email is composed, it is not sent.
 
     Raises:
-        Unprocessable: the current password is missing or wrong.
+        WrongPassword, or Unprocessable if the current password is missing.
         EmailTaken: there is an account with the new address.
     """
     if "email" not in patch.model_fields_set:
@@ -68,7 +78,7 @@ async def ask_change(
             "missing",
         )
     if not await passwords.verify(account.password_hash, patch.current_password.get_secret_value()):
-        raise _refused("/current_password", "This is not the current password.", "wrong_password")
+        raise WrongPassword
     if other is not None and other.id != account.id:
         raise EmailTaken(_TAKEN)
     facts = {"account_state": account_state(account, "change_email").hex()}
@@ -86,7 +96,7 @@ async def confirm_reset(database: Database, passwords: Passwords, reset: Reset) 
     async with database.transaction() as session:
         _, account = await _use(session, digest, "reset_password")
         await users.change(session, account.id, {"password_hash": fresh, "email_verified": True})
-        await sessions.end_sessions(session, account.id)
+        await end_sessions(session, account.id)
         await _note(session, "password.reset", account.id)
         if not account.email_verified:
             await _note(session, "email.verified", account.id)
@@ -106,7 +116,7 @@ async def confirm_address(
     if not await tokens.change_email(session, account.id, token.email):
         raise EmailTaken(_TAKEN)
     own = caller is not None and caller.user_id == account.id
-    await sessions.end_sessions(session, account.id, but=caller.session_id if caller and own else None)
+    await end_sessions(session, account.id, but=caller.session_id if caller and own else None)
     await _note(session, "email.changed", account.id)
     was = addresses.encrypt(account.email.encode())
     await mails.enqueue(session, "email_changed", user_id=account.id, address=was)
@@ -115,9 +125,9 @@ async def confirm_address(
 async def _use(
     session: Session, digest: bytes, *purposes: str, caller: Caller | None = None
 ) -> tuple[Record, Record]:
-    """The token, used up, and its account, locked. Raises Unprocessable for a bad one, whatever is bad."""
+    """The token, used up, and its account, locked. Raises Unprocessable for any token that is not good."""
     owner = await tokens.get_owner(session, digest, purposes)
-    # The account first, as everybody does: erasing it deletes its tokens under its lock.
+    # The account first, as in every transaction: erasing it deletes its tokens under its lock.
     account = await tokens.get_account(session, owner, lock=True) if owner is not None else None
     await reauthorize(session, caller, needs_role=False)
     token = await tokens.use_token(session, digest, purposes)
@@ -133,7 +143,7 @@ async def _note(session: Session, action: str, user_id: int) -> None:
 
 
 def _bad_token() -> Unprocessable:
-    detail = "This token is unknown, used, expired or void. Ask for another mail."
+    detail = "This token is unknown, used, expired or void. Request another email."
     return _refused("/token", detail, "invalid_token")
 
 

@@ -12,7 +12,7 @@ NOT_SPENT = ("cancelled", "refunded")
 
 
 async def statistics(session: Session, user_id: int) -> Record | None:
-    """The row has the shape of schemas.dashboard.Statistics; None when there is no such user."""
+    """The row has the shape of Statistics; None when there is no such user."""
     counts = {status: func.count().filter(Order.status == status) for status in STATUSES}
     by_status = func.json_build_object(*(part for pair in counts.items() for part in pair), type_=JSON)
     spent = func.coalesce(func.sum(Order.total).filter(Order.status.not_in(NOT_SPENT)), 0)

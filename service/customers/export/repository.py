@@ -1,6 +1,6 @@
 """Everything that is stored about one person, as one document.
 
-PostgreSQL writes it, and nobody reads it on its way: it may be long. Its shape is schemas.export.Export.
+PostgreSQL writes it, and this process does not parse it, for it may be long. Its shape is schemas.Export.
 """
 
 from collections.abc import Iterable

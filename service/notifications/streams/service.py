@@ -18,8 +18,7 @@ from typing import Final, Literal
 import structlog
 
 from service.errors import InvalidToken, Overloaded, ServiceError, TooManyRequests, Unavailable
-from service.identity import Caller, reauthorize
-from service.identity import repository as auth
+from service.identity import Caller, get_caller, reauthorize
 from service.identity.tokens import ACCESS_TOKEN_SECONDS
 from service.notifications import repository as notifications
 from service.notifications.schemas import Notification, StreamTicket
@@ -233,7 +232,7 @@ class Streams:
         """What the stream has not sent, AT_ONCE at most. Nobody vouches for its session without the feed."""
         async with self._reads, self._database.reading() as session:
             heard = self._feed is not None and self._feed.current
-            if not heard and not await auth.get_caller(
+            if not heard and not await get_caller(
                 session, user_id=stream.user_id, session_id=stream.session_id
             ):
                 stream.end("revoked")

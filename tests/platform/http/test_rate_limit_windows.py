@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.accounts.sign_in import throttle as throttling
+from service.accounts.sign_in.throttle import SignInThrottle, folded, free_failures
 from service.errors import Overloaded, TooManyRequests
-from service.identity import slow_down as slowdown
-from service.identity.slow_down import SlowDown, folded, free_failures
 from service.platform.config import Settings
 from service.platform.http.rate_limit import store
 from service.platform.http.rate_limit.policies import Decision, Limits, Policy, Rule, Standing, bucket
@@ -281,25 +281,27 @@ class TestSlowDown:
         return []
 
     @pytest.fixture
-    def slow_down(self, slept: list[float]) -> SlowDown:
+    def slow_down(self, slept: list[float]) -> SignInThrottle:
         async def sleep(seconds: float) -> None:
             slept.append(seconds)
 
-        return SlowDown(Store(None), b"key", free=3, sleep=sleep)
+        return SignInThrottle(Store(None), b"key", free=3, sleep=sleep)
 
     @staticmethod
-    async def attempt(slow_down: SlowDown, email: str, address: str = "198.51.100.7") -> slowdown.Attempt:
+    async def attempt(
+        slow_down: SignInThrottle, email: str, address: str = "198.51.100.7"
+    ) -> throttling.Attempt:
         request.begin(RequestFacts(address=address))
         return await slow_down.attempt(email)
 
-    async def test_doubles_up_to_a_cap(self, slow_down: SlowDown, slept: list[float]) -> None:
+    async def test_doubles_up_to_a_cap(self, slow_down: SignInThrottle, slept: list[float]) -> None:
         for number in range(10):
             await self.attempt(slow_down, "maria@shop.example", f"198.51.100.{number}")
         assert slept == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
         assert slow_down.seconds(10_000) == 4.0
 
     async def test_an_address_is_slowed_whatever_account_it_tries(
-        self, slow_down: SlowDown, slept: list[float]
+        self, slow_down: SignInThrottle, slept: list[float]
     ) -> None:
         for number in range(5):
             await self.attempt(slow_down, f"maria{number}@shop.example", "2001:db8::7")
@@ -308,7 +310,7 @@ class TestSlowDown:
         assert slept == [0.25, 0.5, 1.0]
 
     async def test_a_success_resets_the_account_and_not_the_address(
-        self, slow_down: SlowDown, slept: list[float]
+        self, slow_down: SignInThrottle, slept: list[float]
     ) -> None:
         for _ in range(4):
             attempt = await self.attempt(slow_down, "maria@shop.example")
@@ -317,12 +319,14 @@ class TestSlowDown:
         await self.attempt(slow_down, "ana@shop.example")
         assert slept == [0.25, 0.25]
 
-    async def test_successes_alone_cost_nothing(self, slow_down: SlowDown, slept: list[float]) -> None:
+    async def test_successes_alone_cost_nothing(self, slow_down: SignInThrottle, slept: list[float]) -> None:
         for number in range(20):
             await slow_down.succeeded(await self.attempt(slow_down, f"maria{number}@shop.example"))
         assert slept == []
 
-    async def test_every_spelling_is_the_same_account(self, slow_down: SlowDown, slept: list[float]) -> None:
+    async def test_every_spelling_is_the_same_account(
+        self, slow_down: SignInThrottle, slept: list[float]
+    ) -> None:
         spellings = (
             "maria@shop.example",
             "MARIA@Shop.Example",
@@ -335,17 +339,17 @@ class TestSlowDown:
         assert folded("\ud800") == "\ud800"
         await self.attempt(slow_down, "\ud800")
 
-    async def test_few_of_one_address_wait_at_once(self, slow_down: SlowDown) -> None:
-        release = await self.occupied(slow_down, slowdown.MOST_OF_ONE, "198.51.100.7")
+    async def test_few_of_one_address_wait_at_once(self, slow_down: SignInThrottle) -> None:
+        release = await self.occupied(slow_down, throttling.MOST_OF_ONE, "198.51.100.7")
         with pytest.raises(TooManyRequests) as refusal:
             await self.attempt(slow_down, "tried0@shop.example")
         assert refusal.value.headers == {"Retry-After": "4"}
         await release()
 
-    async def test_few_of_all_wait_at_once(self, slow_down: SlowDown) -> None:
-        addresses = slowdown.MOST_WAITING // slowdown.MOST_OF_ONE
+    async def test_few_of_all_wait_at_once(self, slow_down: SignInThrottle) -> None:
+        addresses = throttling.MOST_WAITING // throttling.MOST_OF_ONE
         releases = [
-            await self.occupied(slow_down, slowdown.MOST_OF_ONE, f"198.51.{number}.7")
+            await self.occupied(slow_down, throttling.MOST_OF_ONE, f"198.51.{number}.7")
             for number in range(addresses)
         ]
         with pytest.raises(Overloaded):
@@ -356,7 +360,9 @@ class TestSlowDown:
         slow_down._sleep = asyncio.sleep
         await self.attempt(slow_down, "ana@shop.example", "203.0.113.9")
 
-    async def occupied(self, slow_down: SlowDown, times: int, address: str) -> Callable[[], Awaitable[None]]:
+    async def occupied(
+        self, slow_down: SignInThrottle, times: int, address: str
+    ) -> Callable[[], Awaitable[None]]:
         """So many attempts from there wait, until they are released."""
         gate = asyncio.Event()
 

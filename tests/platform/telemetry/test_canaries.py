@@ -331,7 +331,7 @@ def values(url: str) -> dict[str, str]:
 
 
 async def administrator(walk: Walk) -> None:
-    from service.accounts import repository as users
+    from service.accounts.users import repository as users
 
     stored = await walk.container.passwords.hash(PASSWORD)
     async with walk.container.database.transaction() as session:

@@ -13,7 +13,7 @@ import structlog
 from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel
 
-from service.accounts import repository as users
+from service.accounts.users import repository as users
 from service.container.api import Container
 from service.platform.database import Database
 from service.platform.telemetry.logging import bind, configure, tell_of_crashes

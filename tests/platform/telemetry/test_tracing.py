@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy.exc import IntegrityError
 
 from service import __version__
-from service.accounts import repository as users
+from service.accounts.users import repository as users
 from service.container.api import Container
 from service.main import create_app
 from service.platform.config import Settings

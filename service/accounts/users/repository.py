@@ -1,21 +1,20 @@
 """Every statement on users and addresses."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import JSON, Select, and_, bindparam, case, delete, func, or_, select, update
+from sqlalchemy import JSON, Select, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.identity.models import Address, User
 from service.platform.config import addresses
 from service.platform.database import Record, Session
-from service.platform.database.pagination import Page
 
 Columns = TypeVarTuple("Columns")
 
 ADDRESS_COLUMNS = ("name", "street", "city", "region", "postal_code", "country")
 
-#: The address as one document, or null: the row then has the shape of schemas.users.User.
+#: The address as one document, or null: the row then has the shape of accounts.User.
 _address = func.json_build_object(
     *(part for column in ADDRESS_COLUMNS for part in (column, getattr(Address, column))), type_=JSON
 )
@@ -31,15 +30,15 @@ _columns = (
 )
 
 
-_whose = select(_address).where(Address.user_id == User.id).scalar_subquery().label("address")
+_user_address = select(_address).where(Address.user_id == User.id).scalar_subquery().label("address")
 
 
-def _whole() -> Select[Any]:
-    return select(*_columns, _whose)
+def select_users() -> Select[Any]:
+    return select(*_columns, _user_address)
 
 
 #: Built once: every order asks for it.
-_CUSTOMER = select(User.full_name, User.is_active, User.email_verified, _whose).where(
+_CUSTOMER = select(User.full_name, User.is_active, User.email_verified, _user_address).where(
     User.id == bindparam("user_id")
 )
 _LOCKED_CUSTOMER = _CUSTOMER.with_for_update(key_share=True, of=User)
@@ -83,14 +82,8 @@ async def add(
 
 
 async def get(session: Session, user_id: int) -> Record | None:
-    row: Record | None = (await session.execute(_whole().where(User.id == user_id))).one_or_none()
+    row: Record | None = (await session.execute(select_users().where(User.id == user_id))).one_or_none()
     return row
-
-
-async def get_credentials(session: Session, email: str) -> Record | None:
-    """Id, password hash, `is_active` and `is_admin` of the account with this address, in any spelling."""
-    statement = select(User.id, User.password_hash, User.is_active, User.is_admin)
-    return (await session.execute(has_address(statement, email))).first()
 
 
 def has_address(statement: Select[*Columns], email: str) -> Select[*Columns]:
@@ -103,65 +96,11 @@ def has_address(statement: Select[*Columns], email: str) -> Select[*Columns]:
     return statement.where(stored.in_(ours)).order_by(case(*ranks)).limit(1)
 
 
-async def rehash_password(session: Session, user_id: int, *, old_hash: str, new_hash: str) -> None:
-    """Store another hash of the same password, unless that was changed meanwhile."""
-    statement = update(User).where(User.id == user_id, User.password_hash == old_hash)
-    await session.execute(statement.values(password_hash=new_hash))
-
-
-async def get_password_hash(session: Session, user_id: int) -> str | None:
-    stored: str | None = await session.scalar(select(User.password_hash).where(User.id == user_id))
-    return stored
-
-
-async def find(
-    session: Session, page: Page, *, search: str | None, is_active: bool | None, is_admin: bool | None
-) -> list[Any]:
-    statement = _whole().order_by(User.id).limit(page.fetch).offset(page.skip)
-    if page.after is not None:
-        statement = statement.where(User.id > page.after[0])
-    if search is not None:
-        statement = statement.where(
-            or_(
-                User.email.icontains(addresses.readable(search), autoescape=True),
-                func.lower(User.email).in_([func.lower(each) for each in addresses.spellings(search)]),
-                User.full_name.icontains(search, autoescape=True),
-            )
-        )
-    if is_active is not None:
-        statement = statement.where(User.is_active == is_active)
-    if is_admin is not None:
-        statement = statement.where(User.is_admin == is_admin)
-    return page.cut((await session.execute(statement)).all(), "id")
-
-
 async def change(session: Session, user_id: int, values: Mapping[str, Any]) -> bool:
     """Whether there was such a user, not erased. `values` maps column names to new values."""
     statement = update(User).where(User.id == user_id, User.erased_at.is_(None)).returning(User.id)
     changed = statement.values(**values, version=User.version + 1)
     return (await session.execute(changed)).first() is not None
-
-
-async def change_password(session: Session, user_id: int, *, old_hash: str, new_hash: str) -> bool:
-    """Compare and set: False when the password was changed meanwhile."""
-    statement = (
-        update(User)
-        .where(and_(User.id == user_id, User.password_hash == old_hash))
-        .values(password_hash=new_hash, version=User.version + 1)
-        .returning(User.id)
-    )
-    return (await session.execute(statement)).first() is not None
-
-
-async def lock_administrators(session: Session) -> Sequence[int]:
-    """The ids of all active administrators, their rows locked until the transaction ends.
-
-    Not against references: a notification to an administrator, written by an order that already holds
-    stock, would otherwise wait for this lock, and deadlock with whoever waits for that stock.
-    """
-    locked = select(User.id).where(User.is_admin, User.is_active).order_by(User.id)
-    statement = locked.with_for_update(key_share=True)
-    return (await session.scalars(statement)).all()
 
 
 async def put_address(session: Session, user_id: int, address: Mapping[str, Any]) -> None:

@@ -4,16 +4,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Path, Request, Response
 
-from service.accounts.signing_in import service as auth
-from service.accounts.signing_in.schemas import (
+from service.accounts.sign_in import repository
+from service.accounts.sign_in import service as auth
+from service.accounts.sign_in.schemas import (
     AuthorizationServer,
     RevocationRequest,
     Token,
     TokenRequest,
     UserSession,
 )
-from service.accounts.signing_in.service import Issuer
-from service.identity import repository
+from service.accounts.sign_in.service import Issuer
 from service.identity.dependencies import SignedIn
 from service.identity.tokens import AccessTokens
 from service.platform.http.access_checks import AccessCheck

@@ -13,8 +13,8 @@ from typing import Final
 
 from limits import parse_many
 
+from service.accounts import metrics
 from service.errors import Overloaded, TooManyRequests
-from service.identity import metrics
 from service.platform.config.addresses import known_as
 from service.platform.crypto import sign
 from service.platform.http.rate_limit.policies import bucket
@@ -51,7 +51,7 @@ class Attempt:
     address: str
 
 
-class SlowDown:
+class SignInThrottle:
     def __init__(
         self,
         store: Store,

@@ -1,36 +1,20 @@
-"""Accounts: registration, the profile, passwords, and who administers."""
+"""Registration and profiles."""
 
 from typing import Any
 
 from pydantic import ValidationError
 
 from service import audit, events
-from service.accounts import repository as users
-from service.accounts.schemas import (
-    AddressIn,
-    AddressPatch,
-    PasswordChange,
-    ProfilePatch,
-    User,
-    UserCreate,
-    UserPatch,
-)
-from service.errors import EmailTaken, FieldFault, Forbidden, LastAdministrator, NotFound, Unprocessable
-from service.identity import AnyCaller, Caller, reauthorize
-from service.identity import repository as sessions
+from service.accounts.schemas import AddressIn, AddressPatch, User
+from service.accounts.users import repository as users
+from service.accounts.users.schemas import ProfilePatch, UserCreate
+from service.errors import EmailTaken, FieldFault, Forbidden, NotFound, Unprocessable
+from service.identity import AnyCaller, Caller, lock_user, reauthorize
 from service.identity.passwords import Passwords
 from service.platform.database import Database, Session
 from service.platform.http.etag.versions import Versions, require
 from service.platform.http.field_faults import REQUIRED
 from service.platform.mail import repository as mails
-
-#: What the audit log calls a change of what a user may do.
-CHANGES = {
-    ("is_active", True): "user.activated",
-    ("is_active", False): "user.deactivated",
-    ("is_admin", True): "user.granted",
-    ("is_admin", False): "user.withdrawn",
-}
 
 
 class UserNotFound(NotFound):
@@ -84,24 +68,6 @@ async def create(session: Session, new: UserCreate, password_hash: str, *, is_ad
     return await get(session, user_id)
 
 
-async def ensure_administrator(session: Session, *, email: str, full_name: str, password_hash: str) -> bool:
-    """Make the first administrator when there is none; whether one was made.
-
-    Never promotes an existing account: whoever registered the address first would become it.
-    """
-    if await users.lock_administrators(session):
-        return False
-    made = await users.add(
-        session, email=email, full_name=full_name, password_hash=password_hash, is_active=True, is_admin=True
-    )
-    if made is None:
-        raise EmailTaken(
-            "ADMIN_EMAIL belongs to an ordinary account, which is never promoted. Choose another."
-        )
-    await audit.record(session, "administrator.created", target_kind="user", target_id=made)
-    return True
-
-
 async def get(session: Session, user_id: int) -> User:
     row = await users.get(session, user_id)
     if row is None:
@@ -123,7 +89,7 @@ async def require_visible(_: Session, caller: AnyCaller, user_id: int) -> None:
 async def change_profile(
     session: Session, caller: Caller, patch: ProfilePatch, *, expected: Versions | None = None
 ) -> User:
-    account = await sessions.lock_user(session, caller.user_id)
+    account = await lock_user(session, caller.user_id)
     await reauthorize(session, caller, needs_role=False)
     require(expected, account)
     given = patch.model_fields_set
@@ -152,56 +118,3 @@ async def _change_address(session: Session, user_id: int, patch: AddressPatch | 
 def _required(*pointers: str) -> Unprocessable:
     faults = tuple(FieldFault(pointer, REQUIRED, "missing") for pointer in pointers)
     return Unprocessable("; ".join(f"{pointer}: {REQUIRED}" for pointer in pointers), errors=faults)
-
-
-async def change_password(
-    database: Database, passwords: Passwords, caller: Caller, change: PasswordChange
-) -> None:
-    """Ends the other sessions. Hashing happens outside any transaction; the write compares and sets."""
-    refusal = FieldFault("/current_password", "This is not the current password.", "wrong_password")
-    async with database.reading() as session:
-        stored = await users.get_password_hash(session, caller.user_id)
-    if stored is None or not await passwords.verify(stored, change.current_password.get_secret_value()):
-        raise Unprocessable(refusal.detail, errors=(refusal,))
-    fresh = await passwords.hash(change.new_password.get_secret_value())
-    async with database.transaction() as session:
-        await sessions.lock_user(session, caller.user_id)
-        await reauthorize(session, caller, needs_role=False)
-        if not await users.change_password(session, caller.user_id, old_hash=stored, new_hash=fresh):
-            raise Unprocessable(refusal.detail, errors=(refusal,))
-        await sessions.end_sessions(session, caller.user_id, but=caller.session_id)
-        await mails.enqueue(session, "password_changed", user_id=caller.user_id)
-        await audit.record(
-            session, "password.changed", by=caller, target_kind="user", target_id=caller.user_id
-        )
-
-
-async def administer(
-    session: Session, caller: Caller, user_id: int, patch: UserPatch, *, expected: Versions | None = None
-) -> User:
-    """Activate, deactivate, grant or withdraw. The last active administrator cannot be lost.
-
-    A token is believed for up to a second after its role has been withdrawn, which must not be time enough
-    to grant it to oneself again.
-    """
-    administrators = await users.lock_administrators(session)
-    await reauthorize(session, caller)
-    loses = patch.is_active is False or patch.is_admin is False
-    if loses and list(administrators) == [user_id]:
-        raise LastAdministrator("This is the last active administrator. Make another one first.")
-    before = await sessions.lock_user(session, user_id)
-    if before is None:
-        raise UserNotFound
-    require(expected, before)
-    values: dict[str, bool] = patch.model_dump(exclude_unset=True)
-    if values:
-        await users.change(session, user_id, values)
-    if patch.is_active is False:
-        await sessions.end_sessions(session, user_id)
-    for name, value in values.items():
-        if value != (was := getattr(before, name)):
-            data = {"before": {name: was}, "after": {name: value}}
-            await audit.record(
-                session, CHANGES[name, value], by=caller, target_kind="user", target_id=user_id, data=data
-            )
-    return await get(session, user_id)

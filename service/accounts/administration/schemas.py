@@ -1,0 +1,17 @@
+"""What an administrator sends about a user."""
+
+from pydantic import MISSING, ConfigDict
+
+from service.platform.http.schemas import (
+    Flag,
+    In,
+)
+
+
+class UserPatch(In):
+    """What an administrator may change of an account."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"is_active": False}, {"is_admin": True}]})
+
+    is_active: Flag | MISSING = MISSING
+    is_admin: Flag | MISSING = MISSING

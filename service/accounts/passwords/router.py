@@ -1,0 +1,26 @@
+"""The caller's password."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from service.accounts.passwords import service as password_service
+from service.accounts.passwords.schemas import PasswordChange
+from service.identity.dependencies import SignedIn
+from service.identity.passwords import Passwords
+from service.platform.http.components import Component, DatabaseDep
+from service.platform.http.rate_limit import dependencies as limits
+from service.platform.http.route import Route
+
+router = APIRouter(route_class=Route, prefix="/users", tags=["users"])
+
+
+@router.post("/profile/password", dependencies=[Depends(limits.own_password)], status_code=204)
+async def change_password(
+    change: PasswordChange,
+    caller: SignedIn,
+    database: DatabaseDep,
+    passwords: Annotated[Passwords, Component],
+) -> None:
+    """Change the caller's password. Ends the other sessions."""
+    await password_service.change_password(database, passwords, caller, change)

@@ -1,0 +1,68 @@
+"""Refresh tokens: rotation, and the detection of a stolen one."""
+
+from pydantic import SecretStr
+
+from service import audit
+from service.accounts import metrics
+from service.accounts.sign_in import repository as sessions
+from service.accounts.sign_in.errors import InvalidRefreshToken, InvalidTokenRequest, ReusedRefreshToken
+from service.identity import Caller, end_session
+from service.identity.tokens import RefreshTokens
+from service.platform.crypto import fingerprint
+from service.platform.database import Database, Session
+
+
+async def refresh(
+    database: Database, refresh_tokens: RefreshTokens, given: SecretStr | None
+) -> tuple[Caller, str]:
+    if given is None or not given.get_secret_value():
+        raise InvalidTokenRequest("refresh_token is required.")
+    try:
+        async with database.transaction() as session:
+            renewal = await _rotate(session, refresh_tokens, given.get_secret_value())
+    except InvalidRefreshToken as refusal:
+        metrics.refreshed(refusal.outcome)
+        raise
+    metrics.refreshed("rotated")
+    return renewal
+
+
+async def _rotate(session: Session, refresh_tokens: RefreshTokens, token: str) -> tuple[Caller, str]:
+    """The caller that the token stands for, and its successor. One statement decides; the rest follows."""
+    used = await sessions.use_refresh_token(session, fingerprint(token))
+    if used is None:
+        raise InvalidRefreshToken
+    if used.is_reused:
+        await end_session(session, used.session_id)
+        await audit.record(
+            session,
+            "token.reuse_detected",
+            target_kind="session",
+            target_id=used.session_id,
+            data={"user_id": used.user_id},
+        )
+        raise ReusedRefreshToken
+    if used.is_fresh:
+        handed_out = refresh_tokens.successors(token)[0]
+        await sessions.add_refresh_token(session, used.session_id, fingerprint(handed_out))
+    else:
+        handed_out = await _newest(session, refresh_tokens, used.session_id, token)
+    await sessions.touch_session(session, used.session_id)
+    return Caller(used.user_id, used.session_id, used.is_admin), handed_out
+
+
+async def _newest(session: Session, refresh_tokens: RefreshTokens, session_id: int, token: str) -> str:
+    """The token that ends the chain which begins with this rotated one: the only one not rotated yet.
+
+    Its direct successor may have been used by another tab since. To hand that out would make a thief of
+    the caller, who would use it after its grace. The session is locked: the chain stays as it is.
+    """
+    while True:
+        successors = {fingerprint(each): each for each in refresh_tokens.successors(token)}
+        known = await sessions.get_known_token(session, session_id, list(successors))
+        if known is None:
+            # Its key has been dropped within these seconds. Another successor would fork the family.
+            raise InvalidRefreshToken
+        token = successors[known.hash]
+        if not known.is_rotated:
+            return token
