@@ -1,4 +1,4 @@
-"""Who is calling, as far as a handler may ask: a signature says who may call it."""
+"""Authentication for handlers: the annotation of `caller` says who may call."""
 
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -53,7 +53,7 @@ class BearerAuthenticator:
 
 
 async def get_caller(request: Request) -> AnyCaller | None:
-    """The caller, or None without credentials. Bad ones are refused anywhere, on public routes too."""
+    """The caller, or None without credentials. Bad ones are refused everywhere, on public routes too."""
     return cast("AnyCaller | None", caller_of(request))
 
 
@@ -61,7 +61,7 @@ Identified = Annotated[AnyCaller | None, Depends(get_caller)]
 
 
 async def get_anyone(caller: Identified) -> Caller | None:
-    """On a public route a key opens nothing: it gets what everybody gets."""
+    """On a public route an API key gets what a client without credentials gets."""
     return caller if isinstance(caller, Caller) else None
 
 
@@ -90,7 +90,10 @@ class Person(OAuth2PasswordBearer):
 
     def __init__(self, access_rule: AccessRule) -> None:
         super().__init__(
-            tokenUrl="/api/v1/auth/token", scheme_name="OAuth2", auto_error=False, description="Sign in."
+            tokenUrl="/api/v1/auth/token",
+            scheme_name="OAuth2",
+            auto_error=False,
+            description="An access token of a signed-in user.",
         )
         self.access_rule = access_rule
 
@@ -99,14 +102,14 @@ class Person(OAuth2PasswordBearer):
 
 
 class Machine(HTTPBearer):
-    """For the documentation alone, beside Person."""
+    """The security scheme of API keys, for the OpenAPI document."""
 
     def __init__(self) -> None:
         super().__init__(
             bearerFormat=f"{PREFIX}...",
             scheme_name="ApiKey",
             auto_error=False,
-            description="A machine's key, which needs the scope that is named.",
+            description="An API key of a machine, with the scope that the operation requires.",
         )
 
     async def __call__(self, _: Request) -> None:  # type: ignore[override]  # it is not looked at
@@ -127,12 +130,12 @@ Anyone = Annotated[Caller | None, Depends(get_anyone)]
 SignedIn = Annotated[Caller, Depends(Person(Role()))]
 Administrator = Annotated[Caller, Depends(Person(Role(administrators=True)))]
 
-#: Anyone, where a key with catalogue:write sees what administrators see.
+#: Every client; a key with catalogue:write sees what administrators see.
 CatalogueReader = Identified
 #: Administrators, and keys with the scope.
 CatalogueWriter = Annotated[AnyCaller, _or_key("catalogue:write", administrators=True)]
 UsersReader = Annotated[AnyCaller, _or_key("users:read", administrators=True)]
-#: Anybody signed in, for what is theirs, and keys with the scope, for everybody's.
+#: Signed-in users, for their own resources; and keys with the scope, for those of all users.
 ProfileReader = Annotated[AnyCaller, _or_key("users:read")]
 OrdersReader = Annotated[AnyCaller, _or_key("orders:read")]
 OrdersWriter = Annotated[AnyCaller, _or_key("orders:write")]

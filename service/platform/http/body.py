@@ -1,4 +1,7 @@
-"""Bodies: read by the class of the route, within its own bounds, when it is known who is calling."""
+"""Request bodies: read by the route class after authorization, and parsed within bounds.
+
+The bounds are far above any legal body, and far below what holds an event loop.
+"""
 
 import asyncio
 import inspect
@@ -132,7 +135,7 @@ class MalformedJson(BadRequest):
 
 
 class Repeated:
-    """Stands for an object in which a name comes twice: which of both is meant, nobody can say."""
+    """Stands for an object in which a name comes twice: the request does not say which is meant."""
 
     def __init__(self, name: str) -> None:
         self.name = name

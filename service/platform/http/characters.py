@@ -75,7 +75,7 @@ def line(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Raises ValueError for what shows nothing, which nobody could choose, name or read."""
+    """Raises ValueError for text in which nothing is visible."""
     if not _shows.search(text):
         raise invalid("blank", "Text must not be blank: send at least one visible character.")
     return text

@@ -1,6 +1,6 @@
-"""The outermost layer: request id, client, security headers, access log, metrics.
+"""The outermost middleware: request id, client, security headers, access log, metrics.
 
-Pure ASGI, as everything in the edge: Starlette's BaseHTTPMiddleware runs the application in another
+Pure ASGI, as all middleware here: Starlette's BaseHTTPMiddleware runs the application in another
 task, which loses context variables and leaks connections when a client leaves.
 """
 
@@ -24,14 +24,14 @@ from service.platform.telemetry import request, tracing
 from service.platform.telemetry.request import RequestFacts
 
 WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9_-]{8,128}")
-NOBODY: Final[Mapping[str, int | None]] = {"user_id": None}
+ANONYMOUS: Final[Mapping[str, int | None]] = {"user_id": None}
 UNMATCHED: Final = "unmatched"
 #: Statuses of requests for a change that was refused.
 REFUSED: Final = frozenset({403, 409, 422})
-#: On every answer.
+#: On every response.
 ALWAYS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
-#: On every answer that does not say otherwise: one that says nothing may hold a person's data or a token.
-UNLESS_SAID: Final = (
+#: On every response that does not set them: it may hold personal data or a token.
+DEFAULTS: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"private, no-store"),
 )
@@ -64,10 +64,10 @@ class RequestContext:
             return
         inner = _normalised(scope)
         state = state_of(inner)
-        address, promise = self._look_outside(inner)
+        address, hsts = self._client(inner)
         request.begin(RequestFacts(state.request_id, state.own_id, address))
         started, status, sent = time.perf_counter(), 500, 0
-        told = inner["path"] not in PROBES
+        counted = inner["path"] not in PROBES
         span = scope.get(tracing.SERVER_SPAN)
 
         async def send_with_headers(message: Message) -> None:
@@ -77,7 +77,7 @@ class RequestContext:
                 headers = MutableHeaders(scope=message)
                 headers.update(state.response_headers)
                 complete(headers, status, state.request_id)
-                headers.raw.extend(promise)
+                headers.raw.extend(hsts)
                 if span is not None:
                     template = route_template(inner)
                     tracing.describe(span, None if template == UNMATCHED else template, inner["scheme"])
@@ -90,21 +90,21 @@ class RequestContext:
         try:
             await self.app(inner, receive, send_with_headers)
         finally:
-            if told:
+            if counted:
                 seconds = time.perf_counter() - started
                 method = scope["method"]
                 _account(inner, method, status, seconds, sent=sent, client=address, traced=span is not None)
                 if status in REFUSED and method != "GET":
                     self.count_refusal(route_template(inner), state.problem_code or "other")
 
-    def _look_outside(self, inner: Scope) -> tuple[str | None, Iterable[tuple[bytes, bytes]]]:
-        """From where the request comes, and what its answer promises; whether its host is ours."""
+    def _client(self, inner: Scope) -> tuple[str | None, Iterable[tuple[bytes, bytes]]]:
+        """The client's address, and the header of HSTS; notes a refusal where the host is not one of ours."""
         peer = inner["client"][0] if inner.get("client") else None
         address, scheme = self.proxies.client(peer, inner["headers"])
         if scheme is not None:
             inner["scheme"] = scheme
         self.hosts.check(inner)
-        return address, self.hosts.promise(inner["scheme"], told=scheme is not None)
+        return address, self.hosts.hsts(inner["scheme"], forwarded=scheme is not None)
 
 
 def _normalised(scope: Scope) -> Scope:
@@ -141,14 +141,14 @@ def _given_id(headers: Headers) -> str | None:
 
 
 def complete(headers: MutableHeaders, status: int, request_id: str) -> None:
-    """With what stands on every answer."""
+    """Add what stands on every response."""
     if status == 204:
         del headers["Content-Type"]  # the framework names one even for nothing
     # Past the mapping, which would go through all that is there once for each.
-    said = {name for name, _ in headers.raw}
+    present = {name for name, _ in headers.raw}
     headers.raw.append((b"x-request-id", request_id.encode()))
     headers.raw.extend(ALWAYS)
-    headers.raw.extend(header for header in UNLESS_SAID if header[0] not in said)
+    headers.raw.extend(header for header in DEFAULTS if header[0] not in present)
 
 
 def _account(
@@ -177,4 +177,4 @@ def _account(
 def log_fields(scope: Scope) -> Mapping[str, int | None]:
     """Who is calling, for lines in the log: no user, a user, or a key."""
     caller = state_of(scope).caller
-    return NOBODY if caller is None else caller.log_fields
+    return ANONYMOUS if caller is None else caller.log_fields

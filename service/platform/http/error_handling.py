@@ -1,6 +1,6 @@
-"""The last resort: an exception nobody expected is a 500 that tells nothing, and a whole log line.
+"""Error handling: an unexpected exception is a 500 without details, and a log line with its traceback.
 
-What has been refused before the application was asked is answered here too, within CORS.
+A request that the server or the outermost middleware has refused is answered here, within CORS.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class ErrorMiddleware:
             return
         refusal = state_of(scope).refusal
         if refusal is not None:
-            # What is still on its way to us is not looked into.
+            # What the client is still sending is not read.
             headers = {"Connection": "close"}
             answer = response(
                 scope, refusal.status, code=refusal.code, detail=refusal.detail, headers=headers
@@ -42,7 +42,7 @@ class ErrorMiddleware:
         try:
             await self.app(scope, receive, watched_send)
         except asyncio.CancelledError:
-            # The server's graceful time-out is over: the client is told to come again, elsewhere.
+            # The graceful timeout is over: the client can try again with another process.
             log.warning("request.cut_short")
             if started:
                 raise

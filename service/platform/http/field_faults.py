@@ -9,61 +9,61 @@ from typing import Any, Final
 
 from pydantic_core import PydanticCustomError
 
-#: Each word with what it means. They are part of the API: one may be added, none changed.
+#: Each code with its meaning. They are part of the API: one may be added, none changed.
 FAULT_CODES: Final[Mapping[str, str]] = {
     # Whatever the field is.
-    "missing": "It is required.",
-    "unknown_field": "There is no field of this name here.",
-    "unknown_parameter": "There is no query parameter of this name here.",
-    "repeated_name": "An object has this name twice.",
+    "missing": "The field or parameter is required.",
+    "unknown_field": "The object has no field of this name.",
+    "unknown_parameter": "The operation has no query parameter of this name.",
+    "repeated_name": "The object has this name twice.",
     "repeated_parameter": "The parameter is given more than once.",
-    "wrong_type": "Another type of value is needed, such as a number or a list; null is a type too.",
-    "wrong_format": "It is of the right type, and not written as is needed.",
-    "unknown_value": "It is none of the values that there are.",
+    "wrong_type": "The value has another type than required, such as text for a number; null is a type too.",
+    "wrong_format": "The value has the right type in the wrong format.",
+    "unknown_value": "The value is not one of those that are allowed.",
     "too_short": "Too few characters, or too few elements of a list.",
     "too_long": "Too many characters, or too many elements of a list.",
-    "too_small": "The number, or the moment, is below what is accepted.",
-    "too_large": "The number, the amount or a sum is above what is accepted.",
-    "too_many_digits": "The number has more digits than are accepted.",
-    "too_many_decimals": "The number has more decimal places than are accepted.",
-    "zero": "It must not be 0.",
-    "blank": "The text has nothing that can be read.",
-    "forbidden_characters": "The text has characters that are not accepted, such as control characters.",
+    "too_small": "The number or the time is below the minimum.",
+    "too_large": "The number, the amount or a sum is above the maximum.",
+    "too_many_digits": "The number has too many digits.",
+    "too_many_decimals": "The number has too many decimal places.",
+    "zero": "The number must not be 0.",
+    "blank": "The text has no visible character.",
+    "forbidden_characters": "The text has characters that are not allowed, such as control characters.",
     "duplicate": "The list has a value twice.",
-    "contradiction": "It does not go together with another field.",
-    "malformed_json": "The body is not JSON.",
-    "invalid": "It breaks another rule; `detail` says which.",
+    "contradiction": "The field contradicts another field.",
+    "malformed_json": "The body is not valid JSON.",
+    "invalid": "The value breaks another rule; `detail` says which.",
     # Lists.
-    "bad_cursor": "The cursor is not one of this list with these filters.",
+    "bad_cursor": "The cursor belongs to another list or other filters.",
     "skip_with_cursor": "`skip` and `cursor` exclude each other.",
     "sort_with_search": "Search results are ranked; `sort` cannot be given with `search`.",
     "empty_range": "The lower bound is above the upper one.",
     # Accounts.
-    "invalid_email": "No e-mail address, or one that cannot receive.",
-    "unknown_country": "No ISO 3166-1 alpha-2 code of a country.",
-    "password_too_short": "A password needs more characters.",
-    "password_too_long": "A password has too many characters.",
-    "password_without_digit": "A password needs a digit.",
+    "invalid_email": "The value is not an e-mail address that can receive mail.",
+    "unknown_country": "The value is not an ISO 3166-1 alpha-2 country code.",
+    "password_too_short": "The password has too few characters.",
+    "password_too_long": "The password has too many characters.",
+    "password_without_digit": "The password has no digit.",
     "password_too_common": "The password is one of the most common ones.",
-    "wrong_password": "It is not the current password.",
+    "wrong_password": "The password is not the current one.",
     "invalid_token": "The token of an e-mail is unknown, used, expired or void.",
     # Catalogue and orders.
     "sku_taken": "Another item has this SKU.",
-    "out_of_stock": "There are not so many units.",
-    "two_forms": "An order has `lines`, or the fields of a single product, not both.",
-    "unknown_product": "There is no such product.",
+    "out_of_stock": "The stock is too low.",
+    "two_forms": "`lines` and the fields of a single product exclude each other.",
+    "unknown_product": "The product does not exist.",
     "item_withdrawn": "The product is no longer for sale.",
-    "unknown_user": "There is no such customer.",
-    "too_many": "The lines of one product are more units together than one line may have.",
-    "overnight_minimum": "The goods are worth less than overnight shipping needs.",
+    "unknown_user": "The customer does not exist.",
+    "too_many": "The lines of one product have more units together than one line may have.",
+    "overnight_minimum": "The goods are below the minimum value for overnight shipping.",
     # Webhooks.
-    "malformed": "No address that a webhook can have.",
-    "plain_http": "The address is not https.",
-    "bad_port": "The port is neither 443 nor one from 1024 on.",
-    "unresolvable": "The host's name leads to no address.",
+    "malformed": "The value is not a URL that a webhook can have.",
+    "plain_http": "The URL is not https.",
+    "bad_port": "The port is neither 443 nor 1024 or higher.",
+    "unresolvable": "The host name does not resolve to an address.",
     "private_address": "The host has an address that is not public.",
 }
-#: What pydantic calls a fault, where the word is not ours already.
+#: Codes by pydantic's types of error, where the two differ.
 _BY_TYPE: Final[Mapping[str, str]] = {
     "extra_forbidden": "unknown_field",
     "none_required": "wrong_type",
@@ -94,12 +94,12 @@ _BY_TYPE: Final[Mapping[str, str]] = {
 
 
 def invalid(code: str, advice: str) -> PydanticCustomError:
-    """For validators to raise: a fault under a word of this list, and what is told of it."""
+    """For validators to raise: a code of this list, and the detail."""
     return PydanticCustomError(code, "{advice}", {"advice": advice})
 
 
 def code_of(fault: Mapping[str, Any]) -> str:
-    """Our word for a fault as pydantic's `errors()` lists it."""
+    """The code for an error as pydantic's `errors()` lists it."""
     kind = str(fault["type"])
     if kind in FAULT_CODES:
         return kind
@@ -125,7 +125,7 @@ _TEXT: Final = "Send text in quotes."
 _OBJECT: Final = "Send a JSON object, with its fields in braces."
 _LIST: Final = "Send a JSON array, in square brackets."
 
-#: By pydantic's type of the fault; the names in braces are those of its context.
+#: By pydantic's type of error; the names in braces are those of its context.
 _MESSAGES: Final[Mapping[str, str]] = {
     "extra_forbidden": UNKNOWN_FIELD,
     "none_required": "Leave this out, or send null.",
@@ -181,7 +181,7 @@ _MESSAGES: Final[Mapping[str, str]] = {
 
 
 def message(fault: Mapping[str, Any]) -> str:
-    """What to tell of a fault as pydantic's `errors()` lists it."""
+    """The detail for an error as pydantic's `errors()` lists it."""
     if fault["type"] == "missing":
         return _missing(fault["loc"])
     context = fault.get("ctx", {})
@@ -193,11 +193,11 @@ def message(fault: Mapping[str, Any]) -> str:
     known = _MESSAGES.get(kind)
     if known is not None:
         return known.format_map({name: _plain(value) for name, value in context.items()})
-    told = str(fault["msg"]).removeprefix("Value error, ")
-    if told.startswith("value is not a valid email"):
+    text = str(fault["msg"]).removeprefix("Value error, ")
+    if text.startswith("value is not a valid email"):
         # What the e-mail library says after the colon quotes characters of the address.
         return "Send an e-mail address such as name@example.com."
-    return told
+    return text
 
 
 def _missing(location: Sequence[int | str]) -> str:

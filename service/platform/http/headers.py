@@ -1,7 +1,7 @@
 """Header lines that come more than once (RFC 9110, section 5.3).
 
-Those of a list are one list. Of the others one line is right, and which of two is meant nobody can tell:
-what decides about a request is refused, what only describes it is left out.
+Those of a list are joined. Of the others one line is right, and the request does not say which: a header that
+decides about the request is refused, one that only describes it is left out.
 """
 
 from typing import Final

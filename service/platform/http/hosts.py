@@ -1,4 +1,4 @@
-"""Which hosts the service answers to, and what it promises to browsers that have come by https."""
+"""Which hosts the service answers to, and HSTS for clients that use https."""
 
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -23,9 +23,9 @@ class Hosts:
         public = urlsplit(public_url or "")
         self._allowed = frozenset({*allowed, public.hostname or ""} if allowed else ())
         self._public_https = public.scheme == "https"
-        self._promise: tuple[tuple[bytes, bytes], ...] = ()
+        self._hsts: tuple[tuple[bytes, bytes], ...] = ()
         if max_age is not None:
-            self._promise = ((b"strict-transport-security", b"max-age=%d" % max_age),)
+            self._hsts = ((b"strict-transport-security", b"max-age=%d" % max_age),)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -56,10 +56,10 @@ class Hosts:
             domain = domain.partition(".")[2]
         return False
 
-    def promise(self, scheme: str, *, told: bool) -> tuple[tuple[bytes, bytes], ...]:
-        """The header of HSTS (RFC 6797), where the client has come by https: as a trusted proxy has told, or
-        else as PUBLIC_URL says.
+    def hsts(self, scheme: str, *, forwarded: bool) -> tuple[tuple[bytes, bytes], ...]:
+        """The header of HSTS (RFC 6797), where the client has come by https: as a trusted proxy says, or
+        else PUBLIC_URL.
         """
-        if not self._promise:
+        if not self._hsts:
             return ()
-        return self._promise if scheme == "https" or (not told and self._public_https) else ()
+        return self._hsts if scheme == "https" or (not forwarded and self._public_https) else ()

@@ -32,16 +32,18 @@ def _not_too_deep(skip: int) -> int:
     return skip
 
 
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to answer with."), DIGITS]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The most entries in a page."), DIGITS]
 Cursor = Annotated[
     str | None,
-    Query(max_length=2_000, description="Where to go on: from the `Link` header of the page before."),
+    Query(
+        max_length=2_000, description="The start of the page, from the `Link` header of the previous page."
+    ),
 ]
 Skip = Annotated[
     int,
     Query(
         ge=0,
-        description="Rows to leave out, for people; programs follow the cursor.",
+        description="The number of entries to skip. Programs follow `cursor` instead.",
         json_schema_extra={"maximum": MAX_SKIP},
     ),
     AfterValidator(_not_too_deep),
@@ -51,7 +53,7 @@ Skip = Annotated[
 
 A_MARK: Final = "2026-11-22T10:30:00.123456Z"
 UPDATED_SINCE: Final = (
-    "What was changed then or later, by a time (RFC 3339) or by the `Next-Updated-Since` of the poll before."
+    "Only what was changed at this time or later: RFC 3339, or `Next-Updated-Since` of the previous poll."
 )
 UpdatedSince = Annotated[Moment, Query(description=UPDATED_SINCE, examples=[A_MARK])]
 
@@ -66,10 +68,10 @@ class Listing:
     _cursors: Cursors
 
     def of(self, schema: type[T], rows: Sequence[Any]) -> list[T]:
-        """The rows as they go out; sets the Link header when more follow.
+        """The rows as they are sent; sets the Link header when more follow.
 
-        Of changes it says where the next poll starts, and nothing keeps them: what has been committed
-        since would be missed.
+        A list of changes also has the start of the next poll, and no cache may store it: a poll would miss
+        what has been committed since.
         """
         if self.page.mark is not None:
             self._response.headers[NEXT_UPDATED_SINCE] = utc(self.page.mark)

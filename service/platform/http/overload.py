@@ -1,4 +1,4 @@
-"""What a process takes on: bodies up to a size and for a time, requests up to its capacity."""
+"""Overload protection: bodies up to a size and for a time, requests up to the capacity of a process."""
 
 import asyncio
 from typing import Final
@@ -20,9 +20,9 @@ SLOWEST_BYTES_A_SECOND: Final = 32 * 1024
 
 
 class BodyLimit:
-    """For whoever reads a body: 413 as soon as it has grown past `limit` bytes, 408 when it does not come in
-    time, and what the server says of one that is broken. What is declared, and what a route needs, is up to
-    that (service.platform.http.body): who may not call it is told so first.
+    """413 for a body as soon as it has grown past `limit` bytes, 408 when it does not come in time, and the
+    server's refusal of one that is malformed: each raised where the body is read. body.py checks the
+    declared length and the limit of the route, after authorization.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
@@ -62,9 +62,9 @@ class BodyLimit:
 
 
 class LoadShedding:
-    """503 at once for what comes over the capacity: a queue that only grows serves nobody.
+    """503 at once for requests over the capacity: they would wait in a queue that only grows.
 
-    A stream waits without holding anything, and leaves as soon as it is open.
+    A stream holds nothing while it waits, so it stops counting as soon as it is open.
     """
 
     def __init__(self, app: ASGIApp, connections: int) -> None:

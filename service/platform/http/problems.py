@@ -1,4 +1,4 @@
-"""Problem details (RFC 9457) for every error, whoever raises it; OAuth's form where RFC 6749 asks for it."""
+"""Problem details (RFC 9457) for every error; OAuth's form where RFC 6749 requires it."""
 
 import json
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from service.platform.http.request_state import state_of
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
-#: Neither logged nor counted: probes would drown what people do.
+#: Neither logged nor counted: probes would outnumber the requests of clients.
 PROBES: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
 #: Errors of these have the form of RFC 6749, section 5.2.
 OAUTH_PATHS: Final = ("/api/v1/auth/token", "/api/v1/auth/revoke")
-#: What the framework's own refusals are called; each status has exactly one.
+#: The codes of errors that FastAPI raises; each status has exactly one.
 CODES: Final = {
     400: "bad_request",
     401: "unauthenticated",
@@ -44,18 +44,18 @@ CODES: Final = {
     503: "unavailable",
     505: "http_version_not_supported",
 }
-#: How a refusal is called on the OAuth endpoints, where its own code is not one of RFC 6749's.
+#: The code on the OAuth endpoints, where the error's own is not one of RFC 6749's.
 OAUTH_CODES: Final = {429: "slow_down", 500: "server_error", 503: "temporarily_unavailable"}
 RFC6749_CODES: Final = frozenset(
     {"invalid_grant", "unsupported_grant_type", "invalid_scope", "invalid_client"}
 )
-#: The names of unknown fields are a client's words: an answer must not be longer than what it answers.
+#: Names of unknown fields come from the client: a response must not be longer than its request.
 MOST_FAULTS: Final = 50
 LONGEST_POINTER: Final = 200
 DETAILS: Final = {
-    404: "There is nothing at this address.",
-    405: "This address does not know that method; Allow lists those that it knows.",
-    500: "Something went wrong here. The request id in `instance` helps us to find out what.",
+    404: "No resource has this path. Check the path.",
+    405: "This path does not support the method. Use one that the header Allow lists.",
+    500: "An internal error. Report the request id in `instance` to the operator.",
 }
 
 
@@ -71,7 +71,7 @@ def response(
     headers: dict[str, str] | None = None,
     extra: dict[str, Any] | None = None,
 ) -> Response:
-    """The answer for one error. Safe to call anywhere in the edge, whatever has happened so far.
+    """The response for one error. Any middleware may call this, whatever has happened so far.
 
     `omitted`: how many faults there are beside `errors`.
     """

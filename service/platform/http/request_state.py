@@ -1,4 +1,4 @@
-"""What middleware, routes and handlers tell each other about one request. Use `state_of(scope)`."""
+"""What middleware, routes and handlers share about one request. Use `state_of(scope)`."""
 
 from __future__ import annotations
 

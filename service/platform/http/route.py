@@ -52,7 +52,7 @@ class Route(APIRoute):
         if has_tag(endpoint):
             _carries_tag(responses, options.get("status_code") or 200)
         if methods == {"GET"} and (has_tag(endpoint) or self.public_read):
-            responses[304] = {"description": "What `If-None-Match` names is still what there is."}
+            responses[304] = {"description": "The version in `If-None-Match` is still current."}
             for status in (200, 304):
                 _carries_tag(responses, status)
         if idempotency.session:

@@ -147,7 +147,7 @@ class _Once:
     pass
 
 
-#: Marks a secret that stands in one answer only: null when that is told again.
+#: Marks a secret that is shown once: null when the response is replayed.
 ONCE: Final = _Once()
 
 

@@ -1,4 +1,4 @@
-"""Server-sent events (WHATWG HTML, section 9.2), and nothing held while there are none.
+"""Server-sent events (WHATWG HTML, section 9.2). A stream holds nothing while there are none.
 
 The framework's own would set a Cache-Control beside ours, and keep four tasks and two queues for each
 stream; this is one task beside the request's, which notices that the client has left.
@@ -76,7 +76,7 @@ class EventStream(Response):
                 await self._send_events(send)
             await self._send(send, b"", more=False)
         except asyncio.CancelledError:
-            # The server's patience is over: an end that is told is better than one that is found out.
+            # The graceful timeout is over: the client learns that the stream ends, and need not find out.
             self.stream.end("stopping")
             with suppress(TimeoutError):
                 await self._send(send, self._goodbye(), more=False)

@@ -1,4 +1,4 @@
-"""What the framework lets pass and the contract does not: unknown parameters, other media types."""
+"""What FastAPI accepts and the OpenAPI document does not: unknown parameters, other media types."""
 
 import re
 from typing import Final
@@ -28,7 +28,7 @@ class NotAcceptable(ServiceError):
 
 
 def operation_of(request: Request) -> Operation:
-    """What the operation's documentation says. Raises HTTPException 405 where there is none."""
+    """The operation in the OpenAPI document. Raises HTTPException 405 where there is none."""
     path, template = request.scope["path"], route_template(request.scope)
     operation = component(request, Contract).operation(request.method, template, path)
     if operation is None:
@@ -37,16 +37,18 @@ def operation_of(request: Request) -> Operation:
 
 
 def check_against_openapi(request: Request, operation: Operation) -> None:
-    """Refuse what the documentation does not name."""
+    """Raises for parameters and media types that the OpenAPI document does not name."""
     if request.scope["path"] not in OAUTH_PATHS:
         # Those ignore what they do not know (RFC 6749, section 3.2).
         _known_parameters(request, operation)
     if operation.accepts and content_length(request):
-        # Of a chunked body only its first piece tells that there is one.
+        # Whether a chunked body has content, only its first chunk shows.
         refuse_content(request, operation)
     accept = request.headers.get("Accept", "*/*")
     if operation.offers and not acceptable(accept, operation.offers):
-        raise NotAcceptable(f"This address can answer with {', '.join(sorted(operation.offers))}.")
+        raise NotAcceptable(
+            f"Accept {' or '.join(sorted(operation.offers))}: this operation answers with nothing else."
+        )
 
 
 def _known_parameters(request: Request, operation: Operation) -> None:
@@ -63,7 +65,7 @@ def _known_parameters(request: Request, operation: Operation) -> None:
 
 
 def acceptable(accept: str, offers: frozenset[str]) -> bool:
-    """Whether an Accept header admits anything that is offered.
+    """Whether an Accept header accepts anything that is offered.
 
     An empty one has no preference, and one of thousands of choices is not looked at (the same section).
     """
@@ -83,7 +85,7 @@ def acceptable(accept: str, offers: frozenset[str]) -> bool:
 
 
 def content_length(request: Request) -> int | None:
-    """How long the body is said to be. None: nobody knows yet, or the number is none."""
+    """The declared length of the body; None where there is none, or it is not a number."""
     declared = request.headers.get("Content-Length", "")
     return int(declared) if declared.isascii() and declared.isdecimal() else None
 

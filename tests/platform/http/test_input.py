@@ -315,7 +315,7 @@ class TestMediaTypes:
     )
     async def test_not_acceptable(self, api: Api, accept: str) -> None:
         problem = assert_problem(await api.get("/posts", headers={"Accept": accept}), 406, "not_acceptable")
-        assert problem["detail"] == "This address can answer with application/json."
+        assert problem["detail"] == "Accept application/json: this operation answers with nothing else."
 
     async def test_what_answers_nothing_is_acceptable_to_all(self, make: Make, maria: Person) -> None:
         for accept in ("application/json", "text/html"):

@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110, section 13): nothing is sent twice, and nothing unread is overwritten."""
+"""Conditional requests (RFC 9110, section 13): If-None-Match and If-Match."""
 
 import hashlib
 import inspect
@@ -41,7 +41,7 @@ class IfMatch:
             str | None,
             Header(
                 alias=IF_MATCH,
-                description="The `ETag` that was read, in its double quotes: 412 if it is another by now.",
+                description="The `ETag` that was read, in double quotes. 412 if the resource has changed.",
                 # For the documentation: what is refused is up to versions_in, which takes any list of tags.
                 json_schema_extra={"pattern": r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$'},
             ),
@@ -64,7 +64,7 @@ def conditional(endpoint: Callable[..., Any]) -> bool:
 
 
 def require_absence(request: Request) -> None:
-    """Who sends `If-None-Match: *` wants to make what is not there: nothing is made by these methods."""
+    """`If-None-Match: *` asks to create what does not exist, which PUT, PATCH and DELETE never do."""
     if request.method != "POST" and request.headers.get(IF_NONE_MATCH, "").strip() == "*":
         raise PreconditionFailed
 
@@ -77,8 +77,7 @@ def not_modified(request: Request, response: Response) -> Response:
     if "ETag" not in headers and (
         headers.get("Cache-Control") == "no-cache" or NEXT_UPDATED_SINCE in headers
     ):
-        # What any cache may keep must have one: a list's is made of the rows that are shown, and of where
-        # it goes on.
+        # What any cache may store must have a tag: a list's is a digest of its rows and of the next page.
         goes_on = headers.get("Link", "") + headers.get(NEXT_UPDATED_SINCE, "")
         headers["ETag"] = _digest(bytes(response.body), goes_on)
     wanted = request.headers.get(IF_NONE_MATCH)

@@ -17,7 +17,7 @@ NOT_MODIFIED_HEADERS: Final = frozenset(
     {b"cache-control", b"content-location", b"etag", b"expires", b"next-updated-since", b"vary"}
 )
 #: Compressing proxies weaken tags. A weak one is taken for the strong one it was: what it compresses is
-#: the same representation, and nobody could change anything through such a proxy otherwise.
+#: the same representation, and no client could change anything through such a proxy otherwise.
 _TAG: Final = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
 #: A list as If-Match takes it (RFC 9110, sections 5.6.1 and 13.1.1).
@@ -81,7 +81,7 @@ def has_already(header: str, tag: str) -> bool:
 
 
 def versions_in(header: str, model: type[Versioned]) -> frozenset[int] | None:
-    """The versions that If-Match admits: None for any, where it is `*`.
+    """The versions that If-Match lists: None for any, where it is `*`.
 
     Raises IfMatchInvalid for what is no list of tags: as a tag that does not match, a client would read again
     and again.

@@ -1,4 +1,4 @@
-"""Idempotency keys, each with the answer that it guards, in the transaction that the answer tells of."""
+"""Idempotency keys, each with its response, written in the transaction that the response reports."""
 
 from typing import Any
 
@@ -20,9 +20,9 @@ class IdempotencyKey(Base):
     key: Mapped[Str] = mapped_column(primary_key=True)
     #: HMAC of the request: a body may hold what must not be stored.
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
-    #: What the caller was allowed when the answer was made: with less, it is not told again.
+    #: The rights of the caller when the response was made: with fewer, it is not sent again.
     rights: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
-    #: Null while the request runs, which nobody else can see, and after one that was committed as refused.
+    #: Null while the request runs, which no other transaction sees, and after a refusal that was committed.
     status: Mapped[int | None] = mapped_column(Integer)
     headers: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     body: Mapped[bytes | None] = mapped_column(LargeBinary)

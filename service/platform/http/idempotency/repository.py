@@ -110,7 +110,7 @@ async def purge(session: Session, kept: timedelta, *, most: int) -> int:
         .where(IdempotencyKey.created_at <= func.now() - kept)
         .order_by(IdempotencyKey.created_at)
         .limit(most)
-        # What is being taken over at this moment is somebody's again.
+        # A row that is being taken over is in use again.
         .with_for_update(skip_locked=True)
         .cte("expired")
     )

@@ -62,7 +62,7 @@ class Retries:
         Raises:
             KeyInUse: another request with the key is running at this moment.
             KeyReused: the key was used for another request.
-            Forbidden: the answer was made for somebody with rights that the caller has lost.
+            Forbidden: the response was made with rights that the caller has lost.
         """
         row = await idempotency.take(
             session,

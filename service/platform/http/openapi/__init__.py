@@ -24,9 +24,9 @@ from service.platform.http.openapi.descriptions import (
     HEADERS_OF,
     IF_NONE_MATCH,
     RATE_LIMIT_HEADERS,
+    RESPONSES,
     SERVERS,
     TAGS,
-    WHAT,
 )
 from service.platform.http.problems import MEDIA_TYPE, OAUTH_PATHS
 from service.platform.http.schemas import MAX_ID
@@ -51,7 +51,7 @@ def problems(*known: int | type[ServiceError]) -> dict[int | str, dict[str, Any]
     for status in [each if isinstance(each, int) else each.status for each in known]:
         typed = [each for each in classes if each.status == status]
         content = {MEDIA_TYPE: {"schema": problem_schemas.problem_content(*typed)}} if typed else None
-        responses[status] = {"description": WHAT[status], **({"content": content} if content else {})}
+        responses[status] = {"description": RESPONSES[status], **({"content": content} if content else {})}
     return responses
 
 
@@ -95,7 +95,7 @@ def build(app: FastAPI, webhooks: Webhooks) -> dict[str, Any]:
             _complete_retries(operation)
             _complete_conditions(method, operation)
             _complete(path, operation)
-        _lead_on(operations, members=any(other.startswith(path + "/{") for other in paths))
+        _complete_links(operations, members=any(other.startswith(path + "/{") for other in paths))
     tidy: dict[str, Any] = _tidied(document)
     share(tidy)
     return tidy
@@ -104,13 +104,13 @@ def build(app: FastAPI, webhooks: Webhooks) -> dict[str, Any]:
 def _complete(path: str, operation: dict[str, Any]) -> None:
     # The framework's summary is the handler's name once more.
     operation["summary"] = re.split(r"[.;](?:\s|$)", operation["description"], maxsplit=1)[0]
-    # Without it a reader cannot tell a public operation from a forgotten one.
+    # Without it a public operation looks like one whose security was forgotten.
     operation.setdefault("security", [])
     responses = operation["responses"]
     # FastAPI documents a 422 of its own form; ours comes back below where it can happen.
     responses.pop("422", None) if "content" in responses.get("422", {}) else None
     for status in sorted(_common(path, operation)):
-        responses.setdefault(str(status), {"description": WHAT[status]})
+        responses.setdefault(str(status), {"description": RESPONSES[status]})
     schema = "OAuthError" if path in OAUTH_PATHS else "Problem"
     media_type = "application/json" if path in OAUTH_PATHS else MEDIA_TYPE
     for status, answer in responses.items():
@@ -130,14 +130,14 @@ def _header_parameters(operation: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _complete_retries(operation: dict[str, Any]) -> None:
-    """What a POST that takes an Idempotency-Key may answer besides."""
+    """The other responses of a POST that takes an Idempotency-Key."""
     taken = _header_parameters(operation).get("Idempotency-Key")
     if taken is not None:
         for status, answer in operation["responses"].items():
             if status.startswith("2"):
                 _carries(answer, "Idempotent-Replayed")
         for status in ("400", "409"):
-            operation["responses"].setdefault(status, {"description": WHAT[int(status)]})
+            operation["responses"].setdefault(status, {"description": RESPONSES[int(status)]})
 
 
 def _complete_conditions(method: str, operation: dict[str, Any]) -> None:
@@ -145,13 +145,13 @@ def _complete_conditions(method: str, operation: dict[str, Any]) -> None:
     if condition is not None:
         condition["required"] = "428" in responses
     if condition is not None or method in ("put", "patch", "delete"):
-        responses["412"] = {"description": WHAT[412]}
+        responses["412"] = {"description": RESPONSES[412]}
     if "304" in responses:
         operation.setdefault("parameters", []).append(IF_NONE_MATCH)
     if method == "patch":
         content = operation["requestBody"]["content"]
         content[MERGE_PATCH] = content["application/json"]
-        responses["415"] = {"description": WHAT[415]}
+        responses["415"] = {"description": RESPONSES[415]}
         _carries(responses["415"], "Accept-Patch")
 
 
@@ -164,7 +164,7 @@ def _carries(answer: dict[str, Any], header: str) -> None:
     answer.setdefault("headers", {})[header] = {"$ref": f"#/components/headers/{header}"}
 
 
-def _lead_on(operations: dict[str, Any], *, members: bool) -> None:
+def _complete_links(operations: dict[str, Any], *, members: bool) -> None:
     """`members`: whether there are resources below this address that have addresses of their own."""
     created = operations.get("post", {}).get("responses", {}).get("201")
     if created is not None and members:
@@ -219,7 +219,7 @@ def _common(path: str, operation: dict[str, Any]) -> set[int]:
 
 
 def needs_caller(operation: dict[str, Any]) -> bool:
-    """Whether nobody is admitted without credentials."""
+    """Whether it requires credentials."""
     return {} not in (operation.get("security") or [{}])
 
 
@@ -251,9 +251,9 @@ class Contract:
         }
 
     def operation(self, method: str, template: str, path: str) -> Operation | None:
-        """None where the router has taken a fixed address for one of many.
+        """None where the router has taken a fixed path for a template.
 
-        `PATCH /items/batch` comes to `/items/{item_id}`: that address has no PATCH, but this one.
+        `PATCH /items/batch` is routed to `/items/{item_id}`, but /items/batch has no PATCH.
         """
         if not self._operations:
             self.read()

@@ -1,4 +1,4 @@
-"""What operations of the OpenAPI document repeat stands once, as a component that they refer to."""
+"""Responses and parameters that several operations share become components that they refer to."""
 
 import json
 import re

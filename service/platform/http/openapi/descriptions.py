@@ -1,51 +1,51 @@
-"""What the OpenAPI document says of tags, statuses, errors and headers, wherever they occur."""
+"""Descriptions of tags, statuses and headers in the OpenAPI document."""
 
 from typing import Any, Final
 
 DESCRIPTION: Final = """The backend of a shop: accounts, catalogue, orders and posts.
 
-Errors are problem details (RFC 9457) whose `code` is a stable word. Lists answer with an array and
-a `Link` header that leads to the next page (RFC 8288). Money is a string with two decimals."""
+Errors are problem details (RFC 9457) whose `code` never changes its meaning. Lists are arrays; the
+`Link` header has the URL of the next page (RFC 8288). Amounts of money are strings with two decimals."""
 
 CONTACT: Final = {"name": "Tradepost", "url": "https://tradepost.example"}
 #: The document is served by the service that it describes.
 SERVERS: Final = [{"url": "/", "description": "The host that this document comes from."}]
 
 TAGS: Final = [
-    {"name": "auth", "description": "Signing in and out (OAuth 2.0)."},
-    {"name": "users", "description": "Registration and one's own profile."},
-    {"name": "admin", "description": "What only administrators may do with accounts."},
-    {"name": "api-keys", "description": "Keys by which machines call."},
-    {"name": "items", "description": "The catalogue and its stock."},
-    {"name": "orders", "description": "Placing orders and following them."},
-    {"name": "posts", "description": "Shop news and customers' posts."},
-    {"name": "notifications", "description": "What a person has been told."},
-    {"name": "webhooks", "description": "Events for other systems, and what became of each."},
-    {"name": "dashboard", "description": "Everything about one customer at a glance."},
-    {"name": "weather", "description": "Delivery weather at a destination."},
-    {"name": "operations", "description": "What machines and operators ask."},
+    {"name": "auth", "description": "Sign in and out (OAuth 2.0)."},
+    {"name": "users", "description": "Register, and manage the caller's profile."},
+    {"name": "admin", "description": "Manage accounts, as an administrator."},
+    {"name": "api-keys", "description": "Manage the API keys of machines."},
+    {"name": "items", "description": "Browse and manage the catalogue and its stock."},
+    {"name": "orders", "description": "Place, pay, ship and follow orders."},
+    {"name": "posts", "description": "Read and publish shop news and customers' posts."},
+    {"name": "notifications", "description": "Read the caller's notifications."},
+    {"name": "webhooks", "description": "Send events to other systems, and see their deliveries."},
+    {"name": "dashboard", "description": "Read a summary of one customer."},
+    {"name": "weather", "description": "Read the weather at a delivery's destination."},
+    {"name": "operations", "description": "Probes and status, for machines and operators."},
 ]
 
-WHAT: Final = {
-    400: "The request cannot be read.",
-    401: "No access token, or one that is no longer good.",
-    403: "Known, but not allowed to do this.",
-    404: "There is no such resource, or it is not yours.",
-    406: "None of the accepted media types can be answered.",
-    408: "The body has not come in time.",
-    409: "The current state does not allow it; `code` says why.",
-    412: "It was changed since the client read it, or exists where `If-None-Match` says that it shall not.",
+RESPONSES: Final = {
+    400: "The request is malformed; `code` names what.",
+    401: "The access token or API key is missing, invalid or expired. Sign in again.",
+    403: "The caller is authenticated, but may not do this.",
+    404: "The resource does not exist, or the caller may not see it.",
+    406: "No media type in `Accept` is available.",
+    408: "The body did not arrive in time.",
+    409: "The current state of the resource does not allow this; `code` names the reason.",
+    412: "The resource has changed since it was read, or exists where `If-None-Match` is `*`.",
     413: "The body is too large.",
-    415: "The body's media type is not accepted.",
-    421: "The service does not answer to the host that the request names.",
+    415: "The body's media type or content coding is not supported.",
+    421: "The service does not answer to the host in the request.",
     422: "The input is invalid; `errors` names each field.",
-    428: "Send what you have read in `If-Match`.",
-    429: "More than the rate limit admits; try again after `Retry-After` seconds.",
-    500: "An error inside the service.",
-    503: "Overloaded, or something the service needs does not answer; try again.",
+    428: "`If-Match` is required: send the `ETag` that was read.",
+    429: "The rate limit is exceeded. Try again after `Retry-After` seconds.",
+    500: "An internal error.",
+    503: "The service or a system that it needs is not available. Try again after `Retry-After` seconds.",
 }
 
-#: What the components are called that operations refer to, by status.
+#: The names of shared responses, by status.
 RESPONSE_NAMES: Final = {
     202: "Accepted",
     204: "NoContent",
@@ -74,38 +74,38 @@ def _header(description: str, kind: str = "string", *, always: bool = True) -> d
 
 
 HEADERS: Final = {
-    "X-Request-ID": _header("The request's id."),
-    "WWW-Authenticate": _header("RFC 6750, section 3."),
-    "Retry-After": _header("Seconds to wait.", "integer"),
+    "X-Request-ID": _header("The id of the request."),
+    "WWW-Authenticate": _header("The authentication scheme, and the error (RFC 6750, section 3)."),
+    "Retry-After": _header("Seconds to wait before trying again.", "integer"),
     "RateLimit": _header(
-        "The limit that is used up first: what remains, and seconds until there is more "
-        "(draft-ietf-httpapi-ratelimit-headers). Absent where the response cache answers, which counts "
-        "under no limit.",
+        "The limit that is used up first: the requests that remain, and the seconds until there are more "
+        "(draft-ietf-httpapi-ratelimit-headers). Absent from responses of the "
+        "response cache, which count under no limit.",
         always=False,
     ),
     "RateLimit-Policy": _header(
-        "Every limit that holds here: quota and seconds. Absent where `RateLimit` is.", always=False
-    ),
-    "Location": _header("Where the new resource is."),
-    "ETag": _header("Names the state that is shown; for `If-None-Match` and `If-Match` (RFC 9110)."),
-    "Accept-Patch": _header("The media types of a change (RFC 5789)."),
-    "Idempotent-Replayed": _header(
-        "`true` where this is the answer that the request had before.", always=False
-    ),
-    "Next-Updated-Since": _header(
-        "With `updated_since`: its value for the next poll, which misses no change and repeats none that was"
-        " not changed again.",
+        "Every limit of the operation: its quota and window in seconds. Absent where `RateLimit` is.",
         always=False,
     ),
-    "Link": _header("Leads to the next page (RFC 8288), if there is one.", always=False),
+    "Location": _header("The URL of the new resource."),
+    "ETag": _header("The entity tag of the resource, for `If-None-Match` and `If-Match` (RFC 9110)."),
+    "Accept-Patch": _header("The media types that PATCH accepts (RFC 5789)."),
+    "Idempotent-Replayed": _header(
+        "`true` where this is the stored response to an earlier request with the same key.", always=False
+    ),
+    "Next-Updated-Since": _header(
+        "With `updated_since`: the value for the next poll, which then returns every later change once.",
+        always=False,
+    ),
+    "Link": _header("The URL of the next page (RFC 8288), if there is one.", always=False),
 }
 HEADERS_OF: Final = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
-#: On every answer of the API that has been counted, unless the store of the counts has failed.
+#: On every response of the API that was counted, unless the shared store has failed.
 RATE_LIMIT_HEADERS: Final = ("RateLimit", "RateLimit-Policy")
 IF_NONE_MATCH: Final[dict[str, Any]] = {
     "name": "If-None-Match",
     "in": "header",
     "required": False,
-    "description": "The `ETag` that was read: 304, without a body, if there is nothing newer.",
+    "description": "The `ETag` that was read. If it is still current, the response is 304 without a body.",
     "schema": {"type": "string"},
 }

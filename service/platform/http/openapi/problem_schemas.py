@@ -18,13 +18,13 @@ FIELD_FAULT_SCHEMA: Final[Json] = {
     "properties": {
         "pointer": {
             "type": "string",
-            "description": "A JSON pointer into the body; `?name` and `{name}` are parameters.",
+            "description": "A JSON pointer into the body; or `?name` of the query, `{name}` of the path.",
             "examples": ["/lines/0/quantity"],
         },
         "detail": {"type": "string", "examples": ["Send a value of 1 or more."]},
         "code": {
             "type": "string",
-            "description": "A stable word; there may be more one day.\n\n"
+            "description": "A stable identifier of the fault. More may be added.\n\n"
             + "\n".join(f"- `{code}`: {meaning}" for code, meaning in FAULT_CODES.items()),
             "examples": ["too_small"],
         },
@@ -33,7 +33,7 @@ FIELD_FAULT_SCHEMA: Final[Json] = {
 PROBLEM_SCHEMA: Final[Json] = {
     "type": "object",
     "title": "Problem",
-    "description": "RFC 9457 problem details.",
+    "description": "Problem details (RFC 9457).",
     "required": ["type", "title", "status", "detail", "instance", "code"],
     "properties": {
         "type": {"type": "string", "examples": ["urn:tradepost:problem:not_found"]},
@@ -41,15 +41,19 @@ PROBLEM_SCHEMA: Final[Json] = {
         "status": {"type": "integer", "examples": [404]},
         "detail": {"type": "string", "examples": ["There is no such item."]},
         "instance": {"type": "string", "description": "The request id.", "examples": ["5f0c9a6f4be24b0d"]},
-        "code": {"type": "string", "description": "A stable word.", "examples": ["not_found"]},
+        "code": {
+            "type": "string",
+            "description": "A stable identifier of the error.",
+            "examples": ["not_found"],
+        },
         "errors": {
             "type": "array",
-            "description": "The faults of fields, at most 50.",
+            "description": "The faulty fields and parameters, at most 50.",
             "items": {"$ref": "#/components/schemas/FieldFault"},
         },
         "errors_omitted": {
             "type": "integer",
-            "description": "How many more faults there are than `errors` lists.",
+            "description": "The number of faults that `errors` does not list.",
             "examples": [550],
         },
     },
@@ -57,7 +61,7 @@ PROBLEM_SCHEMA: Final[Json] = {
 OAUTH_ERROR_SCHEMA: Final[Json] = {
     "type": "object",
     "title": "OAuthError",
-    "description": "RFC 6749, section 5.2.",
+    "description": "An OAuth 2.0 error (RFC 6749, section 5.2).",
     "required": ["error"],
     "properties": {
         "error": {"type": "string", "examples": ["invalid_grant"]},

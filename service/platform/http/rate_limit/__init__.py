@@ -1,1 +1,1 @@
-"""How often somebody may: rate limits, and the slow-down of failed sign-ins."""
+"""Rate limits."""

@@ -1,8 +1,8 @@
 """Rate limits, which a router declares: `dependencies=[Depends(limits.reset)]`.
 
-Every route of the API has the default one, by user or API key, or by client address for everybody else.
-What a stranger might try often has a stricter one beside it, by client address whoever is calling: an
-account is had for the asking.
+Every route of the API has the default one: by user or API key, or by address for clients without
+credentials. What invites guessing has a stricter one beside it, by address for every caller, because anyone
+can register an account.
 """
 
 from collections.abc import Collection
@@ -21,15 +21,15 @@ OF_GRANT: Final[dict[object, Policy]] = {"password": "sign_in", "refresh_token":
 
 
 async def default(request: Request, caller: Caller | Unauthenticated | None, *, strict: bool = False) -> None:
-    """Once for each for whom the request is counted: a stranger may turn out to be somebody.
+    """The default limit. A request may count twice: by address, and by its caller once that is known.
 
-    `strict`: for this process alone while the shared store fails.
+    `strict`: count in this process while the shared store fails.
     """
     await hit(request, "default", _key(caller), strict=strict)
 
 
 async def grant(request: Request) -> None:
-    """Signing in and refreshing, which share an endpoint. Any other grant type is refused by that."""
+    """Signing in and refreshing, which share an endpoint; it refuses any other grant type itself."""
     policy = OF_GRANT.get((await request.form()).get("grant_type"))
     if policy is not None:
         await hit(request, policy, client())
@@ -58,10 +58,10 @@ async def hit(request: Request, policy: Policy, key: str, *, strict: bool = Fals
     state = state_of(request.scope)
     decisions = state.rate_limits
     if policy in decisions and decisions[policy][0] == key:
-        return  # The request is run again, after a deadlock: it is one request still.
+        return  # The request runs again after a deadlock, and counts once.
     decision = await component(request, Limits).hit(policy, key, strict=strict)
     decisions[policy] = key, decision
-    # Also of an answer that a later dependency or the handler refuses: the edge adds them to any.
+    # Also on a response that refuses: the outermost middleware adds them to any.
     state.response_headers = _headers([each for _, each in decisions.values()])
     if not decision.allowed:
         wait = decision.standing.seconds if decision.standing else 1
@@ -69,7 +69,7 @@ async def hit(request: Request, policy: Policy, key: str, *, strict: bool = Fals
 
 
 def _headers(decisions: Collection[Decision]) -> dict[str, str]:
-    """What draft-ietf-httpapi-ratelimit-headers wants: every policy, and what will be used up first."""
+    """As in draft-ietf-httpapi-ratelimit-headers: every policy, and the one that is used up first."""
     standings = [decision.standing for decision in decisions if decision.standing]
     if not standings:
         return {}

@@ -19,12 +19,12 @@ from service.platform.http.rate_limit.store import Counts, Store, StoreFailed, W
 Policy = Literal["default", "sign_in", "refresh", "register", "reset"]
 #: These hold for this process alone while the shared store fails; the default one then does not hold.
 STRICT: Final[frozenset[Policy]] = frozenset({"sign_in", "refresh", "register", "reset"})
-#: Who has one IPv6 address has 2^64 of them.
+#: A client that has one IPv6 address has 2^64 of them.
 IPV6_PREFIX: Final = 64
 
 
 def bucket(address: str | None) -> str:
-    """Whose requests count together, of those that are known by their address alone."""
+    """The key under which requests from this address are counted: a whole network for IPv6."""
     try:
         parsed = ip_address(address or "")
     except ValueError:
@@ -36,7 +36,7 @@ def bucket(address: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How much one window of a policy still admits, and in how many seconds there is more."""
+    """How many requests one window of a policy still allows, and in how many seconds there are more."""
 
     window: str
     remaining: int
@@ -60,7 +60,7 @@ class Decision:
 
 
 class Rule:
-    """A policy as it is configured: every one of its limits must admit a request."""
+    """A policy as it is configured: every one of its limits must allow a request."""
 
     def __init__(self, name: Policy, text: str) -> None:
         self.name: Policy = name
@@ -92,7 +92,7 @@ def remaining(item: RateLimitItem, windows: Windows) -> int:
 
 
 def retry_after(item: RateLimitItem, windows: Windows) -> int:
-    """Whole seconds after which one more is admitted, if nothing comes between."""
+    """Whole seconds after which one more is allowed, if no other request comes first."""
     before, weight_left, running, _ = windows
     seconds, room = item.get_expiry(), item.amount - running
     if room > 0:

@@ -1,4 +1,4 @@
-"""Where counts are kept: in Redis or Valkey for every process, or in this process alone."""
+"""Where requests are counted: in Redis or Valkey for every process, or in this process alone."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ T = TypeVar("T")
 #: patience is over: a loop that was held up must not take its own delay for the store's.
 PATIENCE_SECONDS: Final = 0.15
 GRACE_SECONDS: Final = 0.05
-#: How long none asks again after one has waited in vain.
+#: How long no request asks again after one has waited in vain.
 PAUSE_SECONDS: Final = 1.0
 #: What a process remembers by itself: some 15 MB. The least recently used is forgotten first.
 MOST_KEYS: Final = 50_000
