@@ -12,7 +12,7 @@ from service.identity.passwords import Passwords
 from service.identity.revocation import Revocations
 from service.identity.tokens import AccessTokens, Pseudonyms, RefreshTokens
 from service.notifications.streams.service import Streams
-from service.orders.invoices.pool import Renderers
+from service.orders.invoices.pool import RendererPool
 from service.platform.config import Settings
 from service.platform.crypto import derive
 from service.platform.database import Database
@@ -55,7 +55,7 @@ class Container:
     counts: Store
     limits: Limits
     retries: Retries
-    renderers: Renderers
+    renderers: RendererPool
     vitals: Vitals
     probes: Probes
 
@@ -109,7 +109,7 @@ class Container:
             retries=Retries(
                 tuple(derive(key, "idempotency") for key in (secret, *accepted)), settings.retention_keys
             ),
-            renderers=Renderers(),
+            renderers=RendererPool(),
             vitals=Vitals(database, lambda: feed.current),
             probes=Probes(database, settings),
         )

@@ -62,7 +62,7 @@ def drawn(client: httpx2.Client, path: str) -> httpx2.Response:
 
 
 def renderers(service: Service) -> list[psutil.Process]:
-    return [child for child in service.descendants() if "service.orders.invoices.process" in child.cmdline()]
+    return [child for child in service.descendants() if "service.orders.invoices.renderer" in child.cmdline()]
 
 
 def test_an_invoice_comes_from_a_process_that_can_reach_nothing(

@@ -1,5 +1,6 @@
-"""Invoices as PDF files: what stands on one, how it is drawn, and the processes that draw.
+"""Invoices as PDF files.
 
-`document` and `pool` are for the service; `text`, `pages`, `drawing` and `process` run in processes of
-their own, because a page takes the interpreter for as long as it takes.
+`service` fills a `document`, and the `pool` sends it to a process: there `renderer` has `layout` place the
+header, the table, the totals and the footer, with the fonts and line breaks of `typesetting`, and `pdf`
+write the file. They run in processes of their own because rendering a page holds the interpreter.
 """

@@ -1,8 +1,17 @@
-"""What stands on an invoice: plain values that go from one process into another."""
+"""The content of an invoice as plain values, and the frames in which it goes to the renderer and back."""
 
+import struct
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
+
+#: Before a document, which is pickled: its length.
+LENGTH: Final = struct.Struct(">I")
+#: Before an answer: the outcome, and the length.
+HEAD: Final = struct.Struct(">cI")
+RENDERED: Final = b"+"
+#: The answer is a traceback.
+FAILED: Final = b"-"
 
 State = Literal["unpaid", "paid", "cancelled", "refunded"]
 
@@ -18,10 +27,10 @@ class DocumentLine:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Amounts are the API's own strings: nothing is reckoned or rounded on the way to the page."""
+    """Amounts are the API's own strings: nothing is calculated or rounded on the way to the page."""
 
     number: int
-    #: Nothing else that stands in the file tells a time, so that the same order gives the same bytes.
+    #: The only time in the file, so that the same order gives the same bytes.
     changed_at: datetime
     seller: tuple[str, ...]
     buyer: str
@@ -30,7 +39,7 @@ class Document:
     facts: tuple[tuple[str, str], ...]
     state: State
     #: The state in words, with its dates.
-    told: str
+    status_text: str
     currency: str
     lines: tuple[DocumentLine, ...]
     subtotal: str

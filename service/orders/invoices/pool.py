@@ -1,19 +1,23 @@
-"""A few processes that render invoices, for one process that serves.
+"""The pool of processes that render invoices, one pool for each process that serves requests.
 
-A page takes the interpreter for as long as it takes, and in a thread every other request would wait for
-it. Processes are started when there is something to render, one invoice goes to one process, and what
-does not fit into a short queue is refused at once.
+Rendering a page holds the interpreter: in a thread every other request would wait for it. Processes are
+started when there is something to render, each renders one invoice at a time, and what does not fit into
+a short queue is refused at once.
 """
 
 import asyncio
+import hashlib
 import os
 import pickle
 import sys
+import zlib
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,16 +26,14 @@ import structlog
 import service
 from service.errors import Overloaded, TooManyRequests, Unavailable
 from service.orders import metrics
-from service.orders.invoices.document import Document
-from service.orders.invoices.edition import edition
-from service.orders.invoices.frames import FAILED, HEAD, LENGTH
+from service.orders.invoices.document import FAILED, HEAD, LENGTH, Document
 
 log = structlog.get_logger(__name__)
 
-#: All of the environment that comes through: no secret, and no setting of anybody's.
+#: The environment variables that a renderer gets: no secret, and no setting of the service.
 INHERITED: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "TMPDIR", "TZ")
 LAST_SECONDS: Final = 1.0
-MODULE: Final = "service.orders.invoices.process"
+MODULE: Final = "service.orders.invoices.renderer"
 
 
 class RenderingFailed(RuntimeError):
@@ -40,7 +42,7 @@ class RenderingFailed(RuntimeError):
 
 @dataclass(eq=False)
 class Renderer:
-    """One process. It does one thing at a time."""
+    """One process, which renders one invoice at a time."""
 
     process: Process
     rendered: int = 0
@@ -58,7 +60,7 @@ class Renderer:
         return cls(process)
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         return self.process.returncode is None
 
     async def render(self, document: Document) -> bytes:
@@ -80,7 +82,7 @@ class Renderer:
             self.process.kill()
 
     async def end(self) -> None:
-        """Let it end by itself, as one does that gets no more documents; wait for it."""
+        """Close its input, upon which it ends by itself, and wait for it."""
         if self.process.stdin is not None:
             self.process.stdin.close()
         try:
@@ -91,24 +93,36 @@ class Renderer:
             await self.process.wait()
 
 
+@cache
+def renderer_digest() -> str:
+    """Of all that draws invoices: another build may draw the same document differently."""
+    digest = hashlib.sha256(zlib.ZLIB_RUNTIME_VERSION.encode())
+    for package in ("reportlab", "uharfbuzz"):
+        digest.update(f"{package} {version(package)} ".encode())
+    here = Path(__file__).parent
+    for file in sorted([*here.glob("*.py"), *here.glob("fonts/*")]):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
 @dataclass
-class Renderers:
-    """The pool of one process that serves. Everything has a bound: processes, queue, and time."""
+class RendererPool:
+    """The pool of one process that serves requests. Processes, queue and time are bounded."""
 
     processes: int = 1
-    #: Invoices that wait for a process; more are refused.
+    #: Invoices that may wait for a process; more are refused.
     waiting: int = 8
-    #: Of those that are rendered or wait, so many may be one caller's: others find room beside them.
+    #: Invoices, rendered or waiting, that one caller may have: others find room beside them.
     share: int = 3
-    #: For which one waits, and which rendering may take.
+    #: The longest time to wait for a process, and the longest to render.
     seconds: float = 20.0
-    #: After so many a process is replaced, whatever it may have gathered by then.
+    #: A process is replaced after so many invoices, so that a leak of memory stays small.
     lifetime: int = 500
-    #: After so long without anything to do it gives its memory back.
+    #: A process that has been idle for so long is ended, to free its memory.
     idle_seconds: float = 60.0
     module: str = MODULE
-    #: Names what draws: part of every invoice's entity tag.
-    edition: str = field(default_factory=edition, init=False)
+    #: Part of every invoice's entity tag.
+    digest: str = field(default_factory=renderer_digest, init=False)
     _idle: list[Renderer] = field(default_factory=list, init=False)
     _living: set[Renderer] = field(default_factory=set, init=False)
     _ending: set[asyncio.Task[None]] = field(default_factory=set, init=False)
@@ -124,13 +138,13 @@ class Renderers:
         """The invoice as a PDF file, for this caller.
 
         Raises:
-            TooManyRequests: the caller has its share under way.
-            Overloaded: too many wait already, or it has waited too long.
+            TooManyRequests: the caller has as many under way as it may have.
+            Overloaded: too many wait already, or this one has waited too long.
             Unavailable: the process died or took too long; the next invoice gets another one.
         """
-        with self._place(subject):
+        with self._slot(subject):
             with metrics.invoices_under_way("waiting"):
-                await self._turn()
+                await self._wait_for_process()
             try:
                 with metrics.invoices_under_way("rendering"):
                     return await self._rendered(document)
@@ -138,9 +152,7 @@ class Renderers:
                 self._free.release()
 
     def require_room(self, subject: str) -> None:
-        """Raise TooManyRequests or Overloaded where there is none for this caller: worth asking before
-        anything is done for an invoice.
-        """
+        """Raise TooManyRequests or Overloaded, as `render` would, before anything is done for an invoice."""
         if self._pending_of[subject] >= self.share:
             metrics.invoice_ended("refused")
             detail = f"{self.share} invoices are being made for you already. Ask for one after the other."
@@ -150,13 +162,13 @@ class Renderers:
             raise Overloaded("Too many invoices are being made. Try again shortly.", retry_after=2)
 
     async def aclose(self) -> None:
-        """Refuse what comes, and end every process."""
+        """Refuse new invoices, and end every process."""
         self._closed = True
         self._idle.clear()
         await asyncio.gather(*(self._end(renderer) for renderer in list(self._living)), *self._ending)
 
     @contextmanager
-    def _place(self, subject: str) -> Iterator[None]:
+    def _slot(self, subject: str) -> Iterator[None]:
         self.require_room(subject)
         self._pending += 1
         self._pending_of[subject] += 1
@@ -168,7 +180,7 @@ class Renderers:
             if not self._pending_of[subject]:
                 del self._pending_of[subject]
 
-    async def _turn(self) -> None:
+    async def _wait_for_process(self) -> None:
         try:
             async with asyncio.timeout(self.seconds):
                 await self._free.acquire()
@@ -192,29 +204,29 @@ class Renderers:
             raise Unavailable("The invoice could not be made this time. Try again shortly.") from None
         else:
             metrics.invoice_ended("rendered")
-            self._give_back(renderer)
+            self._release(renderer)
             renderer = None
             return file
         finally:
-            # Whatever has happened to it, what it says next would be somebody else's invoice.
+            # Whatever has happened to it, what it writes next would be taken for the next invoice.
             if renderer is not None:
                 renderer.kill()
                 self._retire(renderer)
 
     async def _take(self) -> Renderer:
-        """One that waits for work, or a new one."""
+        """An idle process, or a new one."""
         while self._idle:
             renderer = self._idle.pop()
             if renderer.retirement is not None:
                 renderer.retirement.cancel()
-            if renderer.lives:
+            if renderer.is_alive:
                 return renderer
             self._retire(renderer)
         renderer = await Renderer.start(self.module)
         self._living.add(renderer)
         return renderer
 
-    def _give_back(self, renderer: Renderer) -> None:
+    def _release(self, renderer: Renderer) -> None:
         if self._closed or renderer.rendered >= self.lifetime:
             self._retire(renderer)
             return
@@ -223,7 +235,7 @@ class Renderers:
         self._idle.append(renderer)
 
     def _retire(self, renderer: Renderer) -> None:
-        """In the background: whoever waits for an invoice need not wait for this."""
+        """End it in the background: no request waits for that."""
         if renderer in self._idle:
             self._idle.remove(renderer)
         task = asyncio.create_task(self._end(renderer))

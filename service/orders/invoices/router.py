@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 from service.identity.dependencies import OrdersReader
 from service.orders import service as orders
 from service.orders.invoices import service as invoices
-from service.orders.invoices.pool import Renderers
+from service.orders.invoices.pool import RendererPool
 from service.platform.http.access_checks import AccessCheck
 from service.platform.http.authorization import confirm
 from service.platform.http.components import Component, DatabaseDep, SettingsDep
@@ -46,7 +46,7 @@ async def get_invoice(
     order_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(orders.get)],
     caller: OrdersReader,
     database: DatabaseDep,
-    renderers: Annotated[Renderers, Component],
+    renderers: Annotated[RendererPool, Component],
     settings: SettingsDep,
     request: Request,
 ) -> Response:
@@ -54,8 +54,7 @@ async def get_invoice(
     if "If-None-Match" not in request.headers:
         # Refusals are to cost nothing, or a storm of them would do what the queue is there to prevent.
         renderers.require_room(caller.subject)
-    edition = renderers.edition
-    invoice = await invoices.get(database, settings, caller, order_id, edition=edition)
+    invoice = await invoices.get(database, settings, caller, order_id, renderer=renderers.digest)
     disposition = f'inline; filename="invoice-{order_id}.pdf"'
     headers = {"ETag": invoice.tag, "Cache-Control": UNKEPT, "Content-Disposition": disposition}
     unchanged = not_modified(request, Response(headers=headers))

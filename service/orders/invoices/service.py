@@ -33,7 +33,7 @@ class Invoice:
 
 
 async def get(
-    database: Database, settings: Settings, caller: AnyCaller, order_id: int, *, edition: str
+    database: Database, settings: Settings, caller: AnyCaller, order_id: int, *, renderer: str
 ) -> Invoice:
     """The invoice of an order that the caller may see. No connection is held when it is drawn."""
     viewer_id = None if caller.may("orders:read") else caller.user_id
@@ -42,7 +42,7 @@ async def get(
     if row is None:
         raise NotFound("There is no such order.")
     document = _document(row, settings.seller)
-    digest = hashlib.sha256(f"{edition} {document!r}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{renderer} {document!r}".encode()).hexdigest()
     return Invoice(document, f'"{row.version}-{digest[:16]}"')
 
 
@@ -56,7 +56,7 @@ def _document(row: Any, seller: str) -> Document:
         ship_to=_address(order.ship_to) if order.ship_to else (),
         facts=_facts(row, order),
         state=STATES[order.status],
-        told=_told(order),
+        status_text=_status_text(order),
         currency=order.currency,
         lines=tuple(
             DocumentLine(
@@ -81,7 +81,7 @@ def _moments(order: Order) -> dict[str, datetime]:
     return {name: at for name, at in every.items() if at is not None}
 
 
-def _told(order: Order) -> str:
+def _status_text(order: Order) -> str:
     told = [f"{name} on {_day(at)}" for name, at in _moments(order).items()]
     if order.status == "placed":
         told.append("payment is due")

@@ -5,9 +5,9 @@ import os
 import signal
 import time
 
-from service.orders.invoices import drawing
+from service.orders.invoices import pdf
 from service.orders.invoices.document import Document
-from service.orders.invoices.process import main
+from service.orders.invoices.renderer import main
 
 DIE, HANG, FAIL, TELL = "dies", "hangs", "fails", "tells"
 
@@ -25,7 +25,7 @@ def render(document: Document) -> bytes:
         print("This is no answer.", flush=True)  # noqa: T201 - what a library might do
         told = {"pid": os.getpid(), "nice": os.nice(0), "environment": sorted(os.environ)}
         return json.dumps(told).encode()
-    return drawing.render(document)
+    return pdf.render(document)
 
 
 if __name__ == "__main__":

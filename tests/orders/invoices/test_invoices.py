@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from service.container.api import Container
 from service.orders.invoices import service as invoices
 from service.orders.invoices.document import Document
-from service.orders.invoices.pool import Renderers
+from service.orders.invoices.pool import RendererPool
 from service.platform.config import Settings
 from service.platform.http.schemas import MAX_ID
 from tests.helpers.client import Api, assert_problem
@@ -43,7 +43,7 @@ async def lines_of(person: Person, order: dict[str, Any]) -> list[str]:
     return page.splitlines()
 
 
-class Hanging(Renderers):
+class Hanging(RendererPool):
     """Renders when it is told to."""
 
     def __init__(self) -> None:
@@ -219,9 +219,9 @@ class TestTag:
     ) -> None:
         maria, order = await an_order(make)
 
-        async def tag(settings: Settings, edition: str) -> str:
+        async def tag(settings: Settings, renderer: str) -> str:
             found = await invoices.get(
-                container.database, settings, maria.caller, order["id"], edition=edition
+                container.database, settings, maria.caller, order["id"], renderer=renderer
             )
             return found.tag
 
@@ -234,15 +234,15 @@ class TestTag:
 
 class TestOverload:
     @pytest.fixture
-    async def renderers(self, app: FastAPI, container: Container) -> AsyncIterator[Renderers]:
+    async def renderers(self, app: FastAPI, container: Container) -> AsyncIterator[RendererPool]:
         """A pool of the test's own, which takes one invoice at a time and lets none wait."""
-        pool = Renderers(processes=1, waiting=0, seconds=60.0, module="tests.orders.invoices.stand_in")
+        pool = RendererPool(processes=1, waiting=0, seconds=60.0, module="tests.orders.invoices.stand_in")
         app.state.container = replace(container, renderers=pool)
         yield pool
         app.state.container = container
         await pool.aclose()
 
-    async def test_a_full_queue_is_503_at_once_and_passes(self, make: Make, renderers: Renderers) -> None:
+    async def test_a_full_queue_is_503_at_once_and_passes(self, make: Make, renderers: RendererPool) -> None:
         maria, order = await an_order(make)
         path = f"/orders/{order['id']}/invoice.pdf"
         tag = (await maria.api.get(path)).headers["etag"]
@@ -256,14 +256,14 @@ class TestOverload:
         assert (await maria.api.get(path)).status_code == 200
 
     async def test_what_is_refused_has_asked_the_database_nothing(
-        self, make: Make, renderers: Renderers, container: Container, monkeypatch: pytest.MonkeyPatch
+        self, make: Make, renderers: RendererPool, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         maria, order = await an_order(make)
         monkeypatch.setattr(renderers, "_pending", 1)
         monkeypatch.setattr(invoices, "get", None)
         assert_problem(await maria.api.get(f"/orders/{order['id']}/invoice.pdf"), 503, "overloaded")
 
-    async def test_a_process_that_dies_costs_one_answer(self, make: Make, renderers: Renderers) -> None:
+    async def test_a_process_that_dies_costs_one_answer(self, make: Make, renderers: RendererPool) -> None:
         maria, chai = await make.user(full_name="dies"), await make.item(stock=100)
         order = await placed(maria, chai.id)
         answer = await maria.api.get(f"/orders/{order['id']}/invoice.pdf")
@@ -273,7 +273,7 @@ class TestOverload:
         assert (await ana.api.get(f"/orders/{other['id']}/invoice.pdf")).status_code == 200
 
     async def test_a_fault_of_the_drawing_is_500_and_tells_nothing(
-        self, make: Make, renderers: Renderers
+        self, make: Make, renderers: RendererPool
     ) -> None:
         maria, chai = await make.user(full_name="fails"), await make.item(stock=100)
         order = await placed(maria, chai.id)

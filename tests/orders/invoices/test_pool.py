@@ -18,9 +18,9 @@ from prometheus_client import REGISTRY
 
 from service.errors import Overloaded, TooManyRequests, Unavailable
 from service.orders.invoices import pool as pools
-from service.orders.invoices.drawing import render
-from service.orders.invoices.pool import Renderers, RenderingFailed
-from service.orders.invoices.process import NICENESS
+from service.orders.invoices.pdf import render
+from service.orders.invoices.pool import RendererPool, RenderingFailed
+from service.orders.invoices.renderer import NICENESS
 from tests.helpers.waiting import eventually, wait_until
 from tests.orders.invoices.examples import hundred_lines, invoice
 from tests.orders.invoices.stand_in import DIE, FAIL, HANG, TELL
@@ -29,17 +29,17 @@ from tests.server.process import alive
 #: Another caller each time.
 anybody = map("user:{}".format, count()).__next__
 STAND_IN = "tests.orders.invoices.stand_in"
-Open = Callable[..., Renderers]
+Open = Callable[..., RendererPool]
 
 
 @pytest.fixture
 async def opened() -> AsyncIterator[Open]:
     """Makes pools, which are closed in the end."""
-    made: list[Renderers] = []
+    made: list[RendererPool] = []
 
-    def make(**options: Any) -> Renderers:
+    def make(**options: Any) -> RendererPool:
         # On a busy machine what is niced takes its time; nothing here is about how much.
-        made.append(Renderers(module=STAND_IN, **{"seconds": 60.0, **options}))
+        made.append(RendererPool(module=STAND_IN, **{"seconds": 60.0, **options}))
         return made[-1]
 
     yield make
@@ -60,7 +60,7 @@ def children() -> set[int]:
     return found
 
 
-async def told(pool: Renderers) -> dict[str, Any]:
+async def told(pool: RendererPool) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(await pool.render(invoice(buyer=TELL), anybody()))
     return answer
 
@@ -129,7 +129,7 @@ class TestFaults:
         first = (await told(pool))["pid"]
         os.kill(first, signal.SIGKILL)
         (renderer,) = pool._living
-        await eventually(lambda: not renderer.lives)
+        await eventually(lambda: not renderer.is_alive)
         assert (await told(pool))["pid"] != first
 
     async def test_one_that_takes_too_long_is_killed(self, opened: Open) -> None:
@@ -264,6 +264,6 @@ class TestTheEnd:
 
     def test_one_that_begins_without_its_parent_ends(self) -> None:
         """As when the parent dies before the kernel has been told to watch."""
-        command = [sys.executable, "-m", "service.orders.invoices.process", "1"]
+        command = [sys.executable, "-m", "service.orders.invoices.renderer", "1"]
         ended = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=False)
         assert (ended.returncode, ended.stdout) == (0, b"")

@@ -1,7 +1,7 @@
-"""A process that renders invoices: documents come in by its standard input, files go out.
+"""The process that renders invoices: documents come in by its standard input, PDF files go out.
 
-It gives way to whoever serves requests, holds none of the service's secrets, and ends with the process
-that started it, however that ends.
+It yields the CPU to the processes that serve requests, holds none of the service's secrets, and ends with
+the process that started it, however that ends.
 """
 
 import os
@@ -14,15 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from service.orders.invoices.document import Document
-from service.orders.invoices.drawing import render
-from service.orders.invoices.frames import FAILED, HEAD, LENGTH, RENDERED
-from service.orders.invoices.text import load
+from service.orders.invoices.document import FAILED, HEAD, LENGTH, RENDERED, Document
+from service.orders.invoices.pdf import render
+from service.orders.invoices.typesetting import load
 from service.platform.process import end_with
 
 Draw = Callable[[Document], bytes]
 
-#: A tenth of what others get where nobody yields: on a busy machine an invoice still comes in time.
+#: A tenth of the CPU time that other processes get on a busy machine: an invoice still comes in time.
 NICENESS: Final = 10
 #: Where memory runs out, this process goes before one that serves.
 OUT_OF_MEMORY_SCORE: Final = "500"
@@ -35,7 +34,7 @@ def main(draw: Draw = render) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Also while it is rendering.
     end_with(parent, signal.SIGKILL)
-    give_way()
+    lower_priority()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE)
     # What anything else prints would be taken for an answer.
@@ -45,9 +44,9 @@ def main(draw: Draw = render) -> None:
     serve(draw, sys.stdin.buffer, answers)
 
 
-def give_way() -> None:
-    """To everything else that runs here. Where the kernel shares out CPUs by session first (autogroup), a
-    nice value counts inside of a session only: then this one gets one of its own, which is nice as a whole.
+def lower_priority() -> None:
+    """Below everything else that runs here. Where the kernel shares CPUs by session first (autogroup), a nice
+    value counts only inside a session: then this process gets a session of its own, which is nice as a whole.
     """
     os.nice(NICENESS)
     os.setsid()
@@ -61,7 +60,7 @@ def serve(draw: Draw, documents: BinaryIO, answers: BinaryIO) -> None:
         document = pickle.loads(documents.read(*LENGTH.unpack(head)))  # noqa: S301 - from the parent alone
         try:
             outcome, body = RENDERED, draw(document)
-        except Exception:  # noqa: BLE001 - told to the parent, which logs it
+        except Exception:  # noqa: BLE001 - sent to the parent, which logs it
             outcome, body = FAILED, traceback.format_exc().encode()
         answers.write(HEAD.pack(outcome, len(body)) + body)
         answers.flush()

@@ -7,7 +7,7 @@ import pytest
 from pypdf import PdfReader
 from pypdf.generic import BooleanObject
 
-from service.orders.invoices.drawing import render
+from service.orders.invoices.pdf import render
 from tests.orders.invoices.examples import (
     CHINESE,
     CYRILLIC,

@@ -10,8 +10,8 @@ from reportlab.pdfbase.ttfonts import shapeStr
 from reportlab.pdfgen.canvas import Canvas
 
 from service.orders.invoices.document import Document
-from service.orders.invoices.pages import HEIGHT, RIGHT, WIDTH, Page, Words, laid_out, start_of
-from service.orders.invoices.text import load, plain, runs
+from service.orders.invoices.layout import HEIGHT, RIGHT, WIDTH, Page, Words, lay_out, left_of
+from service.orders.invoices.typesetting import load, plain, runs
 
 LANGUAGE: Final = "en"
 rl_config.useA85 = 0  # which would write every stream as text, a quarter longer
@@ -29,7 +29,7 @@ def render(document: Document) -> bytes:
     canvas.setAuthor(seller)
     canvas.setCreator("Tradepost")
     canvas.setViewerPreference("DisplayDocTitle", "true")
-    for page in laid_out(document):
+    for page in lay_out(document):
         _draw(canvas, page)
         canvas.showPage()
     canvas.save()
@@ -46,7 +46,7 @@ def _draw(canvas: Canvas, page: Page) -> None:
 
 
 def _write(canvas: Canvas, words: Words) -> None:
-    text = canvas.beginText(start_of(words), HEIGHT - words.baseline)
+    text = canvas.beginText(left_of(words), HEIGHT - words.baseline)
     text.setFillColor(HexColor(words.colour))
     for run in runs(words.text, words.font):
         text.setFont(run.font, words.size)

@@ -1,11 +1,14 @@
-"""Where everything stands: an invoice as pages of words and rules, in points from the top left."""
+"""The layout of an invoice: header, addresses, table, totals and footer on its pages.
+
+Pages hold words and rules; positions are in points from the top left.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from service.orders.invoices.document import Document, DocumentLine, State
-from service.orders.invoices.text import BOLD, ELLIPSIS, REGULAR, plain, width, wrapped
+from service.orders.invoices.typesetting import BOLD, ELLIPSIS, REGULAR, plain, width, wrapped
 
 #: A4.
 WIDTH: Final = 595.28
@@ -91,27 +94,27 @@ class Row:
         return len(self.name) * LEADING + 2 * PADDING
 
 
-def laid_out(document: Document) -> list[Page]:
+def lay_out(document: Document) -> list[Page]:
     """The pages of an invoice, which has at least one line."""
     first = Page()
-    top = _head(first, document)
+    top = _header(first, document)
     rows = [Row(line, _fitted(line.name, NAME_WIDTH)) for line in document.lines]
     totals = _totals(document)
     closing = len(totals) * (LEADING + PADDING) + GAP
-    shares = broken([row.height for row in rows], BOTTOM - top - HEADING, BOTTOM - TOP - HEADING, closing)
+    shares = break_rows([row.height for row in rows], BOTTOM - top - HEADING, BOTTOM - TOP - HEADING, closing)
     pages, start = [first, *(Page() for _ in shares[1:])], 0
     for page, count in zip(pages, shares, strict=True):
         y = top if page is first else TOP
         if count:
             y = _table(page, document, rows[start : start + count], y)
         start += count
-    _close(pages[-1], totals, y)
+    _write_totals(pages[-1], totals, y)
     for number, page in enumerate(pages, 1):
-        _foot(page, document, f"Page {number} of {len(pages)}")
+        _footer(page, document, f"Page {number} of {len(pages)}")
     return pages
 
 
-def broken(heights: Sequence[float], first: float, others: float, closing: float) -> list[int]:
+def break_rows(heights: Sequence[float], first: float, others: float, closing: float) -> list[int]:
     """How many rows each page gets, of these heights; no row is split.
 
     `first` and `others` are the room on the first page and on the others. What closes the table stays with
@@ -135,8 +138,8 @@ def _fitted(text: str, most: float, *, size: float = SIZE, font: str = REGULAR) 
     return lines
 
 
-def _head(page: Page, document: Document) -> float:
-    """Who sells, who buys, where it goes, and the facts; returns where it ends."""
+def _header(page: Page, document: Document) -> float:
+    """The seller, the customer, the addresses and the facts; returns where they end."""
     down = max(_seller(page, document), _title(page, document)) + GAP
     page.rules.append(Rule(down - GAP / 2))
     columns = (
@@ -163,7 +166,7 @@ def _title(page: Page, document: Document) -> float:
     colour = COLOURS[document.state]
     page.words.append(Words(RIGHT, TOP + 40, document.state.upper(), 13.0, BOLD, colour, right=True))
     baseline = TOP + 55
-    for line in _fitted(document.told, RIGHT - LEFT - SELLER_WIDTH - 10, size=SMALL):
+    for line in _fitted(document.status_text, RIGHT - LEFT - SELLER_WIDTH - 10, size=SMALL):
         page.words.append(Words(RIGHT, baseline, line, SMALL, colour=GREY, right=True))
         baseline += LEADING - 2
     return baseline
@@ -222,7 +225,7 @@ def _totals(document: Document) -> list[tuple[str, str]]:
     ]
 
 
-def _close(page: Page, totals: Sequence[tuple[str, str]], top: float) -> None:
+def _write_totals(page: Page, totals: Sequence[tuple[str, str]], top: float) -> None:
     baseline = top + GAP / 2 + 9
     for label, amount in totals:
         last = label == totals[-1][0]
@@ -235,12 +238,12 @@ def _close(page: Page, totals: Sequence[tuple[str, str]], top: float) -> None:
         baseline += LEADING + PADDING
 
 
-def _foot(page: Page, document: Document, numbering: str) -> None:
+def _footer(page: Page, document: Document, numbering: str) -> None:
     page.rules.append(Rule(FOOTER - 14))
     page.words.append(Words(LEFT, FOOTER, f"Invoice {document.number}", SMALL, colour=GREY))
     page.words.append(Words(RIGHT, FOOTER, numbering, SMALL, colour=GREY, right=True))
 
 
-def start_of(words: Words) -> float:
+def left_of(words: Words) -> float:
     """Where the text begins."""
     return words.x - width(words.text, words.size, words.font) if words.right else words.x

@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.orders.invoices.pages import broken
-from service.orders.invoices.text import plain, width, wrapped
+from service.orders.invoices.layout import break_rows
+from service.orders.invoices.typesetting import plain, width, wrapped
 
 
 class TestRowsOnPages:
@@ -23,16 +23,16 @@ class TestRowsOnPages:
         ],
     )
     def test_the_totals_stand_with_the_last_row(self, rows: int, shares: list[int]) -> None:
-        assert broken([10.0] * rows, 40, 60, 25) == shares
+        assert break_rows([10.0] * rows, 40, 60, 25) == shares
 
     def test_a_row_that_does_not_fit_goes_whole_to_the_next_page(self) -> None:
-        assert broken([10, 45, 10], 40, 60, 0) == [1, 2]
+        assert break_rows([10, 45, 10], 40, 60, 0) == [1, 2]
 
     def test_where_the_head_leaves_no_room_the_table_begins_on_the_second_page(self) -> None:
-        assert broken([10, 10], 5, 60, 25) == [0, 2]
+        assert break_rows([10, 10], 5, 60, 25) == [0, 2]
 
     def test_a_row_higher_than_a_page_gets_one_to_itself_and_ends(self) -> None:
-        assert broken([100, 10], 40, 60, 5) == [0, 1, 1]
+        assert break_rows([100, 10], 40, 60, 5) == [0, 1, 1]
 
 
 class TestLines:

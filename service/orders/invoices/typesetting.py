@@ -1,4 +1,4 @@
-"""Text in the world's scripts: which font has a character, how wide a line is, where it may break."""
+"""Typesetting: which font has a character, how wide a line is, and where it may break, in any script."""
 
 import re
 import unicodedata
