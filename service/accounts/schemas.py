@@ -9,14 +9,7 @@ from pydantic import MISSING, AfterValidator, Field
 from service.platform.config import addresses
 from service.platform.http.etag.versions import HiddenVersion, Versioned
 from service.platform.http.field_faults import invalid
-from service.platform.http.schemas import (
-    Id,
-    In,
-    Instant,
-    Line,
-    Out,
-    ShortLine,
-)
+from service.platform.http.schemas import Id, In, Instant, Line, Out, ShortLine
 
 COUNTRIES: Final = frozenset(iso3166.countries_by_alpha2)
 COUNTRY: Final = (
@@ -76,17 +69,17 @@ class AddressIn(In):
 
 
 class ShipToIn(AddressIn):
-    """Where an order goes. Nothing is assumed: a parcel for the wrong country is costly."""
+    """The address that an order ships to. `country` has no default: a parcel to the wrong one is costly."""
 
     country: Country
 
 
 class AddressPatch(In):
-    """Changes of an address: what is absent stays as it is, `null` removes (RFC 7396)."""
+    """Changes of an address. Absent fields stay as they are; `null` removes a value (RFC 7396)."""
 
     street: Line | MISSING = MISSING
     city: Line | MISSING = MISSING
-    country: Annotated[Country | None, Field(description="`null` is the default again.")] = None
+    country: Annotated[Country | None, Field(description="`null` restores the default.")] = None
     name: Line | None = None
     region: Line | None = None
     postal_code: ShortLine | None = None

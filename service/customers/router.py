@@ -44,7 +44,7 @@ async def delete_profile(
 
 @router.get("/profile/export", response_model=Export)
 async def export_profile(caller: SignedIn, reader: ReaderDep) -> Response:
-    """Export everything that is stored about the caller, as one document."""
+    """Export the caller's data. One JSON document with everything that is stored about the caller."""
     document = await export.get(reader, caller.user_id)
     as_file = {"Content-Disposition": 'attachment; filename="tradepost-export.json"'}
     return Response(document, media_type="application/json", headers=as_file)
@@ -56,5 +56,5 @@ async def get_user(
     caller: ProfileReader,
     reader: ReaderDep,
 ) -> UserWithAddress:
-    """Get a user with address and last orders. The caller's own account; administrators may read any."""
+    """Get a user with address and last orders. Users may read their own account, administrators any."""
     return await customers.get_with_orders(reader, caller, user_id)

@@ -5,7 +5,7 @@ Domains use what is imported here, `dependencies` in their routers, and `models`
 
 from service.identity.callers import AnyCaller, Caller, KeyCaller, Scope
 from service.identity.repository import end_session, end_sessions, get_caller, lock_user
-from service.identity.service import authenticate_session, reauthorize
+from service.identity.service import authenticate_session, lock_own_account, reauthorize
 
 __all__ = (
     "AnyCaller",
@@ -16,6 +16,7 @@ __all__ = (
     "end_session",
     "end_sessions",
     "get_caller",
+    "lock_own_account",
     "lock_user",
     "reauthorize",
 )

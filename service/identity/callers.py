@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-#: What an API key may be for.
+#: What an API key may do.
 Scope = Literal["catalogue:write", "orders:read", "orders:write", "users:read", "events:read"]
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is calling: a signed-in user, by one session."""
+    """A signed-in user who calls by one session."""
 
     user_id: int
     session_id: int
@@ -31,27 +31,27 @@ class Caller:
 
     @property
     def sees_only(self) -> int | None:
-        """The one user whose orders this caller may see; None: everybody's."""
+        """The one user whose orders this caller may see; None: those of all users."""
         return None if self.is_admin else self.user_id
 
     @property
     def acts_as(self) -> Literal["customer", "staff"]:
-        """What is told of them where persons are not named."""
+        """How the caller appears where users are not named."""
         return "staff" if self.is_admin else "customer"
 
     def may(self, _: Scope) -> bool:
-        """Whether what a key with this scope does for everybody is theirs to do."""
+        """Whether the caller may do for all users what an API key with this scope may do."""
         return self.is_admin
 
 
 @dataclass(frozen=True, slots=True)
 class KeyCaller:
-    """What is calling: a machine, by an API key. It acts for nobody, and nothing is its own."""
+    """A machine that calls with an API key. It acts for no user, and owns nothing."""
 
     key_id: int
     scopes: frozenset[Scope]
     user_id: ClassVar[None] = None
-    #: Whatever it may do with them: the route has asked which of its scopes it needs.
+    #: All orders: the route has checked the scope.
     sees_only: ClassVar[None] = None
     acts_as: ClassVar[Literal["api_key"]] = "api_key"
 
@@ -71,5 +71,5 @@ class KeyCaller:
         return scope in self.scopes
 
 
-#: Who or what has shown that it may call; each route says which of them it admits.
+#: An authenticated caller; each route says which kinds it accepts.
 AnyCaller = Caller | KeyCaller

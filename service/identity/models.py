@@ -1,4 +1,4 @@
-"""Accounts with their address; sessions and their refresh tokens, one-time tokens of mails, and API keys.
+"""Accounts with their address; sessions and their refresh tokens, single-use tokens of emails, and API keys.
 
 A token is never stored: its SHA-256 is, which finds it and cannot be turned back, because what is
 hashed has 256 random bits.
@@ -52,7 +52,7 @@ class User(Base):
     email_verified: Mapped[bool] = mapped_column(Boolean, server_default=false())
     #: When it was last activated, deactivated, granted or withdrawn. Tokens from before say otherwise.
     access_changed_at: Mapped[Instant | None]
-    #: When its owner had it deleted: what is left stands for nobody, and never again for somebody.
+    #: When its owner deleted it: the row that is left is no user, and never becomes one again.
     erased_at: Mapped[Instant | None]
     version: Mapped[Version]
     created_at: Mapped[CreatedAt]
@@ -120,7 +120,7 @@ class MailToken(Base):
     email: Mapped[Str]
     #: A digest of what must not change before the token is used (accounts/recovery/service.py).
     account_state: Mapped[bytes] = mapped_column(LargeBinary)
-    #: The mail that it is in. One that is tried again has a token for each try; no foreign key, for a
+    #: The email that it is in. One that is tried again has a token for each try; no foreign key, for a
     #: token is kept shorter.
     mail_id: Mapped[Ref | None]
     created_at: Mapped[CreatedAt]

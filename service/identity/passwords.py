@@ -24,7 +24,7 @@ class Passwords:
 
     A hash takes 19 MiB and 23 ms of a core (OWASP's minimum: m=19456, t=2, p=1). More at once
     than there are cores only costs memory, and a queue that is longer than a client would wait
-    for helps nobody: past QUEUE the answer is Overloaded.
+    for is useless: past QUEUE a hash is refused with Overloaded.
     """
 
     AT_ONCE: Final = 2
@@ -35,12 +35,12 @@ class Passwords:
         self._pool = ThreadPoolExecutor(self.AT_ONCE, thread_name_prefix="argon2")
         self._waiting = 0
         #: What a password is checked against when the account does not exist, so that it takes as long.
-        self._nobody = self._hasher.hash(secrets.token_urlsafe())
+        self._unusable = self._hasher.hash(secrets.token_urlsafe())
 
     @property
     def unusable(self) -> str:
-        """The hash of no password that anybody knows; checking against it takes as long as any."""
-        return self._nobody
+        """The hash of a password that is not known; checking against it takes as long as any."""
+        return self._unusable
 
     async def hash(self, password: str) -> str:
         """Of the password as it is normalised: keyboards differ in how they write the same character."""
@@ -52,7 +52,7 @@ class Passwords:
 
     async def match(self, stored: str | None, password: str) -> Match | None:
         """In which form it is the password; None: in none, or without a stored hash, after the same time."""
-        found = await self._run(self._match, stored or self._nobody, password)
+        found = await self._run(self._match, stored or self._unusable, password)
         return found if stored is not None else None
 
     def close(self) -> None:

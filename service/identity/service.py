@@ -10,7 +10,7 @@ from service.identity.api_keys.format import can_be_key
 from service.identity.callers import AnyCaller, Caller, KeyCaller
 from service.identity.revocation import Revocations
 from service.platform.crypto import fingerprint
-from service.platform.database import Database, Session
+from service.platform.database import Database, Record, Session
 from service.platform.database.change_feed import ChangeFeed
 from service.platform.http.authentication import BeforeLookup
 
@@ -87,6 +87,16 @@ async def look_up_key(database: Database, cache: ApiKeyCache, key_hash: bytes) -
     found = CachedKey(KeyCaller(row.id, frozenset(row.scopes)), asked + left)
     cache.add(key_hash, found, generation)
     return found
+
+
+async def lock_own_account(session: Session, caller: Caller) -> Record | None:
+    """Lock the caller's account, then check that the caller's access holds: before a change of the account.
+
+    Returns `is_active`, `is_admin` and `version`. Raises InvalidToken, as `reauthorize` does.
+    """
+    account = await sessions.lock_user(session, caller.user_id)
+    await reauthorize(session, caller, needs_role=False)
+    return account
 
 
 async def reauthorize(session: Session, caller: AnyCaller | None, *, needs_role: bool = True) -> None:

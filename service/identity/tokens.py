@@ -121,7 +121,7 @@ class AccessTokens:
 
 
 class Pseudonyms:
-    """What stands for e-mail addresses where they must not: nobody without the key can try addresses."""
+    """What the audit log has instead of e-mail addresses. Without the key it cannot be computed from one."""
 
     def __init__(self, secret: str) -> None:
         self._key = derive(secret, "audit-person")
@@ -132,7 +132,7 @@ class Pseudonyms:
 
 
 class RefreshTokens:
-    """Opaque tokens of 256 bits. Each has one successor, derived from it, so that it can be told again."""
+    """Opaque tokens of 256 bits. The successor of each is derived from it: a lost one can be sent again."""
 
     def __init__(self, secret: str, accepted: tuple[str, ...]) -> None:
         self._keys = tuple(derive(each, "refresh-token") for each in (secret, *accepted))

@@ -15,7 +15,7 @@ from tests.helpers.factories import PASSWORD, Person
 #: Why a refresh token is refused is told to nobody.
 NOT_GOOD = {
     "error": "invalid_grant",
-    "error_description": "The refresh token is not good, or no longer. Sign in again.",
+    "error_description": "The refresh token is unknown, expired or used already. Sign in again.",
 }
 
 

@@ -205,7 +205,7 @@ class TestLoaded:
         assert access.apply(maria.caller) is maria.caller
 
 
-class TestAdmitted:
+class TestAuthenticateSession:
     """Under the lease from what is held, without it by the database."""
 
     @pytest.fixture
@@ -271,7 +271,7 @@ class TestAdmitted:
         with pytest.raises(InvalidToken):
             await without_lease(replace(maria.caller, session_id=other.caller.session_id))
 
-    async def test_without_it_and_without_the_database_nobody_is_authenticate_session(
+    async def test_without_it_and_without_the_database_nobody_is_authenticated(
         self, nowhere: Database, feed: ChangeFeed, access: Revocations
     ) -> None:
         with pytest.raises(Unavailable):

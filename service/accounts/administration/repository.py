@@ -37,7 +37,7 @@ async def lock_administrators(session: Session) -> Sequence[int]:
     """The ids of all active administrators, their rows locked until the transaction ends.
 
     Not against references: a notification to an administrator, written by an order that already holds
-    stock, would otherwise wait for this lock, and deadlock with whoever waits for that stock.
+    stock, would otherwise wait for this lock, and deadlock with a transaction that waits for that stock.
     """
     locked = select(User.id).where(User.is_admin, User.is_active).order_by(User.id)
     statement = locked.with_for_update(key_share=True)

@@ -7,9 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from service.accounts.administration import repository
 from service.accounts.administration import service as administration
 from service.accounts.administration.schemas import UserPatch
-from service.accounts.schemas import (
-    User,
-)
+from service.accounts.schemas import User
 from service.identity.dependencies import Administrator, UsersReader
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
@@ -35,7 +33,7 @@ async def list_users(
     is_active: bool | None = None,
     is_admin: bool | None = None,
 ) -> list[User]:
-    """List users, with filters and a search."""
+    """List users. They can be filtered, and searched by name or e-mail address."""
     rows = await repository.find(reader, listing.page, search=search, is_active=is_active, is_admin=is_admin)
     return listing.of(User, rows)
 
@@ -44,5 +42,5 @@ async def list_users(
 async def administer_user(
     user_id: UserId, patch: UserPatch, caller: Administrator, expected: IfUser, session: SessionDep
 ) -> User:
-    """Update a user's status or role: activate, deactivate, grant or withdraw administration."""
+    """Update a user's status or role. Activates or deactivates it, grants or withdraws administration."""
     return await administration.administer(session, caller, user_id, patch, expected=expected)

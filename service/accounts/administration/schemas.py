@@ -2,14 +2,11 @@
 
 from pydantic import MISSING, ConfigDict
 
-from service.platform.http.schemas import (
-    Flag,
-    In,
-)
+from service.platform.http.schemas import Flag, In
 
 
 class UserPatch(In):
-    """What an administrator may change of an account."""
+    """Status and role of a user. Absent fields stay as they are."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"is_active": False}, {"is_admin": True}]})
 

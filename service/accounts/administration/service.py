@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from service import audit
 from service.accounts.administration import repository
 from service.accounts.administration.schemas import UserPatch
-from service.accounts.schemas import (
-    User,
-)
+from service.accounts.schemas import User
 from service.accounts.users import repository as users
 from service.accounts.users.service import UserNotFound, get
 from service.errors import EmailTaken, LastAdministrator

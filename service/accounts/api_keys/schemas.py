@@ -29,7 +29,7 @@ Scopes = Annotated[
     Field(
         min_length=1,
         max_length=len(get_args(Scope)),
-        description="All that the key may do; what each opens is told in the API guide.",
+        description="What the key may do. The API guide describes each scope.",
         json_schema_extra={"uniqueItems": True},
     ),
     AfterValidator(_each_once),
@@ -46,13 +46,15 @@ class ApiKeyCreate(In):
         json_schema_extra={"examples": [TILL, {**TILL, "expires_at": "2036-11-22T10:30:00Z"}]}
     )
 
-    name: Annotated[Line, Field(description="What it is for.")]
+    name: Annotated[Line, Field(description="What the key is used for.")]
     scopes: Scopes
-    expires_at: Annotated[Expiry | None, Field(description="A time to come; never where absent.")] = None
+    expires_at: Annotated[
+        Expiry | None, Field(description="A time in the future. Without it the key does not expire.")
+    ] = None
 
 
 class ApiKeyPatch(In):
-    """What is absent stays as it is (RFC 7396)."""
+    """Absent fields stay as they are (RFC 7396)."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"scopes": ["orders:read"]}, {"expires_at": None}]}
@@ -60,7 +62,7 @@ class ApiKeyPatch(In):
 
     name: Line | MISSING = MISSING
     scopes: Scopes | MISSING = MISSING
-    expires_at: Annotated[Expiry | None, Field(description="`null` for no end.")] = None
+    expires_at: Annotated[Expiry | None, Field(description="`null` removes the expiry.")] = None
 
 
 class ApiKey(Out):
@@ -76,10 +78,13 @@ class ApiKey(Out):
 
 
 class NewApiKey(ApiKey):
-    """A key just made. It is in no other answer: whoever loses it makes another one."""
+    """A new API key. No other response contains the key: if it is lost, create another one."""
 
     key: Annotated[
         str | None,
         ONCE,
-        Field(pattern="^tp_[0-9A-Za-z]{49}$", description="`null` where the answer is told again."),
+        Field(
+            pattern="^tp_[0-9A-Za-z]{49}$",
+            description="`null` where the response is replayed for the same `Idempotency-Key`.",
+        ),
     ]

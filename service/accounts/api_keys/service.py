@@ -12,12 +12,12 @@ from service.platform.crypto import fingerprint
 from service.platform.database import Record, Session
 from service.platform.mail import repository as mails
 
-#: So many characters to recognise a key by; the rest is still far beyond guessing.
+#: How many characters of a key are shown to recognise it. The rest cannot be guessed.
 HINT = 8
 
 
 async def create(session: Session, caller: Caller, new: ApiKeyCreate) -> NewApiKey:
-    """The answer is the only place where the key itself ever stands. Its maker is told by mail."""
+    """Only this response contains the key. The caller is notified by email."""
     await reauthorize(session, caller)
     key = new_key()
     row = await api_keys.add(
@@ -29,11 +29,11 @@ async def create(session: Session, caller: Caller, new: ApiKeyCreate) -> NewApiK
         hint=key[:HINT],
         created_by=caller.user_id,
     )
-    made = NewApiKey.of({**row._asdict(), "key": key})
-    await _note(session, caller, "api_key.created", made.id, _noted(new))
-    facts = {"name": made.name, "hint": made.hint}
+    created = NewApiKey.of({**row._asdict(), "key": key})
+    await _record(session, caller, "api_key.created", created.id, _audited(new))
+    facts = {"name": created.name, "hint": created.hint}
     await mails.enqueue(session, "api_key_created", user_id=caller.user_id, facts=facts)
-    return made
+    return created
 
 
 async def get(session: Session, key_id: int) -> ApiKey:
@@ -41,23 +41,23 @@ async def get(session: Session, key_id: int) -> ApiKey:
 
 
 async def change(session: Session, caller: Caller, key_id: int, patch: ApiKeyPatch) -> ApiKey:
-    """What is revoked stays as it is: nothing gives a key its power back."""
+    """Raises ApiKeyRevoked for a revoked key: it cannot be restored."""
     await reauthorize(session, caller)
     if _found(await api_keys.get(session, key_id, lock=True)).revoked_at is not None:
-        raise ApiKeyRevoked("This key is revoked. Make another one.")
+        raise ApiKeyRevoked("This API key is revoked. Create another one.")
     values = patch.model_dump(exclude_unset=True)
     if values:
         await api_keys.change(session, key_id, values)
-        await _note(session, caller, "api_key.changed", key_id, _noted(patch))
+        await _record(session, caller, "api_key.changed", key_id, _audited(patch))
     return await get(session, key_id)
 
 
 async def revoke(session: Session, caller: Caller, key_id: int) -> None:
-    """For good, and again as often as one likes."""
+    """For good. Revoking a revoked key changes nothing."""
     await reauthorize(session, caller)
     if _found(await api_keys.get(session, key_id, lock=True)).revoked_at is None:
         await api_keys.revoke(session, key_id)
-        await _note(session, caller, "api_key.revoked", key_id, {})
+        await _record(session, caller, "api_key.revoked", key_id, {})
 
 
 def _found(row: Record | None) -> Record:
@@ -66,10 +66,10 @@ def _found(row: Record | None) -> Record:
     return row
 
 
-def _noted(given: ApiKeyCreate | ApiKeyPatch) -> dict[str, Any]:
+def _audited(given: ApiKeyCreate | ApiKeyPatch) -> dict[str, Any]:
     """Without the name, which is free text: an entry of the audit log can never be changed."""
     return given.model_dump(mode="json", exclude_unset=True, exclude={"name"})
 
 
-async def _note(session: Session, caller: Caller, action: str, key_id: int, data: dict[str, Any]) -> None:
+async def _record(session: Session, caller: Caller, action: str, key_id: int, data: dict[str, Any]) -> None:
     await audit.record(session, action, by=caller, target_kind="api_key", target_id=key_id, data=data)

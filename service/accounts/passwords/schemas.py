@@ -6,11 +6,7 @@ from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
 from service.platform.config import passwords
 from service.platform.http.field_faults import invalid
-from service.platform.http.schemas import (
-    NO_NUL,
-    In,
-    encodable,
-)
+from service.platform.http.schemas import NO_NUL, In, encodable
 
 
 def _valid_new_password(password: SecretStr) -> SecretStr:
@@ -22,7 +18,7 @@ def _valid_new_password(password: SecretStr) -> SecretStr:
 
 
 def _within_limits(password: SecretStr) -> SecretStr:
-    """What _valid_new_password never lets in is refused before it is hashed."""
+    """No password is longer or has a NUL: such a text is a wrong one, and is not hashed."""
     text = password.get_secret_value()
     # Some characters are longer in their normalised form. Older passwords were counted as they were sent.
     if min(len(text), len(passwords.normalised(text))) > passwords.MAX_LENGTH or "\0" in text:

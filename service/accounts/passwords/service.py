@@ -6,7 +6,7 @@ from service import audit
 from service.accounts.passwords import repository
 from service.accounts.passwords.schemas import PasswordChange
 from service.errors import FieldFault, Unprocessable
-from service.identity import Caller, end_sessions, lock_user, reauthorize
+from service.identity import Caller, end_sessions, lock_own_account
 from service.identity.passwords import Passwords
 from service.platform.database import Database
 from service.platform.mail import repository as mails
@@ -37,8 +37,7 @@ async def change_password(
     stored = await require_current(database, passwords, caller.user_id, change.current_password)
     fresh = await passwords.hash(change.new_password.get_secret_value())
     async with database.transaction() as session:
-        await lock_user(session, caller.user_id)
-        await reauthorize(session, caller, needs_role=False)
+        await lock_own_account(session, caller)
         if not await repository.change_password(session, caller.user_id, old_hash=stored, new_hash=fresh):
             raise WrongPassword
         await end_sessions(session, caller.user_id, but=caller.session_id)

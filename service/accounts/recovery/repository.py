@@ -1,4 +1,4 @@
-"""Every statement on the tokens of mails, and on the accounts that they are for."""
+"""Every statement on the tokens of emails, and on the accounts that they are for."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -40,11 +40,11 @@ async def _first(session: Session, found: Select[*tuple[Any, ...]], *, lock: boo
 async def get_recent_mail(
     session: Session, *, user_id: int, purpose: str, email: str, window: timedelta, but: int
 ) -> str | None:
-    """`sent` if this account has had another mail of this purpose there within the window, `sending` if one
-    is leaving just now, else None.
+    """`sent` if this account has had another email of this purpose at this address within the window,
+    `sending` if one is being sent now, else None.
 
-    By account, or whoever asks for an account of their own could use up what is another's. A mail that has
-    failed does not count, and one that is tried again counts once. The account must be locked.
+    Counted by account: a user must not use up the emails of another account with the same mailbox. An email
+    that has failed does not count, and one that is tried again counts once. The account must be locked.
     """
     leaving = (Mail.status == "sending") & (Mail.claimed_until > func.now())
     statement = (
@@ -76,8 +76,8 @@ async def add_token(
     mail_id: int,
     lifetime: timedelta,
 ) -> None:
-    """A mail that is tried again gets another; those of its earlier tries stay good, for one of them may
-    have arrived. Those of other mails do, too: what a stranger asks for must not void what its owner has.
+    """An email that is tried again gets another token. Those of its earlier tries stay good, for one of them
+    may have arrived; those of other emails too: a stranger's request must not void the token of the owner.
     """
     values: dict[str, Any] = {"user_id": user_id, "purpose": purpose, "email": email, "mail_id": mail_id}
     values |= {"hash": hash, "account_state": account_state, "expires_at": func.now() + lifetime}
@@ -94,7 +94,7 @@ def _good(hash: bytes, purposes: Collection[str]) -> ColumnElement[bool]:  # noq
 
 
 async def get_owner(session: Session, hash: bytes, purposes: Collection[str]) -> int | None:  # noqa: A002
-    """Whose token it is; None for a bad one."""
+    """The user whose token it is; None for a bad one."""
     owner: int | None = await session.scalar(select(MailToken.user_id).where(_good(hash, purposes)))
     return owner
 
@@ -120,7 +120,7 @@ async def change_email(session: Session, user_id: int, email: str) -> bool:
 async def purge(session: Session, kept: timedelta, *, most: int) -> int:
     """Delete at most so many tokens that were made so long ago; how many that were.
 
-    `kept` must be longer than a token is valid, and than the time for which a mailbox's mails are counted.
+    `kept` must be longer than a token is valid, and than the time for which emails are counted.
     """
     old = select(MailToken.hash).where(MailToken.expires_at < func.now() - kept).limit(most)
     gone = delete(MailToken).where(MailToken.hash.in_(old)).returning(MailToken.hash)

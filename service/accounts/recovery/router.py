@@ -24,7 +24,7 @@ async def request_password_reset(
 ) -> Response:
     """Request a password reset by e-mail.
 
-    The answer is the same whether or not there is an account.
+    The response is the same whether or not there is an account.
     """
     await recovery.request_reset(session, addresses, requested.email)
     return Response(status_code=202)
@@ -40,7 +40,7 @@ async def reset_password(
 
 @router.post("/verify-email", status_code=202, response_class=Response)
 async def request_email_verification(caller: SignedIn, session: SessionDep) -> Response:
-    """Request the verification of the caller's address by e-mail. None is sent where it is verified."""
+    """Request an email that verifies the caller's address. None is sent if it is verified already."""
     await recovery.request_verification(session, caller)
     return Response(status_code=202)
 
@@ -53,6 +53,6 @@ async def confirm_email(
 ) -> None:
     """Confirm an e-mail address with the token of the e-mail. A new address becomes the account's.
 
-    That ends the account's sessions, but for the one that asks.
+    A changed address ends the account's sessions, except the one of this request.
     """
     await recovery.confirm_address(session, addresses, caller, sent)

@@ -6,13 +6,13 @@ from service.errors import ServiceError
 
 
 class InvalidGrant(ServiceError):
-    """RFC 6749, section 5.2. The same words whatever was wrong: they must not tell who has an account."""
+    """The detail is the same whatever was wrong: it must not reveal who has an account."""
 
     status, code, title = 400, "invalid_grant", "Invalid grant"
 
 
 class WrongCredentials(InvalidGrant):
-    """Committed: the audit log keeps who was tried."""
+    """Committed: the audit log keeps which account was tried."""
 
     commit = True
 
@@ -24,11 +24,11 @@ class InvalidRefreshToken(InvalidGrant):
     outcome: ClassVar[Literal["refused", "reused"]] = "refused"
 
     def __init__(self) -> None:
-        super().__init__("The refresh token is not good, or no longer. Sign in again.")
+        super().__init__("The refresh token is unknown, expired or used already. Sign in again.")
 
 
 class ReusedRefreshToken(InvalidRefreshToken):
-    """Somebody has a token that another has used before: theft. Committed: the session has ended."""
+    """A refresh token was used again after its grace: it is stolen. Committed: the session has ended."""
 
     outcome = "reused"
     commit = True

@@ -28,7 +28,7 @@ async def refresh(
 
 
 async def _rotate(session: Session, refresh_tokens: RefreshTokens, token: str) -> tuple[Caller, str]:
-    """The caller that the token stands for, and its successor. One statement decides; the rest follows."""
+    """The caller whose token this is, and its successor. One statement decides whether it is used again."""
     used = await sessions.use_refresh_token(session, fingerprint(token))
     if used is None:
         raise InvalidRefreshToken
@@ -43,25 +43,25 @@ async def _rotate(session: Session, refresh_tokens: RefreshTokens, token: str) -
         )
         raise ReusedRefreshToken
     if used.is_fresh:
-        handed_out = refresh_tokens.successors(token)[0]
-        await sessions.add_refresh_token(session, used.session_id, fingerprint(handed_out))
+        successor = refresh_tokens.successors(token)[0]
+        await sessions.add_refresh_token(session, used.session_id, fingerprint(successor))
     else:
-        handed_out = await _newest(session, refresh_tokens, used.session_id, token)
+        successor = await _newest(session, refresh_tokens, used.session_id, token)
     await sessions.touch_session(session, used.session_id)
-    return Caller(used.user_id, used.session_id, used.is_admin), handed_out
+    return Caller(used.user_id, used.session_id, used.is_admin), successor
 
 
 async def _newest(session: Session, refresh_tokens: RefreshTokens, session_id: int, token: str) -> str:
     """The token that ends the chain which begins with this rotated one: the only one not rotated yet.
 
-    Its direct successor may have been used by another tab since. To hand that out would make a thief of
-    the caller, who would use it after its grace. The session is locked: the chain stays as it is.
+    Its direct successor may have been used by another tab since. A caller who got that
+    one would use it after its grace, as a thief would. The session is locked: the chain stays as it is.
     """
     while True:
         successors = {fingerprint(each): each for each in refresh_tokens.successors(token)}
         known = await sessions.get_known_token(session, session_id, list(successors))
         if known is None:
-            # Its key has been dropped within these seconds. Another successor would fork the family.
+            # Its key was withdrawn within these seconds. Another successor would fork the chain.
             raise InvalidRefreshToken
         token = successors[known.hash]
         if not known.is_rotated:

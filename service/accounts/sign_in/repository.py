@@ -56,8 +56,8 @@ async def use_refresh_token(session: Session, token_hash: bytes) -> Record | Non
     """Rotate the token, if its session is live and its user active; locks the session.
 
     `is_fresh` when this is its first use, `is_reused` when the first was longer ago than the grace.
-    Session before token, and both before anything is decided: whoever uses any token of the family at
-    the same moment waits, and then decides by what this transaction leaves behind.
+    Session before token, and both before anything is decided: a request that uses any token of the
+    session at the same moment waits, and then decides by what this transaction leaves behind.
     """
     locked = (
         select(

@@ -1,4 +1,4 @@
-"""Signing in, staying signed in, and ending that."""
+"""Access tokens and sessions, and the metadata of the authorization server."""
 
 from typing import Annotated, Any
 
@@ -42,7 +42,7 @@ async def issue_token(
 ) -> Token:
     """Issue an access token (RFC 6749).
 
-    `grant_type=password` signs in; `grant_type=refresh_token` stays signed in.
+    `grant_type=password` signs in; `grant_type=refresh_token` renews the tokens of a session.
     """
     response.headers["Cache-Control"] = "no-store"
     return await auth.grant(issuer, form, client=_client(request.headers.get("User-Agent", "")))
@@ -54,7 +54,7 @@ async def revoke_token(
     tokens: Annotated[AccessTokens, Component],
     session: SessionDep,
 ) -> Response:
-    """Revoke a token. Ends the session that the token belongs to (RFC 7009); any other text is 200 too."""
+    """Revoke a token. Ends the session that the token belongs to (RFC 7009). An unknown token is 200 too."""
     await auth.revoke(session, tokens, form.token.get_secret_value())
     return Response()
 
@@ -102,7 +102,7 @@ async def get_authorization_server(
 
 
 def _client(agent: str) -> str | None:
-    """What the client calls itself, as a line that can be shown. Headers come as Latin-1 and may be UTF-8."""
+    """The name of the client as a printable line. Headers are read as Latin-1, and may be UTF-8."""
     try:
         text = agent.encode("latin-1").decode()
     except UnicodeError:

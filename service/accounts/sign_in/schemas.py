@@ -41,7 +41,12 @@ class Token(Out):
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a kind of token, not one
     expires_in: Annotated[int, Field(description="Seconds.", examples=[600])]
     refresh_token: Annotated[
-        str, Field(repr=False, description="For the next access token; good once.", examples=["wq5hRvJ1cFZ"])
+        str,
+        Field(
+            repr=False,
+            description="Send it for the next access token. It can be used once.",
+            examples=["wq5hRvJ1cFZ"],
+        ),
     ]
 
 
@@ -55,19 +60,21 @@ class RevocationRequest(BaseModel):
     )
 
     token: Annotated[SecretStr, Field(description="A refresh token or an access token.")]
-    token_type_hint: Annotated[str | None, Field(description="Ignored: either kind is found.")] = None
+    token_type_hint: Annotated[
+        str | None, Field(description="Ignored: both kinds of tokens are recognized.")
+    ] = None
 
 
 class UserSession(Out):
-    """A sign-in that has not ended, with all the tokens that came of it."""
+    """One sign-in, with all tokens issued since. It has not ended."""
 
     id: Id
     created_at: Instant
-    last_used_at: Annotated[Instant, Field(description="When it was last signed in or refreshed.")]
+    last_used_at: Annotated[Instant, Field(description="Time of the sign-in or of the last refresh.")]
     client: Annotated[
-        str | None, Field(description="What the client called itself (`User-Agent`).", examples=["till/1.0"])
+        str | None, Field(description="The `User-Agent` of the sign-in.", examples=["till/1.0"])
     ]
-    current: Annotated[bool, Field(description="Whether it is the one that asks.")]
+    current: Annotated[bool, Field(description="Whether this request uses it.")]
 
 
 class AuthorizationServer(Out):
@@ -78,7 +85,11 @@ class AuthorizationServer(Out):
     revocation_endpoint: str
     jwks_uri: str
     grant_types_supported: list[str]
-    response_types_supported: Annotated[list[str], Field(description="None: nobody is sent to a page.")]
+    response_types_supported: Annotated[
+        list[str], Field(description="Empty: there is no authorization endpoint.")
+    ]
     token_endpoint_auth_methods_supported: list[str]
     revocation_endpoint_auth_methods_supported: list[str]
-    service_documentation: Annotated[str | MISSING, Field(description="Where DOCS_ENABLED.")] = MISSING
+    service_documentation: Annotated[str | MISSING, Field(description="Only if `DOCS_ENABLED` is set.")] = (
+        MISSING
+    )

@@ -1,4 +1,4 @@
-"""Signing in, staying signed in, and ending that."""
+"""Signing in, and ending sessions. Refreshing is in `refresh`."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +14,7 @@ from service.accounts.sign_in.refresh import refresh
 from service.accounts.sign_in.schemas import AuthorizationServer, Token, TokenRequest
 from service.accounts.sign_in.throttle import SignInThrottle
 from service.errors import NotFound
-from service.identity import Caller, reauthorize
+from service.identity import Caller
 from service.identity.passwords import Passwords
 from service.identity.tokens import ACCESS_TOKEN_SECONDS, AccessTokens, Pseudonyms, RefreshTokens
 from service.platform.config import Settings
@@ -26,9 +26,14 @@ DEFAULT_CLIENT = "tradepost"
 GRANT_TYPES: Final = ("password", "refresh_token")
 
 
+class SessionNotFound(NotFound):
+    def __init__(self) -> None:
+        super().__init__("There is no such session.")
+
+
 @dataclass(frozen=True)
 class Issuer:
-    """What it takes to issue tokens."""
+    """The components that issue tokens."""
 
     database: Database
     passwords: Passwords
@@ -39,11 +44,11 @@ class Issuer:
 
 
 async def grant(issuer: Issuer, request: TokenRequest, *, client: str | None) -> Token:
-    """Answer a token request. `client` is what the session is shown as."""
+    """Issue tokens for a token request. `client` is the name that the list of sessions shows."""
     if request.grant_type is None:
         raise InvalidTokenRequest(f"grant_type is missing: send {' or '.join(GRANT_TYPES)}.")
     if request.grant_type not in GRANT_TYPES:
-        raise UnsupportedGrantType(f"This grant type is not known here: send {' or '.join(GRANT_TYPES)}.")
+        raise UnsupportedGrantType(f"This grant type is not supported: send {' or '.join(GRANT_TYPES)}.")
     if request.grant_type == "password":
         caller, refresh_token = await _sign_in(issuer, request, client)
     else:
@@ -53,12 +58,12 @@ async def grant(issuer: Issuer, request: TokenRequest, *, client: str | None) ->
 
 
 async def _sign_in(issuer: Issuer, request: TokenRequest, client: str | None) -> tuple[Caller, str]:
-    """The hashing stands between two short transactions, in neither."""
+    """Hashes between two short transactions, in neither."""
     if not request.username or request.password is None:
         raise InvalidTokenRequest("username and password are both required.")
     email = known_as(request.username)
     attempt = await issuer.throttle.attempt(email)
-    account, good = await _known(issuer, request.username, request.password.get_secret_value())
+    account, good = await _find_account(issuer, request.username, request.password.get_secret_value())
     try:
         async with issuer.database.transaction() as session:
             session_id = None
@@ -67,13 +72,11 @@ async def _sign_in(issuer: Issuer, request: TokenRequest, client: str | None) ->
                     session, account.id, password_hash=account.password_hash, client=client
                 )
             if account is None or session_id is None:
-                await _note_refusal(session, issuer, email, account.id if account else None)
+                await _record_refusal(session, issuer, email, account.id if account else None)
                 raise WrongCredentials
             refresh_token = issuer.refresh_tokens.first()
             await sessions.add_refresh_token(session, session_id, fingerprint(refresh_token))
-            await audit.record(
-                session, "session.started", actor_id=account.id, target_kind="session", target_id=session_id
-            )
+            await _record(session, "session.started", account.id, session_id)
     except WrongCredentials:
         metrics.signed_in(good=False)
         raise
@@ -82,11 +85,11 @@ async def _sign_in(issuer: Issuer, request: TokenRequest, client: str | None) ->
     return Caller(account.id, session_id, account.is_admin), refresh_token
 
 
-async def _known(issuer: Issuer, username: str, password: str) -> tuple[Record | None, bool]:
-    """The account with this address, and whether the password is its own.
+async def _find_account(issuer: Issuer, username: str, password: str) -> tuple[Record | None, bool]:
+    """The account with this address, and whether it has this password.
 
-    One that was set before passwords were normalised is good as it is sent. It is hashed anew and looked at
-    again: of several sign-ins at once each then finds the hash that stays.
+    A password that was set before passwords were normalised matches as it is sent. It is hashed anew, and the
+    account is read again: of several sign-ins at once each then finds the hash that stays.
     """
     while True:
         async with issuer.database.reading() as session:
@@ -99,7 +102,11 @@ async def _known(issuer: Issuer, username: str, password: str) -> tuple[Record |
             await rehash_password(session, account.id, old_hash=account.password_hash, new_hash=fresh)
 
 
-async def _note_refusal(session: Session, issuer: Issuer, email: str, user_id: int | None) -> None:
+async def _record(session: Session, action: str, user_id: int, session_id: int | None) -> None:
+    await audit.record(session, action, actor_id=user_id, target_kind="session", target_id=session_id)
+
+
+async def _record_refusal(session: Session, issuer: Issuer, email: str, user_id: int | None) -> None:
     await audit.record(
         session,
         "session.refused",
@@ -111,43 +118,33 @@ async def _note_refusal(session: Session, issuer: Issuer, email: str, user_id: i
 
 async def revoke(session: Session, access_tokens: AccessTokens, token: str) -> None:
     """End the session that a refresh or an access token belongs to; any other text is ignored (RFC 7009)."""
-    named = access_tokens.verify(token)
-    if named is not None:
-        session_id: int | None = named.session_id
+    claimed = access_tokens.verify(token)
+    if claimed is not None:
+        session_id: int | None = claimed.session_id
     else:
         session_id = await sessions.get_session_of_token(session, fingerprint(token))
     user_id = await identity.end_session(session, session_id) if session_id else None
     if user_id is not None:
-        await audit.record(
-            session, "session.ended", actor_id=user_id, target_kind="session", target_id=session_id
-        )
+        await _record(session, "session.ended", user_id, session_id)
 
 
 async def end_session(session: Session, caller: Caller, session_id: int) -> None:
-    """One of one's own; another person's is NotFound."""
-    await identity.lock_user(session, caller.user_id)
-    await reauthorize(session, caller, needs_role=False)
+    """End a session of the caller. Raises SessionNotFound for another user's."""
+    await identity.lock_own_account(session, caller)
     if await identity.end_session(session, session_id, user_id=caller.user_id) is None:
-        raise _no_session()
-    await audit.record(
-        session, "session.ended", actor_id=caller.user_id, target_kind="session", target_id=session_id
-    )
+        raise SessionNotFound
+    await _record(session, "session.ended", caller.user_id, session_id)
 
 
 async def require_own(session: Session, caller: Caller, session_id: int) -> None:
-    """Raises NotFound, as `end_session` does."""
+    """Raises SessionNotFound, as `end_session` does."""
     if await identity.get_caller(session, user_id=caller.user_id, session_id=session_id) is None:
-        raise _no_session()
-
-
-def _no_session() -> NotFound:
-    return NotFound("There is no such session.")
+        raise SessionNotFound
 
 
 async def end_sessions(session: Session, caller: Caller) -> None:
-    """All of one's own, the current one as well."""
-    await identity.lock_user(session, caller.user_id)
-    await reauthorize(session, caller, needs_role=False)
+    """End all sessions of the caller, the current one too."""
+    await identity.lock_own_account(session, caller)
     ended = await identity.end_sessions(session, caller.user_id)
     await audit.record(
         session,
@@ -160,7 +157,7 @@ async def end_sessions(session: Session, caller: Caller) -> None:
 
 
 def describe(settings: Settings, base_url: str) -> AuthorizationServer:
-    """The metadata of RFC 8414. `base_url` counts where PUBLIC_URL does not say what clients should use."""
+    """The metadata of RFC 8414. Without PUBLIC_URL the addresses begin with `base_url`."""
     base = settings.public_url or base_url.rstrip("/")
     return AuthorizationServer(
         issuer=settings.token_issuer,

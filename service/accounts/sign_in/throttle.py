@@ -1,7 +1,7 @@
 """Failed sign-ins slow down those that follow, for the same account or from the same address.
 
-Nothing is ever locked: whoever knows the password gets in, if need be after LONGEST_SECONDS. Accounts
-that do not exist are slowed down as well, so that it tells nothing.
+No account is ever locked: a user who knows the password signs in, at most LONGEST_SECONDS later. Accounts
+that do not exist are slowed down as well: the delay does not reveal whether there is an account.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ from service.platform.telemetry import request
 MEMORY_SECONDS: Final = 15 * 60
 FIRST_SECONDS: Final = 0.25
 LONGEST_SECONDS: Final = 4
-#: How many may wait in this process at once, and how many of them for one address: whoever waits holds
-#: a request, so that strangers must not be able to fill the process with theirs.
+#: How many may wait in this process at once, and how many of them for one address: a waiting sign-in
+#: holds a request, and a stranger must not be able to fill the process with theirs.
 MOST_WAITING: Final = 32
 MOST_OF_ONE: Final = 4
 LEAST_FREE: Final = 3
 
 
 def free_failures(sign_in_limit: str) -> int:
-    """How many failures cost nothing: half of what RATE_LIMIT_SIGN_IN admits in its first window."""
+    """How many failures cost nothing: half of what RATE_LIMIT_SIGN_IN allows in its first window."""
     return max(parse_many(sign_in_limit)[0].amount // 2, LEAST_FREE)
 
 
@@ -70,19 +70,19 @@ class SignInThrottle:
             TooManyRequests: so many of this address's attempts wait already.
             Overloaded: so many of all do.
         """
-        whence = bucket(request.facts().address)
+        source = bucket(request.facts().address)
         attempt = Attempt(
             account=f"failures/account/{sign(self._key, folded(email).encode(errors='replace')).hex()}",
-            address=f"failures/address/{whence}",
+            address=f"failures/address/{source}",
         )
         before = [await self._count(key, 1) - 1 for key in (attempt.account, attempt.address)]
         seconds = self.seconds(max(before))
         if seconds:
-            await self._wait(whence, seconds)
+            await self._wait(source, seconds)
         return attempt
 
     async def succeeded(self, attempt: Attempt) -> None:
-        """Forget the account's failures. The address keeps its own: whoever guesses has an account too."""
+        """Forget the account's failures, not the address's: a client that guesses may have an account too."""
         await self._store.either(lambda counts: counts.clear(attempt.account))
         await self._count(attempt.address, -1)
 
@@ -94,18 +94,18 @@ class SignInThrottle:
     async def _count(self, key: str, amount: int) -> int:
         return await self._store.either(lambda counts: counts.incr(key, MEMORY_SECONDS, amount))
 
-    async def _wait(self, whence: str, seconds: float) -> None:
-        if self._waiting[whence] >= MOST_OF_ONE:
+    async def _wait(self, source: str, seconds: float) -> None:
+        if self._waiting[source] >= MOST_OF_ONE:
             metrics.sign_in_slowed("refused")
             raise TooManyRequests("Too many failed sign-ins. Try again shortly.", retry_after=LONGEST_SECONDS)
         if self._waiting.total() >= MOST_WAITING:
             metrics.sign_in_slowed("refused")
             raise Overloaded("Too many people are signing in at once. Try again shortly.")
-        self._waiting[whence] += 1
+        self._waiting[source] += 1
         try:
             metrics.sign_in_slowed("waited")
             await self._sleep(seconds)
         finally:
-            self._waiting[whence] -= 1
-            if not self._waiting[whence]:
-                del self._waiting[whence]
+            self._waiting[source] -= 1
+            if not self._waiting[source]:
+                del self._waiting[source]

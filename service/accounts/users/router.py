@@ -40,7 +40,7 @@ async def create_user(
     passwords: Annotated[Passwords, Component],
     located: Located,
 ) -> User:
-    """Register a user. Administrators may register one that is not active."""
+    """Register a user. Only administrators may register an inactive one."""
     user = await users.register(database, passwords, caller, new)
     located(user.id)
     return user
@@ -53,7 +53,7 @@ async def get_profile(caller: SignedIn, reader: ReaderDep) -> User:
 
 
 async def get_patch(request: Request, patch: ProfilePatch) -> ProfilePatch:
-    """The body. A new address needs the password, which whoever has found a token might guess."""
+    """The body. A new address needs the password: with a stolen token it must not be guessed."""
     if "email" in patch.model_fields_set:
         await limits.own_password(request)
     return patch
@@ -70,9 +70,9 @@ async def update_profile(
     database: DatabaseDep,
     passwords: Annotated[Passwords, Component],
 ) -> User:
-    """Update the caller's profile. Absent fields stay; `null` removes (RFC 7396).
+    """Update the caller's profile. Absent fields stay as they are; `null` removes a value (RFC 7396).
 
-    A new e-mail address gets a mail, and holds once that is answered.
+    A new e-mail address is sent an email, and replaces the old one when the user confirms it.
     """
     await recovery.request_email_change(database, passwords, addresses, session, caller=caller, patch=patch)
     return await users.change_profile(session, caller, patch, expected=expected)

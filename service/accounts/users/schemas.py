@@ -6,12 +6,7 @@ from pydantic import MISSING, ConfigDict, Field
 
 from service.accounts.passwords.schemas import CurrentPassword, NewPassword
 from service.accounts.schemas import HOME, AddressIn, AddressPatch, Email
-from service.platform.http.schemas import (
-    Flag,
-    In,
-    Line,
-    changed_elsewhere,
-)
+from service.platform.http.schemas import Flag, In, Line, changed_elsewhere
 
 BY_ADMINISTRATORS: Final = "This is not changed here: an administrator does it by PATCH /admin/users/{id}."
 
@@ -49,7 +44,7 @@ class ProfilePatch(In):
     address: AddressPatch | None = None
     email: Annotated[
         Email | MISSING,
-        Field(description="Needs `current_password`, and holds once a mail to it is answered."),
+        Field(description="Requires `current_password`. Changes once the new address is confirmed."),
     ] = MISSING
     current_password: CurrentPassword | MISSING = MISSING
     password: Annotated[

@@ -9,7 +9,7 @@ from service.accounts.schemas import AddressIn, AddressPatch, User
 from service.accounts.users import repository as users
 from service.accounts.users.schemas import ProfilePatch, UserCreate
 from service.errors import EmailTaken, FieldFault, Forbidden, NotFound, Unprocessable
-from service.identity import AnyCaller, Caller, lock_user, reauthorize
+from service.identity import AnyCaller, Caller, lock_own_account, reauthorize
 from service.identity.passwords import Passwords
 from service.platform.database import Database, Session
 from service.platform.http.etag.versions import Versions, require
@@ -89,8 +89,7 @@ async def require_visible(_: Session, caller: AnyCaller, user_id: int) -> None:
 async def change_profile(
     session: Session, caller: Caller, patch: ProfilePatch, *, expected: Versions | None = None
 ) -> User:
-    account = await lock_user(session, caller.user_id)
-    await reauthorize(session, caller, needs_role=False)
+    account = await lock_own_account(session, caller)
     require(expected, account)
     given = patch.model_fields_set
     if "full_name" in given:

@@ -1,4 +1,4 @@
-"""Everything about one customer at a glance."""
+"""A summary of one customer."""
 
 from typing import Annotated
 
@@ -23,8 +23,8 @@ async def get_dashboard(
     caller: SignedIn,
     database: DatabaseDep,
 ) -> Dashboard:
-    """Get a user's dashboard: statistics, last orders and unread notifications.
+    """Get a user's dashboard. Statistics, the last orders and the last unread notifications.
 
-    The caller's own; administrators may read any.
+    Users may read their own, administrators any.
     """
     return await dashboard.get(database, caller, user_id)

@@ -1,4 +1,4 @@
-"""Everything about one customer at a glance."""
+"""A summary of one customer."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""One customer at a glance: its parts are read at the same time."""
+"""A summary of one customer, read by concurrent queries."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,28 +16,28 @@ LAST: Final = 10
 
 
 async def get(database: Database, caller: Caller, user_id: int) -> Dashboard:
-    """One's own, or any for an administrator; another person's is NotFound.
+    """The caller's own, or any for an administrator; else UserNotFound.
 
-    Each part has a session of its own, for a session is not for two tasks at once. The caller must
+    Each query has a session of its own, for a session is not for two tasks at once. The caller must
     hold none meanwhile: a request that keeps one connection and waits for three more would, often
     enough at once, wait for itself.
     """
     accounts.require_may_read(caller, user_id)
     try:
-        # A group, not gather(): when one part fails the others are cancelled and waited for, so
+        # A group, not gather(): when one query fails the others are cancelled and waited for, so
         # that no connection outlives the request.
-        async with asyncio.TaskGroup() as parts:
-            figures = parts.create_task(
+        async with asyncio.TaskGroup() as queries:
+            figures = queries.create_task(
                 _read(database, lambda session: dashboard.statistics(session, user_id))
             )
-            latest = parts.create_task(
+            latest = queries.create_task(
                 _read(database, lambda session: orders.get_latest(session, user_id, LAST))
             )
-            unread = parts.create_task(
+            unread = queries.create_task(
                 _read(database, lambda session: notifications.find(session, user_id, Page(LAST), unread=True))
             )
     except ExceptionGroup as faults:
-        # The answer speaks of one fault; the group would be a 500 even where each part is a 503.
+        # The answer speaks of one fault; the group would be a 500 even where each query is a 503.
         raise faults.exceptions[0] from None
     row = figures.result()
     if row is None:

@@ -1,6 +1,6 @@
-"""Taking a person out of the database, and leaving what they ordered and published.
+"""Every statement that erases a person's data. What they ordered and published stays.
 
-A column that comes to hold what somebody is, or says of themself, belongs here and in `export`.
+A new column with personal data belongs here and in `export`.
 """
 
 from sqlalchemy import Select, and_, delete, func, or_, select, update
@@ -16,16 +16,16 @@ from service.platform.mail.models import Mail
 from service.posts.models import Post
 from service.webhooks.models import WebhookDelivery
 
-#: Webhooks are still told of orders, which stay; what was told is forgotten.
-_told = WebhookDelivery.status != "pending"
+#: Orders stay, and so do their deliveries that are still pending.
+_ended = WebhookDelivery.status != "pending"
 _of_no_order = WebhookDelivery.event_type.not_like("order.%")
 
 
 async def lock(session: Session, user_id: int) -> Record | None:
     """The password's hash and the version; None once the account is erased.
 
-    Locked against references too: whoever is about to write something of this person's waits, and then
-    finds nobody (the trigger leave_erased_alone).
+    Locked against references too: a transaction that is about to write a row of this user's waits, and then
+    finds no user (the trigger leave_erased_alone).
     """
     statement = select(User.password_hash, User.version).where(User.id == user_id, User.erased_at.is_(None))
     row: Record | None = (await session.execute(statement.with_for_update())).one_or_none()
@@ -44,14 +44,14 @@ async def erase(session: Session, user_id: int, *, email: str, full_name: str, p
         delete(MailToken).where(MailToken.user_id == user_id),
         delete(Mail).where(Mail.user_id == user_id),
         delete(Event).where(Event.user_id == user_id),
-        delete(WebhookDelivery).where(WebhookDelivery.user_id == user_id, or_(_told, _of_no_order)),
+        delete(WebhookDelivery).where(WebhookDelivery.user_id == user_id, or_(_ended, _of_no_order)),
         delete(Notification).where(Notification.user_id == user_id),
         delete(Post).where(Post.author_id == user_id, Post.status == "pending"),
         delete(RefreshToken).where(RefreshToken.session_id.in_(sessions)),
         update(SessionRow)
         .where(SessionRow.user_id == user_id)
         .values(client=None, ended_at=func.coalesce(SessionRow.ended_at, func.now())),
-        # In the customer's own words, and nobody needs it any more.
+        # Free text of the customer, and not needed any more.
         update(Order)
         .where(Order.user_id == user_id, Order.cancel_reason.is_not(None))
         .values(cancel_reason=None, version=Order.version + 1),

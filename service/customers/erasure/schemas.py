@@ -1,4 +1,4 @@
-"""The deletion of one's own account."""
+"""The deletion of the caller's account."""
 
 from pydantic import ConfigDict
 

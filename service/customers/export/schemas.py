@@ -1,4 +1,4 @@
-"""Everything that is stored about a person. Written by the database: here is what its shape is."""
+"""The shape of the export, which PostgreSQL writes."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ class SessionRecord(Out):
 
 
 class MailRecord(Out):
-    """A mail that was asked for, and what became of it. What it said is not kept."""
+    """An email to the user, and its outcome. Its text is not stored."""
 
     id: Id
     kind: str
@@ -55,7 +55,7 @@ class MailRecord(Out):
 
 
 class MailTokenRecord(Out):
-    """What a mailed link proves."""
+    """A single-use token that was sent by email."""
 
     purpose: str
     email: str
@@ -76,7 +76,7 @@ class ApiKeyRecord(Out):
 
 
 class MovementRecord(Out):
-    """A correction of stock. What orders took stands with them."""
+    """A correction of stock by the user. What orders took is in the orders."""
 
     id: Id
     item_id: Id

@@ -9,7 +9,7 @@ from sqlalchemy import extract, func, or_, select, update
 from service.identity.models import ApiKey
 from service.platform.database import Record, Session
 
-#: How exactly one can tell when a key was last used.
+#: How exact the time of a key's last use is.
 USE_NOTED_EVERY: Final = timedelta(minutes=1)
 _not_expired = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
 
@@ -31,6 +31,6 @@ async def lock_good(session: Session, key_id: int) -> Sequence[str] | None:
 
 
 async def note_use(session: Session, key_id: int) -> None:
-    """Now, unless it has been noted a short while ago, by whichever process."""
+    """Now, unless it has been noted a short while ago, by any process."""
     long_ago = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at <= func.now() - USE_NOTED_EVERY)
     await session.execute(update(ApiKey).where(ApiKey.id == key_id, long_ago).values(last_used_at=func.now()))
