@@ -29,15 +29,16 @@ async def get_filters(
         str | None,
         Query(
             pattern="^[A-Za-z0-9_-]{8,128}$",
-            description="As the client was answered it: ours, or its own.",
+            description="The id in the response: the service's, or the client's own.",
             examples=["bd2d17c9f5214d84be140b80d6116333"],
         ),
     ] = None,
     since: Annotated[
-        Moment | None, Query(description="Then or later (RFC 3339).", examples=["2026-11-22T10:30:00Z"])
+        Moment | None,
+        Query(description="From this time on (RFC 3339).", examples=["2026-11-22T10:30:00Z"]),
     ] = None,
     until: Annotated[
-        Moment | None, Query(description="Before then (RFC 3339).", examples=["2026-11-23T10:30:00Z"])
+        Moment | None, Query(description="Before this time (RFC 3339).", examples=["2026-11-23T10:30:00Z"])
     ] = None,
 ) -> Filters:
     return Filters(action, actor_id, target_kind, target_id, request_id, since, until)

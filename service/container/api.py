@@ -11,7 +11,7 @@ from service.identity.dependencies import BearerAuthenticator
 from service.identity.passwords import Passwords
 from service.identity.revocation import Revocations
 from service.identity.tokens import AccessTokens, Pseudonyms, RefreshTokens
-from service.notifications.streams.service import Streams
+from service.notifications.streams.subscribers import Subscribers
 from service.orders.invoices.pool import RendererPool
 from service.platform.config import Settings
 from service.platform.crypto import derive
@@ -26,6 +26,7 @@ from service.platform.http.response_cache import ResponseCache
 from service.platform.mail import AddressCipher
 from service.platform.server.health import Probes
 from service.platform.server.monitor import Vitals
+from service.weather.open_meteo import OpenMeteo
 from service.weather.service import WeatherService
 from service.webhooks.signing import SecretCipher
 from service.webhooks.targets import Targets
@@ -41,7 +42,7 @@ class Container:
     response_cache: ResponseCache
     revocations: Revocations
     api_keys: ApiKeyCache
-    streams: Streams
+    subscribers: Subscribers
     tokens: AccessTokens
     authenticator: BearerAuthenticator
     passwords: Passwords
@@ -76,8 +77,8 @@ class Container:
         url = _database_url(settings)
         database = Database(url, settings)
         revocations, api_keys, passwords = Revocations(database), ApiKeyCache(database), Passwords()
-        streams, response_cache = Streams(database), ResponseCache(settings.response_cache_bytes)
-        readers = (revocations.reader, api_keys.reader, streams.reader, response_cache.reader)
+        subscribers, response_cache = Subscribers(database), ResponseCache(settings.response_cache_bytes)
+        readers = (revocations.reader, api_keys.reader, subscribers.reader, response_cache.reader)
         tokens = AccessTokens(
             secret, accepted, issuer=settings.token_issuer, audience=settings.token_audience
         )
@@ -93,14 +94,14 @@ class Container:
             response_cache=response_cache,
             revocations=revocations,
             api_keys=api_keys,
-            streams=streams,
+            subscribers=subscribers,
             tokens=tokens,
             authenticator=BearerAuthenticator(database, feed, revocations, api_keys, tokens),
             passwords=passwords,
             issuer=Issuer(database, passwords, tokens, refresh_tokens, pseudonyms, throttle),
             cursors=Cursors(*(derive(key, "cursors") for key in (secret, *accepted))),
             contract=Contract(),
-            weather=WeatherService(settings.weather_geocoding_url, settings.weather_url),
+            weather=WeatherService(OpenMeteo(settings.weather_geocoding_url, settings.weather_url)),
             targets=Targets(allow_private=settings.webhook_allow_private),
             secret_cipher=SecretCipher(secret, accepted),
             address_cipher=AddressCipher(secret, accepted),
@@ -117,14 +118,14 @@ class Container:
     async def start(self) -> None:
         """Begin what runs beside the requests. None of it needs a database that answers."""
         await self.feed.start()
-        await self.streams.start(self.feed)
+        await self.subscribers.start(self.feed)
         await self.vitals.start()
 
     async def stop(self) -> None:
         """End it, and close every connection: the database last, for the others may still write."""
         await self.vitals.stop()
         await self.probes.aclose()
-        await self.streams.stop()
+        await self.subscribers.stop()
         await self.renderers.aclose()
         await self.feed.stop()
         await self.api_keys.settle()

@@ -1,4 +1,4 @@
-"""What a person is told, written in the transaction of what it tells."""
+"""A notification, written in the transaction of what happened."""
 
 from typing import Any
 

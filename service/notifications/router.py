@@ -1,4 +1,4 @@
-"""What a person has been told."""
+"""Notifications of the caller."""
 
 from typing import Annotated
 
@@ -25,7 +25,7 @@ async def list_notifications(
     caller: SignedIn,
     listing: ListingDep,
     reader: ReaderDep,
-    unread: Annotated[bool, Query(description="Only those that have not been read.")] = False,
+    unread: Annotated[bool, Query(description="Only unread notifications.")] = False,
 ) -> list[Notification]:
     """List notifications of the caller, newest first."""
     rows = await repository.find(reader, caller.user_id, listing.page, unread=unread)
@@ -42,5 +42,5 @@ async def read_all_notifications(caller: SignedIn, session: SessionDep) -> ReadC
 async def read_notification(
     notification_id: NotificationId, caller: SignedIn, session: SessionDep
 ) -> Notification:
-    """Mark a notification as read. One that has been read stays as it is."""
+    """Mark a notification as read. A read one keeps its first `read_at`."""
     return await notifications.mark_read(session, caller, notification_id)

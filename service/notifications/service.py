@@ -24,7 +24,7 @@ async def notify_administrators(
 
 
 async def mark_read(session: Session, caller: Caller, notification_id: int) -> Notification:
-    """Read once, read for good: the first time is kept."""
+    """Idempotent: the time of the first reading is kept."""
     row = await notifications.mark_read(session, caller.user_id, notification_id)
     if row is None:
         raise _unknown()

@@ -37,7 +37,3 @@ class Startup(Out):
     schema_revision: str | None
     required_revision: str
     listening: Annotated[bool, Field(description="Whether the change feed is up.")]
-
-
-class ComputeResult(Out):
-    result: int

@@ -1,4 +1,4 @@
-"""Delivery weather."""
+"""Weather at a destination of deliveries."""
 
 from typing import Annotated
 

@@ -6,7 +6,7 @@ from service.platform.http.schemas import Instant, Out
 
 
 class Weather(Out):
-    """Delivery weather at a destination: the latest observation that is known."""
+    """Delivery weather at a destination: the latest known observation."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -28,10 +28,10 @@ class Weather(Out):
         examples=["Slight rain"],
     )
     observed_at: Instant = Field(
-        description="The time that the values are for, in UTC.", examples=["2026-11-22T10:00:00Z"]
+        description="The time of the values, in UTC.", examples=["2026-11-22T10:00:00Z"]
     )
     stale: bool = Field(
         default=False,
-        description="True while the weather service cannot be reached and this is its last answer.",
+        description="True while the weather service cannot be reached: the values are the last known ones.",
         examples=[False],
     )

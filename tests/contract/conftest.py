@@ -10,6 +10,6 @@ from service.identity.tokens import ACCESS_TOKEN_SECONDS
 
 @pytest.fixture(scope="module")
 def short_streams(container: Container) -> Iterator[None]:
-    container.streams.longest_seconds = 0
+    container.subscribers.longest_seconds = 0
     yield
-    container.streams.longest_seconds = ACCESS_TOKEN_SECONDS
+    container.subscribers.longest_seconds = ACCESS_TOKEN_SECONDS

@@ -14,6 +14,7 @@ from service.container.api import Container
 from service.identity.models import SCOPES
 from service.platform.http.openapi import needs_caller
 from service.platform.http.problems import OAUTH_PATHS
+from service.weather.open_meteo import OpenMeteo
 from service.weather.service import WeatherService
 from tests.contract.routes import CALLERS, ROUTES, Route
 from tests.contract.upstream import weather_upstream
@@ -32,7 +33,7 @@ readable = pytest.mark.parametrize("route", [route for route in ROUTES if route.
 async def weather(app: FastAPI, container: Container) -> AsyncIterator[None]:
     """The route that asks another service has one to ask."""
     with weather_upstream() as upstream:
-        service = WeatherService(f"{upstream}/search", f"{upstream}/forecast")
+        service = WeatherService(OpenMeteo(f"{upstream}/search", f"{upstream}/forecast"))
         app.state.container = replace(container, weather=service)
         yield
         app.state.container = container

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from service import notifications
 from service.container.api import Container
-from service.notifications.streams.service import AT_ONCE
+from service.notifications.streams.subscribers import BATCH
 from service.platform.http.sse import RETRY_MS
 from tests.helpers.client import V1, assert_problem
 from tests.helpers.factories import Make, Person
@@ -89,8 +89,8 @@ class TestStreaming:
     async def test_silence_is_broken_by_a_comment(
         self, url: str, make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        assert container.streams.ping_seconds == 15
-        monkeypatch.setattr(container.streams, "ping_seconds", 0.05)
+        assert container.subscribers.ping_seconds == 15
+        monkeypatch.setattr(container.subscribers, "ping_seconds", 0.05)
         maria = await make.user()
         async with listening(url, maria.token) as stream:
             for _ in range(3):
@@ -105,13 +105,13 @@ class TestStreaming:
         answer = await maria.api.head("/notifications/stream")
         assert (answer.status_code, answer.content) == (200, b"")
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert len(container.streams) == 0
+        assert len(container.subscribers) == 0
 
     async def test_another_form_is_not_to_be_had(self, make: Make, container: Container) -> None:
         maria = await make.user()
         answer = await maria.api.get("/notifications/stream", headers={"Accept": "application/json"})
         assert_problem(answer, 406, "not_acceptable")
-        assert len(container.streams) == 0
+        assert len(container.subscribers) == 0
 
 
 class TestResuming:
@@ -131,7 +131,7 @@ class TestResuming:
 
     async def test_more_than_is_read_at_once(self, url: str, make: Make, sql: asyncpg.Connection) -> None:
         maria = await make.user()
-        titles = [str(number) for number in range(3 * AT_ONCE)]
+        titles = [str(number) for number in range(3 * BATCH)]
         await tell(sql, maria, *titles)
         async with listening(url, maria.token, after=0) as stream:
             assert await stream.titles(len(titles)) == titles
@@ -154,7 +154,7 @@ class TestResuming:
         assert_problem(answer, 422, "invalid_input", "Last-Event-ID")
         answer = await maria.api.get("/notifications/stream", params={"last_event_id": value})
         assert_problem(answer, 422, "invalid_input", "?last_event_id")
-        assert len(container.streams) == 0
+        assert len(container.subscribers) == 0
 
     async def test_ids_are_committed_in_their_order(
         self, url: str, make: Make, sql: asyncpg.Connection, database_url: str
@@ -233,7 +233,7 @@ class TestEnd:
     async def test_with_the_token(
         self, url: str, make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(container.streams, "longest_seconds", 0.2)
+        monkeypatch.setattr(container.subscribers, "longest_seconds", 0.2)
         maria = await make.user()
         async with listening(url, maria.token) as stream:
             blocks = await stream.rest()
@@ -244,7 +244,7 @@ class TestEnd:
         left = container.tokens.seconds_left(maria.token)
         assert 590 < left <= 600
         assert container.tokens.seconds_left("x.y.z") == 0
-        stream = container.streams.open(maria.caller, "token", 5.0)
+        stream = container.subscribers.open(maria.caller, "token", 5.0)
         assert 4 < stream._ends - asyncio.get_running_loop().time() <= 5
         stream.close()
 
@@ -257,7 +257,7 @@ class TestEnd:
         assert (await maria.api.get("/notifications")).status_code == 200
         assert_problem(await maria.api.get("/notifications/stream"), 401, "invalid_token")
         assert_problem(await maria.api.post("/notifications/stream-ticket"), 401, "invalid_token")
-        assert len(container.streams) == 0
+        assert len(container.subscribers) == 0
 
     @pytest.mark.parametrize("way", ["session", "all sessions", "deactivation", "password", "erasure"])
     @pytest.mark.parametrize("opener", ["token", "ticket"])
@@ -297,15 +297,15 @@ class TestEnd:
     async def test_what_ends_the_access_while_it_is_opened_is_not_missed(
         self, make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        maria, real = await make.user(), container.streams.open
+        maria, real = await make.user(), container.subscribers.open
 
         def late(*arguments: object) -> object:
             container.revocations.changed({"of": "sessions", "id": maria.caller.session_id})
             return real(*arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(container.streams, "open", late)
+        monkeypatch.setattr(container.subscribers, "open", late)
         assert_problem(await maria.api.get("/notifications/stream"), 401, "invalid_token")
-        assert len(container.streams) == 0
+        assert len(container.subscribers) == 0
 
     async def test_with_a_server_that_has_no_patience_left(self, app: FastAPI, make: Make) -> None:
         """As in development, where nobody tells the streams: their tasks are cancelled."""
@@ -320,8 +320,8 @@ class TestEnd:
         maria = await make.user()
         before, counted = gauge("token"), REGISTRY.get_sample_value(ENDED, {"reason": "left"}) or 0
         async with listening(url, maria.token):
-            assert (len(container.streams), gauge("token")) == (1, before + 1)
-        await eventually(lambda: len(container.streams) == 0)
+            assert (len(container.subscribers), gauge("token")) == (1, before + 1)
+        await eventually(lambda: len(container.subscribers) == 0)
         assert gauge("token") == before
         assert REGISTRY.get_sample_value(ENDED, {"reason": "left"}) == counted + 1
 

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from service.container.api import Container
 from service.notifications import repository as notifications
-from service.notifications.streams import service as streams
-from service.notifications.streams.service import MOST_OF_ONE
+from service.notifications.streams import subscribers
+from service.notifications.streams.subscribers import MAX_PER_USER
 from tests.helpers.client import V1, assert_problem
 from tests.helpers.factories import Make, Person
 from tests.helpers.streaming import ENDED, gauge, listening, reason_of_end, tell
@@ -62,11 +62,11 @@ class TestBackpressure:
         self, url: str, maria: Person, container: Container, read: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What fits on the way is sent; the rest stays in the database."""
-        monkeypatch.setattr(container.streams, "stalled_seconds", 0.5)
+        monkeypatch.setattr(container.subscribers, "stalled_seconds", 0.5)
         before = REGISTRY.get_sample_value(ENDED, {"reason": "stalled"}) or 0
         with who_does_not_read(url, maria.token) as connection:
-            await eventually(lambda: len(container.streams) == 1)
-            await eventually(lambda: len(container.streams) == 0)
+            await eventually(lambda: len(container.subscribers) == 1)
+            await eventually(lambda: len(container.subscribers) == 0)
             assert sum(read) < self.MOST
             # It is broken off: what had not left the process never will, and there is no end to the answer.
             received = b"".join(iter(partial(connection.recv, 1_000_000), b""))
@@ -77,15 +77,15 @@ class TestBackpressure:
     async def test_what_ends_it_does_not_wait_for_it(
         self, url: str, maria: Person, container: Container, read: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(container.streams, "stalled_seconds", 3600)
+        monkeypatch.setattr(container.subscribers, "stalled_seconds", 3600)
         with who_does_not_read(url, maria.token):
             before = -1
             while before < len(read) or not read:
                 before = len(read)
                 await asyncio.sleep(0.3)
-            assert len(container.streams) == 1
+            assert len(container.subscribers) == 1
             await maria.api.delete("/auth/sessions")
-            await eventually(lambda: len(container.streams) == 0)
+            await eventually(lambda: len(container.subscribers) == 0)
 
 
 class TestWithoutTheFeed:
@@ -98,11 +98,11 @@ class TestWithoutTheFeed:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """As if every notification were lost: what comes, and what ends, is found by asking."""
-        monkeypatch.setattr(streams, "POLL_SECONDS", 0.05)
+        monkeypatch.setattr(subscribers, "POLL_SECONDS", 0.05)
         maria, ana = await make.user(), await make.user()
         async with listening(url, maria.token) as hers, listening(url, ana.token) as other:
             with monkeypatch.context() as deaf:
-                deaf.setattr(container.streams, "changed", lambda change: None)
+                deaf.setattr(container.subscribers, "changed", lambda change: None)
                 deaf.setattr(type(container.feed), "current", False)
                 deaf.setattr(container.feed, "_readers", ())
                 await tell(sql, maria, "A", "B")
@@ -117,9 +117,9 @@ class TestWithoutTheFeed:
     ) -> None:
         maria = await make.user()
         monkeypatch.setattr(type(container.feed), "current", False)
-        stream = container.streams.open(maria.caller, "token", 600)
-        await stream.begin(0)
-        monkeypatch.setattr(container.streams, "changed", lambda change: None)
+        stream = container.subscribers.open(maria.caller, "token", 600)
+        await stream.start(0)
+        monkeypatch.setattr(container.subscribers, "changed", lambda change: None)
         await sql.execute("UPDATE users SET is_active = false WHERE id = $1", maria.id)
         await tell(sql, maria, "Not for her any more")
         stream.wake()
@@ -135,7 +135,7 @@ class TestWithoutTheFeed:
         sql: asyncpg.Connection,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(streams, "POLL_SECONDS", 3600)
+        monkeypatch.setattr(subscribers, "POLL_SECONDS", 3600)
         maria, ana = await make.user(), await make.user()
         async with listening(url, maria.token) as hers, listening(url, ana.token) as other:
             with monkeypatch.context() as deaf:
@@ -159,7 +159,7 @@ class TestWithoutTheFeed:
         sql: asyncpg.Connection,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(streams, "POLL_SECONDS", 0.02)
+        monkeypatch.setattr(subscribers, "POLL_SECONDS", 0.02)
         real, faults = notifications.find_after, iter([OSError(), OSError()])
 
         async def failing(*arguments: object) -> object:
@@ -177,23 +177,23 @@ class TestWithoutTheFeed:
 class TestLimits:
     async def test_of_one_user(self, url: str, make: Make, container: Container) -> None:
         maria, ana = await make.user(), await make.user()
-        open_ones = [container.streams.open(maria.caller, "token", 600) for _ in range(MOST_OF_ONE)]
+        open_ones = [container.subscribers.open(maria.caller, "token", 600) for _ in range(MAX_PER_USER)]
         answer = await maria.api.get("/notifications/stream")
         assert_problem(answer, 429, "too_many_requests")
         assert answer.headers["retry-after"] == "15"
         async with listening(url, ana.token):
             open_ones.pop().close()
             async with listening(url, maria.token):
-                assert len(container.streams) == MOST_OF_ONE + 1
+                assert len(container.subscribers) == MAX_PER_USER + 1
         for stream in open_ones:
             stream.close()
 
     async def test_of_one_process(
         self, make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(container.streams, "_most", 1)
+        monkeypatch.setattr(container.subscribers, "_most", 1)
         maria, ana = await make.user(), await make.user()
-        stream = container.streams.open(maria.caller, "token", 600)
+        stream = container.subscribers.open(maria.caller, "token", 600)
         assert_problem(await ana.api.get("/notifications/stream"), 503, "overloaded")
         stream.close()
 
@@ -201,15 +201,15 @@ class TestLimits:
         self, make: Make, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         maria = await make.user()
-        monkeypatch.setattr(container.streams, "_ending", True)
+        monkeypatch.setattr(container.subscribers, "_stopping", True)
         assert_problem(await maria.api.get("/notifications/stream"), 503, "unavailable")
 
     async def test_closing_twice_counts_once(self, make: Make, container: Container) -> None:
         maria, before = await make.user(), gauge("token")
-        stream = container.streams.open(maria.caller, "token", 600)
+        stream = container.subscribers.open(maria.caller, "token", 600)
         stream.close()
         stream.close()
-        assert (len(container.streams), gauge("token")) == (0, before)
+        assert (len(container.subscribers), gauge("token")) == (0, before)
 
     async def test_streams_hold_no_connection_and_no_place(
         self, url: str, make: Make, container: Container, sql: asyncpg.Connection
@@ -222,7 +222,7 @@ class TestLimits:
         async with asyncio.timeout(60):
             stack = [listening(url, person.token) for person in people]
             opened = [await each.__aenter__() for each in stack]
-            assert (len(container.streams), pool.checkedout()) == (25, 0)  # type: ignore[attr-defined]
+            assert (len(container.subscribers), pool.checkedout()) == (25, 0)  # type: ignore[attr-defined]
             assert shedding.running == 0  # type: ignore[union-attr]
             for person in people:
                 await tell(sql, person, "Hello")

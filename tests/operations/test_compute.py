@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.compute import router as compute
-from service.operations.schemas import ComputeResult
+from service.compute.schemas import ComputeResult
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person
 
@@ -28,7 +28,7 @@ class Gate:
             self.inside += 1
             self.most = max(self.most, self.inside)
             self.threads.add(threading.get_ident())
-            if self.inside == compute.AT_ONCE:
+            if self.inside == compute.MAX_CONCURRENCY:
                 self.full.set()
         self.opened.wait(10)
         with self._lock:
@@ -71,7 +71,7 @@ class TestAtMostTwo:
         gate.opened.set()
         answers = await asyncio.gather(*running)
         assert [answer.json()["result"] for answer in answers] == [0, 0, 1, 5, 14]
-        assert gate.most == compute.AT_ONCE
+        assert gate.most == compute.MAX_CONCURRENCY
         assert threading.get_ident() not in gate.threads
 
     async def test_who_leaves_gives_the_place_back(self, ada: Person) -> None:

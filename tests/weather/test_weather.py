@@ -18,8 +18,9 @@ import structlog
 
 from service.errors import FieldFault, NotFound, Unavailable, Unprocessable
 from service.platform.http.characters import NOT_A_LINE
+from service.weather.open_meteo import MAX_BODY, OpenMeteo
 from service.weather.schemas import Weather
-from service.weather.service import MAX_BODY, WeatherService
+from service.weather.service import WeatherService
 
 BERLIN = json.loads('{"name": "Berlin", "country_code": "DE", "latitude": 52.52437, "longitude": 13.41053}')
 CURRENT = json.loads(
@@ -32,8 +33,7 @@ EXPECTED = json.loads(
     "observed_at": "2026-11-22T10:00:00Z", "stale": false}"""
 )
 ONE_LOOKUP = ["/search", "/forecast"]
-# Made once: loading the certificates takes longer than a test.
-TLS = ssl.create_default_context()
+TLS = ssl.create_default_context()  # loading the certificates takes longer than a test
 
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -135,11 +135,11 @@ class Upstream:
         queries = [parse_qs(request.partition("?")[2]) for request in self.requests]
         return [query["name"][0] for query in queries if "name" in query]
 
-    def service(self, *urls: str, **options: Any) -> WeatherService:
+    def service(self, *urls: str, deadline: float = 30.0, **options: Any) -> WeatherService:
         """Make a service; its deadline is long unless a test is about deadlines."""
-        settings: dict[str, Any] = {"clock": lambda: self.now, "deadline": 30.0, "client": client()} | options
-        geocoding_url, forecast_url = urls or (f"{self.url}/search", f"{self.url}/forecast")
-        self.services.append(WeatherService(geocoding_url, forecast_url, **settings))
+        urls = urls or (f"{self.url}/search", f"{self.url}/forecast")
+        upstream = OpenMeteo(*urls, client=options.pop("client", client()), deadline=deadline)
+        self.services.append(WeatherService(upstream, **{"clock": lambda: self.now} | options))
         return self.services[-1]
 
     async def wait(self, service: WeatherService, *cities: str) -> list[asyncio.Task[Weather]]:
@@ -149,7 +149,7 @@ class Upstream:
         return callers
 
     def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A task of our own: the server's would report that it was cancelled while hanging.
+        # The server's own task would report that it was cancelled while hanging.
         self.tasks.add(asyncio.create_task(self.respond(reader, writer)))
 
     async def respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

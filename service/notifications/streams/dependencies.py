@@ -1,4 +1,4 @@
-"""Who may listen, by a token or by a ticket, from where on, and for how long."""
+"""Who opens a stream, by a token or by a ticket, after which notification, and for how long."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,7 +11,7 @@ from service.identity.dependencies import Person, Role, SignedIn
 from service.identity.revocation import Revocations
 from service.identity.tokens import AccessTokens
 from service.notifications.streams import service as streams
-from service.notifications.streams.service import Opener, Stream, Streams
+from service.notifications.streams.subscribers import OpenedBy, Subscriber, Subscribers
 from service.platform.database import Database
 from service.platform.database.change_feed import ChangeFeed
 from service.platform.http.components import component
@@ -32,7 +32,7 @@ LastEventId = Annotated[
         alias="Last-Event-ID",
         ge=0,
         le=MAX_ID,
-        description="The id of the last notification that was received: the stream goes on after it.",
+        description="The id of the last notification received: the stream continues after it.",
     ),
     DIGITS,
 ]
@@ -42,23 +42,23 @@ SameInQuery = Annotated[
         alias="last_event_id",
         ge=0,
         le=MAX_ID,
-        description="The same for a browser that comes with a new ticket; the header wins.",
+        description="As `Last-Event-ID`, for a browser with a new ticket; the header takes precedence.",
     ),
     DIGITS,
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class Subscription:
     caller: Caller
-    opener: Opener
-    #: How long what has admitted it lasts.
+    opened_by: OpenedBy
+    #: How long the token is still valid.
     seconds: float
     last: int | None
 
 
 async def get_token_seconds(request: Request, _: SignedIn) -> float:
-    """How long the access token that was sent still lasts. In its leeway it opens nothing any more."""
+    """How long the access token is still valid. In its leeway it opens no stream."""
     token = request.headers["Authorization"].partition(" ")[2].strip()
     seconds = component(request, AccessTokens).seconds_left(token)
     if not seconds:
@@ -70,44 +70,45 @@ TokenSeconds = Annotated[float, Depends(get_token_seconds)]
 
 
 class TicketOrRole(Role):
-    """A browser's EventSource has a ticket instead, which is looked at when it is used."""
+    """A browser's EventSource has a ticket instead, which is checked when it is used."""
 
     def check(self, request: Request, caller: AnyCaller | None) -> None:
         if "ticket" not in request.query_params:
             super().check(request, caller)
 
 
-async def get_listener(
+async def get_subscription(
     *,
     request: Request,
     signed_in: Annotated[Caller, Depends(Person(TicketOrRole()))],
     ticket: Ticket = None,
     last_event_id: LastEventId = None,
     same_in_query: SameInQuery = None,
-) -> Listener:
+) -> Subscription:
     last = same_in_query if last_event_id is None else last_event_id
     if ticket is not None:
         caller, seconds = await streams.use_ticket(component(request, Database), ticket)
         state_of(request.scope).caller = caller
-        return Listener(caller, "ticket", seconds, last)
-    return Listener(signed_in, "token", await get_token_seconds(request, signed_in), last)
+        return Subscription(caller, "ticket", seconds, last)
+    return Subscription(signed_in, "token", await get_token_seconds(request, signed_in), last)
 
 
-ListenerDep = Annotated[Listener, Depends(get_listener)]
+SubscriptionDep = Annotated[Subscription, Depends(get_subscription)]
 
 
-async def opened(request: Request, listener: Listener) -> Stream:
-    """What may have ended the access between the question and the opening is asked once more."""
-    stream = component(request, Streams).open(listener.caller, listener.opener, listener.seconds)
+async def subscribe(request: Request, subscription: Subscription) -> Subscriber:
+    """Access is checked once more: it may have ended before the subscriber was known to the change feed."""
+    subscribers = component(request, Subscribers)
+    subscriber = subscribers.open(subscription.caller, subscription.opened_by, subscription.seconds)
     try:
         await authenticate_session(
             component(request, Database),
             component(request, ChangeFeed),
             component(request, Revocations),
-            listener.caller,
+            subscription.caller,
         )
-        await stream.begin(listener.last)
+        await subscriber.start(subscription.last)
     except BaseException:
-        stream.close()
+        subscriber.close()
         raise
-    return stream
+    return subscriber

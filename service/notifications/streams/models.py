@@ -1,4 +1,4 @@
-"""Tickets for streams of notifications, by their hashes: good once, and for half a minute."""
+"""Tickets for streams of notifications, by their hashes: valid once, for half a minute."""
 
 from sqlalchemy import ForeignKey, Index, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
@@ -16,5 +16,5 @@ class StreamTicket(Base):
     hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     session_id: Mapped[Ref] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
     expires_at: Mapped[Instant]
-    #: When the access token ends that it was made with, and with it what it opens.
+    #: When the access token expires that the ticket was issued with; its stream ends then.
     token_ends_at: Mapped[Instant]

@@ -1,4 +1,4 @@
-"""Every statement on tickets for streams, and what a process asks for all its streams at once."""
+"""Every statement on tickets, and the queries for all subscribers of a process at once."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -21,9 +21,9 @@ async def add_ticket(
 
 
 async def use_ticket(session: Session, ticket_hash: bytes) -> Record | None:
-    """Whose it was, once: user_id, session_id, is_admin, and the seconds that its token still lasts.
+    """Delete a ticket; its user_id, session_id, is_admin, and the seconds that its token still lasts.
 
-    None for a ticket that is unknown, used or expired, or whose session or account is void.
+    None for a ticket that is unknown, used or expired, or whose session or account has ended.
     """
     seconds = func.extract("epoch", StreamTicket.token_ends_at - func.now())
     statement = (
@@ -43,8 +43,8 @@ async def purge_tickets(session: Session, kept: timedelta, *, most: int) -> int:
     return len((await session.scalars(gone)).all())
 
 
-async def get_standing(session: Session, session_ids: Collection[int]) -> set[int]:
-    """Those of the sessions that have not ended, and whose users are active."""
+async def get_valid_sessions(session: Session, session_ids: Collection[int]) -> set[int]:
+    """The sessions that have not ended, and whose users are active."""
     wanted = bindparam("session_ids", list(session_ids), type_=ARRAY(BigInteger))
     statement = (
         select(SessionRow.id)
@@ -54,7 +54,7 @@ async def get_standing(session: Session, session_ids: Collection[int]) -> set[in
     return set((await session.scalars(statement)).all())
 
 
-async def get_newest(session: Session, user_ids: Collection[int]) -> dict[int, int]:
+async def get_newest_ids(session: Session, user_ids: Collection[int]) -> dict[int, int]:
     """The id of each user's newest notification; users without any are left out."""
     wanted = func.unnest(bindparam("user_ids", list(user_ids), type_=ARRAY(BigInteger)))
     users = wanted.table_valued(column("id", BigInteger), name="wanted").render_derived()

@@ -1,4 +1,4 @@
-"""Notifications as they are written."""
+"""Notifications as a live stream of server-sent events."""
 
 from typing import Any, Final
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from service.identity.dependencies import SignedIn
 from service.notifications.schemas import StreamTicket
 from service.notifications.streams import service as streams
-from service.notifications.streams.dependencies import ListenerDep, TokenSeconds, opened
+from service.notifications.streams.dependencies import SubscriptionDep, TokenSeconds, subscribe
 from service.platform.http.components import DatabaseDep
 from service.platform.http.route import Route
 from service.platform.http.sse import EventStream
@@ -16,8 +16,8 @@ router = APIRouter(route_class=Route, prefix="/notifications", tags=["notificati
 
 EVENTS: Final[dict[str, Any]] = {
     "description": (
-        "Server-sent events, until the access ends. Each has the notification's `id`, `event: notification`"
-        " and in `data` a Notification in one line of JSON. A comment breaks a silence of 15 s."
+        "Server-sent events, until access ends. Each has the notification's `id`, `event: notification`,"
+        " and in `data` a Notification as one line of JSON. A comment is sent after 15 s without an event."
     ),
     "content": {
         "text/event-stream": {
@@ -36,21 +36,22 @@ EVENTS: Final[dict[str, Any]] = {
 
 
 @router.get("/stream", status_code=200, response_class=EventStream, responses={200: EVENTS})
-async def stream_notifications(listener: ListenerDep, request: Request) -> EventStream:
+async def stream_notifications(subscription: SubscriptionDep, request: Request) -> EventStream:
     """Stream notifications of the caller as server-sent events.
 
-    Without an id it begins with the next one. After `Last-Event-ID` it sends all that came since, none
-    left out and none twice. It ends with the access token, within a second of its session or account, and
-    when the server stops; then connect again. At most 10 streams of one user in one process.
+    Without `Last-Event-ID` the stream begins with the next notification. With it, all notifications after
+    that id are sent, each once. The stream ends with the access token, within a second after its session
+    or account ends, and when the server stops; then connect again. At most 10 streams of a user in one
+    process.
     """
-    return EventStream(await opened(request, listener), event="notification")
+    return EventStream(await subscribe(request, subscription), event="notification")
 
 
 @router.post("/stream-ticket")
 async def issue_stream_ticket(caller: SignedIn, seconds: TokenSeconds, database: DatabaseDep) -> StreamTicket:
     """Issue a ticket for one stream, for a browser's EventSource, which cannot send a token.
 
-    Good once, for 30 seconds, in the stream's `ticket` parameter. The stream ends with the token and the
-    session that the ticket was made with.
+    It is valid once, for 30 seconds, in the stream's `ticket` parameter. The stream ends with the token
+    and the session that the ticket was issued with.
     """
     return await streams.issue_ticket(database, caller, seconds)

@@ -148,7 +148,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
             master=self.ppid,
             patience=self.cfg.graceful_timeout,
             drain_file=container.settings.drain_file,
-            end_streams=container.streams.end_all,
+            end_streams=container.subscribers.end_all,
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGQUIT, server.handle_exit, signal.SIGQUIT, None)

@@ -220,7 +220,7 @@ class TestStreams:
     ) -> None:
         maria = await make.user()
         async with traced(settings, collector) as application, Api.of(application) as api:
-            application.state.container.streams.longest_seconds = 0
+            application.state.container.subscribers.longest_seconds = 0
             ticket = (await api.signed_in(maria.token).post("/notifications/stream-ticket")).json()["ticket"]
             for path in ("/notifications/stream", "/notifications/stream/"):
                 answer = await api.signed_in(maria.token).get(path, params={"last_event_id": 0})
