@@ -1,7 +1,7 @@
 """Events: what has happened, for emails and webhooks.
 
 The tables of the jobs that follow them are the queue's own, and stand in no model
-(service/platform/jobs/enqueue.py).
+(service/platform/jobs/queue.py).
 """
 
 from typing import Any, Final, Literal, get_args

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from service.events import metrics
 from service.events.models import Event, EventType
 from service.platform.database import Record, Session, after_commit
-from service.platform.jobs import enqueue as jobs
+from service.platform.jobs import queue as jobs
 
 #: The kind of job that hands an event to its consumers.
 KIND: Final = "event"

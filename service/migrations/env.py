@@ -17,7 +17,7 @@ TIMEOUTS = "SET lock_timeout = '3s'; SET statement_timeout = '300s'"
 
 
 def _ours(name: str | None, kind: str, _: object) -> bool:
-    """Partitions come and go by the calendar, and the queue's tables are pgqueuer's: no model knows them."""
+    """No model describes the queue's tables, nor partitions, which come and go by the calendar."""
     return kind != "table" or name is None or not name.startswith(("audit_addresses_", "pgqueuer"))
 
 

@@ -28,8 +28,6 @@ VIOLATIONS = [
     ("Migrations are run", "orders/planted.py", "from alembic import command"),
     ("Telemetry's packages", "orders/planted.py", "from prometheus_client import Counter"),
     ("Telemetry's packages", "platform/http/planted.py", "from opentelemetry.sdk import trace"),
-    ("The queue's package", "orders/planted.py", "import pgqueuer"),
-    ("The queue's package", "platform/jobs/planted.py", "from pgqueuer.queries import Queries"),
     ("The PDF library", "orders/service.py", "import reportlab"),
     ("The PDF library", "orders/invoices/service.py", "from service.orders.invoices import pdf"),
 ]

@@ -24,9 +24,9 @@ from service.platform.jobs.worker import Worker
 from service.platform.mail.mailer import Mailer
 from service.platform.telemetry import logging
 
-LOST_AFTER: Final = timedelta(seconds=1.5)
+LEASE: Final = timedelta(seconds=1.5)
 #: Of a mail: shorter than that, as in the worker that ships.
-LEASE: Final = timedelta(seconds=1.2)
+EMAIL_LEASE: Final = timedelta(seconds=1.2)
 
 _TRIED = text("INSERT INTO tried (delivery_id, attempt) VALUES (:delivery_id, :attempt)")
 _EFFECT = text("""
@@ -55,7 +55,7 @@ async def main() -> None:
     container, url = WorkerContainer.build(settings), settings.database_url
     assert url is not None
     database = container.database
-    mailer = Mailer(settings, database, EMAILS, lease=LEASE)
+    mailer = Mailer(settings, database, EMAILS, lease=EMAIL_LEASE)
     kinds = {
         "mail": replace(container.kinds["mail"], handler=mailer.run),
         "event": container.kinds["event"],
@@ -67,8 +67,8 @@ async def main() -> None:
         url.get_secret_value(),
         kinds,
         graceful_timeout=settings.graceful_timeout,
-        lost_after=LOST_AFTER,
-        look_seconds=0.2,
+        lease=LEASE,
+        poll_seconds=0.2,
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     try:

@@ -18,8 +18,8 @@ import pytest
 from service import events
 from service.platform.config import Settings
 from service.platform.database import Database
-from service.platform.jobs import enqueue as jobs
-from service.platform.jobs.worker import LOST
+from service.platform.jobs import queue as jobs
+from service.platform.jobs.worker import MOST_CLAIMS
 from tests.conftest import for_sqlalchemy
 from tests.server.process import REPOSITORY, cloned_database, environment
 
@@ -155,7 +155,7 @@ async def assert_each_once(url: str, count: int) -> None:
     assert await look(url, "SELECT event_id FROM effects EXCEPT SELECT id FROM events") == []
     assert await look(url, "SELECT status::text FROM pgqueuer") == []
     [(most,)] = await look(url, "SELECT max(attempt) FROM tried")
-    assert most <= LOST + 1
+    assert most <= MOST_CLAIMS + 1
 
 
 @pytest.mark.proof
@@ -184,9 +184,9 @@ async def test_a_job_that_kills_its_worker_ends_as_failed_and_the_others_go_on(
     await database.close()
     workers = await run(tmp_path, url, count=200, size=1, seed=3, every=None)
     [(kind, status, attempts)] = await look(url, "SELECT entrypoint, status::text, attempts FROM pgqueuer")
-    assert (kind, status, attempts) == ("poison", "failed", LOST + 1)
+    assert (kind, status, attempts) == ("poison", "failed", MOST_CLAIMS + 1)
     [told] = workers.lines("job.failed")
-    assert (told["job"], told["attempts"]) == ("poison", LOST)
+    assert (told["job"], told["attempts"]) == ("poison", MOST_CLAIMS)
     assert await look(url, "SELECT count(*), count(DISTINCT event_id) FROM effects") == [(200, 200)]
 
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from service.container.api import Container
 from service.main import create_app
 from service.platform.config import Settings
-from service.platform.jobs import enqueue as jobs
+from service.platform.jobs import queue as jobs
 from tests.conftest import for_sqlalchemy
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make

@@ -27,21 +27,15 @@ async def send_mails(container: Container, transport: Transport | None = None, *
     """Do the jobs that are due until there are none. What is to be retried later waits."""
     ours = container.settings.model_copy(update=settings)
     mailer = Mailer(ours, container.database, EMAILS, transport=transport)
-    # In this order an event's emails are sent in the first round.
     kinds = {
         "event": JobKind(FanOut(container.database, CONSUMERS).run),
         "mail": JobKind(mailer.run, attempts=40),
     }
-    worker = Worker(container.database, "", kinds, graceful_timeout=1, lost_after=NEVER_LOST)
-    found = True
-    while found:
-        found = False
-        for name in kinds:
-            taken = await worker._held.take(name, 10)
-            if taken:
-                found = True
-                await asyncio.gather(*map(worker._begin, taken))
-        await worker._held._record_done()
+    worker = Worker(container.database, "", kinds, graceful_timeout=1, lease=NEVER_LOST)
+    while jobs := await worker._claims.claim(dict.fromkeys(kinds, 10), 20):
+        await asyncio.gather(*map(worker._start, jobs))
+        if worker._claims._done:
+            await worker._claims.record_finished()
 
 
 async def mails_to(container: Container, address: str) -> list[EmailMessage]:

@@ -11,7 +11,7 @@ import pytest
 import structlog
 from standardwebhooks import WebhookVerificationError
 
-from service.platform.jobs import enqueue as jobs
+from service.platform.jobs import queue as jobs
 from service.webhooks.deliveries.retries import RETRY_DELAYS
 from tests.helpers.factories import Make, Person
 from tests.server.process import free_port

@@ -15,8 +15,7 @@ down_revision = "20261122_order_life"
 branch_labels = None
 depends_on = None
 
-# The queue's own tables, as pgqueuer 1.6 writes them (`pgq install --dry-run`). A test compares them with
-# what the installed version would make: a release that wants others needs a revision.
+# The queue's tables, as pgqueuer 1.6 makes them: earlier releases work on the queue by that package.
 QUEUE = (
     """
     CREATE TYPE pgqueuer_status AS ENUM ('queued', 'picked', 'successful', 'exception', 'canceled', 'deleted', 'failed')

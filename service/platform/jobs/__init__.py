@@ -1,1 +1,1 @@
-"""The worker: takes jobs from the queue and runs them. What a job does is decided in services."""
+"""Jobs: the queue in the database, and the worker that claims and runs them. What they do domains decide."""

@@ -1,95 +1,183 @@
-"""What one worker has taken from the queue, from the taking until its end is recorded."""
+"""The jobs that one worker has claimed, from the claim until their end is recorded.
+
+A claim is a lease that heartbeats renew. When it expires, as when the worker is killed, another may claim the
+job. Each method is one statement, committed when it returns.
+"""
 
 import asyncio
+import json
 import uuid
-from collections.abc import Collection
-from datetime import timedelta
-from typing import Final
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Self
 
-import structlog
+from sqlalchemy import TextClause, text
 
-from service.platform.database import Database
-from service.platform.jobs.enqueue import AT_ONCE
-from service.platform.jobs.queue import Job, Queue
+from service.platform.database import Database, Record
+from service.platform.jobs.queue import NOW
 
-log = structlog.get_logger(__name__)
+#: Of each kind the jobs that are due and those whose lease has expired, the most urgent first; of all, those
+#: of the first kinds. An attempt counts when it is claimed, so that a job which kills its worker comes to an
+#: end too; `taken` in the headers is how often it was claimed since an end was last recorded.
+_CLAIM = text("""
+    WITH due AS (
+        SELECT id
+        FROM unnest(CAST(:kinds AS text[]), CAST(:counts AS int[]))
+            WITH ORDINALITY AS wanted (kind, count, position)
+        CROSS JOIN LATERAL (
+            SELECT id, priority FROM (
+                SELECT id, priority FROM pgqueuer
+                WHERE entrypoint = wanted.kind AND status = 'queued' AND execute_after < now()
+                ORDER BY priority DESC, id LIMIT wanted.count FOR UPDATE SKIP LOCKED
+            ) AS queued
+            UNION ALL
+            SELECT id, priority FROM (
+                SELECT id, priority FROM pgqueuer
+                WHERE entrypoint = wanted.kind AND status = 'picked'
+                    AND heartbeat < now() - CAST(:lease AS interval) AND id <> ALL(:own)
+                ORDER BY priority DESC, id LIMIT wanted.count FOR UPDATE SKIP LOCKED
+            ) AS lost
+            ORDER BY priority DESC, id LIMIT wanted.count
+        ) AS job
+        ORDER BY position, priority DESC, id LIMIT :most
+    ), claimed AS (
+        UPDATE pgqueuer SET status = 'picked', updated = now(), heartbeat = now(), queue_manager_id = :worker,
+            attempts = attempts + 1,
+            headers = COALESCE(headers, '{}') || jsonb_build_object(
+                'taken', COALESCE(CAST(headers ->> 'taken' AS int), 0) + 1)
+        WHERE id IN (SELECT id FROM due)
+        RETURNING *
+    ), logged AS (
+        INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority)
+        SELECT id, status, entrypoint, priority FROM claimed
+    )
+    SELECT id, entrypoint, payload, attempts, headers, execute_after FROM claimed
+    ORDER BY array_position(CAST(:kinds AS text[]), entrypoint), priority DESC, id
+""")
+#: What is locked is just being recorded: waiting for it could be a deadlock, and it needs no heartbeat.
+_HEARTBEAT = text("""
+    UPDATE pgqueuer SET heartbeat = now() WHERE id IN (
+        SELECT id FROM pgqueuer WHERE id = ANY(:ids) AND queue_manager_id = :worker FOR UPDATE SKIP LOCKED)
+""")
+_FINISH = text("""
+    WITH ended AS (DELETE FROM pgqueuer WHERE id = ANY(:ids) RETURNING id, entrypoint, priority)
+    INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority)
+    SELECT id, 'successful', entrypoint, priority FROM ended
+""")
+_FAIL = text("""
+    WITH ended AS (
+        UPDATE pgqueuer SET status = 'failed', updated = now(), queue_manager_id = NULL,
+            headers = headers - 'taken'
+        WHERE id = ANY(:ids) RETURNING id, entrypoint, priority)
+    INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority)
+    SELECT id, 'failed', entrypoint, priority FROM ended
+""")
+#: These two only where the job is still this worker's: another may have claimed it.
+_RETRY_LATER = text("""
+    UPDATE pgqueuer SET status = 'queued', execute_after = now() + CAST(:delay AS interval), updated = now(),
+        queue_manager_id = NULL, headers = headers - 'taken'
+    WHERE id = ANY(:ids) AND status = 'picked' AND queue_manager_id = :worker
+""")
+_RELEASE = text("""
+    UPDATE pgqueuer SET status = 'queued', execute_after = now() + CAST(:delay AS interval), updated = now(),
+        queue_manager_id = NULL, attempts = attempts - 1,
+        headers = headers || jsonb_build_object('taken', CAST(headers ->> 'taken' AS int) - 1)
+    WHERE id = ANY(:ids) AND status = 'picked' AND queue_manager_id = :worker
+""")
 
 
-class Holdings:
-    def __init__(self, database: Database, lost_after: timedelta) -> None:
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed one. `attempts` counts this one too, and was committed before it starts."""
+
+    id: int
+    kind: str
+    payload: Mapping[str, Any]
+    attempts: int
+    #: How often it was claimed since an end was last recorded: above 1, a worker was lost with it.
+    claims: int
+    #: What `queue.origin` was where it was enqueued.
+    origin: Mapping[str, str]
+    #: From when on it could be claimed.
+    due: datetime
+
+    @classmethod
+    def of(cls, row: Record) -> Self:
+        headers = dict(row.headers)
+        claims = headers.pop("taken")
+        origin = {name: str(value) for name, value in headers.items()}
+        payload = json.loads(row.payload or b"{}")
+        return cls(row.id, row.entrypoint, payload, row.attempts, claims, origin, row.execute_after)
+
+
+class Claims:
+    def __init__(self, database: Database, lease: timedelta) -> None:
         self.worker_id: Final = uuid.uuid4()
-        self._database, self._lost_after = database, lost_after
-        self._queue = Queue(self.worker_id)
-        self._held: set[int] = set()
+        self._database, self._lease = database, lease
+        self._claimed: set[int] = set()
         self._done: set[int] = set()
         self._some_done = asyncio.Event()
 
-    async def take(self, kind: str, count: int) -> list[Job]:
-        """What is due, each counted as an attempt before this answers."""
-        async with self._database.transaction() as session:
-            taken = await self._queue.take(session, kind, count, lost_after=self._lost_after)
-        # After signs of life that came late a worker may take its own for lost.
-        fresh = [job for job in taken if job.id not in self._held]
-        self._held.update(job.id for job in fresh)
-        return fresh
+    async def claim(self, counts: Mapping[str, int], most: int) -> list[Job]:
+        """At most so many jobs of each kind, and `most` of all."""
+        values = {"kinds": list(counts), "counts": list(counts.values()), "most": most, "lease": self._lease}
+        async with self._database.reading() as session:
+            # Heartbeats may have been late: its own jobs are not lost to itself.
+            rows = await session.execute(_CLAIM, values | {"worker": self.worker_id, "own": [*self._claimed]})
+            jobs = [Job.of(row) for row in rows]
+        self._claimed.update(job.id for job in jobs)
+        return jobs
 
-    async def give_sign(self) -> None:
-        """That they are being worked on."""
-        if self._held:
-            async with self._database.reading() as session:
-                await self._queue.keep(session, self._held)
+    async def heartbeat(self) -> None:
+        if self._claimed:
+            await self._execute(_HEARTBEAT, self._claimed, worker=self.worker_id)
 
     def finish(self, job: Job) -> None:
-        """It has been done. Recorded soon, with others: `record` has to run."""
+        """It has been done. That is recorded soon, with others: `record_finished` has to run."""
         self._done.add(job.id)
         self._some_done.set()
 
-    async def record(self) -> None:
-        """Wait for what has been done, and record it."""
+    async def record_finished(self) -> None:
+        """Wait for a job that has been done, and record all that have been."""
         await self._some_done.wait()
-        self._some_done.clear()
-        await self._record_done()
-
-    async def _record_done(self) -> None:
-        done = frozenset(self._done)
-        if not done:
-            return
-        try:
-            async with self._database.reading() as session:
-                await self._queue.finish(session, done)
-        except BaseException:
-            self._some_done.set()
-            raise
-        self._done -= done
-        self._held -= done
+        if done := frozenset(self._done):
+            await self._execute(_FINISH, done)
+            self._done -= done
+            self._claimed -= done
+        if not self._done:
+            self._some_done.clear()
 
     async def fail(self, job: Job) -> None:
-        async with self._database.transaction() as session:
-            await self._queue.fail(session, job.id)
-        self._held.discard(job.id)
+        """For good: the job stays in the table, as `failed`, and no worker claims it."""
+        await self._execute(_FAIL, [job.id])
+        self.forget(job)
 
-    async def put_off(self, job: Job, delay: timedelta) -> None:
-        async with self._database.reading() as session:
-            await self._queue.put_off(session, job.id, delay)
-        self._held.discard(job.id)
+    async def retry_later(self, job: Job, delay: timedelta) -> None:
+        await self._execute(_RETRY_LATER, [job.id], delay=delay, worker=self.worker_id)
+        self.forget(job)
 
-    def let_go(self, job: Job) -> None:
-        """Its end could not be recorded: without a sign of life somebody will take it again."""
-        self._held.discard(job.id)
+    def forget(self, job: Job) -> None:
+        """Its end could not be recorded: without heartbeats its lease expires."""
+        self._claimed.discard(job.id)
 
-    async def hand_back(self, jobs: Collection[Job], delay: timedelta = AT_ONCE) -> None:
-        """They have not been tried, and it does not count that they were taken."""
-        ids = {job.id for job in jobs}
-        async with self._database.reading() as session:
-            await self._queue.hand_back(session, ids, delay)
-        self._held -= ids
+    async def release(self, jobs: Collection[Job], delay: timedelta = NOW) -> None:
+        """They were not run to an end: this attempt does not count."""
+        await self._release(frozenset(job.id for job in jobs), delay)
 
-    async def settle(self) -> int:
-        """At the end: record what has been done, hand back the rest. How many that were."""
-        await self._record_done()
-        rest = frozenset(self._held)
+    async def release_all(self) -> int:
+        """At the worker's end: record what has been done, and release the rest; how many those were."""
+        if self._done:
+            await self.record_finished()
+        rest = frozenset(self._claimed)
         if rest:
-            async with self._database.reading() as session:
-                await self._queue.hand_back(session, rest)
-            self._held.clear()
+            await self._release(rest, NOW)
         return len(rest)
+
+    async def _release(self, ids: frozenset[int], delay: timedelta) -> None:
+        await self._execute(_RELEASE, ids, delay=delay, worker=self.worker_id)
+        self._claimed -= ids
+
+    async def _execute(self, statement: TextClause, ids: Collection[int], **values: object) -> None:
+        async with self._database.reading() as session:
+            await session.execute(statement, {"ids": [*ids], **values})

@@ -1,85 +1,118 @@
-"""The queue as a worker sees it: taking jobs, keeping them, and what becomes of them."""
+"""The queue of jobs, in the database of what they are about.
 
-import asyncio
-import contextlib
+A change enqueues its jobs in its own transaction; workers claim them (claims.py). Tables, names and values
+are those of pgqueuer 1.6, with which earlier releases work on the same queue.
+"""
+
 import json
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final
-from uuid import UUID
 
-import asyncpg
-from pgqueuer.domain.models import CronExpressionEntrypoint
-from pgqueuer.domain.models import Job as QueuedJob
-from pgqueuer.domain.types import (
-    CronEntrypoint,
-    CronExpression,
-    QueueEntrypoint,
-    QueueManagerId,
-)
-from pgqueuer.ports.repository import EntrypointExecutionParameter
-from sqlalchemy import BigInteger, Interval, Uuid, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import text
 
-from service.errors import ReadOnly, Unavailable
-from service.platform.database import Record, Session, connections
-from service.platform.database.change_feed import is_read_only
-from service.platform.jobs import enqueue as jobs
-from service.platform.jobs.enqueue import AT_ONCE, NAMES, QUEUE, Statements, queries
+from service.platform.database import Record, Session
+from service.platform.telemetry import request, tracing
 
-#: A listening connection that has gone silent is noticed after so long; jobs are looked for meanwhile.
-LISTEN_SECONDS: Final = 5.0
+#: The trigger of the queue's table notifies here.
+CHANNEL: Final = "ch_pgqueuer"
+NOW: Final = timedelta(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One that a worker has taken. `attempts` counts this one too, and was committed before it begins."""
-
-    id: int
-    kind: str
-    payload: Mapping[str, Any]
-    attempts: int
-    #: How often it has been taken since its end was last recorded: above 1 a worker was lost with it.
-    taken: int
-    #: What `jobs.origin` was where it was enqueued.
-    origin: Mapping[str, str]
-    #: From when on it could be taken.
-    due: datetime
+def origin() -> dict[str, str]:
+    """The request that is running: what its jobs log and continue. Kept in the queue's headers."""
+    facts = request.facts()
+    known = {
+        "request_id": facts.request_id,
+        "own_id": facts.own_id,
+        "traceparent": tracing.traceparent(),
+    }
+    return {name: value for name, value in known.items() if value}
 
 
-#: pgqueuer counts an attempt when a handler asks for another, so a job that kills its worker would come
-#: back for ever. Here it counts when it is taken.
-_COUNT = text("""
-    UPDATE pgqueuer SET attempts = attempts + 1,
-        headers = COALESCE(headers, '{}') || jsonb_build_object(
-            'taken', COALESCE(CAST(headers ->> 'taken' AS int), 0) + 1)
-    WHERE id = ANY(:ids) RETURNING id, attempts, CAST(headers ->> 'taken' AS int) AS taken
-""").bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
-#: What is locked is just being recorded: waiting for it could be a deadlock, and it needs no sign any more.
-_KEEP = text("""
-    UPDATE pgqueuer SET heartbeat = now() WHERE id IN (
-        SELECT id FROM pgqueuer WHERE id = ANY(:ids) AND queue_manager_id = :worker FOR UPDATE SKIP LOCKED)
-""").bindparams(bindparam("ids", type_=ARRAY(BigInteger)), bindparam("worker", type_=Uuid))
-#: Only what is still this worker's: another may have taken it for lost.
-_PUT_OFF = text("""
-    UPDATE pgqueuer SET status = 'queued', execute_after = now() + :delay, updated = now(),
-        queue_manager_id = NULL, headers = headers - 'taken'
-    WHERE id = :id AND status = 'picked' AND queue_manager_id = :worker
-""").bindparams(bindparam("delay", type_=Interval), bindparam("worker", type_=Uuid))
-_FORGIVE = text("UPDATE pgqueuer SET headers = headers - 'taken' WHERE id = :id")
-_HAND_BACK = text("""
-    UPDATE pgqueuer SET status = 'queued', execute_after = now() + :delay, updated = now(),
-        queue_manager_id = NULL, attempts = attempts - 1,
-        headers = headers || jsonb_build_object('taken', CAST(headers ->> 'taken' AS int) - 1)
-    WHERE id = ANY(:ids) AND status = 'picked' AND queue_manager_id = :worker
-""").bindparams(
-    bindparam("ids", type_=ARRAY(BigInteger)),
-    bindparam("delay", type_=Interval),
-    bindparam("worker", type_=Uuid),
-)
+_ENQUEUE = text("""
+    WITH added AS (
+        INSERT INTO pgqueuer (priority, entrypoint, payload, execute_after, dedupe_key, headers, status)
+        VALUES (:priority, :kind, convert_to(:payload, 'UTF8'), now() + CAST(:delay AS interval), :key,
+            CAST(:headers AS jsonb), 'queued')
+        ON CONFLICT (dedupe_key) WHERE status IN ('queued', 'picked') AND dedupe_key IS NOT NULL DO NOTHING
+        RETURNING id, entrypoint, priority
+    ), logged AS (
+        INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority)
+        SELECT id, 'queued', entrypoint, priority FROM added
+    )
+    SELECT id FROM added
+""")
+
+
+async def enqueue(
+    session: Session,
+    kind: str,
+    payload: Mapping[str, Any],
+    *,
+    priority: int = 0,
+    delay: timedelta = NOW,
+    key: str | None = None,
+    source: Mapping[str, str] | None = None,
+) -> int | None:
+    """Add a job, if this transaction is committed; its id.
+
+    While a job with the same `key` waits or runs none is added, and the answer is None. `priority` orders
+    jobs of one kind, the highest first; the container orders the kinds. `source` is the `origin` of another
+    request than this one, where that is the cause.
+    """
+    values = {"kind": kind, "payload": json.dumps(payload), "priority": priority, "delay": delay, "key": key}
+    headers = json.dumps(dict(source) if source is not None else origin())
+    job_id: int | None = await session.scalar(_ENQUEUE, values | {"headers": headers})
+    return job_id
+
+
+def queued_from(rows: str, kind: str, payload: str, *, priority: str = "0") -> str:
+    """Part of a WITH: a job of this kind for each of the rows, in their order, as `enqueue` would add it.
+
+    `payload` is an expression that makes a document of a row, `priority` one that makes a number;
+    `:headers` is to be bound to `origin()` as text. For what is written so often that a round trip of
+    its own counts.
+    """
+    return f"""
+    {rows}_queued AS (
+        INSERT INTO pgqueuer (priority, entrypoint, payload, headers, status)
+        SELECT {priority}, '{kind}', convert_to(CAST({payload} AS text), 'UTF8'),
+            CAST(:headers AS jsonb), 'queued'
+        FROM {rows} ORDER BY id
+        RETURNING id, entrypoint, priority
+    ),
+    {rows}_queued_logged AS (
+        INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority)
+        SELECT id, 'queued', entrypoint, priority FROM {rows}_queued
+    )"""
+
+
+#: Workers wait for each other's row here, and then find that it is not due any more.
+_COME_DUE = text("""
+    INSERT INTO pgqueuer_schedules AS known (expression, entrypoint, next_run, last_run)
+    SELECT expression, kind, now() + period, now()
+    FROM unnest(CAST(:expressions AS text[]), CAST(:kinds AS text[]), CAST(:periods AS interval[]))
+        AS given (expression, kind, period) ORDER BY kind
+    ON CONFLICT (expression, entrypoint) DO UPDATE
+        SET next_run = EXCLUDED.next_run, last_run = now(), updated = now() WHERE known.next_run <= now()
+    RETURNING entrypoint
+""")
+
+
+async def enqueue_due(session: Session, periods: Mapping[str, timedelta]) -> list[str]:
+    """Enqueue the kinds whose period has passed, each once however many workers ask; which those were.
+
+    The first time is at once.
+    """
+    values = {"kinds": list(periods), "periods": list(periods.values())}
+    expressions = [f"every {period}" for period in periods.values()]
+    due = list(await session.scalars(_COME_DUE, values | {"expressions": expressions}))
+    for kind in due:
+        await enqueue(session, kind, {}, key=f"every {kind}")
+    return due
+
+
 _STATE = text("""
     SELECT entrypoint AS kind,
         count(*) FILTER (WHERE status = 'queued') AS waiting,
@@ -88,103 +121,19 @@ _STATE = text("""
             WHERE status = 'queued' AND execute_after <= now())), 0) AS float) AS oldest_seconds
     FROM pgqueuer GROUP BY entrypoint
 """)
-_PURGE_FAILED = text("DELETE FROM pgqueuer WHERE status = 'failed' AND updated < now() - :kept").bindparams(
-    bindparam("kept", type_=Interval)
-)
+_PURGE_FAILED = text("""
+    DELETE FROM pgqueuer WHERE status = 'failed' AND updated < now() - CAST(:kept AS interval)
+""")
 _PURGE_LOG = text("""
     DELETE FROM pgqueuer_log WHERE id IN (
-        SELECT id FROM pgqueuer_log WHERE created < now() - :kept LIMIT :most
+        SELECT id FROM pgqueuer_log WHERE created < now() - CAST(:kept AS interval) LIMIT :most
     ) RETURNING id
-""").bindparams(bindparam("kept", type_=Interval))
-
-
-class Queue:
-    """Every method is a statement or two, to be committed at once."""
-
-    def __init__(self, worker_id: UUID) -> None:
-        self.worker_id = worker_id
-
-    async def take(self, session: Session, kind: str, count: int, *, lost_after: timedelta) -> list[Job]:
-        """At most so many that are due, the most urgent first; also those of workers that are lost, which
-        have given no sign of life for `lost_after`. Commit before any of them begins.
-        """
-        found = await queries(session).dequeue(
-            count,
-            {QueueEntrypoint(kind): EntrypointExecutionParameter(concurrency_limit=0)},
-            QueueManagerId(self.worker_id),
-            None,
-            lost_after,
-        )
-        if not found:
-            return []
-        counted = await session.execute(_COUNT, {"ids": [job.id for job in found]})
-        counts = {row.id: row for row in counted}
-        return [_job(job, counts[job.id]) for job in found]
-
-    async def keep(self, session: Session, job_ids: Collection[int]) -> None:
-        """A sign of life."""
-        await session.execute(_KEEP, {"ids": list(job_ids), "worker": self.worker_id})
-
-    async def finish(self, session: Session, job_ids: Collection[int]) -> None:
-        """They have been done, and leave the table."""
-        await _end(session, job_ids, "successful")
-
-    async def fail(self, session: Session, job_id: int) -> None:
-        """For good: nobody takes it again. It stays in the table, as `failed`, and may be queued anew."""
-        await session.execute(_FORGIVE, {"id": job_id})
-        await _end(session, [job_id], "failed")
-
-    async def put_off(self, session: Session, job_id: int, delay: timedelta) -> None:
-        """Another attempt, later."""
-        await session.execute(_PUT_OFF, {"id": job_id, "delay": delay, "worker": self.worker_id})
-
-    async def hand_back(self, session: Session, job_ids: Collection[int], delay: timedelta = AT_ONCE) -> None:
-        """They were taken and not tried to their end: that does not count."""
-        values = {"ids": list(job_ids), "delay": delay, "worker": self.worker_id}
-        await session.execute(_HAND_BACK, values)
-
-
-def _job(job: QueuedJob, counted: Record) -> Job:
-    return Job(
-        id=job.id,
-        kind=job.entrypoint,
-        payload=json.loads(job.payload or b"{}"),
-        attempts=counted.attempts,
-        taken=counted.taken,
-        origin={name: str(value) for name, value in (job.headers or {}).items() if name != "taken"},
-        due=job.execute_after,
-    )
-
-
-async def _end(session: Session, job_ids: Collection[int], status: str) -> None:
-    count = len(job_ids)
-    statement = QUEUE.build_log_job_query()
-    # No traceback: the log lines have it, without what may be somebody's data.
-    await Statements(session).execute(statement, list(job_ids), [status] * count, [None] * count)
-
-
-async def come_round(session: Session, periods: Mapping[str, timedelta]) -> list[str]:
-    """Enqueue the kinds whose period has passed, each once however many ask; which those were.
-
-    The first time is at once.
-    """
-    asked = {
-        CronExpressionEntrypoint(CronEntrypoint(kind), CronExpression(f"every {period}")): period
-        for kind, period in periods.items()
-    }
-    schedule = queries(session)
-    await schedule.insert_schedule({key: timedelta(0) for key in asked})
-    due = await schedule.fetch_schedule(asked)
-    for entry in due:
-        await jobs.enqueue(session, entry.entrypoint, {}, key=f"every {entry.entrypoint}")
-    if due:
-        await schedule.set_schedule_queued({entry.id for entry in due})
-    return [entry.entrypoint for entry in due]
+""")
 
 
 async def get_state(session: Session) -> list[Record]:
-    """Of each kind that is there: how many jobs wait, how many have failed for good, and for how many
-    seconds the oldest could have been taken.
+    """Of each kind that is there: how many jobs wait, how many have failed for good, and for how many seconds
+    the oldest could have been claimed.
     """
     return list((await session.execute(_STATE)).all())
 
@@ -193,46 +142,3 @@ async def purge(session: Session, kept: timedelta, *, most: int) -> int:
     """Delete jobs that failed longer ago than that, and at most so many old records; how many those were."""
     await session.execute(_PURGE_FAILED, {"kept": kept})
     return len((await session.execute(_PURGE_LOG, {"kept": kept, "most": most})).all())
-
-
-async def listen(url: str, heard: Callable[[], None]) -> None:
-    """Call `heard` whenever there may be new jobs, until the connection is lost: that is Unavailable."""
-
-    def notified(_connection: object, _pid: int, _channel: str, payload: object) -> None:
-        if '"insert"' in str(payload):
-            heard()
-
-    # A connection of its own, that no pool may want for others.
-    engine = connections.engine(
-        url,
-        poolclass=NullPool,
-        connect_args={
-            "timeout": LISTEN_SECONDS,
-            "command_timeout": LISTEN_SECONDS,
-            "server_settings": {"application_name": "tradepost jobs"},
-        },
-    )
-    try:
-        async with engine.connect() as connection:
-            raw: asyncpg.Connection | None = (await connection.get_raw_connection()).driver_connection
-            assert raw is not None  # noqa: S101 - it has just been connected
-            try:
-                closed = asyncio.Event()
-                raw.add_termination_listener(lambda _: closed.set())
-                await raw.add_listener(NAMES.channel, notified)
-                heard()
-                while True:
-                    # Fails on one that is closed, and on one that is silent.
-                    await raw.execute("SELECT 1")
-                    if is_read_only(raw):
-                        raise ReadOnly
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(LISTEN_SECONDS):
-                            await closed.wait()
-            finally:
-                # One that has gone silent would never answer a polite goodbye.
-                raw.terminate()
-                with contextlib.suppress(SQLAlchemyError, asyncpg.InterfaceError, OSError):
-                    await connection.invalidate()
-    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as fault:
-        raise Unavailable("The connection that listens for jobs was lost.") from fault

@@ -1,8 +1,8 @@
-"""The loop of a worker: take what is due, run it, record what came of it, and end without losing any.
+"""The loop of a worker: claim what is due, run it, record its outcome, and end without losing any.
 
-A job is run at least once. It stays in the table until its end is recorded; a worker that is killed gives
-no more signs of life, and after LOST_AFTER another takes what it had. How often that has happened is
-counted before a job begins, so that one that kills its worker comes to an end too.
+A job is run at least once. It stays in the table until its end is recorded; the lease of a worker that is
+killed expires, and another claims what it had. How often that has happened is counted before a job starts, so
+that one which kills its worker comes to an end too.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from service.errors import ServiceError
 from service.platform.database import Database
 from service.platform.database import updated_since as changes
 from service.platform.jobs import metrics, queue
-from service.platform.jobs.claims import Holdings
+from service.platform.jobs.claims import Claims, Job
 from service.platform.jobs.kinds import Attempt, JobKind
+from service.platform.jobs.listener import listen
 from service.platform.jobs.metrics import Outcome
-from service.platform.jobs.queue import Job
 from service.platform.telemetry import logging, request, tracing
 from service.platform.telemetry.request import RequestFacts
 
@@ -32,34 +32,33 @@ log = structlog.get_logger(__name__)
 #: Jobs at the same time in one worker, of all kinds: enough that those which wait for others cannot hold up
 #: the rest. What uses the database is bounded by kind.
 AT_ONCE: Final = 256
-#: After so long without a sign of life a worker's jobs are taken by others.
-LOST_AFTER: Final = timedelta(seconds=30)
-#: Signs of life in that time: one or two may be late.
-BEATS: Final = 5
-#: How often jobs are looked for that nobody rings for: those that were put off, or lost.
-LOOK_SECONDS: Final = 1.0
-#: Between two looks: under load many rings are one look.
-REST_SECONDS: Final = 0.01
-PERIODS_SECONDS: Final = 5.0
+#: After so long without a heartbeat other workers claim a worker's jobs.
+LEASE: Final = timedelta(seconds=30)
+#: In that time: one or two may be late.
+HEARTBEATS: Final = 5
+#: How often to look for jobs without a notification: for those to be retried, and those of lost workers.
+POLL_SECONDS: Final = 1.0
+#: Between two claims: under load one serves many notifications.
+PAUSE_SECONDS: Final = 0.01
+SCHEDULE_SECONDS: Final = 5.0
 MEASURE_SECONDS: Final = 15.0
-#: Before changes that no poll has asked for yet are seen by those who ask a read-only copy.
+#: Before changes that no poll has asked for yet are seen by clients of a read-only copy.
 SEQUENCE_SECONDS: Final = 1.0
-#: Before what has failed is tried again.
-AGAIN_SECONDS: Final = 1.0
+#: After a fault.
+RETRY_SECONDS: Final = 1.0
 #: Before a second attempt at a job; doubled before each further one.
-FIRST_PAUSE: Final = 1.0
-#: Taken more often than this without an end, a job runs with no other beside it: if it is what kills
-#: workers, it takes nobody with it.
-SUSPECT: Final = 2
-#: Taken more often than this without an end, it has failed.
-LOST: Final = 5
-#: Of the time that a worker has to end; the rest is for handing back and for the last records.
+FIRST_BACKOFF: Final = 1.0
+#: Claimed more often than this without an end, a job runs alone: if it kills workers, no other goes with it.
+ISOLATE_AFTER: Final = 2
+#: Claimed more often than this without an end, it has failed.
+MOST_CLAIMS: Final = 5
+#: Of the time that a worker has to end; the rest is for releasing jobs and for the last records.
 SHARE_TO_FINISH: Final = 0.8
 
 
-def pause(attempts: int, longest: float) -> timedelta:
-    """Before the next attempt, spread so that what has failed together does not come back together."""
-    seconds = min(FIRST_PAUSE * 2 ** (attempts - 1), longest)
+def backoff(attempts: int, longest: float) -> timedelta:
+    """Before the next attempt, spread so that what has failed together is not retried together."""
+    seconds = min(FIRST_BACKOFF * 2 ** (attempts - 1), longest)
     return timedelta(seconds=seconds * random.uniform(0.5, 1.0))  # noqa: S311 - it is no secret
 
 
@@ -72,21 +71,21 @@ class Worker:
         *,
         graceful_timeout: float,
         at_once: int = AT_ONCE,
-        lost_after: timedelta = LOST_AFTER,
-        look_seconds: float = LOOK_SECONDS,
+        lease: timedelta = LEASE,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
+        """`url` leads to the same database, past any pooler: over it the worker listens."""
         self._database, self._url, self._kinds = database, url, kinds
         self._periods = {name: kind.every for name, kind in kinds.items() if kind.every is not None}
         self._graceful_timeout = graceful_timeout
-        self._at_once, self._look_seconds = at_once, look_seconds
-        self._beat_seconds = lost_after.total_seconds() / BEATS
-        self._held = Holdings(database, lost_after)
+        self._at_once, self._poll_seconds = at_once, poll_seconds
+        self._heartbeat_seconds = lease.total_seconds() / HEARTBEATS
+        self._claims = Claims(database, lease)
         self._running: dict[asyncio.Task[None], Job] = {}
-        self._count: Counter[str] = Counter()
-        #: The kinds to look for next, and those of which there was no room for all.
-        self._asked, self._hungry = set(kinds), set[str]()
-        self._bell = asyncio.Event()
-        self._stopping, self._leaving = asyncio.Event(), asyncio.Event()
+        #: Running jobs by kind, and whether more may be due than there was room for.
+        self._count, self._backlog = Counter[str](), False
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
         self.listening = False
 
     @property
@@ -94,81 +93,80 @@ class Worker:
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Take nothing more, finish what runs, hand back what cannot be finished in time. When asked a
-        second time, hand everything back at once.
+        """Claim nothing more, finish what runs, release what cannot be finished in time. When called a second
+        time, release everything at once.
         """
         if self.stopping:
-            self._leaving.set()
+            for task in self._running:
+                task.cancel()
         self._stopping.set()
-        self._bell.set()
+        self._wake.set()
 
     async def run(self) -> None:
         """Until `stop`. A database that is away ends no worker."""
-        helpers = [
-            asyncio.create_task(_always(act, seconds), name=f"worker {act.__name__}")
+        background = [
+            asyncio.create_task(_repeat(act, seconds), name=f"worker {act.__name__}")
             for act, seconds in (
-                (self._listen, AGAIN_SECONDS),
-                (self._held.record, 0.0),
-                (self._held.give_sign, self._beat_seconds),
-                (self._come_round, PERIODS_SECONDS),
+                (self._listen, RETRY_SECONDS),
+                (self._claims.record_finished, 0.0),
+                (self._claims.heartbeat, self._heartbeat_seconds),
+                (self._enqueue_due, SCHEDULE_SECONDS),
                 (self._measure, MEASURE_SECONDS),
                 (self._sequence, SEQUENCE_SECONDS),
             )
         ]
-        taking = asyncio.create_task(self._take(), name="worker take")
-        log.info("worker.started", worker_id=str(self._held.worker_id))
+        claiming = asyncio.create_task(self._claim_until_stopped(), name="worker claim")
+        log.info("worker.started", worker_id=str(self._claims.worker_id))
         try:
             await self._stopping.wait()
             log.info("worker.asked_to_stop", running=len(self._running))
-            await self._finish(taking)
+            await self._drain(claiming)
         finally:
-            tasks = [taking, *helpers, *self._running]
+            tasks = [claiming, *background, *self._running]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        await self._settle()
+        await self._release_all()
 
-    async def _take(self) -> None:
+    async def _claim_until_stopped(self) -> None:
         while not self.stopping:
-            self._bell.clear()
-            asked, self._asked = self._asked, set()
+            self._wake.clear()
             try:
-                for name in self._kinds:
-                    if name in asked and not self.stopping:
-                        await self._fill(name)
+                await self._claim()
             except Exception as fault:  # noqa: BLE001 - without this loop the worker would do nothing more
-                _tell("queue.not_reached", fault)
-                self._asked |= asked
-                await asyncio.sleep(AGAIN_SECONDS)
-            await asyncio.sleep(REST_SECONDS)
-            try:
-                async with asyncio.timeout(self._look_seconds):
-                    await self._bell.wait()
-            except TimeoutError:
-                self._asked = set(self._kinds)
+                _log_fault("queue.not_reached", fault)
+                await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._wake.wait()
 
-    async def _fill(self, name: str) -> None:
-        room = min(self._kinds[name].at_once - self._count[name], self._at_once - self._count.total())
-        taken = await self._held.take(name, room) if room > 0 else []
-        # There may be more where these came from.
-        (self._hungry.add if len(taken) >= room else self._hungry.discard)(name)
-        for job in taken:
-            if job.taken <= SUSPECT:
-                self._begin(job)
-        if suspects := [job for job in taken if job.taken > SUSPECT]:
+    async def _claim(self) -> None:
+        room = {name: kind.at_once - self._count[name] for name, kind in self._kinds.items()}
+        most = self._at_once - self._count.total()
+        wanted = {name: count for name, count in room.items() if count > 0}
+        jobs = await self._claims.claim(wanted, most) if wanted and most > 0 else []
+        claimed = Counter(job.kind for job in jobs)
+        self._backlog = len(jobs) >= most or any(claimed[name] >= count for name, count in room.items())
+        if self.stopping:
+            return  # they are released at the end
+        for job in jobs:
+            if job.claims <= ISOLATE_AFTER:
+                self._start(job)
+        if suspects := [job for job in jobs if job.claims > ISOLATE_AFTER]:
             await self._run_alone(suspects)
 
-    async def _run_alone(self, suspects: list[Job]) -> None:
-        """The first of them. The others go back, or they would be taken down with it again."""
-        first, *others = suspects
+    async def _run_alone(self, jobs: list[Job]) -> None:
+        """The first of them. The others are released, or a worker that is killed would count against them."""
+        first, *others = jobs
         if others:
-            await self._held.hand_back(others, timedelta(seconds=AGAIN_SECONDS))
+            await self._claims.release(others, timedelta(seconds=RETRY_SECONDS))
         while self._running and not self.stopping:
-            await asyncio.wait([*self._running], timeout=AGAIN_SECONDS)
+            await asyncio.wait([*self._running], timeout=RETRY_SECONDS)
         if not self.stopping:
-            await asyncio.wait([self._begin(first)])
+            await asyncio.wait([self._start(first)])
 
-    def _begin(self, job: Job) -> asyncio.Task[None]:
+    def _start(self, job: Job) -> asyncio.Task[None]:
         task = asyncio.create_task(self._run(job), name=f"job {job.id}")
         self._running[task] = job
         self._count[job.kind] += 1
@@ -177,9 +175,8 @@ class Worker:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._count[self._running.pop(task).kind] -= 1
-        if self._hungry:
-            self._asked |= self._hungry
-            self._bell.set()
+        if self._backlog:
+            self._wake.set()
 
     async def _run(self, job: Job) -> None:
         request_id, began = job.origin.get("request_id"), time.perf_counter()
@@ -198,68 +195,62 @@ class Worker:
 
     async def _attempt(self, job: Job, kind: JobKind) -> Outcome:
         attempt = Attempt(job.payload, job.attempts, kind.attempts)
-        if job.taken > LOST or attempt.number > attempt.most:
-            return await self._give_up(job, job.attempts - 1, "its workers were lost")
+        if job.claims > MOST_CLAIMS or attempt.number > attempt.most:
+            return await self._fail(job, job.attempts - 1, "its workers were lost")
         try:
             async with asyncio.timeout(kind.seconds):
                 await kind.handler(attempt)
         except Exception as fault:  # noqa: BLE001 - whatever it is, others go on, and it has another attempt
-            _tell("job.attempt_failed", fault, attempt=attempt.number)
+            _log_fault("job.attempt_failed", fault, attempt=attempt.number)
             if attempt.last:
-                return await self._give_up(job, attempt.number, type(fault).__name__)
-            await self._recorded(job, self._held.put_off(job, pause(attempt.number, kind.longest_pause)))
+                return await self._fail(job, attempt.number, type(fault).__name__)
+            delay = backoff(attempt.number, kind.longest_pause)
+            await self._recorded(job, self._claims.retry_later(job, delay))
             return "put_off"
-        self._held.finish(job)
+        self._claims.finish(job)
         return "done"
 
-    async def _give_up(self, job: Job, attempts: int, reason: str) -> Outcome:
+    async def _fail(self, job: Job, attempts: int, reason: str) -> Outcome:
         log.error("job.failed", attempts=attempts, reason=reason)
-        await self._recorded(job, self._held.fail(job))
+        await self._recorded(job, self._claims.fail(job))
         return "failed"
 
     async def _recorded(self, job: Job, recording: Awaitable[None]) -> None:
         try:
             await recording
-        except Exception as fault:  # noqa: BLE001 - somebody else will take it for lost
-            _tell("job.not_recorded", fault)
-            self._held.let_go(job)
+        except Exception as fault:  # noqa: BLE001 - its lease expires, and it is claimed again
+            _log_fault("job.not_recorded", fault)
+            self._claims.forget(job)
 
-    async def _finish(self, taking: asyncio.Task[None]) -> None:
-        """Wait for what runs, for as long as there is."""
-        leaving = asyncio.create_task(self._leaving.wait())
+    async def _drain(self, claiming: asyncio.Task[None]) -> None:
+        """Wait for what runs, as long as there is time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._graceful_timeout * SHARE_TO_FINISH):
-                while not leaving.done():
-                    left = [task for task in (taking, *self._running) if not task.done()]
-                    if not left:
-                        break
-                    await asyncio.wait([*left, leaving], return_when=asyncio.FIRST_COMPLETED)
-        leaving.cancel()
+                await asyncio.wait([claiming])
+                await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _settle(self) -> None:
-        share = 1 - SHARE_TO_FINISH
+    async def _release_all(self) -> None:
         try:
-            async with asyncio.timeout(self._graceful_timeout * share):
-                handed_back = await self._held.settle()
-        except Exception as fault:  # noqa: BLE001 - others will take for lost what could not be handed back
-            _tell("worker.not_settled", fault)
+            async with asyncio.timeout(self._graceful_timeout * (1 - SHARE_TO_FINISH)):
+                released = await self._claims.release_all()
+        except Exception as fault:  # noqa: BLE001 - the leases of what could not be released expire
+            _log_fault("worker.not_settled", fault)
         else:
-            log.info("worker.stopped", handed_back=handed_back)
+            log.info("worker.stopped", handed_back=released)
 
     async def _listen(self) -> None:
         try:
-            await queue.listen(self._url, self._heard)
+            await listen(self._url, self._notified)
         finally:
             self.listening = False
 
-    def _heard(self) -> None:
+    def _notified(self) -> None:
         self.listening = True
-        self._asked = set(self._kinds)
-        self._bell.set()
+        self._wake.set()
 
-    async def _come_round(self) -> None:
+    async def _enqueue_due(self) -> None:
         async with self._database.transaction() as session:
-            await queue.come_round(session, self._periods)
+            await queue.enqueue_due(session, self._periods)
 
     async def _sequence(self) -> None:
         async with self._database.reading() as session:
@@ -278,20 +269,20 @@ class Worker:
             )
 
 
-async def _always(act: Callable[[], Awaitable[None]], seconds: float) -> None:
+async def _repeat(act: Callable[[], Awaitable[None]], seconds: float) -> None:
     """Again and again, with this pause; after a fault with a longer one."""
     while True:
-        rest = seconds
+        pause = seconds
         try:
             await act()
         except Exception as fault:  # noqa: BLE001 - it is needed for as long as the worker runs
-            _tell("worker.helper_failed", fault, act=act.__name__)
-            rest = max(seconds, AGAIN_SECONDS)
-        await asyncio.sleep(rest)
+            _log_fault("worker.helper_failed", fault, act=act.__name__)
+            pause = max(seconds, RETRY_SECONDS)
+        await asyncio.sleep(pause)
 
 
-def _tell(event: str, fault: Exception, **values: object) -> None:
-    """What is a fault of ours with its traceback; what passes by itself in a line."""
+def _log_fault(event: str, fault: Exception, **values: object) -> None:
+    """A fault of ours with its traceback; what passes by itself in a line."""
     if isinstance(fault, ServiceError | OSError):
         log.warning(event, fault=type(fault).__name__, **values)
     else:

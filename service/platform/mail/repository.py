@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from service.platform.database import Record, Session
-from service.platform.jobs import enqueue as jobs
+from service.platform.jobs import queue as jobs
 from service.platform.mail.models import Mail
 
 #: The kind of job that sends one.

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
-from service.platform.jobs import enqueue as jobs
+from service.platform.jobs import queue as jobs
 from service.webhooks.models import EVERY_EVENT, Webhook, WebhookDelivery
 
 KIND: Final = "webhook"
@@ -202,7 +202,7 @@ async def enqueue(
     webhook_id: int,
     delivery_id: int,
     *,
-    delay: timedelta = jobs.AT_ONCE,
+    delay: timedelta = jobs.NOW,
     key: str | None = None,
     source: Mapping[str, str] | None = None,
 ) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -11,13 +10,14 @@ import pytest
 
 from service import events
 from service.container.api import Container
-from service.platform.jobs import enqueue as jobs
 from service.platform.jobs import queue
-from service.platform.jobs.queue import Queue
+from service.platform.jobs.claims import Claims
+from service.platform.jobs.listener import listen
 from service.platform.telemetry import request
 from service.platform.telemetry.request import RequestFacts
 
 PERIODS = {"clean_up": timedelta(hours=1)}
+LEASE = timedelta(minutes=1)
 
 
 async def waiting(sql: asyncpg.Connection) -> list[tuple[Any, ...]]:
@@ -32,23 +32,16 @@ class TestEnqueuing:
 
         async def fails() -> None:
             async with container.database.transaction() as session:
-                await jobs.enqueue(session, "mail", {"mail_id": 1})
+                await queue.enqueue(session, "mail", {"mail_id": 1})
                 raise RuntimeError
 
         with pytest.raises(RuntimeError):
             await fails()
         assert await waiting(sql) == []
         async with container.database.transaction() as session:
-            await jobs.enqueue(session, "mail", {"mail_id": 2}, priority=3)
+            await queue.enqueue(session, "mail", {"mail_id": 2}, priority=3)
             assert await waiting(sql) == []
         assert await waiting(sql) == [("mail", {"mail_id": 2}, 3)]
-
-    async def test_many_in_one_statement(self, container: Container, sql: asyncpg.Connection) -> None:
-        payloads = [{"delivery_id": number} for number in range(50)]
-        async with container.database.transaction() as session:
-            await jobs.enqueue_each(session, "webhook", payloads)
-            await jobs.enqueue_each(session, "webhook", [])
-        assert await waiting(sql) == [("webhook", payload, 0) for payload in payloads]
 
     async def test_a_key_is_there_once_until_its_job_has_ended(
         self, container: Container, sql: asyncpg.Connection
@@ -56,24 +49,26 @@ class TestEnqueuing:
         found = []
         for _ in range(2):
             async with container.database.transaction() as session:
-                found.append(await jobs.enqueue(session, "mail", {}, key="mail-1"))
+                found.append(await queue.enqueue(session, "mail", {}, key="mail-1"))
         assert found[1] is None
+        claims = Claims(container.database, LEASE)
+        [job] = await claims.claim({"mail": 5}, 5)
+        assert job.id == found[0]
         async with container.database.transaction() as session:
-            worker = Queue(uuid.uuid4())
-            [job] = await worker.take(session, "mail", 5, lost_after=timedelta(minutes=1))
-            assert job.id == found[0]
-            assert await jobs.enqueue(session, "mail", {}, key="mail-1") is None
-            await worker.finish(session, [job.id])
-            assert await jobs.enqueue(session, "mail", {}, key="mail-1") is not None
+            assert await queue.enqueue(session, "mail", {}, key="mail-1") is None
+        claims.finish(job)
+        await claims.record_finished()
+        async with container.database.transaction() as session:
+            assert await queue.enqueue(session, "mail", {}, key="mail-1") is not None
 
     async def test_an_events_job_is_as_any_other(self, container: Container, sql: asyncpg.Connection) -> None:
-        """It is written by a statement of ours: every column has what pgqueuer would write there."""
+        """It is written by another statement: every column has what `enqueue` writes there."""
 
         async def asks() -> None:
             request.begin(RequestFacts("asked-for-1", "own-1"))
             async with container.database.transaction() as session:
                 event_id = await events.publish(session, "item.updated", object_id=1, data={})
-                await jobs.enqueue(session, "event", {"event_id": event_id})
+                await queue.enqueue(session, "event", {"event_id": event_id})
 
         await asyncio.create_task(asks())
         for table in ("pgqueuer", "pgqueuer_log"):
@@ -88,7 +83,7 @@ class TestEnqueuing:
         heard = asyncio.Event()
         url = container.settings.database_url
         assert url is not None
-        listening = asyncio.create_task(queue.listen(url.get_secret_value(), heard.set))
+        listening = asyncio.create_task(listen(url.get_secret_value(), heard.set))
         await asyncio.wait_for(heard.wait(), 60)
         heard.clear()
         async with container.database.transaction() as session:
@@ -98,36 +93,36 @@ class TestEnqueuing:
         await asyncio.gather(listening, return_exceptions=True)
 
 
-class TestTheClock:
-    async def come_round(self, container: Container) -> list[str]:
+class TestSchedule:
+    async def enqueue_due(self, container: Container) -> list[str]:
         async with container.database.transaction() as session:
-            return await queue.come_round(session, PERIODS)
+            return await queue.enqueue_due(session, PERIODS)
 
     async def test_enqueues_once_in_a_period_however_many_ask(
         self, container: Container, sql: asyncpg.Connection
     ) -> None:
-        rounds = await asyncio.gather(*(self.come_round(container) for _ in range(5)))
+        rounds = await asyncio.gather(*(self.enqueue_due(container) for _ in range(5)))
         assert sorted(rounds) == [[], [], [], [], ["clean_up"]]
         assert await waiting(sql) == [("clean_up", {}, 0)]
 
     async def test_enqueues_again_when_it_has_passed(
         self, container: Container, sql: asyncpg.Connection
     ) -> None:
-        await self.come_round(container)
+        await self.enqueue_due(container)
         await sql.execute("DELETE FROM pgqueuer")
-        assert await self.come_round(container) == []
+        assert await self.enqueue_due(container) == []
         left = await sql.fetchval("SELECT next_run - now() FROM pgqueuer_schedules")
         assert timedelta(minutes=59) < left <= timedelta(hours=1)
         await sql.execute("UPDATE pgqueuer_schedules SET next_run = now()")
-        assert await self.come_round(container) == ["clean_up"]
+        assert await self.enqueue_due(container) == ["clean_up"]
         assert await waiting(sql) == [("clean_up", {}, 0)]
 
     async def test_not_while_the_last_one_still_runs(
         self, container: Container, sql: asyncpg.Connection
     ) -> None:
-        await self.come_round(container)
+        await self.enqueue_due(container)
         await sql.execute("UPDATE pgqueuer_schedules SET next_run = now()")
-        await self.come_round(container)
+        await self.enqueue_due(container)
         assert await waiting(sql) == [("clean_up", {}, 0)]
 
 
@@ -135,12 +130,11 @@ class TestForgetting:
     async def test_what_is_old(self, container: Container, sql: asyncpg.Connection) -> None:
         async with container.database.transaction() as session:
             for number in range(3):
-                await jobs.enqueue(session, "test", {"number": number})
-        worker = Queue(uuid.uuid4())
-        async with container.database.transaction() as session:
-            taken = await worker.take(session, "test", 2, lost_after=timedelta(minutes=1))
-            for job in taken:
-                await worker.fail(session, job.id)
+                await queue.enqueue(session, "test", {"number": number})
+        claims = Claims(container.database, LEASE)
+        taken = await claims.claim({"test": 5}, 2)
+        for job in taken:
+            await claims.fail(job)
         await sql.execute(
             "UPDATE pgqueuer SET updated = now() - interval '2 days' WHERE id = $1", taken[0].id
         )
@@ -159,8 +153,9 @@ class TestForgetting:
 
     async def test_the_state_by_kind(self, container: Container, sql: asyncpg.Connection) -> None:
         async with container.database.transaction() as session:
-            await jobs.enqueue_each(session, "one", [{}, {}])
-            await jobs.enqueue(session, "two", {}, delay=timedelta(hours=1))
+            for _ in range(2):
+                await queue.enqueue(session, "one", {})
+            await queue.enqueue(session, "two", {}, delay=timedelta(hours=1))
         await sql.execute(
             "UPDATE pgqueuer SET execute_after = now() - interval '1 minute' WHERE entrypoint = 'one'"
         )

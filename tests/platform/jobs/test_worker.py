@@ -1,7 +1,6 @@
 """The worker's loop, on a real queue, with handlers of the tests' own."""
 
 import asyncio
-import uuid
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -15,13 +14,13 @@ from structlog.testing import capture_logs
 from service.container.api import Container
 from service.errors import Unavailable
 from service.platform.config import Settings
+from service.platform.jobs.claims import Claims
 from service.platform.jobs.kinds import Attempt
-from service.platform.jobs.queue import Queue
-from service.platform.jobs.worker import LOST, pause
+from service.platform.jobs.worker import MOST_CLAIMS, backoff
 from service.platform.telemetry import request
 from service.platform.telemetry.request import RequestFacts
 from tests.helpers.waiting import eventually
-from tests.platform.jobs.working import LOST_AFTER, Noting, emptied, kind, put, working
+from tests.platform.jobs.working import LEASE, Noting, emptied, kind, put, working
 
 pytestmark = pytest.mark.usefixtures("sql")
 
@@ -204,7 +203,7 @@ class TestFailing:
 
     def test_pauses_double_to_a_limit_and_are_spread(self) -> None:
         for attempt, whole in ((1, 1), (2, 2), (3, 4), (10, 512), (40, 3600)):
-            pauses = [pause(attempt, 3600).total_seconds() for _ in range(50)]
+            pauses = [backoff(attempt, 3600).total_seconds() for _ in range(50)]
             assert whole / 2 <= min(pauses) < max(pauses) <= whole
 
     async def test_a_database_that_is_away_for_a_moment(
@@ -240,8 +239,7 @@ class TestLostWorkers:
     async def take_and_vanish(self, container: Container, times: int = 1) -> None:
         """Workers that have taken what there is, and were killed."""
         for _ in range(times):
-            async with container.database.transaction() as session:
-                await Queue(uuid.uuid4()).take(session, "test", 10, lost_after=timedelta(0))
+            await Claims(container.database, timedelta(0)).claim({"test": 10}, 10)
             await asyncio.sleep(0.01)
 
     async def test_their_jobs_are_taken_again(
@@ -257,7 +255,7 @@ class TestLostWorkers:
     async def test_while_one_lives_its_jobs_are_its_own(
         self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
-        noting = Noting(lambda *_: asyncio.sleep(3 * LOST_AFTER.total_seconds()))
+        noting = Noting(lambda *_: asyncio.sleep(3 * LEASE.total_seconds()))
         async with working(settings, {"test": kind(noting)}), working(settings, {"test": kind(noting)}):
             await put(container.database, "test", "long")
             await emptied(sql)
@@ -268,14 +266,14 @@ class TestLostWorkers:
     ) -> None:
         noting = Noting()
         await put(container.database, "test", "poison")
-        await self.take_and_vanish(container, LOST)
+        await self.take_and_vanish(container, MOST_CLAIMS)
         with capture_logs() as lines:
             async with working(settings, {"test": kind(noting)}):
                 await emptied(sql)
         assert noting.given == []
-        assert await rows(sql) == [("failed", LOST + 1, b'{"name": "poison"}')]
+        assert await rows(sql) == [("failed", MOST_CLAIMS + 1, b'{"name": "poison"}')]
         [told] = [line for line in lines if line["event"] == "job.failed"]
-        assert (told["attempts"], told["reason"]) == (LOST, "its workers were lost")
+        assert (told["attempts"], told["reason"]) == (MOST_CLAIMS, "its workers were lost")
 
     async def test_what_two_have_not_survived_runs_alone(
         self, container: Container, settings: Settings, sql: asyncpg.Connection
@@ -291,7 +289,7 @@ class TestLostWorkers:
         self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         def then(_: Mapping[str, Any], attempt: Attempt) -> None:
-            if attempt.number <= LOST + 2:
+            if attempt.number <= MOST_CLAIMS + 2:
                 raise Unavailable("Not now.")
 
         noting = Noting(then)
@@ -299,7 +297,7 @@ class TestLostWorkers:
         await self.take_and_vanish(container, 2)
         async with working(settings, {"test": kind(noting)}):
             await emptied(sql)
-        assert [number for _, number in noting.given] == list(range(3, LOST + 4))
+        assert [number for _, number in noting.given] == list(range(3, MOST_CLAIMS + 4))
 
 
 class TestEnding:

@@ -12,12 +12,12 @@ import asyncpg
 from service.container.worker import WorkerContainer
 from service.platform.config import Settings
 from service.platform.database import Database
-from service.platform.jobs import enqueue as jobs
+from service.platform.jobs import queue as jobs
 from service.platform.jobs.kinds import Attempt, Handler, JobKind
 from service.platform.jobs.worker import Worker
 from tests.helpers.waiting import eventually
 
-LOST_AFTER = timedelta(seconds=1)
+LEASE = timedelta(seconds=1)
 
 
 def kind(handler: Handler, **options: Any) -> JobKind:
@@ -52,7 +52,7 @@ async def working(
     assert url is not None
     if not isinstance(kinds, Mapping):
         kinds = {name: replace(container.kinds[name], every=None) for name in kinds}
-    options = {"lost_after": LOST_AFTER, "look_seconds": 0.05, **options}
+    options = {"lease": LEASE, "poll_seconds": 0.05, **options}
     graceful = settings.graceful_timeout
     worker = Worker(container.database, url.get_secret_value(), kinds, graceful_timeout=graceful, **options)
     running = asyncio.create_task(worker.run())

@@ -275,7 +275,7 @@ class TestOnce:
     def test_a_claim_outlasts_a_delivery_and_is_over_when_a_lost_job_comes_back(self) -> None:
         """Otherwise a worker that is slow would be doubled, or one that is lost waited for in vain."""
         assert LEASE.total_seconds() > DELIVERY_SECONDS
-        assert LEASE <= worker.LOST_AFTER * (1 - 1 / worker.BEATS)
+        assert LEASE <= worker.LEASE * (1 - 1 / worker.HEARTBEATS)
 
     async def test_two_workers_send_it_once(
         self, maria: Person, container: Container, sql: asyncpg.Connection
