@@ -1,6 +1,6 @@
 """The catalogue, its stock and the stock's ledger.
 
-Stock stands beside the item, not in it: a sale updates one narrow row and leaves the item's
+Stock has a table of its own, beside the item: a sale updates one narrow row and leaves the item's
 search indexes, version and cached answers alone. `items.availability` is the part of it that
 the public may see, written in the same transaction when it changes.
 """

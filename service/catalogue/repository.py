@@ -1,4 +1,4 @@
-"""Every statement on items, but for the search."""
+"""Every statement on items, except the search."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ from service.platform.database import Record, Session, sqlstate
 from service.platform.database import updated_since as changes
 from service.platform.database.pagination import Page
 
-#: Everything but the search vector: the row has the shape of schemas.items.Item.
+#: Everything but the search vector: the row has the shape of schemas.Item.
 COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
 _NAMES: Final = ", ".join(column.name for column in COLUMNS)
 OUT_OF_STOCK: Final = "out_of_stock"
@@ -147,7 +147,7 @@ def chosen(filters: Filters, *, withdrawn: bool) -> Select[Any]:
 
 
 async def find(session: Session, page: Page, filters: Filters, *, sort: str, withdrawn: bool) -> list[Any]:
-    """`sort` is one of _SORTS, with `-` before it to turn it round."""
+    """`sort` is one of _SORTS; `-` before it reverses the order."""
     columns = _SORTS[sort.removeprefix("-")]
     falling = sort.startswith("-")
     statement = chosen(filters, withdrawn=withdrawn).limit(page.fetch).offset(page.skip)
@@ -169,7 +169,7 @@ async def find_changed(
 async def find_removed(
     session: Session, page: Page, updated_since: datetime, *, withdrawn: bool
 ) -> list[Any]:
-    """Rows of schemas.changes.Removed."""
+    """Rows of Removed."""
     poll = await changes.poll(session, "items", updated_since)
     visible = select(_item.id) if withdrawn else select(_item.id).where(_item.is_active)
     return await changes.find_removed(session, page, poll, visible, sees_all=withdrawn)

@@ -29,7 +29,7 @@ Search = Annotated[
     ShortLine | None,
     Query(
         min_length=3,
-        description="Words, parts of words and words with a typo; the best match first, at most 1,000.",
+        description="Finds words, parts of words and words with a typo; best match first, at most 1,000.",
         examples=["chocolade"],
     ),
 ]
@@ -46,11 +46,11 @@ async def get_filters(
         ),
     ] = None,
     category: ShortLine | None = None,
-    in_stock: Annotated[bool | None, Query(description="Whether any of it can be ordered.")] = None,
+    in_stock: Annotated[bool | None, Query(description="Whether the item can be ordered.")] = None,
     min_price: Bound | None = None,
     max_price: Bound | None = None,
     is_active: Annotated[
-        bool | None, Query(description="False lists what is withdrawn, to administrators.")
+        bool | None, Query(description="`false` lists withdrawn items, for administrators only.")
     ] = None,
 ) -> Filters:
     return Filters(sku, updated_since, category, in_stock, min_price, max_price, is_active)
@@ -66,10 +66,10 @@ async def list_items(
     *,
     search: Search = None,
     sort: Annotated[
-        Sort | None, Query(description="`id` when not given; `-` turns it round. Not with `search`.")
+        Sort | None, Query(description="By default `id`; `-` reverses the order. Not with `search`.")
     ] = None,
 ) -> list[Item]:
-    """List items of the catalogue, with filters, sort orders and a search.
+    """List items of the catalogue, with filters, sort orders and search.
 
     Administrators, and keys with `catalogue:write`, see withdrawn items too, unless `is_active=true`.
     """

@@ -51,7 +51,7 @@ def _not_zero(delta: int) -> int:
     return delta
 
 
-Sku = Annotated[ShortLine, Field(description="Unique. `TP-` and the id when not given.", examples=["NW-1"])]
+Sku = Annotated[ShortLine, Field(description="Unique. By default `TP-` and the id.", examples=["NW-1"])]
 #: Like a ShortLine, but may be empty, which is to have none.
 Category = Annotated[
     str,
@@ -62,7 +62,7 @@ Category = Annotated[
 ]
 ReorderLevel = Annotated[
     int,
-    Field(ge=0, le=MAX_INITIAL_STOCK, description="At this stock or under it the item is `low_stock`."),
+    Field(ge=0, le=MAX_INITIAL_STOCK, description="At this stock or below, the item is `low_stock`."),
     NUMERAL,
 ]
 
@@ -73,7 +73,7 @@ class ItemCreate(In):
     sku: Sku | None = None
     description: Prose | None = None
     category: Category | None = None
-    is_active: Annotated[Flag, Field(description="False keeps it from sale for now.")] = True
+    is_active: Annotated[Flag, Field(description="`false` keeps the item from sale.")] = True
     stock: Annotated[int, Field(ge=0, le=MAX_INITIAL_STOCK, examples=[39]), NUMERAL] = 0
     reorder_level: ReorderLevel = 0
 
@@ -86,7 +86,7 @@ class ItemPatch(In):
     description: Prose | None = None
     category: Category | None = None
     price: Price | MISSING = MISSING
-    is_active: Annotated[Flag | MISSING, Field(description="False withdraws it from sale.")] = MISSING
+    is_active: Annotated[Flag | MISSING, Field(description="`false` withdraws the item from sale.")] = MISSING
     reorder_level: ReorderLevel | MISSING = MISSING
     stock: Annotated[
         Any,
@@ -97,7 +97,7 @@ class ItemPatch(In):
 
 
 class Item(Versioned):
-    """What the public may know: of the stock only the availability."""
+    """What the public sees: of the stock only the availability."""
 
     id: Id
     sku: str
@@ -114,7 +114,7 @@ class Item(Versioned):
 
 class CategoryCount(Out):
     category: str
-    count: Annotated[int, Field(description="Items on sale.", examples=[12])]
+    count: Annotated[int, Field(description="The number of items on sale.", examples=[12])]
 
 
 class StockChange(In):
@@ -123,7 +123,7 @@ class StockChange(In):
         Field(
             ge=-MAX_STOCK,
             le=MAX_STOCK,
-            description="Units added, or taken when negative; not 0.",
+            description="The units to add; negative takes units out. Not 0.",
             json_schema_extra={"not": {"const": 0}},
         ),
         AfterValidator(_not_zero),
@@ -138,7 +138,7 @@ class StockMovement(Out):
     delta: int
     reason: str
     order_id: Id | None
-    actor_id: Annotated[int | None, Field(description="Who caused it, while the account exists.")]
+    actor_id: Annotated[int | None, Field(description="The user who caused it, while the account exists.")]
     created_at: Instant
 
 
@@ -146,4 +146,4 @@ class Stock(Out):
     item_id: Id
     quantity: int
     reorder_level: int
-    movements: Annotated[list[StockMovement], Field(description="The last 100, newest first.")]
+    movements: Annotated[list[StockMovement], Field(description="The last 100 movements, newest first.")]

@@ -45,7 +45,7 @@ async def search(session: Session, page: Page, filters: Filters, words: str, *, 
 
 
 def _without_negation(words: str) -> str:
-    """`-word` would find all the rest of the shop, by reading it whole, and the trigrams the word itself."""
+    """Without negation: `-word` would find every other item, by reading the whole table."""
     return re.sub(r"(?<!\w)-", " ", words)
 
 

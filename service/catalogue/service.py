@@ -20,7 +20,7 @@ from service.platform.http.etag.versions import Versions, require
 #: What `null` removes; in the database it is then the empty text.
 REMOVABLE = ("description", "category")
 #: What the audit log says of a change; of a long text only that it is another.
-NOTED = ("sku", "name", "category", "is_active", "description")
+AUDITED = ("sku", "name", "category", "is_active", "description")
 TOO_LONG = ("description",)
 
 
@@ -82,22 +82,22 @@ async def create(session: Session, new: ItemCreate, *, by: AnyCaller | None) -> 
     if made is None:
         raise _sku_taken("/sku")
     item = Item.of(made)
-    await _tell_created(session, [item], by)
+    await _announce_created(session, [item], by)
     return item
 
 
 async def create_batch(session: Session, new: Sequence[ItemCreate], *, by: AnyCaller | None) -> list[Item]:
-    """All or none. Raises SkuTaken, which names each item whose sku the shop or the batch has already."""
+    """Create all or none. Raises SkuTaken, which names each item whose SKU is taken, in the batch too."""
     made = await _add(session, new, by)
     taken = [f"/{position}/sku" for position, row in enumerate(made) if row is None]
     if taken:
         raise _sku_taken(*taken)
     created = Item.all_of(made)
-    await _tell_created(session, created, by)
+    await _announce_created(session, created, by)
     return created
 
 
-async def _tell_created(session: Session, created: Sequence[Item], by: AnyCaller | None) -> None:
+async def _announce_created(session: Session, created: Sequence[Item], by: AnyCaller | None) -> None:
     if by is not None:
         await events.publish_each(session, "item.created", [item.model_dump(mode="json") for item in created])
 
@@ -132,7 +132,7 @@ def _sku_taken(*pointers: str) -> SkuTaken:
 async def change(
     session: Session, item_id: int, patch: ItemPatch, *, by: AnyCaller, expected: Versions | None = None
 ) -> Item:
-    """The reorder level stands with the stock; of the item it can change no more than the availability."""
+    """Update an item. The reorder level is stored with the stock, and may change the availability."""
     await reauthorize(session, by)
     values = patch.model_dump(exclude_unset=True)
     values |= {name: values[name] or "" for name in REMOVABLE if name in values}
@@ -142,26 +142,26 @@ async def change(
     require(expected, locked[0])
     level = locked[0].reorder_level
     old = await items.get(session, item_id, withdrawn=True)
-    before = _noted(old, level)
+    before = _audited_values(old, level)
     if "reorder_level" in values:
         level = values.pop("reorder_level")
         await stock.set_reorder_level(session, item_id, level)
     if not await items.change(session, item_id, values):
         raise _sku_taken("/sku")
     row = await items.get(session, item_id, withdrawn=True)
-    await _note_change(session, by, item_id, before, _noted(row, level))
+    await _record_change(session, by, item_id, before, _audited_values(row, level))
     item = Item.of(row)
     if old is not None and old.version != item.version:
         await events.publish(session, "item.updated", object_id=item_id, data=item.model_dump(mode="json"))
     return item
 
 
-def _noted(row: Any, reorder_level: int) -> dict[str, Any]:
-    values = {name: getattr(row, name) for name in NOTED}
+def _audited_values(row: Any, reorder_level: int) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in AUDITED}
     return {**values, "price": str(row.price), "reorder_level": reorder_level}
 
 
-async def _note_change(
+async def _record_change(
     session: Session, by: AnyCaller, item_id: int, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
     changed = [name for name in after if before[name] != after[name]]
@@ -179,5 +179,5 @@ async def _note_change(
 async def withdraw(
     session: Session, item_id: int, *, by: AnyCaller, expected: Versions | None = None
 ) -> None:
-    """Take it from sale, again as often as one likes; past orders keep it."""
+    """Withdraw the item from sale; nothing happens if it is withdrawn already. Past orders keep it."""
     await change(session, item_id, ItemPatch(is_active=False), by=by, expected=expected)

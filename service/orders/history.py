@@ -24,10 +24,10 @@ MOMENTS: Final[Mapping[str, tuple[str, ...]]] = {
 async def record_past_order(
     session: Session, past: Mapping[str, Any], *, products: Mapping[int, Record], currency: str
 ) -> int:
-    """Record an order from before this installation; its id. Moves no stock and tells nobody.
+    """Record an order from before this installation; its id. Takes no stock, and announces nothing.
 
     It goes through the validation and the arithmetic of `orders.place`. `past` has the fields of
-    schemas.placing.PastOrder, which are those that an administrator posts to /orders, and shipping_fee,
+    schemas.PastOrder, which are those that an administrator posts to /orders, and shipping_fee,
     status and dates; amounts and dates may be strings, as a file has them:
 
         {"user_id": 5, "lines": [{"product_id": 11, "quantity": 12, "unit_price": "14.00",
@@ -38,9 +38,9 @@ async def record_past_order(
 
     Every line needs its unit_price: today's is not what was paid. A state needs the moments that led to
     it. Without ship_to there is none; the profile's address of today is not copied. Products may be
-    withdrawn and the customer inactive. `products` comes from repositories.orders.get_products, read
-    once for many orders. Whether a reference was recorded before is the caller's to know, by
-    repositories.orders.get_references.
+    withdrawn and the customer inactive. `products` comes from catalogue.get_products, read
+    once for many orders. Whether a reference was recorded before is for the caller to find out, by
+    orders.get_references.
 
     Raises:
         Unprocessable: as the API would, with a fault for each field, its pointer into `past`.
@@ -78,7 +78,7 @@ def _untimely(new: PastOrder) -> Iterator[FieldFault]:
 
 
 def _unreadable(error: ValidationError) -> Unprocessable:
-    """With the faults as the edge names those of a body."""
+    """With the faults as they are named for a request body."""
     faults = tuple(
         FieldFault("".join(f"/{part}" for part in fault["loc"]), message(fault), code_of(fault))
         for fault in error.errors(include_url=False, include_input=False)

@@ -1,4 +1,4 @@
-"""Orders: what was agreed, copied at the time, so that nothing later changes it.
+"""Orders: names, prices, discounts and addresses are copied when one is placed, and never change.
 
 What a CHECK cannot say is held by triggers (revision 20261122_order_life): the amounts are the sums of
 the lines, lines and amounts never change, a state is left only by a valid transition, and events only grow.
@@ -14,8 +14,8 @@ from service.platform.database.model import Base, CreatedAt, Id, Instant, Money,
 
 STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "refunded")
 SHIPPINGS = ("standard", "express", "overnight")
-#: Whose act a transition was. Who exactly stands in the audit log, for the timeline outlives the person.
-#: `unknown` are the transitions of releases that kept no timeline.
+#: Who made a transition. The timeline outlives the person, whose id is in the audit log.
+#: `unknown` marks transitions made by releases that kept no timeline.
 ACTORS = ("customer", "staff", "api_key", "system", "import", "unknown")
 
 

@@ -1,6 +1,6 @@
-"""What an order costs: from the lines that are asked for to exact amounts.
+"""What an order costs: from the lines that a client requests to exact amounts.
 
-Pure, so that it can be held against a model; what history was worth is reckoned by it too.
+Pure functions, tested against a model. Imported orders are priced by them too.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,14 +15,14 @@ from service.platform.http.schemas import MAX_AMOUNT, to_cents
 
 OVERNIGHT_MINIMUM: Final = Decimal("50.00")
 NOTHING: Final = Decimal("0.00")
-#: Both forms of an order.
+#: The two forms of a request.
 EITHER: Final = "send either `lines`, or a single `product_id` with its `quantity`"
 SINGLE_FIELDS: Final = ("product_id", "quantity", "unit_price", "discount_pct")
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedLine:
-    """A line as it was sent, and where in the body it stands."""
+    """A line as it was sent, and its pointer into the body."""
 
     pointer: str
     line: NewLine
@@ -30,7 +30,7 @@ class RequestedLine:
 
 @dataclass(frozen=True, slots=True)
 class PricedLine:
-    """One product of an order, at the price that was agreed."""
+    """One product of an order, at its price in this order."""
 
     product_id: int
     name: str
@@ -51,7 +51,7 @@ class PricedLine:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """The amounts of an order. What its lines round is part of `discount`, so that all adds up."""
+    """The amounts of an order. `discount` includes what the lines are rounded by, so that all adds up."""
 
     subtotal: Decimal
     goods: Decimal
@@ -75,8 +75,8 @@ def refuse(faults: Iterable[FieldFault]) -> None:
     """Raises Unprocessable if there are any."""
     found = tuple(faults)
     if found:
-        told = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in found[:3])
-        raise Unprocessable(told, errors=found)
+        detail = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in found[:3])
+        raise Unprocessable(detail, errors=found)
 
 
 def requested_lines(new: OrderCreate) -> list[RequestedLine]:
@@ -129,7 +129,7 @@ def _priced(line: NewLine, product: Any) -> PricedLine:
 
 
 def _contradictions(pointer: str, before: PricedLine, line: PricedLine) -> Iterable[FieldFault]:
-    """Why a line cannot be merged into one for the same product that stands before it."""
+    """Why a line cannot be merged into one for the same product before it."""
     again = "another line for this product"
     if line.unit_price != before.unit_price:
         yield FieldFault(
@@ -160,7 +160,7 @@ def sum_up(new: OrderCreate, lines: Sequence[PricedLine], shipping_fee: Decimal)
 
 
 def order_values(new: OrderCreate, sums: Sums, currency: str) -> dict[str, Any]:
-    """What is settled of an order once its sums are known, as it is stored."""
+    """The columns of an order that follow from the request and its sums."""
     return {
         "shipping": new.shipping,
         "subtotal": sums.subtotal,
@@ -173,7 +173,7 @@ def order_values(new: OrderCreate, sums: Sums, currency: str) -> dict[str, Any]:
 
 
 def refuse_other_prices(lines: Sequence[PricedLine], products: Mapping[int, Any]) -> None:
-    """Raises PriceChanged where a customer has seen another price than the catalogue's."""
+    """Raises PriceChanged where the price that a customer has seen is not the catalogue's."""
     prices = [
         {"product_id": line.product_id, "yours": f"{line.unit_price:.2f}", "current": f"{current:.2f}"}
         for line in lines

@@ -78,13 +78,13 @@ _CHANGED = update(Order).returning(*_SHAPE).execution_options(synchronize_sessio
 
 
 def _event(status: Any, at: Any, by: str | ColumnElement[str]) -> ColumnElement[Any]:
-    """What stands in the timeline."""
+    """An entry of the timeline."""
     moment = func.to_char(func.timezone("UTC", at), INSTANT)
     return func.jsonb_build_object("status", cast(status, Text), "at", moment, "by", cast(by, Text))
 
 
 def visible_to(user_id: int | None) -> ColumnElement[bool]:
-    """Whose orders may be seen: this user's, or with None everybody's."""
+    """The orders of this user, or with None of all users."""
     return true() if user_id is None else Order.user_id == user_id
 
 
@@ -95,7 +95,7 @@ async def get_latest(session: Session, user_id: int, count: int) -> list[Any]:
 
 
 async def get(session: Session, order_id: int, *, viewer_id: int | None) -> Record | None:
-    """The order, if `viewer_id` may see it (None: anybody's)."""
+    """The order, if `viewer_id` may see it (None: a caller who sees all)."""
     statement = _WHOLE.where(Order.id == order_id, visible_to(viewer_id))
     row: Record | None = (await session.execute(statement)).one_or_none()
     return row
@@ -110,7 +110,7 @@ async def find(
     placed_from: datetime | None,
     placed_until: datetime | None,
 ) -> list[Any]:
-    """Orders, newest first; both ends of the time are part of it."""
+    """Orders, newest first; both ends of the time are included."""
     statement = _WHOLE.where(visible_to(user_id)).order_by(Order.placed_at.desc(), Order.id.desc())
     if page.after is not None:
         statement = statement.where(tuple_(Order.placed_at, Order.id) < page.after)
@@ -201,7 +201,7 @@ async def change(
 ) -> Record | None:
     """The order as changed, if `viewer_id` may see it, it is in one of these states, and `guard` holds.
 
-    And, where `versions` are given, if it is one of them, and none of `other_than`. All of that is asked in
+    And, where `versions` are given, if it is one of them, and none of `other_than`. All of that is checked in
     the UPDATE itself: of two that change the order at once, the second finds it changed.
     """
     guards = (Order.status.in_(tuple(sources)), visible_to(viewer_id), true() if guard is None else guard)
@@ -215,7 +215,7 @@ async def change(
     return row
 
 
-#: Not before what has happened: whoever waited for the row began before the transition it waited for.
+#: Not before the transitions so far: a transaction that waits for the row began before the other's end.
 _MOMENT = func.greatest(func.now(), *(getattr(Order, f"{status}_at") for status in STATUSES))
 #: What a state needs besides the one before it.
 _NEEDS: Mapping[str, ColumnElement[bool]] = {
@@ -234,7 +234,7 @@ async def transition(
     by: str,
     values: Mapping[str, Any],
 ) -> Record | None:
-    """`change` into another state, at this time; who has paid and cancels is owed a refund.
+    """`change` into another state, at this time. Cancelling a paid order makes its refund due.
 
     What has no address does not ship, and what was not paid is not given back.
     """
@@ -259,6 +259,6 @@ async def transition(
 
 
 async def get_unpaid(session: Session, before: datetime, *, after: int, count: int) -> Sequence[int]:
-    """The ids of orders placed before this moment that nobody has paid, in order, beginning after `after`."""
+    """The ids of orders placed before this moment that are unpaid, in order, beginning after `after`."""
     unpaid = (Order.status == literal_column("'placed'"), Order.placed_at < before, Order.id > after)
     return (await session.scalars(select(Order.id).where(*unpaid).order_by(Order.id).limit(count))).all()

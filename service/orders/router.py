@@ -51,7 +51,7 @@ async def create_order(
     settings: SettingsDep,
     located: Located,
 ) -> Order:
-    """Place an order. The stock of all lines is taken, or of none."""
+    """Create an order. The stock of all lines is taken, or of none."""
     order = await orders.place(session, settings, caller, new)
     located(order.id)
     return order
@@ -65,15 +65,15 @@ async def list_orders(
     *,
     user_id: Annotated[
         int | None,
-        Query(ge=1, le=MAX_ID, description="For administrators and keys."),
+        Query(ge=1, le=MAX_ID, description="For administrators and API keys only."),
         DIGITS,
         AccessCheck(orders.require_may_list),
     ] = None,
     status: Status | None = None,
-    placed_from: Annotated[Day | None, Query(description="The first day, in UTC.")] = None,
-    placed_until: Annotated[Day | None, Query(description="The last day, in UTC.")] = None,
+    placed_from: Annotated[Day | None, Query(description="The first day of placing, in UTC.")] = None,
+    placed_until: Annotated[Day | None, Query(description="The last day of placing, in UTC.")] = None,
 ) -> list[Order]:
-    """List orders, newest first. The caller's own; administrators and keys see those of all customers."""
+    """List orders, newest first: the caller's own; for administrators and API keys, all customers'."""
     rows = await orders.find(
         reader,
         caller,
@@ -96,7 +96,7 @@ async def get_order(order_id: OrderId, caller: OrdersReader, reader: ReaderDep) 
 async def cancel_order(
     order_id: OrderId, caller: OrdersWriter, session: SessionDep, cancellation: Cancellation | None = None
 ) -> Order:
-    """Cancel an order that has not shipped. What it took goes back into stock."""
+    """Cancel an order that has not shipped. Its units go back into stock."""
     return await transitions.cancel(session, caller, order_id, cancellation.reason if cancellation else None)
 
 
@@ -110,7 +110,7 @@ async def pay_order(order_id: OrderId, payment: Payment, caller: OrdersKeeper, s
 async def ship_order(
     order_id: OrderId, shipment: Shipment, caller: OrdersKeeper, session: SessionDep
 ) -> Order:
-    """Mark a paid order as shipped. It needs a shipping address."""
+    """Mark a paid order as shipped. The order needs a shipping address."""
     return await transitions.ship(session, caller, order_id, shipment.tracking)
 
 

@@ -213,7 +213,7 @@ def _refuse_missing_stock(lines: Sequence[PricedLine], items: Mapping[int, Recor
 
 
 def _limits(settings: Settings, *, email_verified: bool) -> OrderLimits:
-    """Fewer units until the e-mail address is verified: anybody can register an account."""
+    """Fewer units until the e-mail address is verified: registering an account is free."""
     units = settings.reserved_units_limit
     if not email_verified:
         units = min(units, settings.reserved_units_limit_unverified)

@@ -25,7 +25,7 @@ def _visible_to(caller: Caller | None) -> ColumnElement[bool]:
 
 
 def _whole(caller: Caller | None) -> Select[Any]:
-    """The row has the shape of schemas.posts.Post."""
+    """The row has the shape of schemas.Post."""
     return (
         select(*Post.__table__.columns, User.full_name.label("author_name"))
         .join(User, User.id == Post.author_id)
@@ -68,7 +68,7 @@ async def find_changed(
 async def find_removed(
     session: Session, page: Page, updated_since: datetime, *, caller: Caller | None
 ) -> list[Any]:
-    """Rows of schemas.changes.Removed."""
+    """Rows of Removed."""
     poll = await changes.poll(session, "posts", updated_since)
     visible = select(Post.id).where(_visible_to(caller))
     sees_all = caller is not None and caller.is_admin
@@ -81,7 +81,7 @@ async def get(session: Session, caller: Caller | None, post_id: int) -> Record |
 
 
 async def lock(session: Session, caller: Caller, post_id: int) -> Record | None:
-    """The post, locked until the transaction ends, so that nobody publishes or edits it meanwhile."""
+    """The post, locked until the transaction ends, so that it is not published or edited meanwhile."""
     statement = _whole(caller).where(Post.id == post_id).with_for_update(of=Post)
     row: Record | None = (await session.execute(statement)).one_or_none()
     return row
@@ -115,7 +115,7 @@ async def publish(session: Session, post_id: int) -> None:
 
 
 async def withdraw(session: Session, post_id: int, values: Mapping[str, Any]) -> None:
-    """Change it and take it back to where it waits for an administrator."""
+    """Change it and make it pending again."""
     await change(session, post_id, {**values, "status": "pending", "published_at": None})
 
 

@@ -36,7 +36,7 @@ async def list_posts(
     order: Annotated[
         Order | None, Query(description="Newest first (`desc`, the default) or oldest first.")
     ] = None,
-    status: Annotated[Status | None, Query(description="Only these, of those that you may see.")] = None,
+    status: Annotated[Status | None, Query(description="Only posts with this status.")] = None,
     updated_since: Annotated[
         Moment | None,
         Query(
@@ -45,7 +45,7 @@ async def list_posts(
         ),
     ] = None,
 ) -> list[Post]:
-    """List posts. Published ones; authors see their own pending ones too, administrators all."""
+    """List posts: published ones, for authors also their own pending ones, for administrators all."""
     rows = await posts.find(
         reader, caller, listing.page, order=order, status=status, updated_since=updated_since
     )
@@ -70,7 +70,7 @@ async def get_post(post_id: PostId, caller: Anyone, reader: ReaderDep) -> Post:
 
 @router.post("", status_code=201, responses=problems(409))
 async def create_post(new: PostIn, caller: SignedIn, session: SessionDep, located: Located) -> Post:
-    """Create a post. A customer's is `pending` until an administrator publishes it.
+    """Create a post. A customer's post is `pending` until an administrator publishes it.
 
     A customer has at most 20 pending posts; one more is 409 `too_many_pending`.
     """
@@ -83,7 +83,7 @@ async def create_post(new: PostIn, caller: SignedIn, session: SessionDep, locate
 async def replace_post(
     post_id: OwnPostId, new: PostIn, caller: SignedIn, expected: IfPost, session: SessionDep
 ) -> Post:
-    """Replace a post's title and body. A customer's change of a published post makes it pending again."""
+    """Replace a post's title and body. A customer's change makes a published post pending again."""
     return await posts.change(session, caller, post_id, new, expected=expected)
 
 
@@ -91,7 +91,7 @@ async def replace_post(
 async def update_post(
     post_id: OwnPostId, patch: PostPatch, caller: SignedIn, expected: IfPost, session: SessionDep
 ) -> Post:
-    """Update a post's title or body. A customer's change of a published post makes it pending again."""
+    """Update a post's title or body. A customer's change makes a published post pending again."""
     return await posts.change(session, caller, post_id, patch, expected=expected)
 
 

@@ -43,7 +43,7 @@ class PostIn(In):
 
 
 class PostPatch(In):
-    """Changes of a post: what is absent stays as it is, and nothing can be removed."""
+    """Changes of a post: absent fields stay as they are, and none can be removed."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Chai is sold out"}]})
 

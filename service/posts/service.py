@@ -1,4 +1,4 @@
-"""Posts: who may write them, and what is public when."""
+"""Posts: who may write and publish them, and which are public."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -13,8 +13,8 @@ from service.posts import repository as posts
 from service.posts.errors import PostNotFound, TooManyPending
 from service.posts.schemas import Order, Post, PostIn, PostPatch, Status
 
-#: Of one customer: administrators read each of them, and nobody may bury the others' under theirs.
-MOST_PENDING: Final = 20
+#: Of one customer: administrators read each one, and no customer may bury the posts of others.
+MAX_PENDING: Final = 20
 
 
 async def find(
@@ -62,8 +62,8 @@ async def change(
 ) -> Post:
     """Replace or patch a post.
 
-    A customer's change of a published post takes it back to `pending`: an administrator has let
-    through what stood there, not whatever is written over it later. Raises TooManyPending for one too many.
+    A customer's change of a published post takes it back to `pending`: an administrator has approved
+    the old text, not the new one. Raises TooManyPending for one too many.
     """
     row = await _lock_own(session, caller, post_id)
     require(expected, row)
@@ -76,7 +76,7 @@ async def change(
     elif changes:
         await posts.change(session, post_id, changes)
     if changes and row.author_id != caller.user_id:
-        await _note(session, caller, "post.changed", post_id, author_id=row.author_id)
+        await _record(session, caller, "post.changed", post_id, author_id=row.author_id)
     return await get(session, caller, post_id)
 
 
@@ -85,11 +85,11 @@ async def remove(session: Session, caller: Caller, post_id: int, *, expected: Ve
     require(expected, row)
     await posts.remove(session, post_id)
     if caller.is_admin:
-        await _note(session, caller, "post.deleted", post_id, author_id=row.author_id)
+        await _record(session, caller, "post.deleted", post_id, author_id=row.author_id)
 
 
 async def publish(session: Session, caller: Caller, post_id: int) -> Post:
-    """A published post stays as it is: whoever asks twice has what they want."""
+    """Publish a pending post; a published one stays as it is."""
     await reauthorize(session, caller)
     row = await posts.lock(session, caller, post_id)
     if row is None:
@@ -101,21 +101,21 @@ async def publish(session: Session, caller: Caller, post_id: int) -> Post:
 
 
 async def _published(session: Session, caller: Caller, post_id: int, author_id: int) -> Post:
-    await _note(session, caller, "post.published", post_id, author_id=author_id)
+    await _record(session, caller, "post.published", post_id, author_id=author_id)
     post = await get(session, caller, post_id)
     data = post.model_dump(mode="json")
     await events.publish(session, "post.published", object_id=post_id, user_id=author_id, data=data)
     return post
 
 
-async def _note(session: Session, caller: Caller, action: str, post_id: int, *, author_id: int) -> None:
-    """What an administrator does to posts; what authors do to their own is not an administrative act."""
+async def _record(session: Session, caller: Caller, action: str, post_id: int, *, author_id: int) -> None:
+    """Audit what administrators do to posts; what authors do to their own is not an administrative act."""
     data = {"author_id": author_id}
     await audit.record(session, action, by=caller, target_kind="post", target_id=post_id, data=data)
 
 
 async def _lock_own(session: Session, caller: Caller, post_id: int) -> Record:
-    """Another's post is Forbidden where it is public, NotFound where even its existence is not."""
+    """Another user's post is Forbidden if it is public, and NotFound otherwise."""
     await _lock_author(session, caller)
     row = await posts.lock(session, caller, post_id)
     return _own(caller, row)
@@ -135,15 +135,15 @@ def _own(caller: Caller, row: Record | None) -> Record:
 
 
 async def _lock_author(session: Session, caller: Caller) -> None:
-    """One customer's posts are written one after the other, so that they are counted before the next."""
+    """Serialize the posts of one customer, so that pending ones are counted before the next is written."""
     if not caller.is_admin:
         await lock_user(session, caller.user_id)
     await reauthorize(session, caller)
 
 
 async def _require_room(session: Session, caller: Caller) -> None:
-    if await posts.count_pending(session, caller.user_id) >= MOST_PENDING:
+    if await posts.count_pending(session, caller.user_id) >= MAX_PENDING:
         detail = (
-            f"{MOST_PENDING} of your posts are pending already. Wait until some are published, or delete one."
+            f"{MAX_PENDING} of your posts are pending already. Wait until some are published, or delete one."
         )
         raise TooManyPending(detail)

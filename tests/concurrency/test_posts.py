@@ -4,7 +4,7 @@ import asyncio
 
 import asyncpg
 
-from service.posts.service import MOST_PENDING
+from service.posts.service import MAX_PENDING
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
 from tests.helpers.waiting import until_blocked
@@ -30,11 +30,11 @@ async def test_posts_written_at_once_are_no_more_than_one_after_the_other(
     make: Make, sql: asyncpg.Connection
 ) -> None:
     maria = await make.user()
-    for _ in range(MOST_PENDING - 2):
+    for _ in range(MAX_PENDING - 2):
         await make.post(maria, published=False)
     answers = await asyncio.gather(*(maria.api.post("/posts", json=NEWS) for _ in range(8)))
     assert sorted(answer.status_code for answer in answers) == [201] * 2 + [409] * 6
-    assert await sql.fetchval("SELECT count(*) FROM posts WHERE status = 'pending'") == MOST_PENDING
+    assert await sql.fetchval("SELECT count(*) FROM posts WHERE status = 'pending'") == MAX_PENDING
 
 
 async def test_a_change_that_meets_the_removal_is_404(make: Make, sql: asyncpg.Connection) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.posts.service import MOST_PENDING
+from service.posts.service import MAX_PENDING
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person
 
@@ -58,7 +58,7 @@ class TestCreate:
         self, make: Make, maria: Person, ada: Person, sql: asyncpg.Connection
     ) -> None:
         public = await make.post(maria)
-        pending = [(await maria.api.post("/posts", json=NEWS)).json()["id"] for _ in range(MOST_PENDING)]
+        pending = [(await maria.api.post("/posts", json=NEWS)).json()["id"] for _ in range(MAX_PENDING)]
         before = await stored(sql)
         for refused in (
             await maria.api.post("/posts", json=NEWS),

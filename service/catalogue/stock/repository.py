@@ -115,7 +115,7 @@ async def set_reorder_level(session: Session, item_id: int, reorder_level: int) 
 async def get(session: Session, item_id: int) -> Record | None:
     """Exact stock and the last of its ledger, newest first, as of one moment.
 
-    The row has the shape of schemas.items.Stock.
+    The row has the shape of schemas.Stock.
     """
     last = (
         select(*(getattr(StockMovement, name) for name in MOVEMENT_COLUMNS))

@@ -35,7 +35,7 @@ class Document:
     seller: tuple[str, ...]
     buyer: str
     ship_to: tuple[str, ...]
-    #: Labels and what stands beside them: dates, references.
+    #: Labels and their values: dates, references.
     facts: tuple[tuple[str, str], ...]
     state: State
     #: The state in words, with its dates.

@@ -16,7 +16,7 @@ HEIGHT: Final = 841.89
 LEFT: Final = 50.0
 RIGHT: Final = WIDTH - LEFT
 TOP: Final = 50.0
-#: The lowest that rows and totals reach; the footer stands below.
+#: The lowest that rows and totals reach; the footer is below.
 BOTTOM: Final = HEIGHT - 66.0
 FOOTER: Final = HEIGHT - 40.0
 

@@ -50,7 +50,7 @@ async def get_invoice(
     settings: SettingsDep,
     request: Request,
 ) -> Response:
-    """Get the invoice of an order, as a PDF file. While too many are being made the answer is 503."""
+    """Get the invoice of an order, as a PDF file. 503 while too many invoices are being rendered."""
     if "If-None-Match" not in request.headers:
         # Refusals are to cost nothing, or a storm of them would do what the queue is there to prevent.
         renderers.require_room(caller.subject)
@@ -62,6 +62,6 @@ async def get_invoice(
         return unchanged
     media_type = PDF if acceptable(request.headers.get("Accept", ""), frozenset({PDF})) else BYTES
     file = await renderers.render(invoice.document, caller.subject)
-    # It may have waited for long: whose access has ended meanwhile gets nobody's name and address.
+    # Rendering may have waited: a caller whose access has ended meanwhile gets no name and address.
     await confirm(request)
     return Pdf(file, headers=headers, media_type=media_type)

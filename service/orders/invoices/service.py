@@ -1,4 +1,4 @@
-"""Invoices: what stands on one, in words, and the tag that names it."""
+"""Invoices: the content of one, in words, and its entity tag."""
 
 import hashlib
 from dataclasses import dataclass
@@ -82,12 +82,12 @@ def _moments(order: Order) -> dict[str, datetime]:
 
 
 def _status_text(order: Order) -> str:
-    told = [f"{name} on {_day(at)}" for name, at in _moments(order).items()]
+    parts = [f"{name} on {_day(at)}" for name, at in _moments(order).items()]
     if order.status == "placed":
-        told.append("payment is due")
+        parts.append("payment is due")
     if order.refund_due:
-        told.append("refund is due")
-    return ", ".join(told).capitalize()
+        parts.append("refund is due")
+    return ", ".join(parts).capitalize()
 
 
 def _facts(row: Any, order: Order) -> tuple[tuple[str, str], ...]:

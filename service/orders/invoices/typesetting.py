@@ -74,7 +74,7 @@ def shown(character: str) -> str:
         return "\N{NO-BREAK SPACE}" if character in "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}" else " "
     if category == "Cf" or "VARIATION SELECTOR" in unicodedata.name(character, ""):
         return ""
-    # A font's private signs mean something else to whoever wrote them.
+    # A font's private signs mean something else where the text was written.
     known = category != "Co" and (_has(REGULAR, character) or _has(EAST_ASIAN, character))
     return character if known else PLACEHOLDER
 
