@@ -18,8 +18,8 @@ from service.platform.mail import repository as mails
 from service.platform.mail.mailer import Composer, Draft, Emails, Withheld
 
 TOKEN_LIFETIME: Final = timedelta(minutes=15)
-#: One email with a token goes so often to one mailbox for one account, whoever requests it: as long as a
-#: token is good, so that there always is a good one, or another can be requested.
+#: One email with a token goes so often to one mailbox for one account, whichever client requests it: as
+#: long as a token is good, so that there always is a good one, or another can be requested.
 INTERVAL: Final = TOKEN_LIFETIME
 #: A change of address costs an account nothing, and its email goes to any address named: so many a day.
 MAX_CHANGES: Final = 8

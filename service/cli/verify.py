@@ -22,20 +22,20 @@ from service.verification.repository import CHECKS
 from service.verification.repository.check import Finding
 
 #: EX_UNAVAILABLE of sysexits.h: nothing is known of the data, good or bad.
-NOT_LOOKED: Final = 69
+NOT_CHECKED: Final = 69
 #: A statement reads whole tables here.
-LONGEST_SECONDS: Final = 6 * 3600.0
+STATEMENT_SECONDS: Final = 6 * 3600.0
 
 
-class NotThisSchema(Exception):
+class SchemaMismatch(Exception):
     """The database is of another build."""
 
 
 async def verify(database: Database) -> list[Finding]:
-    """What each check finds, all of one moment. Raises NotThisSchema, ServiceError."""
+    """What each check finds, all of one moment. Raises SchemaMismatch, ServiceError."""
     found, needed = await database.revision(), required_revision()[0]
     if found != needed:
-        raise NotThisSchema(f"the schema is at {found or 'no revision'}, and this build knows {needed}")
+        raise SchemaMismatch(f"the schema is at {found or 'no revision'}, and this build knows {needed}")
     bars = (TextColumn("{task.description:>16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*bars, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(CHECKS))
@@ -72,14 +72,14 @@ def document(findings: list[Finding]) -> str:
 
 
 def run(settings: Settings, as_json: bool) -> int:
-    """0 when nothing is wrong, 1 when something is, 69 when it could not be looked at."""
-    patient = settings.model_copy(update={"database_statement_timeout": LONGEST_SECONDS})
+    """0 without faults, 1 with faults, 69 if nothing could be checked."""
+    patient = settings.model_copy(update={"database_statement_timeout": STATEMENT_SECONDS})
     try:
         with database(patient) as complete:
             findings = asyncio.run(_verify(complete))
-    except (CommandError, NotThisSchema, ServiceError) as fault:
+    except (CommandError, SchemaMismatch, ServiceError) as fault:
         print(f"Nothing was checked: {fault}", file=sys.stderr)
-        return NOT_LOOKED
+        return NOT_CHECKED
     print(document(findings) if as_json else "\n".join(table(findings)))
     return 1 if any(finding.faults for finding in findings) else 0
 
