@@ -39,7 +39,7 @@ from processes import free_port, wait_for
 from service.cli import migrate
 from service.dev import embedded
 from service.platform.database import metrics as database_metrics
-from service.platform.telemetry.runtime import Pulse
+from service.platform.telemetry.runtime import RuntimeMonitor
 from service.platform.telemetry.tracing import LOW_HALF
 
 #: Answered from memory, all of it but the request itself.
@@ -129,7 +129,7 @@ def started(way: Way, folder: Path, database: str, collector: str) -> Iterator[S
     env = os.environ | {
         "ENVIRONMENT": "test", "HOST": "127.0.0.1", "PORT": str(port), "METRICS_PORT": str(free_port()),
         "DATA_DIR": str(folder), "DATABASE_URL": database, "WEB_CONCURRENCY": "1",
-        # Here, for the service's parts are imported before its command line could say it.
+        # Here, for the service's modules are imported before its command line could set it.
         "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
         "TELEMETRY": way.parts, "LOG_LEVEL": "INFO" if "log" in way.parts else "WARNING",
         "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": str(way.percent / 100),
@@ -223,20 +223,20 @@ def difference(spent: dict[str, list[float]], name: str, base: str = BASE) -> tu
     return statistics.median(differences), 1.25 * statistics.stdev(differences) / len(differences) ** 0.5
 
 
-async def beating() -> float:
-    """Microseconds of CPU in a second that the pulse takes, whatever else the process does."""
+async def monitoring() -> float:
+    """Microseconds of CPU in a second that the monitor takes, whatever else the process does."""
 
-    async def spent(pulse: Pulse | None) -> float:
+    async def spent(monitor: RuntimeMonitor | None) -> float:
         before = time.process_time()
-        if pulse is not None:
-            pulse.start("bench")
+        if monitor is not None:
+            monitor.start("bench")
         await asyncio.sleep(PULSE_SECONDS)
-        if pulse is not None:
-            await pulse.stop()
+        if monitor is not None:
+            await monitor.stop()
         return (time.process_time() - before) / PULSE_SECONDS * 1e6
 
-    await spent(Pulse())  # what is loaded and made at the first time
-    return await spent(Pulse()) - await spent(None)
+    await spent(RuntimeMonitor())  # what is loaded and made at the first time
+    return await spent(RuntimeMonitor()) - await spent(None)
 
 
 def waiting(times: int = 100_000) -> float:
@@ -273,20 +273,13 @@ def main() -> int:
             }
             services = {name: by_kind[way._replace(traceparent="")] for name, way in ways.items()}
             for service in by_kind.values():
-                wait_for(service)
+                wait_for(service.process, service.port)
             report(measured(ways, services, rounds), rounds)
             ask(services[MEASURED].port, CONNECTIONS, TRACEPARENT + "01")
         check_ids(folder / str([*by_kind].index(WAYS[MEASURED])))
-        services = {
-            way: stack.enter_context(started(way, folder / str(number), url, at))
-            for number, way in enumerate(WAYS)
-        }
-        for service in services.values():
-            wait_for(service.process, service.port)
-        report(measured(services, rounds), rounds)
     collector.shutdown()
     print(f"A wait for a connection: {waiting():.2f} microseconds.", end=" ")
-    print(f"The pulse: {asyncio.run(beating()):,.0f} a second.")
+    print(f"The runtime monitor: {asyncio.run(monitoring()):,.0f} a second.")
     return 0
 
 

@@ -6,15 +6,15 @@ from typing import Any
 
 from service.__main__ import main
 from service.platform.http import metrics
-from service.platform.server.monitor import Vitals
-from service.platform.telemetry import access_log as access
+from service.platform.server.monitor import ProcessMonitor
+from service.platform.telemetry import access_log
 
 
 def nothing(*_: Any, **__: Any) -> None:
     pass
 
 
-async def nothing_at_all(_: Vitals) -> None:
+async def nothing_at_all(_: ProcessMonitor) -> None:
     pass
 
 
@@ -22,7 +22,7 @@ if __name__ == "__main__":
     parts = os.environ["TELEMETRY"].split()
     if "metrics" not in parts:
         metrics.request_answered = nothing
-        Vitals.start = Vitals.stop = nothing_at_all  # type: ignore[assignment, method-assign]
+        ProcessMonitor.start = ProcessMonitor.stop = nothing_at_all  # type: ignore[assignment, method-assign]
     if "log" not in parts:
-        access.answered = nothing
+        access_log.write = nothing
     sys.exit(main(["serve"]))

@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(command, given)
     except ConfigError as error:
         if arguments.command in SERVICES:
-            logging.refused(error.faults)
+            logging.log_refusal(error.faults)
         print("The configuration is not usable:", *error.faults, sep="\n  ", file=sys.stderr)  # noqa: T201
         return EXIT_CONFIG
     except (CommandError, ServiceError) as error:
@@ -118,7 +118,7 @@ def _run(command: Command, arguments: list[str | bool]) -> int:
         settings = load_settings(signs=command.signs)
         given.append(settings)
         logging.configure(settings.log_level, settings.log_format)
-        logging.tell_of_crashes()
+        logging.log_crashes()
         _keep_metrics(command, settings)
     module = importlib.import_module(f"service.{command.module}")
     status: int = module.run(*given, *arguments)

@@ -25,7 +25,7 @@ from service.platform.http.rate_limit.store import Store
 from service.platform.http.response_cache import ResponseCache
 from service.platform.mail import AddressCipher
 from service.platform.server.health import Probes
-from service.platform.server.monitor import Vitals
+from service.platform.server.monitor import ProcessMonitor
 from service.weather.open_meteo import OpenMeteo
 from service.weather.service import WeatherService
 from service.webhooks.signing import SecretCipher
@@ -57,7 +57,7 @@ class Container:
     limits: Limits
     retries: Retries
     renderers: RendererPool
-    vitals: Vitals
+    monitor: ProcessMonitor
     probes: Probes
 
     def __post_init__(self) -> None:
@@ -111,7 +111,7 @@ class Container:
                 tuple(derive(key, "idempotency") for key in (secret, *accepted)), settings.retention_keys
             ),
             renderers=RendererPool(),
-            vitals=Vitals(database, lambda: feed.current),
+            monitor=ProcessMonitor(database, lambda: feed.current),
             probes=Probes(database, settings),
         )
 
@@ -119,11 +119,11 @@ class Container:
         """Begin what runs beside the requests. None of it needs a database that answers."""
         await self.feed.start()
         await self.subscribers.start(self.feed)
-        await self.vitals.start()
+        await self.monitor.start()
 
     async def stop(self) -> None:
         """End it, and close every connection: the database last, for the others may still write."""
-        await self.vitals.stop()
+        await self.monitor.stop()
         await self.probes.aclose()
         await self.subscribers.stop()
         await self.renderers.aclose()

@@ -23,7 +23,7 @@ from service.platform.jobs.worker import Worker
 from service.platform.mail import repository as mail_repository
 from service.platform.mail.mailer import Mailer
 from service.platform.server.health import Probes
-from service.platform.server.monitor import Vitals
+from service.platform.server.monitor import ProcessMonitor
 from service.verification import job as invariants
 from service.webhooks import metrics as webhook_metrics
 from service.webhooks.deliveries import service as deliveries
@@ -43,7 +43,7 @@ class WorkerContainer:
     kinds: Mapping[str, JobKind]
     worker: Worker
     probes: Probes
-    vitals: Vitals
+    monitor: ProcessMonitor
 
     @classmethod
     def build(cls, settings: Settings) -> Self:
@@ -65,17 +65,17 @@ class WorkerContainer:
             kinds=kinds,
             worker=Worker(database, url, kinds, graceful_timeout=settings.graceful_timeout),
             probes=Probes(database, settings),
-            vitals=Vitals(database),
+            monitor=ProcessMonitor(database),
         )
 
     async def start(self) -> None:
         job_metrics.begin(self.kinds)
         webhook_metrics.begin()
         invariants.begin()
-        await self.vitals.start()
+        await self.monitor.start()
 
     async def stop(self) -> None:
-        await self.vitals.stop()
+        await self.monitor.stop()
         await self.probes.aclose()
         await self.deliveries.aclose()
         await self.database.close()

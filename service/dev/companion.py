@@ -135,5 +135,5 @@ def main(parent: str, graceful: str, level: str, log_format: str, *options: str)
 
 
 if __name__ == "__main__":
-    logging.tell_of_crashes()
+    logging.log_crashes()
     sys.exit(main(*sys.argv[1:]))

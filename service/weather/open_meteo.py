@@ -151,7 +151,7 @@ class OpenMeteo:
     async def _read(self, url: httpx2.URL) -> bytes:
         body = bytearray()
         async with self._client.stream("GET", url, headers=_HEADERS, follow_redirects=False) as response:
-            tracing.answered(response.status_code)
+            tracing.set_status(response.status_code)
             if response.status_code != 200:
                 raise _RefusedError("status")
             # Raw: a few received bytes may inflate to gigabytes before they can be counted.

@@ -19,8 +19,7 @@ from service.platform.http.headers import Headers, combined
 from service.platform.http.hosts import Hosts
 from service.platform.http.problems import PROBES
 from service.platform.http.request_state import state_of
-from service.platform.telemetry import access_log as access
-from service.platform.telemetry import request, tracing
+from service.platform.telemetry import access_log, request, tracing
 from service.platform.telemetry.request import RequestFacts
 
 WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9_-]{8,128}")
@@ -171,7 +170,7 @@ def _account(
         sent=sent,
         streamed=state.streamed,
     )
-    access.answered(method, template, status, seconds, who=log_fields(inner), client=client, traced=traced)
+    access_log.write(method, template, status, seconds, who=log_fields(inner), client=client, traced=traced)
 
 
 def log_fields(scope: Scope) -> Mapping[str, int | None]:

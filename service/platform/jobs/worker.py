@@ -184,7 +184,7 @@ class Worker:
         logging.bind(request_id=request_id, job=job.kind, job_id=job.id)
         metrics.job_begun(job.kind, (datetime.now(UTC) - job.due).total_seconds())
         outcome: Outcome = "handed_back"
-        with tracing.work(f"job {job.kind}", job.origin.get("traceparent")):
+        with tracing.job_span(f"job {job.kind}", job.origin.get("traceparent")):
             try:
                 outcome = await self._attempt(job, self._kinds[job.kind])
             finally:

@@ -30,5 +30,5 @@ def main(master: int, port: int, host: str, level: str, log_format: str) -> int:
 
 
 if __name__ == "__main__":
-    logging.tell_of_crashes()
+    logging.log_crashes()
     sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

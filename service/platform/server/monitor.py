@@ -1,4 +1,4 @@
-"""What a process tells of itself and of what it stands on, whether anybody asks it for something or not."""
+"""Metrics of a process and of its database, measured whether requests come or not."""
 
 import asyncio
 import contextlib
@@ -8,48 +8,48 @@ from typing import Final
 from service import __version__
 from service.errors import ServiceError
 from service.platform.database import Database, metrics
-from service.platform.telemetry.runtime import Pulse
+from service.platform.telemetry.runtime import RuntimeMonitor
 
-#: How often the database is asked whether it is there, and how long it may take to answer.
-ASK_SECONDS: Final = 5.0
-ANSWER_SECONDS: Final = 2.0
+#: How often the database is pinged, and how long it may take to answer.
+PING_SECONDS: Final = 5.0
+PING_TIMEOUT_SECONDS: Final = 2.0
 
 
-class Vitals:
-    """`listening` says whether the change feed is heard, where the process has one."""
+class ProcessMonitor:
+    """`in_sync` says whether the change feed is in sync, where the process has one."""
 
-    def __init__(self, database: Database, listening: Callable[[], bool] | None = None) -> None:
-        self._database, self._listening = database, listening
-        self._pulse = Pulse(self._look)
-        self._asking: asyncio.Task[None] | None = None
+    def __init__(self, database: Database, in_sync: Callable[[], bool] | None = None) -> None:
+        self._database, self._in_sync = database, in_sync
+        self._runtime = RuntimeMonitor(self._sample)
+        self._pinging: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         metrics.begin()
-        self._pulse.start(__version__)
-        self._asking = asyncio.create_task(self._ask_always(), name="vitals")
+        self._runtime.start(__version__)
+        self._pinging = asyncio.create_task(self._ping_database(), name="database_ping")
 
     async def stop(self) -> None:
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.gather(self._asking, return_exceptions=True)
-        await self._pulse.stop()
+        if self._pinging is not None:
+            self._pinging.cancel()
+            await asyncio.gather(self._pinging, return_exceptions=True)
+        await self._runtime.stop()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         metrics.pool_seen(*self._database.use)
-        if self._listening is not None:
-            metrics.feed_seen(listening=self._listening())
+        if self._in_sync is not None:
+            metrics.feed_seen(listening=self._in_sync())
 
-    async def _ask_always(self) -> None:
+    async def _ping_database(self) -> None:
         while True:
             in_use, size = self._database.use
-            # When all connections are lent out there is no answer to be had, and no fault of the database.
+            # Without a free connection there is no answer, which is no fault of the database.
             if in_use < size:
-                metrics.database_seen(up=await self._answers())
-            await asyncio.sleep(ASK_SECONDS)
+                metrics.database_seen(up=await self._is_up())
+            await asyncio.sleep(PING_SECONDS)
 
-    async def _answers(self) -> bool:
+    async def _is_up(self) -> bool:
         with contextlib.suppress(ServiceError, TimeoutError):
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(PING_TIMEOUT_SECONDS):
                 await self._database.ping()
                 return True
         return False

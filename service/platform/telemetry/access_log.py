@@ -1,8 +1,8 @@
-"""The line for each request.
+"""The access log: one line for each request.
 
-There is one for every request, so where lines are JSON on stdout and nobody else listens it is written here,
-in a tenth of the time that it takes through the loggers' chain. A test holds that both say the same. Lines
-of requests that end in one round of the event loop are written together.
+Where lines are JSON on stdout and there is no other handler, the line is written here, in a tenth of the time
+that the loggers' chain takes. A test holds that both write the same. Lines of requests that end in one
+iteration of the event loop are written together.
 """
 
 import asyncio
@@ -28,23 +28,23 @@ _handler: "logging.StreamHandler[Any] | None" = None
 #: What the handler wrote to when it was taken, and its file, where it has one.
 _stream: Any = None
 _file: int | None = None
-#: Lines until the end of the loop's round, and how long they are together.
-_waiting: list[str] = []
+#: Lines until the end of the loop's iteration, and their length together.
+_pending: list[str] = []
 _length: int = 0
 #: Processes share one pipe; more than this could be cut apart by another's (PIPE_BUF of Linux).
 ATOMIC: Final = 4_096
 #: The running second, and how a time in it begins.
 _second: tuple[int, str] = (0, "")
-#: Numbers of three digits: a format costs more than a look.
+#: Numbers of three digits: formatting costs more than a lookup.
 _THREE: Final = tuple(f"{number:03d}" for number in range(1_000))
-#: How a route is written: the same few again and again.
+#: The beginning of a line, by method and route.
 _routes: Final[dict[tuple[str, str], str]] = {}
-#: Methods are a client's words: more than these are not remembered.
-MOST_ROUTES: Final = 2_000
+#: Clients may send any method: more than these are not cached.
+MAX_ROUTES: Final = 2_000
 
 
-def write_to(handler: logging.Handler | None) -> None:
-    """Lines in JSON go to this one; None where they are for people to read."""
+def use_handler(handler: logging.Handler | None) -> None:
+    """Lines in JSON go to this handler; None where lines are for people to read."""
     global _handler, _stream, _file  # noqa: PLW0603 - logging is configured once for a process
     _handler = handler if isinstance(handler, logging.StreamHandler) else None
     _stream, _file = _handler and _handler.stream, None
@@ -52,7 +52,7 @@ def write_to(handler: logging.Handler | None) -> None:
         _file = _stream.fileno()
 
 
-def answered(
+def write(
     method: str,
     route: str,
     status: int,
@@ -62,7 +62,7 @@ def answered(
     client: str | None,
     traced: bool = True,
 ) -> None:
-    """Tell of a request: by whom as far as it is known, and from where. `traced`: there may be a span."""
+    """Write the line of a request. `who`: its caller. `client`: its address. `traced`: it has a span."""
     micros = int(seconds * 1_000_000 + 0.5)
     handlers = _root.handlers
     alone = len(handlers) == 1 and handlers[0] is _handler and not _logger.handlers
@@ -78,20 +78,20 @@ def answered(
         line += f', "client": {"null" if client is None else quoted(client)}'
         line += f', "request_id": "{request.facts().request_id}"'
         if traced:
-            for name, value in tracing.ids().items():
+            for name, value in tracing.log_fields().items():
                 line += f', "{name}": "{value}"'
-        _write(_handler, line + "}\n")
+        _enqueue(_handler, line + "}\n")
 
 
 def _head(method: str, route: str) -> str:
     fields = {"level": "info", "event": "request.answered", "logger": "access"}
     head = dumps({**fields, "method": method, "route": route})[1:-1] + ', "status": '
-    if len(_routes) < MOST_ROUTES:
+    if len(_routes) < MAX_ROUTES:
         _routes[method, route] = head
     return head
 
 
-def _write(handler: "logging.StreamHandler[Any]", line: str) -> None:
+def _enqueue(handler: "logging.StreamHandler[Any]", line: str) -> None:
     """Past the stream, which the handler leaves empty after each line of others."""
     global _length  # noqa: PLW0603
     if _file is None or handler.stream is not _stream:
@@ -99,26 +99,26 @@ def _write(handler: "logging.StreamHandler[Any]", line: str) -> None:
         return
     if _length + len(line) > ATOMIC:
         flush()
-    if not _waiting:
+    if not _pending:
         try:
             asyncio.get_running_loop().call_soon(flush)
         except RuntimeError:  # outside of any loop
             _write_out(handler, line)
             return
-    _waiting.append(line)
+    _pending.append(line)
     _length += len(line)
 
 
 def flush() -> None:
-    """Write what has been told in this round."""
+    """Write the lines of this iteration of the event loop."""
     global _length
-    if _waiting and _handler is not None:
-        text, _length = "".join(_waiting), 0
-        _waiting.clear()
+    if _pending and _handler is not None:
+        text, _length = "".join(_pending), 0
+        _pending.clear()
         _write_out(_handler, text)
 
 
-# What the last round of a process has told.
+# The lines of a process's last iteration.
 atexit.register(flush)
 
 

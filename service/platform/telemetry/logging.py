@@ -16,11 +16,10 @@ from typing import Any, Final
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-from service.platform.telemetry import access_log as access
-from service.platform.telemetry import request, tracing
+from service.platform.telemetry import access_log, request, tracing
 
 #: These copy handlers or stop propagating by themselves (Gunicorn's worker class does), so each is
-#: given the handler by name. Their access logs are silent: the edge writes ours.
+#: given the handler by name. Their access logs are silent: access_log.py writes ours.
 SERVER_LOGGERS = ("gunicorn.error", "uvicorn.error", "uvicorn")
 SILENT_LOGGERS = ("gunicorn.access", "uvicorn.access")
 #: Frames of each exception, the innermost: container runtimes cut lines after 16 KiB.
@@ -36,7 +35,7 @@ def add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Which request and which trace a line belongs to."""
     if (request_id := request.facts().request_id) is not None:
         event.setdefault("request_id", request_id)
-    event.update(tracing.ids())
+    event.update(tracing.log_fields())
     return event
 
 
@@ -56,9 +55,9 @@ def exception_text(exc_info: ExcInfo) -> str:
     """Tracebacks from the first cause to the last, without locals.
 
     Of each message only the first line: below it PostgreSQL quotes whole rows and pydantic the input,
-    so there may be a password, a token or somebody's address.
+    so there may be a password, a token or a person's address.
     """
-    return "\n".join(_told(fault) for fault in [*_chain(exc_info[1], set())][::-1])
+    return "\n".join(_exception_line(fault) for fault in [*_chain(exc_info[1], set())][::-1])
 
 
 def _chain(fault: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
@@ -71,7 +70,7 @@ def _chain(fault: BaseException | None, seen: set[int]) -> Iterator[BaseExceptio
     yield from _chain(fault.__cause__ or (None if fault.__suppress_context__ else fault.__context__), seen)
 
 
-def _told(fault: BaseException) -> str:
+def _exception_line(fault: BaseException) -> str:
     kind = type(fault)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     frames = "".join(traceback.format_tb(fault.__traceback__, -FRAMES))
@@ -88,17 +87,20 @@ def _processors(log_format: str) -> tuple[list[Processor], list[Processor]]:
         add_request,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     ]
-    told = structlog.processors.ExceptionRenderer(exception_text)
+    exceptions = structlog.processors.ExceptionRenderer(exception_text)
     if log_format == "console":
-        return shared, [told, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stdout.isatty())]
-    return shared, [told, first_fields, structlog.processors.JSONRenderer()]
+        return shared, [
+            exceptions,
+            structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stdout.isatty()),
+        ]
+    return shared, [exceptions, first_fields, structlog.processors.JSONRenderer()]
 
 
 def log_config(level: str, log_format: str) -> dict[str, Any]:
     """A `logging.config.dictConfig` document; Gunicorn takes it as `logconfig_dict`."""
     shared, final = _processors(log_format)
     silent = {"handlers": [], "level": "CRITICAL", "propagate": False}
-    loud = {"handlers": ["stdout"], "level": level, "propagate": False}
+    normal = {"handlers": ["stdout"], "level": level, "propagate": False}
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -118,7 +120,7 @@ def log_config(level: str, log_format: str) -> dict[str, Any]:
         },
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {
-            **dict.fromkeys(SERVER_LOGGERS, loud),
+            **dict.fromkeys(SERVER_LOGGERS, normal),
             **dict.fromkeys(SILENT_LOGGERS, silent),
             # A line for each HTTP call would double the log; calls are counted and traced instead.
             "httpx2": {"level": "WARNING"},
@@ -126,7 +128,7 @@ def log_config(level: str, log_format: str) -> dict[str, Any]:
             "httpcore2": {"level": "WARNING"},
             # The exporter of traces calls by it; its lines have the whole address, which may hold a key.
             "urllib3": {"level": "ERROR"},
-            # SQLAlchemy tells of each connection, by the name of the pool's class.
+            # SQLAlchemy logs each connection, by the name of the pool's class.
             "service.platform.database.Pool": {"level": "WARNING"},
         },
     }
@@ -136,7 +138,7 @@ def configure(level: str, log_format: str) -> None:
     """Set up logging for this process. Safe to call again."""
     shared, _ = _processors(log_format)
     logging.config.dictConfig(log_config(level, log_format))
-    access.write_to(logging.getLogger().handlers[0] if log_format == "json" else None)
+    access_log.use_handler(logging.getLogger().handlers[0] if log_format == "json" else None)
     logging.captureWarnings(True)
     structlog.configure(
         processors=[
@@ -150,19 +152,19 @@ def configure(level: str, log_format: str) -> None:
     )
 
 
-def refused(faults: Sequence[str]) -> None:
-    """Settings that nothing runs with are a line in the log too, for those who read nothing else."""
+def log_refusal(faults: Sequence[str]) -> None:
+    """Write a line in JSON for settings that were refused, for readers of the log alone."""
     if os.environ.get("LOG_FORMAT", "json").lower() == "json":
         configure("INFO", "json")
         structlog.get_logger(__name__).critical("configuration.refused", faults=list(faults))
 
 
-def tell_of_crashes() -> None:
-    """What ends this process is a line like any other, and not a text over many lines."""
-    sys.excepthook = _crashed
+def log_crashes() -> None:
+    """Write the exception that ends this process as one line like any other."""
+    sys.excepthook = _log_crash
 
 
-def _crashed(kind: type[BaseException], fault: BaseException, traceback: TracebackType | None) -> None:
+def _log_crash(kind: type[BaseException], fault: BaseException, traceback: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, fault, traceback)
     else:

@@ -1,4 +1,4 @@
-"""The files that processes keep their metrics in, and serving what is in them."""
+"""The files in which processes store their metrics, and the endpoint that serves them."""
 
 import os
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ def worker_ended(pid: int) -> None:
 
 
 class _StartTime(Collector):
-    """Since when the service runs; what else is told of one process says nothing of several."""
+    """The start time of the service. Other metrics of one process say nothing of several processes."""
 
     def __init__(self, pid: int) -> None:
         self._process = ProcessCollector(pid=lambda: pid, registry=None)
@@ -48,7 +48,7 @@ def expose(port: int, host: str = "0.0.0.0", *, master: int | None = None) -> WS
 
 
 def expose_own(port: int, host: str) -> None:
-    """Serve those of this process alone, in a thread. A port that is taken is told, and ends nothing."""
+    """Serve those of this process alone, in a thread. A port that is taken is logged, and ends nothing."""
     try:
         start_http_server(port, addr=host)
     except OSError as fault:

@@ -15,11 +15,11 @@ from service.platform.telemetry.metrics import (
     unlabelled_gauge,
 )
 
-#: Whatever holds the loop up for longer than this is seen.
-BEAT_SECONDS: Final = 0.1
-#: How often, in beats, metrics are written down, and the process is looked at.
-FLUSH_BEATS: Final = 2
-LOOK_BEATS: Final = 10
+#: A delay of the event loop that is longer than this is measured.
+TICK_SECONDS: Final = 0.1
+#: After how many ticks batched metrics are written, and gauges are sampled.
+FLUSH_TICKS: Final = 2
+SAMPLE_TICKS: Final = 10
 
 LAG: Final = BatchedHistogram(
     "event_loop_lag_seconds",
@@ -40,11 +40,11 @@ SPANS: Final = Counter(
 REASONS: Final = ("timeout", "signal", "error", "normal")
 
 
-class Pulse:
-    """Beats in the event loop of a process, for as long as that runs."""
+class RuntimeMonitor:
+    """Measures the event loop's lag, writes batched metrics and samples gauges while a process runs."""
 
-    def __init__(self, *looks: Callable[[], None]) -> None:
-        self._looks = (_see_threads, *looks)
+    def __init__(self, *probes: Callable[[], None]) -> None:
+        self._probes = (_sample_threads, *probes)
         self._task: asyncio.Task[None] | None = None
 
     def start(self, version: str) -> None:
@@ -52,34 +52,34 @@ class Pulse:
         LAG.begin()
         for outcome in ("sent", "lost", "dropped"):
             SPANS.labels(outcome)
-        self._look()
-        self._task = asyncio.create_task(self._run(), name="pulse")
+        self._sample()
+        self._task = asyncio.create_task(self._run(), name="runtime_monitor")
 
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._look()
+        self._sample()
 
     async def _run(self) -> None:
-        loop, beat = asyncio.get_running_loop(), 0
+        loop, tick = asyncio.get_running_loop(), 0
         while True:
-            due = loop.time() + BEAT_SECONDS
-            await asyncio.sleep(BEAT_SECONDS)
+            due = loop.time() + TICK_SECONDS
+            await asyncio.sleep(TICK_SECONDS)
             LAG.observe(max(loop.time() - due, 0.0))
-            beat += 1
-            if beat % LOOK_BEATS == 0:
-                self._look()
-            elif beat % FLUSH_BEATS == 0:
+            tick += 1
+            if tick % SAMPLE_TICKS == 0:
+                self._sample()
+            elif tick % FLUSH_TICKS == 0:
                 metrics.flush()
 
-    def _look(self) -> None:
-        for look in self._looks:
-            look()
+    def _sample(self) -> None:
+        for probe in self._probes:
+            probe()
         metrics.flush()
 
 
-def _see_threads() -> None:
+def _sample_threads() -> None:
     limiter = to_thread.current_default_thread_limiter()
     unlabelled_gauge("thread_pool_tasks", "Threads of the pool that work.", "livesum").set(
         limiter.borrowed_tokens

@@ -1,6 +1,4 @@
-"""OpenTelemetry, to the standard OTEL_* settings. Not configured, it costs nothing: not even the SDK's
-import.
-"""
+"""Tracing by OpenTelemetry, to the standard OTEL_* settings. Where it is off, the SDK is not imported."""
 
 import os
 import random
@@ -16,14 +14,14 @@ from opentelemetry import context, trace
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-    from service.platform.telemetry.spans import Ids
+    from service.platform.telemetry.tracing_sdk import TraceIdGenerator
 
 REDACTED: Final = "REDACTED"
-#: A collector that hangs must not hold up the end of the process for longer,
+#: A collector that hangs must not delay the end of the process by more than this,
 FLUSH_SECONDS: Final = 3.0
-#: nor for more than this share of the time that the whole end may take.
+#: nor by more than this share of the time that the shutdown may take.
 SHARE_TO_FLUSH: Final = 0.1
-#: Of a trace's id: by it shares are sampled.
+#: Of a trace's id: samplers take a share by it.
 LOW_HALF: Final = (1 << 64) - 1
 #: Where the scope of a request that is traced has its span.
 SERVER_SPAN: Final = "tradepost.server_span"
@@ -33,9 +31,9 @@ _tracer: trace.Tracer | None = None
 
 
 def traceparent() -> str | None:
-    """The span that runs, as W3C writes it, for those who go on elsewhere or later.
+    """The current span in the form of W3C Trace Context, for a webhook's receiver or a later job.
 
-    None where tracing is off. Where it is on and this is not sampled, it says so: what goes on later is
+    None where tracing is off. Where it is on and there is no span, the flag says "not sampled": the job is
     not sampled either, instead of being a trace without a beginning.
     """
     found = trace.get_current_span().get_span_context()
@@ -52,11 +50,11 @@ def _written(trace_id: int, span_id: int, flags: int) -> str:
 
 @dataclass(frozen=True)
 class Tracing:
-    """What `install` has set up."""
+    """What `install` has set up for this process."""
 
     provider: "TracerProvider"
-    _ids: "Ids"
-    #: Of what begins here, those whose id is below it are sampled; None where that is not how it is decided.
+    _ids: "TraceIdGenerator"
+    #: A new trace is sampled if the low half of its id is below it. None: the sampler decides in another way.
     _below: int | None
     _undo: list[Callable[[], None]]
 
@@ -84,7 +82,7 @@ class Tracing:
         return bool(sampled.decision.is_sampled())  # type: ignore[no-untyped-call]
 
     def shutdown(self, patience: float) -> None:
-        """Send what is left, at the end of an end that may take `patience` seconds."""
+        """Send the last spans, at the end of a shutdown that may take `patience` seconds."""
         global _tracer  # noqa: PLW0603
         _tracer = None
         for undo in self._undo:
@@ -100,25 +98,31 @@ _EMPTY: Final = context.Context()
 def install(*, endpoint: str, service_name: str, service_version: str) -> Tracing:
     """Trace requests or jobs, and their SQL (statements without values)."""
     global _tracer  # noqa: PLW0603 - one for the process
-    # The instrumentation reads it once; without it it uses names that OpenTelemetry has given up.
+    # The instrumentation reads it once. Without it, it uses attribute names that are deprecated.
     os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
-    from service.platform.telemetry.spans import Exporter, Ids, Outbox, Statements, below
+    from service.platform.telemetry.tracing_sdk import (
+        BoundedSpanProcessor,
+        SpanExporter,
+        StatementInstrumentor,
+        TraceIdGenerator,
+        ratio_bound,
+    )
 
-    ids = Ids()
-    # It is not made the global provider: whatever looks for one would trace everything twice.
+    ids = TraceIdGenerator()
+    # Not the global provider: a library that looks for one would trace everything a second time.
     provider = TracerProvider(
         resource=Resource.create({"service.name": service_name, "service.version": service_version}),
         id_generator=ids,
         shutdown_on_exit=False,
     )
-    provider.add_span_processor(Outbox(Exporter(endpoint=endpoint)))
-    statements = Statements()
+    provider.add_span_processor(BoundedSpanProcessor(SpanExporter(endpoint=endpoint)))
+    statements = StatementInstrumentor()
     statements.instrument(tracer_provider=provider)
     _tracer = provider.get_tracer(__name__)
-    return Tracing(provider, ids, below(provider.sampler), [statements.uninstrument])
+    return Tracing(provider, ids, ratio_bound(provider.sampler), [statements.uninstrument])
 
 
 def of(endpoint: str | None, service_name: str, service_version: str) -> Tracing | None:
@@ -129,8 +133,8 @@ def of(endpoint: str | None, service_name: str, service_version: str) -> Tracing
 
 
 @contextmanager
-def work(name: str, origin: str | None) -> Iterator[None]:
-    """A span of what goes on with the trace of `origin`, a traceparent; nothing where tracing is off."""
+def job_span(name: str, origin: str | None) -> Iterator[None]:
+    """A span of a job that continues the trace of `origin`, a traceparent; none where tracing is off."""
     if _tracer is None:
         yield
         return
@@ -142,7 +146,7 @@ def work(name: str, origin: str | None) -> Iterator[None]:
 
 
 def describe(span: Any, route: str | None, scheme: str) -> None:
-    """Name a request's span by its route. A path may be somebody's own, or a secret in the wrong place."""
+    """Name a request's span by its route. A path may hold personal data, or a secret in the wrong place."""
     if not span.is_recording():
         return
     span.set_attribute("url.scheme", scheme)
@@ -152,8 +156,8 @@ def describe(span: Any, route: str | None, scheme: str) -> None:
 
 
 @contextmanager
-def call(name: str) -> Iterator[None]:
-    """A span of a call to somebody else, without an address; nothing outside of what is sampled."""
+def client_span(name: str) -> Iterator[None]:
+    """A span of a call to another service, without its address; none outside of a sampled trace."""
     if _tracer is None or not trace.get_current_span().is_recording():
         yield
         return
@@ -161,15 +165,15 @@ def call(name: str) -> Iterator[None]:
         yield
 
 
-def answered(status: int | None) -> None:
-    """Note what a call was answered; None where it was not."""
+def set_status(status: int | None) -> None:
+    """Set the status of a call's response on the current span; None: there was no response."""
     span = trace.get_current_span()
     if span.is_recording() and status is not None:
         span.set_attribute("http.response.status_code", status)
 
 
-def ids() -> dict[str, Any]:
-    """What a line in the log says of the trace that it is part of."""
+def log_fields() -> dict[str, Any]:
+    """The ids of the current trace and span, for a line in the log."""
     found = trace.get_current_span().get_span_context()
     if not found.is_valid:
         return {}

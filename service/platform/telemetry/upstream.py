@@ -1,4 +1,4 @@
-"""Calls to others: counted, timed, and part of the trace of what they are for."""
+"""Calls to other services: counted, timed, and a span of the trace that they belong to."""
 
 import asyncio
 import time
@@ -27,11 +27,11 @@ DURATION: Final = BatchedHistogram(
 
 @contextmanager
 def call(name: Upstream) -> Iterator[None]:
-    """One call, in the event loop's thread. Who is cancelled has waited too long, or somebody has for it."""
+    """One call, in the event loop's thread. A cancelled call counts as timed out."""
     began = time.perf_counter()
     outcome: Outcome = "failed"
     try:
-        with tracing.call(name):
+        with tracing.client_span(name):
             yield
         outcome = "answered"
     except (TimeoutError, asyncio.CancelledError):
@@ -42,7 +42,7 @@ def call(name: Upstream) -> Iterator[None]:
         DURATION.observe(time.perf_counter() - began, name)
 
 
-def otlp_called(seconds: float, *, good: bool) -> None:
-    """From the thread that sends spans, where nothing may be added up."""
+def count_export(seconds: float, *, good: bool) -> None:
+    """An export of spans. It is called in the exporter's thread, where batched metrics may not be used."""
     REQUESTS.metric.labels("otlp", "answered" if good else "failed").inc()
     DURATION.metric.labels("otlp").observe(seconds)

@@ -148,9 +148,9 @@ class Deliveries:
             _log_undecryptable(delivery.webhook_id)
             return AttemptResult(0.0, fault="secret_unreadable")
         headers = signature_headers(delivery.message_id, int(time.time()), delivery.body, keys)
-        with tracing.call("webhook POST"):
+        with tracing.client_span("webhook POST"):
             result = await self._client.post(delivery.url, headers, delivery.body)
-            tracing.answered(result.status)
+            tracing.set_status(result.status)
         return result
 
     async def maintain(self) -> None:

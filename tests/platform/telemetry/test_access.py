@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from service.platform.telemetry import access_log as access
-from service.platform.telemetry import request
+from service.platform.telemetry import access_log, request
 from service.platform.telemetry.logging import configure
 from service.platform.telemetry.request import RequestFacts
 
@@ -40,7 +39,7 @@ def alone() -> Iterator[logging.Logger]:
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
-        access.write_to(None)
+        access_log.use_handler(None)
 
 
 def listening(root: logging.Logger) -> io.StringIO:
@@ -52,7 +51,7 @@ def listening(root: logging.Logger) -> io.StringIO:
 
 def told(root: logging.Logger, **who: Any) -> dict[str, Any]:
     stream = listening(root)
-    access.answered("GET", "/items/{item_id}", 200, 0.0012345, **who)
+    access_log.write("GET", "/items/{item_id}", 200, 0.0012345, **who)
     written = stream.getvalue()
     assert written.count("\n") == 1
     line: dict[str, Any] = json.loads(written)
@@ -71,7 +70,7 @@ def of_a_request() -> Iterator[None]:
 def test_both_ways_say_the_same(who: dict[str, Any]) -> None:
     with alone() as root:
         quick = told(root, **who)
-        access.write_to(None)
+        access_log.use_handler(None)
         long = told(root, **who)
     assert quick.pop("ts")[:11] == long.pop("ts")[:11]
     assert quick == long
@@ -100,7 +99,7 @@ def to_a_file(file: Path) -> Iterator[None]:
         handler = root.handlers[0]
         assert isinstance(handler, logging.StreamHandler)
         handler.setStream(stream)
-        access.write_to(handler)
+        access_log.use_handler(handler)
         yield
 
 
@@ -109,11 +108,11 @@ class TestFile:
         file = tmp_path / "out"
         with to_a_file(file):
             for status in (200, 201, 204):
-                access.answered("GET", "/", status, 0.1, **NOBODY)
+                access_log.write("GET", "/", status, 0.1, **NOBODY)
             assert file.read_text() == ""
             await asyncio.sleep(0)
             assert [json.loads(line)["status"] for line in file.read_text().splitlines()] == [200, 201, 204]
-            access.answered("GET", "/", 404, 0.1, **NOBODY)
+            access_log.write("GET", "/", 404, 0.1, **NOBODY)
             await asyncio.sleep(0)
             assert json.loads(file.read_text().splitlines()[-1])["status"] == 404
 
@@ -128,7 +127,7 @@ class TestFile:
         with to_a_file(file):
             monkeypatch.setattr(os, "write", noting)
             for number in range(100):
-                access.answered("GET", "/", number, 0.1, **NOBODY)
+                access_log.write("GET", "/", number, 0.1, **NOBODY)
             await asyncio.sleep(0)
             monkeypatch.undo()
         assert len(written) > 1
@@ -141,7 +140,7 @@ class TestFile:
         file, write = tmp_path / "out", os.write
         with to_a_file(file):
             monkeypatch.setattr(os, "write", lambda target, data: write(target, data[:7]))
-            access.answered("GET", "/", 200, 0.1, **NOBODY)
+            access_log.write("GET", "/", 200, 0.1, **NOBODY)
             await asyncio.sleep(0)
             monkeypatch.undo()
         assert json.loads(file.read_text())["status"] == 200
@@ -149,7 +148,7 @@ class TestFile:
     def test_outside_of_a_loop_it_is_written_at_once(self, tmp_path: Path) -> None:
         file = tmp_path / "out"
         with to_a_file(file):
-            access.answered("GET", "/", 200, 0.1, **NOBODY)
+            access_log.write("GET", "/", 200, 0.1, **NOBODY)
             assert json.loads(file.read_text())["status"] == 200
 
 
@@ -170,12 +169,12 @@ def test_above_its_level_nothing_is_said() -> None:
     with alone() as root:
         root.setLevel(logging.WARNING)
         stream = listening(root)
-        access.answered("GET", "/", 200, 0.1, **NOBODY)
+        access_log.write("GET", "/", 200, 0.1, **NOBODY)
     assert stream.getvalue() == ""
 
 
 def test_an_output_that_is_gone_breaks_no_request(capsys: pytest.CaptureFixture[str]) -> None:
     with alone() as root:
         listening(root).close()
-        access.answered("GET", "/", 200, 0.1, **NOBODY)
+        access_log.write("GET", "/", 200, 0.1, **NOBODY)
     assert "ValueError: I/O operation on closed file" in capsys.readouterr().err

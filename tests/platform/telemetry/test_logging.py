@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from service.accounts.users import repository as users
 from service.container.api import Container
 from service.platform.database import Database
-from service.platform.telemetry.logging import bind, configure, tell_of_crashes
+from service.platform.telemetry.logging import bind, configure, log_crashes
 
 Capture = pytest.CaptureFixture[str]
 
@@ -232,7 +232,7 @@ class TestExceptions:
 
     def test_what_ends_the_process_is_a_line(self, capsys: Capture) -> None:
         lines = listening(capsys)
-        tell_of_crashes()
+        log_crashes()
         try:
             failing("it broke")
         except RuntimeError as fault:
@@ -242,7 +242,7 @@ class TestExceptions:
         assert line["exception"].endswith("RuntimeError: it broke")
 
     def test_an_interrupt_is_not_a_crash(self, capsys: Capture) -> None:
-        tell_of_crashes()
+        log_crashes()
         sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
         captured = capsys.readouterr()
         assert (captured.out, captured.err) == ("", "KeyboardInterrupt\n")

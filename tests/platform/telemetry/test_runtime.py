@@ -1,7 +1,7 @@
 """What a process tells of its event loop, its threads, its hashing and its database.
 
 Its figures are the process's, and the application of the other tests moves them too: it asks its database
-every few seconds, and its pulse beats. So these tests have an event loop of their own (`alone`), in which
+every few seconds, and its monitor beats. So these tests have an event loop of their own (`alone`), in which
 nothing else runs: the application stands still meanwhile.
 """
 
@@ -22,7 +22,7 @@ from service.platform.config import Settings
 from service.platform.database import Database
 from service.platform.database import metrics as database_metrics
 from service.platform.http.overload import LoadShedding
-from service.platform.server.monitor import Vitals
+from service.platform.server.monitor import ProcessMonitor
 from service.platform.telemetry import runtime
 from service.posts import repository as posts
 from tests.conftest import for_sqlalchemy
@@ -38,12 +38,12 @@ class TestPulse:
             return counted("event_loop_lag_seconds_count") - below
 
         async def held_up() -> None:
-            pulse, before = runtime.Pulse(), counted("event_loop_lag_seconds_count")
-            pulse.start("tests")
+            monitor, before = runtime.RuntimeMonitor(), counted("event_loop_lag_seconds_count")
+            monitor.start("tests")
             await asyncio.sleep(0.01)
             time.sleep(0.6)  # noqa: ASYNC251 - what it looks for
             await eventually(lambda: counted("event_loop_lag_seconds_count") > before)
-            await pulse.stop()
+            await monitor.stop()
 
         before = late()
         asyncio.run(held_up())
@@ -58,15 +58,15 @@ class TestPulse:
             told.set()
             leave.wait()
 
-        pulse = runtime.Pulse()
+        monitor = runtime.RuntimeMonitor()
         working = asyncio.create_task(to_thread.run_sync(work))
         await eventually(told.is_set)
-        pulse.start("tests")
+        monitor.start("tests")
         assert counted("thread_pool_tasks") == 1
         assert counted("thread_pool_limit") == 40
         leave.set()
         await working
-        await pulse.stop()
+        await monitor.stop()
         assert counted("thread_pool_tasks") == 0
 
     @alone
@@ -204,22 +204,22 @@ class TestDatabase:
         assert counted("database_pool_wait_seconds_bucket", le="0.025") <= early + 1
 
     @alone
-    async def test_vitals_tell_of_the_pool_and_the_database(
+    async def test_the_monitor_measures_the_pool_and_the_database(
         self, one: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         heard = True
-        vitals = Vitals(one, lambda: heard)
+        monitor = ProcessMonitor(one, lambda: heard)
         async with one.reading() as session:
             await session.execute(text("SELECT 1"))
-            await vitals.start()
+            await monitor.start()
             assert counted("database_pool_connections_in_use") == 1
             assert counted("database_pool_size") == 1
             assert counted("change_feed_listening") == 1
-        await vitals.stop()
+        await monitor.stop()
         heard = False
-        await vitals.start()
+        await monitor.start()
         await eventually(lambda: counted("database_up") == 1)
-        await vitals.stop()
+        await monitor.stop()
         assert counted("change_feed_listening") == 0
         await one.close()
 
@@ -227,8 +227,8 @@ class TestDatabase:
     async def test_a_database_that_is_away_is_down(self, settings: Settings) -> None:
         away = Database("postgresql+asyncpg://nobody@127.0.0.1:9/nowhere", settings)
         database_metrics.database_seen(up=True)
-        vitals = Vitals(away)
-        await vitals.start()
+        monitor = ProcessMonitor(away)
+        await monitor.start()
         await eventually(lambda: counted("database_up") == 0)
-        await vitals.stop()
+        await monitor.stop()
         await away.close()

@@ -12,7 +12,7 @@ from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
 from service.platform.config import Settings
 from service.platform.telemetry import tracing
-from service.platform.telemetry.spans import Exporter, Outbox
+from service.platform.telemetry.tracing_sdk import BoundedSpanProcessor, SpanExporter
 from tests.helpers.client import Api
 from tests.helpers.collector import Collector
 from tests.helpers.factories import Make, Person
@@ -153,7 +153,7 @@ class TestSampler:
             assert told is not None
             assert told.startswith("00-")
             assert told.endswith("-00")
-            with tracing.work("job", told):
+            with tracing.job_span("job", told):
                 assert not trace.get_current_span().is_recording()
         assert collector.requests == []
 
@@ -203,26 +203,26 @@ class TestBound:
         dropped = counted("trace_spans_total", outcome="dropped")
         collector.open.clear()
         async with traced(settings, collector) as app, Api.of(app) as api:
-            outbox = app.state.tracing.provider._active_span_processor._span_processors[0]
-            assert isinstance(outbox, Outbox)
+            processor = app.state.tracing.provider._active_span_processor._span_processors[0]
+            assert isinstance(processor, BoundedSpanProcessor)
             for _ in range(200):
                 assert (await api.root("/")).status_code == 200
             assert await asyncio.to_thread(collector.called.wait, 60)
-            assert outbox.waiting == 16
-            assert len(outbox._batch_processor._queue) <= 16
+            assert processor.waiting == 16
+            assert len(processor._batch_processor._queue) <= 16
             assert counted("trace_spans_total", outcome="dropped") == dropped + 200 - 16
             assert collector.requests == []  # nobody has waited for it
         # What is still being sent, beside whatever test is next, would count there.
         collector.open.set()
-        await eventually(lambda: outbox.waiting == 0)
+        await eventually(lambda: processor.waiting == 0)
 
     @pytest.mark.parametrize("given", ["16", "0", "-1", "junk", ""])
     async def test_what_is_no_bound_is_passed_over(self, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"):
             monkeypatch.setenv(name, given)
-        outbox = Outbox(Exporter("http://127.0.0.1:9/v1/traces"))
-        outbox.shutdown()  # type: ignore[no-untyped-call]
-        assert outbox.most == (16 if given == "16" else 2_048)
+        processor = BoundedSpanProcessor(SpanExporter("http://127.0.0.1:9/v1/traces"))
+        processor.shutdown()  # type: ignore[no-untyped-call]
+        assert processor.max_queue_size == (16 if given == "16" else 2_048)
 
     async def test_nobody_there_at_all_costs_a_counter(
         self, settings: Settings, make: Make, monkeypatch: pytest.MonkeyPatch
@@ -235,8 +235,8 @@ class TestBound:
             for _ in range(20):
                 assert (await api.root("/")).status_code == 200
             await asyncio.to_thread(app.state.tracing.provider.force_flush)
-            outbox = app.state.tracing.provider._active_span_processor._span_processors[0]
-            assert outbox.waiting == 0
+            processor = app.state.tracing.provider._active_span_processor._span_processors[0]
+            assert processor.waiting == 0
         assert counted("trace_spans_total", outcome="lost") == lost + 20
 
     async def test_one_that_is_down_is_told_of_once_and_when_it_is_back(

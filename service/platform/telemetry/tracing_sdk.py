@@ -1,4 +1,4 @@
-"""Spans on their way to the collector, without what may be somebody's data; loaded where tracing is on."""
+"""The SDK as the service uses it: ids, SQL statements, export. Imported only where tracing is on."""
 
 import logging
 import os
@@ -21,10 +21,10 @@ from service.platform.telemetry import runtime, upstream
 
 log = structlog.get_logger(__name__)
 
-#: Spans that wait for the collector, those on their way included. More are dropped.
-MOST_WAITING: Final = 2_048
-#: Of them, as many as go in one message.
-BATCH: Final = 512
+#: Spans that wait for the collector, those being sent included. More are dropped.
+MAX_QUEUE_SIZE: Final = 2_048
+#: Of them, how many are sent in one message.
+MAX_BATCH_SIZE: Final = 512
 
 #: Of the SDK's exporter: loggers that would fill the log while a collector is away.
 NOISY: Final = (
@@ -33,11 +33,11 @@ NOISY: Final = (
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
 )
 
-Asked = Callable[..., Awaitable[Any]]
+Method = Callable[..., Awaitable[Any]]
 
 
-class Ids(RandomIdGenerator):
-    """Random, but that a trace gets the id by which it was sampled."""
+class TraceIdGenerator(RandomIdGenerator):
+    """Random ids, but for a trace that was sampled by its id: it gets that one."""
 
     next: int = 0
 
@@ -46,78 +46,78 @@ class Ids(RandomIdGenerator):
         return chosen or super().generate_trace_id()
 
 
-def below(sampler: Sampler) -> int | None:
-    """Where a sampler takes a share by the low half of the ids: the first of those that it does not take.
+def ratio_bound(sampler: Sampler) -> int | None:
+    """The bound of a sampler that takes a share by the low half of trace ids; None for other samplers.
 
-    Asking it would cost more than all else that is done for a request that is not sampled.
+    To ask the sampler would cost more than all else that is done for a request that is not sampled.
     """
     root = sampler._root if isinstance(sampler, ParentBased) else sampler  # noqa: SLF001 - it has no other way
     return root.bound if isinstance(root, TraceIdRatioBased) else None
 
 
-class Statements(AsyncPGInstrumentor):
-    """asyncpg's instrumentation, where a trace is recorded. By itself it describes each statement before
-    it asks whether anybody wants to know, and begins a trace for each that belongs to none.
+class StatementInstrumentor(AsyncPGInstrumentor):
+    """asyncpg's instrumentation, inside of recorded traces only. As it comes it describes each statement
+    before it asks the sampler, and begins a trace for each statement that belongs to none.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
-    async def _do_execute(self, func: Asked, instance: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    async def _do_execute(self, func: Method, instance: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
         if not trace.get_current_span().is_recording():
             return await func(*args, **kwargs)
         return await super()._do_execute(func, instance, args, kwargs)  # type: ignore[no-untyped-call]
 
     async def _do_cursor_execute(
-        self, func: Asked, instance: Any, args: Any, kwargs: Mapping[str, Any]
+        self, func: Method, instance: Any, args: Any, kwargs: Mapping[str, Any]
     ) -> Any:
         if not trace.get_current_span().is_recording():
             return await func(*args, **kwargs)
         return await super()._do_cursor_execute(func, instance, args, kwargs)  # type: ignore[no-untyped-call]
 
     async def _do_prepared_execute(
-        self, func: Asked, instance: Any, args: Any, kwargs: Mapping[str, Any]
+        self, func: Method, instance: Any, args: Any, kwargs: Mapping[str, Any]
     ) -> Any:
         if not trace.get_current_span().is_recording():
             return await func(*args, **kwargs)
         return await super()._do_prepared_execute(func, instance, args, kwargs)  # type: ignore[no-untyped-call]
 
 
-class Exporter(OTLPSpanExporter):
+class SpanExporter(OTLPSpanExporter):
     """A collector that is down or slow costs a counter and a few lines, never a request."""
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(endpoint)
-        self._quiet = _Quiet()
-        #: Told how many spans have left, whether the collector took them or not.
-        self.gone: Callable[[int], None] = lambda _: None
+        self._repeats = _RepeatFilter()
+        #: Called with the number of spans that were sent, whether the collector took them or not.
+        self.on_exported: Callable[[int], None] = lambda _: None
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         began, good = time.perf_counter(), False
         try:
-            result = super().export([_discreet(span) for span in spans])
+            result = super().export([_without_messages(span) for span in spans])
             good = result is SpanExportResult.SUCCESS
         finally:
-            self.gone(len(spans))
+            self.on_exported(len(spans))
             runtime.spans_ended(len(spans), "sent" if good else "lost")
-            upstream.otlp_called(time.perf_counter() - began, good=good)
-        self._tell(good=good)
+            upstream.count_export(time.perf_counter() - began, good=good)
+        self._log_change(good=good)
         return result
 
     def shutdown(self) -> None:
         super().shutdown()  # type: ignore[no-untyped-call]
-        self._quiet.end()
+        self._repeats.end()
 
-    def _tell(self, *, good: bool) -> None:
-        if good and self._quiet.on:
+    def _log_change(self, *, good: bool) -> None:
+        if good and self._repeats.on:
             log.info("traces.sent_again")
-        elif not good and not self._quiet.on:
+        elif not good and not self._repeats.on:
             log.warning("traces.not_sent")
-        self._quiet.on = not good
+        self._repeats.on = not good
 
 
-class _Quiet(logging.Filter):
-    """The exporter says at each attempt why it failed: the first is told, until one succeeds."""
+class _RepeatFilter(logging.Filter):
+    """The SDK's exporter logs each attempt that fails: only the first is let through, until one succeeds."""
 
     on = False
 
@@ -134,14 +134,14 @@ class _Quiet(logging.Filter):
             logging.getLogger(name).removeFilter(self)
 
 
-class Outbox(BatchSpanProcessor):
-    """The SDK's, with a bound that counts what it refuses, and that holds for what is on its way too."""
+class BoundedSpanProcessor(BatchSpanProcessor):
+    """The SDK's processor. Its bound includes spans that are being sent; refused spans are counted."""
 
-    def __init__(self, exporter: Exporter) -> None:
-        self.most = _set("OTEL_BSP_MAX_QUEUE_SIZE", MOST_WAITING)
-        batch = min(_set("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH), self.most)
-        super().__init__(exporter, self.most, max_export_batch_size=batch)
-        exporter.gone = self._gone
+    def __init__(self, exporter: SpanExporter) -> None:
+        self.max_queue_size = _setting("OTEL_BSP_MAX_QUEUE_SIZE", MAX_QUEUE_SIZE)
+        batch = min(_setting("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", MAX_BATCH_SIZE), self.max_queue_size)
+        super().__init__(exporter, self.max_queue_size, max_export_batch_size=batch)
+        exporter.on_exported = self._exported
         self.waiting = 0
         self._lock = threading.Lock()
 
@@ -149,20 +149,20 @@ class Outbox(BatchSpanProcessor):
         if span.context is None or not span.context.trace_flags.sampled:
             return
         with self._lock:
-            full = self.waiting >= self.most
+            full = self.waiting >= self.max_queue_size
             self.waiting += not full
         if full:
             runtime.spans_ended(1, "dropped")
         else:
             super().on_end(span)
 
-    def _gone(self, count: int) -> None:
+    def _exported(self, count: int) -> None:
         with self._lock:
             self.waiting -= count
 
 
-def _discreet(span: ReadableSpan) -> ReadableSpan:
-    """The span without the words of exceptions: PostgreSQL quotes whole rows there. Types stay."""
+def _without_messages(span: ReadableSpan) -> ReadableSpan:
+    """The span without messages of exceptions: PostgreSQL quotes whole rows there. Types stay."""
     if not span.events and not span.status.description:
         return span
     return ReadableSpan(
@@ -180,7 +180,7 @@ def _discreet(span: ReadableSpan) -> ReadableSpan:
     )
 
 
-def _set(name: str, otherwise: int) -> int:
-    """As the SDK does it: what is no number above 0 is passed over."""
+def _setting(name: str, default: int) -> int:
+    """Like the SDK: a value that is no number above 0 is ignored."""
     given = os.environ.get(name, "")
-    return int(given) if given.isdecimal() and int(given) else otherwise
+    return int(given) if given.isdecimal() and int(given) else default
