@@ -1,4 +1,4 @@
-"""From COMMIT to delivery: how soon a webhook hears of an event, at a steady rate.
+"""From COMMIT to delivery: how soon a webhook gets an event, at a steady rate.
 
     python bench/deliveries.py [RATE] [SECONDS] [WORKERS]
 
@@ -91,7 +91,7 @@ async def measure(port: int, password: str, url: str, folder: str, asked: tuple[
         url.replace("postgresql://", "postgresql+asyncpg://"),
         Settings(environment="test", data_dir=Path(folder), database_pool_size=8, database_pool_timeout=60),
     )
-    await raised(database, 20, 10.0)  # what is loaded once is nobody's
+    await raised(database, 20, 10.0)  # what is loaded once does not count
     await arrived(receiver, 20)
     receiver.arrived.clear()
     committed = await raised(database, int(rate * seconds), rate)
@@ -111,7 +111,7 @@ async def measure(port: int, password: str, url: str, folder: str, asked: tuple[
 
 
 async def raised(database: Database, count: int, rate: float) -> dict[int, float]:
-    """By the clock, whoever is still busy; when each was committed, by its id."""
+    """Publish events by the clock, however busy the service is; when each was committed, by its id."""
     committed: dict[int, float] = {}
 
     async def one(number: int) -> None:

@@ -3,8 +3,8 @@
     python bench/streams.py [N] [SECONDS]
 
 Starts the service with one worker and a database of its own, opens N streams (1,000) of as many people in
-one client process, waits through SECONDS (20) of silence, then tells 20 people a second for SECONDS, one
-COMMIT each, and then everybody at once. Ends by itself.
+one client process, waits through SECONDS (20) of silence, then notifies 20 people a second for SECONDS, one
+COMMIT each, and then all at once. Ends by itself.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ V1 = "/api/v1"
 RATE = 20
 #: Streams that are opened at the same time.
 OPENING = 20
-#: When the last of those that are told at once has to have arrived.
+#: When the last notification of those that are written at once has to have arrived.
 WITHIN = 60.0
 
 
@@ -101,7 +101,7 @@ class Shop:
 async def measure(shop: Shop, count: int, seconds: float) -> None:
     worker, sql = shop.worker, await asyncpg.connect(shop.database)
     people = await registered(sql, shop.secret, count)
-    # One stream opened and closed first: what is loaded once is nobody's.
+    # One stream opened and closed first: what is loaded once does not count.
     (await Listener().open(shop.port, people[0][1])).cancel()
     await asyncio.sleep(2)
     empty = memory(worker)
@@ -118,7 +118,7 @@ async def measure(shop: Shop, count: int, seconds: float) -> None:
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tradepost' AND state <> 'idle'"
     )
     one = await told_one_by_one(sql, people, listeners, seconds)
-    everybody = await told_at_once(sql, people, listeners)
+    everyone = await told_at_once(sql, people, listeners)
     for task in reading:
         task.cancel()
     await sql.close()
@@ -133,8 +133,8 @@ async def measure(shop: Shop, count: int, seconds: float) -> None:
     row("comments sent", str(sum(each.pings for each in listeners)))
     row(f"COMMIT to arrival, {RATE} a second, ms: median", f"{quantile(one, 50):.1f}")
     row("  p99", f"{quantile(one, 99):.1f}")
-    row("everybody told by one COMMIT, ms: median", f"{quantile(everybody, 50):.0f}")
-    row("  the last", f"{max(everybody) * 1000:.0f}")
+    row("all notified by one COMMIT, ms: median", f"{quantile(everyone, 50):.0f}")
+    row("  the last", f"{max(everyone) * 1000:.0f}")
 
 
 async def told_one_by_one(
@@ -144,7 +144,7 @@ async def told_one_by_one(
     for number in range(int(RATE * seconds)):
         place = secrets.randbelow(len(people))
         title = f"one {number}"
-        await tell(sql, people[place : place + 1], title)
+        await notify(sql, people[place : place + 1], title)
         committed.append((listeners[place], title, time.perf_counter()))
         await asyncio.sleep(1 / RATE)
     await arrived([(listener, title) for listener, title, _ in committed])
@@ -157,7 +157,7 @@ async def told_at_once(
     # Each person's lock stands in PostgreSQL's table of locks: in one transaction not more than fit there.
     at: dict[int, float] = {}
     for start in range(0, len(people), 1_000):
-        await tell(sql, people[start : start + 1_000], "all")
+        await notify(sql, people[start : start + 1_000], "all")
         at |= dict.fromkeys(range(start, start + 1_000), time.perf_counter())
     await arrived([(listener, "all") for listener in listeners])
     return [listener.arrived["all"] - at[place] for place, listener in enumerate(listeners)]
@@ -171,7 +171,7 @@ async def arrived(awaited: Sequence[tuple[Listener, str]]) -> None:
         await asyncio.sleep(0.05)
 
 
-async def tell(sql: asyncpg.Connection, people: Sequence[tuple[int, str]], title: str) -> None:
+async def notify(sql: asyncpg.Connection, people: Sequence[tuple[int, str]], title: str) -> None:
     """One COMMIT; the statement returns when it is done."""
     await sql.execute(
         "INSERT INTO notifications (user_id, kind, title, body) SELECT unnest($1::bigint[]), 'bench', $2, ''",

@@ -1,0 +1,1 @@
+"""A CPU load for rehearsals."""

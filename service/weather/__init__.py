@@ -1,0 +1,1 @@
+"""Weather at the destinations of deliveries, from an Open-Meteo compatible service."""

@@ -137,8 +137,10 @@ async def listening(
         yield opened
 
 
-async def tell(sql: asyncpg.Connection, person: Person, *titles: str, drawn: int | None = None) -> list[int]:
-    """By a plain statement of somebody else's, perhaps with an id that was drawn before; the ids."""
+async def notify(
+    sql: asyncpg.Connection, person: Person, *titles: str, drawn: int | None = None
+) -> list[int]:
+    """Add notifications by a plain statement, perhaps with an id drawn before; their ids."""
     column, value = ("", "") if drawn is None else (", id", f", {drawn}")
     statement = f"""INSERT INTO notifications (user_id, kind, title, body{column})
                     VALUES ($1, 'order.shipped', $2, 'On its way.'{value}) RETURNING id"""

@@ -16,7 +16,7 @@ from service.notifications.streams.subscribers import BATCH
 from service.platform.http.sse import RETRY_MS
 from tests.helpers.client import V1, assert_problem
 from tests.helpers.factories import Make, Person
-from tests.helpers.streaming import ENDED, gauge, listening, reason_of_end, served, tell, ticket_of
+from tests.helpers.streaming import ENDED, gauge, listening, notify, reason_of_end, served, ticket_of
 from tests.helpers.waiting import eventually
 
 
@@ -31,7 +31,7 @@ class TestStreaming:
 
     async def test_the_headers_and_the_opening(self, url: str, make: Make, sql: asyncpg.Connection) -> None:
         maria = await make.user()
-        [last] = await tell(sql, maria, "Old")
+        [last] = await notify(sql, maria, "Old")
         async with listening(url, maria.token) as stream:
             headers = stream.answer.headers
             assert headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -39,7 +39,7 @@ class TestStreaming:
             assert headers["x-accel-buffering"] == "no"
             assert "ratelimit" in headers
             assert (stream.opening.id, stream.opening.retry) == (str(last), RETRY_MS)
-            await tell(sql, maria, "New")
+            await notify(sql, maria, "New")
             assert await stream.titles(1) == ["New"]
 
     async def test_a_text_of_several_lines_is_one_line_of_data(self, url: str, make: Make) -> None:
@@ -53,9 +53,9 @@ class TestStreaming:
     ) -> None:
         maria, ana, ada = await make.user(), await make.user(), await make.admin()
         async with listening(url, maria.token) as hers, listening(url, ada.token, after=0) as admins:
-            await tell(sql, ana, "For Ana", "For Ana too")
-            await tell(sql, maria, "For Maria")
-            await tell(sql, ada, "For Ada")
+            await notify(sql, ana, "For Ana", "For Ana too")
+            await notify(sql, maria, "For Maria")
+            await notify(sql, ada, "For Ada")
             assert (await hers.titles(1), await admins.titles(1)) == (["For Maria"], ["For Ada"])
 
     async def test_every_stream_of_a_person_gets_everything(
@@ -63,7 +63,7 @@ class TestStreaming:
     ) -> None:
         maria = await make.user()
         async with listening(url, maria.token) as first, listening(url, maria.token) as second:
-            await tell(sql, maria, "A", "B")
+            await notify(sql, maria, "A", "B")
             assert [await first.titles(2), await second.titles(2)] == [["A", "B"], ["A", "B"]]
 
     async def test_an_order_is_heard_of(self, url: str, make: Make) -> None:
@@ -119,7 +119,7 @@ class TestResuming:
         self, url: str, make: Make, sql: asyncpg.Connection
     ) -> None:
         maria = await make.user()
-        ids = await tell(sql, maria, "A", "B", "C")
+        ids = await notify(sql, maria, "A", "B", "C")
         async with listening(url, maria.token, after=ids[0]) as stream:
             assert stream.opening.id == str(ids[0])
             assert await stream.titles(2) == ["B", "C"]
@@ -132,7 +132,7 @@ class TestResuming:
     async def test_more_than_is_read_at_once(self, url: str, make: Make, sql: asyncpg.Connection) -> None:
         maria = await make.user()
         titles = [str(number) for number in range(3 * BATCH)]
-        await tell(sql, maria, *titles)
+        await notify(sql, maria, *titles)
         async with listening(url, maria.token, after=0) as stream:
             assert await stream.titles(len(titles)) == titles
 
@@ -141,10 +141,10 @@ class TestResuming:
     ) -> None:
         """It may be from before a backup was restored: otherwise all up to it would be missed."""
         maria = await make.user()
-        [last] = await tell(sql, maria, "Old")
+        [last] = await notify(sql, maria, "Old")
         async with listening(url, maria.token, after=2**63 - 1) as stream:
             assert stream.opening.id == str(last)
-            await tell(sql, maria, "New")
+            await notify(sql, maria, "New")
             assert await stream.titles(1) == ["New"]
 
     @pytest.mark.parametrize("value", ["x", "-1", "1.5", str(2**63), "1_0", " "])
@@ -168,11 +168,11 @@ class TestResuming:
                 await transaction.start()
                 # A column's default is drawn before the lock is there: that must not count.
                 early = await quick.fetchval("SELECT nextval('notifications_id_seq')")
-                [first] = await tell(slow, maria, "First")
-                waiting = asyncio.create_task(tell(quick, maria, "Second", drawn=early))
+                [first] = await notify(slow, maria, "First")
+                waiting = asyncio.create_task(notify(quick, maria, "Second", drawn=early))
                 await self.until_blocked(sql)
                 ana = await make.user()
-                await tell(sql, ana, "Others do not wait")
+                await notify(sql, ana, "Others do not wait")
                 await transaction.commit()
                 [second] = await waiting
                 assert early < first < second
@@ -206,8 +206,8 @@ class TestResuming:
                 for place in range(each):
                     async with connection.transaction():
                         # In the order of the people, as repositories/notifications.py does it.
-                        await tell(connection, maria, f"{number}/{place}")
-                        await tell(connection, ana, f"{number}/{place}")
+                        await notify(connection, maria, f"{number}/{place}")
+                        await notify(connection, ana, f"{number}/{place}")
                         await asyncio.sleep(chance.random() * 0.01)
             finally:
                 await connection.close()

@@ -17,7 +17,7 @@ from service.notifications.streams import subscribers
 from service.notifications.streams.subscribers import MAX_PER_USER
 from tests.helpers.client import V1, assert_problem
 from tests.helpers.factories import Make, Person
-from tests.helpers.streaming import ENDED, gauge, listening, reason_of_end, tell
+from tests.helpers.streaming import ENDED, gauge, listening, notify, reason_of_end
 from tests.helpers.waiting import eventually
 
 
@@ -105,11 +105,11 @@ class TestWithoutTheFeed:
                 deaf.setattr(container.subscribers, "changed", lambda change: None)
                 deaf.setattr(type(container.feed), "current", False)
                 deaf.setattr(container.feed, "_readers", ())
-                await tell(sql, maria, "A", "B")
+                await notify(sql, maria, "A", "B")
                 assert await hers.titles(2) == ["A", "B"]
                 await sql.execute("UPDATE sessions SET ended_at = now() WHERE user_id = $1", maria.id)
                 assert await reason_of_end(hers) == "revoked"
-            await tell(sql, ana, "Goes on")
+            await notify(sql, ana, "Goes on")
             assert await other.titles(1) == ["Goes on"]
 
     async def test_nothing_is_sent_to_who_has_lost_access_unheard(
@@ -121,7 +121,7 @@ class TestWithoutTheFeed:
         await stream.start(0)
         monkeypatch.setattr(container.subscribers, "changed", lambda change: None)
         await sql.execute("UPDATE users SET is_active = false WHERE id = $1", maria.id)
-        await tell(sql, maria, "Not for her any more")
+        await notify(sql, maria, "Not for her any more")
         stream.wake()
         assert await stream.next() is None
         assert stream.ended == "revoked"
@@ -140,7 +140,7 @@ class TestWithoutTheFeed:
         async with listening(url, maria.token) as hers, listening(url, ana.token) as other:
             with monkeypatch.context() as deaf:
                 deaf.setattr(container.feed, "_readers", ())
-                await tell(sql, maria, "A")
+                await notify(sql, maria, "A")
                 await sql.execute("UPDATE sessions SET ended_at = now() WHERE user_id = $1", ana.id)
                 await make.notification(maria, title="B")
                 await asyncio.sleep(0.1)
@@ -170,7 +170,7 @@ class TestWithoutTheFeed:
         monkeypatch.setattr(notifications, "find_after", failing)
         maria = await make.user()
         async with listening(url, maria.token) as stream:
-            await tell(sql, maria, "At last")
+            await notify(sql, maria, "At last")
             assert await stream.titles(1) == ["At last"]
 
 
@@ -225,7 +225,7 @@ class TestLimits:
             assert (len(container.subscribers), pool.checkedout()) == (25, 0)  # type: ignore[attr-defined]
             assert shedding.running == 0  # type: ignore[union-attr]
             for person in people:
-                await tell(sql, person, "Hello")
+                await notify(sql, person, "Hello")
             assert [await stream.titles(1) for stream in opened] == [["Hello"]] * 25
             for each in stack:
                 await each.__aexit__(None, None, None)

@@ -13,7 +13,7 @@ from service.notifications.streams import repository
 from service.platform.crypto import fingerprint
 from tests.helpers.client import V1, Api, assert_problem
 from tests.helpers.factories import Make
-from tests.helpers.streaming import gauge, listening, reason_of_end, tell, ticket_of
+from tests.helpers.streaming import gauge, listening, notify, reason_of_end, ticket_of
 from tests.helpers.waiting import eventually
 
 
@@ -32,13 +32,13 @@ class TestTickets:
         before = gauge("ticket")
         async with listening(url, ticket=ticket) as stream:
             assert gauge("ticket") == before + 1
-            await tell(sql, maria, "A")
+            await notify(sql, maria, "A")
             assert await stream.titles(1) == ["A"]
         assert await sql.fetchval("SELECT count(*) FROM stream_tickets") == 0
 
     async def test_it_goes_on_after_an_id(self, url: str, make: Make, sql: asyncpg.Connection) -> None:
         maria = await make.user()
-        ids = await tell(sql, maria, "A", "B")
+        ids = await notify(sql, maria, "A", "B")
         ticket = await ticket_of(maria)
         async with listening(url, ticket=ticket, query={"last_event_id": ids[0]}) as stream:
             assert await stream.titles(1) == ["B"]
@@ -81,8 +81,8 @@ class TestTickets:
     ) -> None:
         maria, ana = await make.user(), await make.user()
         async with listening(url, ana.token, ticket=await ticket_of(maria)) as stream:
-            await tell(sql, ana, "For Ana")
-            await tell(sql, maria, "For Maria")
+            await notify(sql, ana, "For Ana")
+            await notify(sql, maria, "For Maria")
             assert await stream.titles(1) == ["For Maria"]
 
     @pytest.mark.parametrize("what", ["expires_at", "token_ends_at"])

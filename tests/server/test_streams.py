@@ -49,7 +49,7 @@ def register(service: Service, email: str) -> Reader:
         return Reader(client.get("/users/profile").json()["id"], token)
 
 
-async def tell(database: str, reader: Reader, *titles: str, body: str = "") -> None:
+async def notify(database: str, reader: Reader, *titles: str, body: str = "") -> None:
     connection = await asyncpg.connect(database)
     try:
         statement = "INSERT INTO notifications (user_id, kind, title, body) VALUES ($1, 'x', $2, $3)"
@@ -90,7 +90,7 @@ class TestTerminating:
             service.wait_until_up()
             wait_until(lambda: len(service.workers()) == 2)
             maria, ana, eve = [register(service, f"{name}@shop.example") for name in ("maria", "ana", "eve")]
-            await tell(database, eve, *(["Much"] * 2_000), body="x" * 10_000)
+            await notify(database, eve, *(["Much"] * 2_000), body="x" * 10_000)
             async with AsyncExitStack() as stack:
                 streams = await listeners(stack, service, maria, ana)
                 with stalled(service, eve):
@@ -119,11 +119,11 @@ class TestReloading:
                 service.send(signal.SIGHUP)
                 for blocks in await asyncio.gather(*(stream.rest() for stream in streams)):
                     said_goodbye(blocks)
-                await tell(database, maria, "Meanwhile")
+                await notify(database, maria, "Meanwhile")
                 async with listening(
                     service.url, maria.token, after=int(streams[0].opening.id or 0)
                 ) as again:
-                    await tell(database, maria, "After")
+                    await notify(database, maria, "After")
                     assert await again.titles(2) == ["Meanwhile", "After"]
             await asyncio.to_thread(wait_until, lambda: not any(alive(pid) for pid in first), SOON_SECONDS)
             assert service.stop() == 0
@@ -160,7 +160,7 @@ class TestBrowser:
         with started(tmp_path, DATABASE_URL=database) as service:
             maria = register(service.wait_until_up(), "maria@shop.example")
             wait_until(lambda: len(service.workers()) == 2)
-            await tell(database, maria, "Before")
+            await notify(database, maria, "Before")
             async with async_playwright() as playwright:
                 browser = await playwright.chromium.launch(executable_path=program, args=FLAGS)
                 page = await browser.new_page()
@@ -186,14 +186,14 @@ class TestBrowser:
                     assert heard == list(titles)
 
                 await asyncio.to_thread(wait_until, lambda: any("ticket=" in url for url in asked))
-                await tell(database, maria, "Live")
+                await notify(database, maria, "Live")
                 await hears("Live")
                 first = service.workers()
                 service.send(signal.SIGHUP)
                 await asyncio.to_thread(wait_until, lambda: not any(alive(pid) for pid in first))
-                await tell(database, maria, "While nobody listened", "And more")
+                await notify(database, maria, "While nobody listened", "And more")
                 await hears("Live", "While nobody listened", "And more")
-                await tell(database, maria, "Live again")
+                await notify(database, maria, "Live again")
                 await hears("Live", "While nobody listened", "And more", "Live again")
                 tickets = [url for url in asked if "ticket=" in url]
                 assert len(tickets) == len(set(tickets)) >= 2

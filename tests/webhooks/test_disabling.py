@@ -1,4 +1,4 @@
-"""When a webhook is given up, what its share of a worker is, and what is tended beside."""
+"""When a webhook is disabled, how many attempts it may have at the same time, and the maintenance job."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("private_targets")
 
 
 class TestDisabling:
-    async def told(self, sql: asyncpg.Connection) -> list[tuple[Any, ...]]:
+    async def notified(self, sql: asyncpg.Connection) -> list[tuple[Any, ...]]:
         rows = await sql.fetch("SELECT user_id, kind, title, data FROM notifications ORDER BY user_id")
         return [(row["user_id"], row["kind"], row["title"], json.loads(row["data"])) for row in rows]
 
@@ -52,7 +52,7 @@ class TestDisabling:
         data = {"webhook_id": webhook["id"], "reason": "gone"}
         assert await audited(sql, before) == [("webhook.disabled", None, "webhook", webhook["id"], data)]
         title = f"Webhook {webhook['id']} has been disabled"
-        assert await self.told(sql) == [
+        assert await self.notified(sql) == [
             (person, "webhook.disabled", title, data) for person in sorted((ada.id, grace.id))
         ]
         await office.happen()
@@ -73,7 +73,7 @@ class TestDisabling:
             await office.pass_time()
         assert shown["disabled_reason"] == "failing"
         assert await office.rows("status", "attempts", "fault") == [("failed", 2, "disabled")]
-        assert [title for _, _, title, _ in await self.told(sql)] == [
+        assert [title for _, _, title, _ in await self.notified(sql)] == [
             f"Webhook {webhook['id']} has been disabled"
         ]
 
@@ -105,8 +105,8 @@ class TestDisabling:
         assert [status for (status,) in await office.rows("status")] == ["failed", "succeeded"]
 
 
-class TestShares:
-    async def test_one_that_hangs_has_its_share_and_no_more(
+class TestConcurrency:
+    async def test_one_that_hangs_has_its_limit_and_no_more(
         self, container: Container, sql: asyncpg.Connection, ada: Person, erp: Receiver
     ) -> None:
         """While it takes its time, the others are told of everything."""
@@ -130,7 +130,7 @@ class TestShares:
             assert slow.most_under_way <= MAX_CONCURRENCY
         assert await office.rows("status", "waiting") == [("succeeded", False)] * 40
 
-    async def test_one_that_is_quick_has_a_larger_share(
+    async def test_one_that_is_quick_has_a_larger_limit(
         self, office: Office, ada: Person, erp: Receiver
     ) -> None:
         async def count(request: Request, writer: asyncio.StreamWriter) -> None:
@@ -164,7 +164,7 @@ class TestShares:
         assert await office.rows("status") == [("succeeded",)] * 2
 
 
-class TestTending:
+class TestMaintenance:
     async def test_what_is_old_and_over_is_forgotten(
         self, office: Office, ada: Person, erp: Receiver, sql: asyncpg.Connection
     ) -> None:
@@ -181,7 +181,7 @@ class TestTending:
         await office.deliveries.maintain()
         assert await office.rows("id") == [(pending,), (young,)]
 
-    async def test_secrets_are_sealed_under_the_new_key_while_the_old_one_is_accepted(
+    async def test_secrets_are_encrypted_under_the_new_key_while_the_old_one_is_accepted(
         self, office: Office, ada: Person, erp: Receiver, container: Container, sql: asyncpg.Connection
     ) -> None:
         webhook = await office.webhook(ada, erp)

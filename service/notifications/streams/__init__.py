@@ -1,0 +1,1 @@
+"""Live streams of notifications: open streams (subscribers), and tickets to open one from a browser."""

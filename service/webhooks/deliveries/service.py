@@ -69,9 +69,7 @@ class Deliveries:
         await self._client.aclose()
 
     async def run(self, attempt: Attempt) -> None:
-        """The handler of a delivery's job. A delivery counts its tries itself; the queue's attempts are for
-        what breaks here.
-        """
+        """The handler of a delivery's job. The queue retries faults of the service, not failed attempts."""
         await self.deliver(attempt.payload["webhook_id"], attempt.payload["delivery_id"])
 
     async def deliver(self, webhook_id: int, delivery_id: int) -> None:
