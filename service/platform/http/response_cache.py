@@ -12,12 +12,13 @@ older than the feed's lease. docs/adr/0025 says why not less.
 """
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, Protocol, TypeVar
 
+from cachetools import LRUCache
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -120,12 +121,11 @@ class CachedResponse:
     read_at: float
 
 
-class ResponseCache:
-    """Up to `max_bytes` of responses; the least recently used is evicted first."""
+class ResponseCache(LRUCache[Key, CachedResponse]):
+    """Responses up to a number of bytes (`currsize` of `maxsize`), and the rows that each shows."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes, self.bytes = max_bytes, 0
-        self._responses: OrderedDict[Key, CachedResponse] = OrderedDict()
+        super().__init__(max_bytes, getsizeof=attrgetter("size"))
         self._by_source: dict[Source, set[Key]] = {}
         #: Counts the changes that the feed has delivered.
         self.changes = 0
@@ -134,16 +134,12 @@ class ResponseCache:
     def reader(self) -> Reader:
         return Reader(load=self.load, changed=self.changed)
 
-    @property
-    def entries(self) -> int:
-        return len(self._responses)
-
     async def load(self) -> None:
         """Listening has begun: what was stored before may be of any age."""
         self.clear()
 
     def clear(self) -> None:
-        self._invalidate(list(self._responses), "everything")
+        self._invalidate(list(self), "everything")
 
     def changed(self, change: Change) -> None:
         """With the id of a row: what shows that row or many. Without: what shows any of the table."""
@@ -156,46 +152,41 @@ class ResponseCache:
         self._invalidate([key for source in shown for key in self._by_source.get(source, ())], table)
 
     def find(self, key: Key) -> CachedResponse | None:
-        response = self._responses.get(key)
-        if response is None:
+        try:
+            response = self[key]
+        except KeyError:
             return None
-        if time.monotonic() - response.read_at > MAX_AGE_SECONDS:
-            self._remove(key)
-            self._measure()
-            return None
-        self._responses.move_to_end(key)
-        return response
+        if time.monotonic() - response.read_at <= MAX_AGE_SECONDS:
+            return response
+        del self[key]
+        self._measure()
+        return None
 
     def store(self, key: Key, response: CachedResponse, *, changes: int) -> None:
         """`changes` is as it was before this was read: what has changed since may be in it, or not."""
-        if changes != self.changes or response.size > self._max_bytes * LARGEST_SHARE:
-            return
-        if key in self._responses:
-            self._remove(key)
-        self._responses[key] = response
-        self._by_source.setdefault(response.source, set()).add(key)
-        self.bytes += response.size
-        while self.bytes > self._max_bytes:
-            self._remove(next(iter(self._responses)))
-        self._measure()
+        if changes == self.changes and response.size <= self.maxsize * LARGEST_SHARE:
+            self[key] = response
+            self._by_source.setdefault(response.source, set()).add(key)
+            self._measure()
+
+    def __delitem__(self, key: Key) -> None:
+        """Also for what is evicted."""
+        source = self[key].source
+        super().__delitem__(key)
+        keys = self._by_source[source]
+        keys.remove(key)
+        if not keys:
+            del self._by_source[source]
 
     def _invalidate(self, keys: list[Key], reason: str) -> None:
         self.changes += 1
         for key in keys:
-            self._remove(key)
+            del self[key]
         metrics.CACHE_INVALIDATIONS.inc(reason, amount=len(keys))
         self._measure()
 
-    def _remove(self, key: Key) -> None:
-        response = self._responses.pop(key)
-        self.bytes -= response.size
-        keys = self._by_source[response.source]
-        keys.remove(key)
-        if not keys:
-            del self._by_source[response.source]
-
     def _measure(self) -> None:
-        metrics.CACHE_ENTRIES.value, metrics.CACHE_BYTES.value = self.entries, self.bytes
+        metrics.CACHE_ENTRIES.value, metrics.CACHE_BYTES.value = len(self), int(self.currsize)
 
 
 class ResponseCacheMiddleware:

@@ -132,10 +132,8 @@ class TestLocalCounts:
         await counts.clear("y")
         assert await counts.incr("x", 60) == 1
 
-    async def test_the_least_recently_used_is_forgotten(
-        self, counts: LocalCounts, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(store, "MOST_KEYS", 2)
+    async def test_the_least_recently_used_is_forgotten(self, clock: Clock) -> None:
+        counts = LocalCounts(clock, max_keys=2)
         rule = Rule("default", "1/minute")
         for key in ("x", "y", "z"):
             assert await hits(rule, counts, 1, key) == [True]

@@ -263,14 +263,14 @@ class TestChanges:
         }
         for path in paths.values():
             await api.get(path)
-        entries, since = container.response_cache.entries, container.response_cache.changes
+        entries, since = len(container.response_cache), container.response_cache.changes
         assert entries == 6
         await sql.execute(change)
         if dropped:
             await heard(container, since)
         # All that was committed before this is heard after it: of a statement, row by row, or nothing.
         await make.notification(ada)
-        assert (await container.feed.catch_up(), container.response_cache.entries) == (
+        assert (await container.feed.catch_up(), len(container.response_cache)) == (
             True,
             entries - len(dropped),
         )
@@ -357,7 +357,7 @@ class TestRoom:
     def test_what_was_not_asked_for_the_longest_goes_first(self, memory: ResponseCache) -> None:
         for number in range(16):
             memory.store((str(number), b""), self.answer(625, number + 1), changes=0)
-        assert memory.entries == 16
+        assert len(memory) == 16
         memory.find(("0", b""))
         memory.store(("new", b""), self.answer(600), changes=0)
         assert [memory.find((name, b"")) is None for name in ("0", "1", "2", "new")] == [
@@ -370,12 +370,12 @@ class TestRoom:
     def test_the_same_again_takes_no_more(self, memory: ResponseCache) -> None:
         for _ in range(100):
             memory.store(("0", b""), self.answer(600, 1), changes=0)
-        assert (memory.entries, memory.bytes) == (1, 600)
+        assert (len(memory), memory.currsize) == (1, 600)
 
     def test_one_that_is_too_large_drives_out_nobody(self, memory: ResponseCache) -> None:
         memory.store(("small", b""), self.answer(600), changes=0)
         memory.store(("large", b""), self.answer(626), changes=0)
-        assert (memory.entries, memory.bytes) == (1, 600)
+        assert (len(memory), memory.currsize) == (1, 600)
 
     def test_nothing_is_older_than_a_minute(
         self, memory: ResponseCache, monkeypatch: pytest.MonkeyPatch
@@ -384,16 +384,16 @@ class TestRoom:
         assert memory.find(("0", b"")) is not None
         monkeypatch.setattr(response_cache, "MAX_AGE_SECONDS", -1.0)
         assert memory.find(("0", b"")) is None
-        assert (memory.entries, memory.bytes) == (0, 0)
+        assert (len(memory), memory.currsize) == (0, 0)
 
     def test_what_was_read_before_a_change_comes_too_late(self, memory: ResponseCache) -> None:
         heard = memory.changes
         memory.changed({"of": "posts"})
         memory.store(("0", b""), self.answer(600), changes=heard)
-        assert memory.entries == 0
+        assert len(memory) == 0
 
     def test_changes_of_what_no_answer_shows_are_passed_over(self, memory: ResponseCache) -> None:
         memory.store(("0", b""), self.answer(600, 7), changes=0)
         for change in ({"of": "sessions", "id": 7}, {"of": "users", "id": 7}, {"of": "items", "id": 8}):
             memory.changed(change)
-        assert memory.entries == 1
+        assert len(memory) == 1
