@@ -6,7 +6,7 @@ only one domain raises is in that domain's `errors.py` or service.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 #: JSON schemas by name.
 Members = Mapping[str, dict[str, Any]]
@@ -188,6 +188,11 @@ class Unprocessable(ServiceError):
     """Well-formed input that breaks a rule; `errors` names each field."""
 
     status, code, title = 422, "invalid_input", "Invalid input"
+
+    @classmethod
+    def at(cls, pointer: str, detail: str, code: str) -> Self:
+        """For one fault of one field."""
+        return cls(detail, errors=(FieldFault(pointer, detail, code),))
 
 
 class KeyReused(Unprocessable):

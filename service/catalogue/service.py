@@ -43,7 +43,7 @@ async def find(
     """
     low, high = filters.min_price, filters.max_price
     if low is not None and high is not None and low > high:
-        raise _invalid("?min_price", "`min_price` is above `max_price`.", "empty_range")
+        raise Unprocessable.at("?min_price", "`min_price` is above `max_price`.", "empty_range")
     withdrawn, since = _sees_withdrawn(caller), filters.updated_since
     if since is not None and sort is None and search is None:
         return await items.find_changed(session, page, since, filters, withdrawn=withdrawn)
@@ -52,12 +52,8 @@ async def find(
     if search is None:
         return await items.find(session, page, filters, sort=sort or "id", withdrawn=withdrawn)
     if sort is not None:
-        raise _invalid("?sort", "Search results are ranked: leave `sort` out.", "sort_with_search")
+        raise Unprocessable.at("?sort", "Search results are ranked: leave `sort` out.", "sort_with_search")
     return await ranked(session, page, filters, search, withdrawn=withdrawn)
-
-
-def _invalid(pointer: str, detail: str, code: str) -> Unprocessable:
-    return Unprocessable(detail, errors=(FieldFault(pointer, detail, code),))
 
 
 async def find_removed(

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from service import accounts
 from service.orders import repository as orders
-from service.orders.schemas import Order, ShipTo
+from service.orders.schemas import Order
 from service.platform.database import Record, Session
 from service.platform.mail import repository as mails
 from service.platform.mail.mailer import Draft, Emails, Withheld
@@ -77,13 +77,8 @@ def _values(order: Order, *, customers_words: bool) -> dict[str, Any]:
     written = ("customer_name", "reference", "cancel_reason")
     shown |= {name: getattr(order, name) if customers_words else None for name in written}
     ships = customers_words and order.status not in {"cancelled", "refunded"}
-    shown["ship_to"] = _address(order.ship_to) if ships and order.ship_to else None
+    shown["ship_to"] = list(order.ship_to.lines()) if ships and order.ship_to else None
     return shown
-
-
-def _address(ship_to: ShipTo) -> list[str]:
-    town = " ".join(filter(None, (ship_to.postal_code, ship_to.city)))
-    return list(filter(None, (ship_to.name, ship_to.street, town, ship_to.region, ship_to.country)))
 
 
 EMAILS: Final = Emails("service.orders", dict.fromkeys(sorted(_KINDS), _compose))

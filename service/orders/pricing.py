@@ -155,7 +155,7 @@ def sum_up(new: OrderCreate, lines: Sequence[PricedLine], shipping_fee: Decimal)
             f" discounts, without the shipping fee. These are worth {sums.goods}: add some, or choose"
             " another shipping."
         )
-        raise Unprocessable(detail, errors=(FieldFault("/shipping", detail, "overnight_minimum"),))
+        raise Unprocessable.at("/shipping", detail, "overnight_minimum")
     return sums
 
 

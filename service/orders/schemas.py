@@ -52,6 +52,11 @@ class ShipTo(Out):
     postal_code: str | None
     country: str
 
+    def lines(self) -> tuple[str, ...]:
+        """The address as it is written in an email or on an invoice."""
+        town = " ".join(filter(None, (self.postal_code, self.city)))
+        return tuple(filter(None, (self.name, self.street, town, self.region, self.country)))
+
 
 class OrderLine(Out):
     product_id: Id

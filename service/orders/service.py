@@ -163,8 +163,7 @@ def _refuse_staff_fields(user_id: object, discounts: Iterable[Decimal | None]) -
 
 
 def no_customer(detail: str = "There is no such customer.", code: str = "unknown_user") -> Unprocessable:
-    fault = FieldFault("/user_id", detail, code)
-    return Unprocessable(fault.detail, errors=(fault,))
+    return Unprocessable.at("/user_id", detail, code)
 
 
 async def _lock_accounts(session: Session, caller: AnyCaller, customer_id: int) -> Record | None:

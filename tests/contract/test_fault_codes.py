@@ -31,9 +31,11 @@ def words() -> Iterator[tuple[str, str]]:
 
 
 def word_of(call: ast.Call) -> ast.expr | None:
-    """What stands for the word in FieldFault(pointer, detail, word) and invalid(word, advice)."""
+    """What stands for the word in FieldFault(pointer, detail, word), with Unprocessable.at as well, and in
+    invalid(word, advice).
+    """
     name = ast.unparse(call.func)
-    if name == "FieldFault" and len(call.args) > 2:
+    if name in ("FieldFault", "Unprocessable.at") and len(call.args) > 2:
         return call.args[2]
     return call.args[0] if name == "invalid" else None
 

@@ -32,8 +32,7 @@ async def adjust(session: Session, item_id: int, change: StockChange, *, by: Any
         short = FieldFault("/delta", f"Only {before} left: take no more than that.", OutOfStock.code)
         raise StockBelowZero(short.detail, errors=(short,), extra={"available": before})
     if after > MAX_STOCK:
-        large = FieldFault("/delta", f"Stock would be above {MAX_STOCK}: add fewer.", "too_large")
-        raise Unprocessable(large.detail, errors=(large,))
+        raise Unprocessable.at("/delta", f"Stock would be above {MAX_STOCK}: add fewer.", "too_large")
     await _record(session, {item_id: change.delta}, kind="adjustment", reason=change.reason, by=by)
     data = {"before": {"stock": before}, "after": {"stock": after}}
     await audit.record(session, "stock.adjusted", by=by, target_kind="item", target_id=item_id, data=data)

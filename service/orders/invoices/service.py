@@ -9,7 +9,7 @@ from service.errors import NotFound
 from service.identity import AnyCaller
 from service.orders import repository as orders
 from service.orders.invoices.document import Document, DocumentLine, State
-from service.orders.schemas import Order, ShipTo
+from service.orders.schemas import Order
 from service.platform.config import Settings
 from service.platform.database import Database
 
@@ -53,7 +53,7 @@ def _document(row: Any, seller: str) -> Document:
         changed_at=max(at for at in (order.placed_at, *_moments(order).values())),
         seller=tuple(line.strip() for line in seller.splitlines() if line.strip()),
         buyer=order.customer_name,
-        ship_to=_address(order.ship_to) if order.ship_to else (),
+        ship_to=order.ship_to.lines() if order.ship_to else (),
         facts=_facts(row, order),
         state=STATES[order.status],
         status_text=_status_text(order),
@@ -100,12 +100,6 @@ def _facts(row: Any, order: Order) -> tuple[tuple[str, str], ...]:
         ("Refund reference", row.refund_reference),
     ]
     return tuple((label, text) for label, text in facts if text)
-
-
-def _address(ship_to: ShipTo) -> tuple[str, ...]:
-    town = " ".join(filter(None, (ship_to.postal_code, ship_to.city)))
-    parts = (ship_to.name, ship_to.street, town, ship_to.region, ship_to.country)
-    return tuple(part for part in parts if part)
 
 
 def _day(moment: datetime) -> str:
