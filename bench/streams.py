@@ -28,8 +28,7 @@ import psutil
 from processes import free_port, wait_for
 
 from service.dev import embedded
-from service.identity import Caller
-from service.identity.tokens import AccessTokens
+from service.identity import AccessTokens, Caller
 
 BIN = Path(sys.executable).parent
 V1 = "/api/v1"

@@ -11,7 +11,7 @@ from service.accounts import UserCreate
 from service.cli import migrate
 from service.cli.database import NO_SCHEMA, connected, database, direct_url
 from service.errors import ServiceError
-from service.identity.passwords import Passwords
+from service.identity import Passwords
 from service.platform.config import Settings
 from service.platform.config.passwords import is_published
 from service.platform.http.field_faults import message

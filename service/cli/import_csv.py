@@ -38,7 +38,7 @@ from service.cli.northwind import (
     sku_of,
 )
 from service.errors import ServiceError, Unprocessable
-from service.identity.passwords import Passwords
+from service.identity import Passwords
 from service.platform.config import Settings, generate_key
 from service.platform.database import Database, Session
 from service.platform.server import health as operations

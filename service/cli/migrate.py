@@ -11,7 +11,7 @@ import service
 from service import accounts, audit
 from service.cli.database import connected, direct_url
 from service.errors import ConfigError, EmailTaken, ServiceError
-from service.identity.passwords import Passwords
+from service.identity import Passwords
 from service.platform.config import Settings
 from service.platform.database import Database, translated
 from service.platform.server import health as operations

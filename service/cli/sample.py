@@ -8,7 +8,7 @@ from service.cli import development, import_csv, migrate
 from service.cli.console import console
 from service.cli.csv_rows import UnusableFile
 from service.cli.database import connected, database, direct_url
-from service.identity.passwords import Passwords
+from service.identity import Passwords
 from service.platform.config import Settings
 from service.platform.database import Database
 

@@ -6,10 +6,9 @@ from typing import Any, Self, TypeVar, get_type_hints
 from service.accounts.sign_in.service import Issuer
 from service.accounts.sign_in.throttle import SignInThrottle, free_failures
 from service.errors import ConfigError
+from service.identity import Passwords, Revocations
 from service.identity.api_keys.cache import ApiKeyCache
 from service.identity.dependencies import BearerAuthenticator
-from service.identity.passwords import Passwords
-from service.identity.revocation import Revocations
 from service.identity.tokens import AccessTokens, Pseudonyms, RefreshTokens
 from service.notifications.streams.subscribers import Subscribers
 from service.orders.invoices.pool import RendererPool

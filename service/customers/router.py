@@ -11,8 +11,8 @@ from service.customers.erasure.schemas import AccountDeletion
 from service.customers.export import repository as export
 from service.customers.export.schemas import Export
 from service.customers.schemas import UserWithAddress
+from service.identity import Passwords
 from service.identity.dependencies import ProfileReader, SignedIn
-from service.identity.passwords import Passwords
 from service.platform.http.access_checks import AccessCheck
 from service.platform.http.components import Component, DatabaseDep
 from service.platform.http.etag.conditions import IfMatch

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.container.api import Container
-from service.identity.tokens import ACCESS_TOKEN_SECONDS
+from service.identity import ACCESS_TOKEN_SECONDS
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.container.api import Container
-from service.identity.passwords import Passwords
+from service.identity import Passwords
 from service.platform.database.change_feed import ChangeFeed
 from service.webhooks.address_ranges import Address
 from service.webhooks.targets import Targets

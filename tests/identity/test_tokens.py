@@ -14,8 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
 
 from service.errors import Overloaded
-from service.identity import Caller
-from service.identity.passwords import Passwords
+from service.identity import Caller, Passwords
 from service.identity.tokens import REMEMBERED_TOKENS, AccessTokens, Pseudonyms, RefreshTokens, SigningKey
 from service.platform.config import Settings, generate_key
 from service.platform.config.passwords import common_passwords

@@ -17,7 +17,7 @@ import pytest
 
 from service import __version__
 from service.__main__ import COMMANDS
-from service.identity.passwords import Passwords
+from service.identity import Passwords
 from service.platform.config import Settings, generate_key
 from tests.helpers.client import V1
 from tests.helpers.waiting import wait_until

@@ -6,8 +6,7 @@ from service import audit
 from service.accounts.passwords import repository
 from service.accounts.passwords.schemas import PasswordChange
 from service.errors import FieldFault, Unprocessable
-from service.identity import Caller, end_sessions, lock_own_account
-from service.identity.passwords import Passwords
+from service.identity import Caller, Passwords, end_sessions, lock_own_account
 from service.platform.database import Database
 from service.platform.mail import repository as mails
 

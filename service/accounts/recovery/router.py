@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Response
 
 from service.accounts.recovery import service as recovery
 from service.accounts.recovery.schemas import Confirmation, Reset, ResetRequest
+from service.identity import Passwords
 from service.identity.dependencies import Anyone, SignedIn
-from service.identity.passwords import Passwords
 from service.platform.http.components import Component, DatabaseDep
 from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
 from service.platform.http.rate_limit import dependencies as limits

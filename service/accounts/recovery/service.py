@@ -16,8 +16,7 @@ from service.accounts.recovery.schemas import Confirmation, Reset
 from service.accounts.users import repository as users
 from service.accounts.users.schemas import ProfilePatch
 from service.errors import EmailTaken, FieldFault, Unprocessable
-from service.identity import Caller, end_sessions, reauthorize
-from service.identity.passwords import Passwords
+from service.identity import Caller, Passwords, end_sessions, reauthorize
 from service.platform.crypto import fingerprint, same
 from service.platform.database import Database, Record, Session
 from service.platform.mail import AddressCipher

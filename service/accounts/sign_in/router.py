@@ -14,8 +14,8 @@ from service.accounts.sign_in.schemas import (
     UserSession,
 )
 from service.accounts.sign_in.service import Issuer
+from service.identity import AccessTokens
 from service.identity.dependencies import SignedIn
-from service.identity.tokens import AccessTokens
 from service.platform.http.access_checks import AccessCheck
 from service.platform.http.characters import shown
 from service.platform.http.components import Component, SettingsDep

@@ -8,8 +8,8 @@ from service.accounts.recovery import service as recovery
 from service.accounts.schemas import User
 from service.accounts.users import service as users
 from service.accounts.users.schemas import ProfilePatch, UserCreate
+from service.identity import Passwords
 from service.identity.dependencies import Anyone, SignedIn, limit_registration
-from service.identity.passwords import Passwords
 from service.platform.http.access_checks import AccessCheck
 from service.platform.http.components import Component, DatabaseDep
 from service.platform.http.etag.conditions import IfMatch

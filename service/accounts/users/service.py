@@ -9,8 +9,7 @@ from service.accounts.schemas import AddressIn, AddressPatch, User
 from service.accounts.users import repository as users
 from service.accounts.users.schemas import ProfilePatch, UserCreate
 from service.errors import EmailTaken, FieldFault, Forbidden, NotFound, Unprocessable
-from service.identity import AnyCaller, Caller, lock_own_account, reauthorize
-from service.identity.passwords import Passwords
+from service.identity import AnyCaller, Caller, Passwords, lock_own_account, reauthorize
 from service.platform.database import Database, Session
 from service.platform.http.etag.versions import Versions, require
 from service.platform.http.field_faults import REQUIRED

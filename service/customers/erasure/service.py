@@ -6,8 +6,7 @@ from service import accounts, audit
 from service.customers.erasure import repository as erasure
 from service.customers.erasure.schemas import AccountDeletion
 from service.errors import InvalidToken
-from service.identity import Caller, reauthorize
-from service.identity.passwords import Passwords
+from service.identity import Caller, Passwords, reauthorize
 from service.platform.database import Database
 from service.platform.http.etag.versions import Versions, require
 from service.platform.http.idempotency import repository as idempotency

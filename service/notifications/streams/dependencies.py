@@ -6,10 +6,8 @@ from typing import Annotated
 from fastapi import Depends, Header, Query, Request
 
 from service.errors import InvalidToken
-from service.identity import AnyCaller, Caller, authenticate_session
+from service.identity import AccessTokens, AnyCaller, Caller, Revocations, authenticate_session
 from service.identity.dependencies import Person, Role, SignedIn
-from service.identity.revocation import Revocations
-from service.identity.tokens import AccessTokens
 from service.notifications.streams import service as streams
 from service.notifications.streams.subscribers import OpenedBy, Subscriber, Subscribers
 from service.platform.database import Database

@@ -15,8 +15,7 @@ from typing import Final, Literal
 import structlog
 
 from service.errors import Overloaded, ServiceError, TooManyRequests, Unavailable
-from service.identity import Caller, get_caller
-from service.identity.tokens import ACCESS_TOKEN_SECONDS
+from service.identity import ACCESS_TOKEN_SECONDS, Caller, get_caller
 from service.notifications import repository as notifications
 from service.notifications.schemas import Notification
 from service.notifications.streams import metrics, repository

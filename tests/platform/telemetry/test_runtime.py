@@ -16,8 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from service.errors import Conflict, Overloaded
+from service.identity import Passwords
 from service.identity import metrics as password_metrics
-from service.identity.passwords import Passwords
 from service.platform.config import Settings
 from service.platform.database import Database
 from service.platform.database import metrics as database_metrics
