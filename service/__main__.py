@@ -34,7 +34,7 @@ class Command:
 COMMANDS = {
     "serve": Command("cli.serve", "run the service under Gunicorn"),
     "dev": Command("cli.dev", "run it in one process that restarts when the code changes"),
-    "worker": Command("cli.worker", "run a worker: mails, webhooks and what the clock sets off"),
+    "worker": Command("cli.worker", "run a worker: emails, webhooks and scheduled jobs"),
     "migrate": Command("cli.migrate", "bring the database's schema to this build's revision", signs=False),
     "check-config": Command(
         "cli.check_config",
@@ -59,9 +59,9 @@ COMMANDS = {
     ),
     "smoke": Command(
         "cli.smoke",
-        "go through a running service as its customers do; exit status 1 on a fault",
+        "test a running service as its customers use it; exit status 1 on a fault",
         configured=False,
-        options=(("url", "where it is; http://127.0.0.1:PORT if not given"),),
+        options=(("url", "its address; http://127.0.0.1:PORT if not given"),),
     ),
     "export-openapi": Command("cli.export_openapi", "print the OpenAPI document", configured=False),
 }
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, 1, or 78 (EX_CONFIG) for settings that somebody has to change."""
+    """The exit status: 0, 1, or 78 (EX_CONFIG) for settings that have to be changed."""
     arguments = _parser().parse_args(argv)
     command = COMMANDS[arguments.command]
     try:
@@ -103,13 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _cause(error: Exception) -> str:
-    """Of a database that does not answer, for whoever has to mend it: clients are not told."""
-    if not isinstance(error, Unavailable) or error.__cause__ is None:
-        return ""
-    # Not before the folder of the metrics is known: it comes with prometheus_client.
-    from service.platform.database.connections import cause_of
-
-    return f" The cause: {cause_of(error.__cause__)}."
+    return f" The cause: {error.cause}." if isinstance(error, Unavailable) and error.cause else ""
 
 
 def _run(command: Command, arguments: list[str | bool]) -> int:
@@ -119,20 +113,20 @@ def _run(command: Command, arguments: list[str | bool]) -> int:
         given.append(settings)
         logging.configure(settings.log_level, settings.log_format)
         logging.log_crashes()
-        _keep_metrics(command, settings)
+        _set_metrics_folder(command, settings)
     module = importlib.import_module(f"service.{command.module}")
     status: int = module.run(*given, *arguments)
     return status
 
 
-def _keep_metrics(command: Command, settings: Settings) -> None:
-    """In the files in which the service adds up those of its processes; nobody else may add to them."""
+def _set_metrics_folder(command: Command, settings: Settings) -> None:
+    """The service adds up the metrics of its processes in files. Other commands must not write there."""
     if command.module == "cli.serve":
         # A folder for each port: a second service beside this one must not wipe its counts.
         folder = settings.data_dir / "metrics" / str(settings.metrics_port)
         os.environ.setdefault(MULTIPROC_DIR, str(folder))
     elif COMPANION_OF not in os.environ:
-        # A pod may set it for whatever runs in it, a command that somebody runs by hand included.
+        # A pod may set it for all that runs in it, commands run by hand included.
         os.environ.pop(MULTIPROC_DIR, None)
 
 

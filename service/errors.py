@@ -212,6 +212,8 @@ class Unavailable(ServiceError):
     """Something this service depends on does not answer; try again after `Retry-After` seconds."""
 
     status, code, title = 503, "unavailable", "Temporarily unavailable"
+    #: What an operator should look at, if it is known. Clients do not see it.
+    cause: str = ""
 
     def __init__(self, detail: str, *, retry_after: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})

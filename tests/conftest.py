@@ -167,9 +167,9 @@ async def url(served_at: str, container: Container, sql: asyncpg.Connection) -> 
 async def lease(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that a slow machine does not let lapse: without it the database would rightly be asked."""
     monkeypatch.setattr(changes, "LEASE_SECONDS", 60.0)
-    changes.committed()
+    changes.mark_committed()
     for _ in range(6_000):
-        if await container.feed.catch_up():
+        if await container.feed.sync():
             return
         await asyncio.sleep(0.01)
     pytest.fail("the application hears of no changes")

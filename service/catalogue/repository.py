@@ -26,8 +26,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 
 from service.catalogue.models import AVAILABILITY, Item, Stock
-from service.platform.database import Record, Session, sqlstate
-from service.platform.database import updated_since as changes
+from service.platform.database import Record, Session
+from service.platform.database import sequenced_changes as changes
+from service.platform.database.errors import sqlstate
 from service.platform.database.pagination import Page
 
 #: Everything but the search vector: the row has the shape of schemas.Item.
@@ -123,7 +124,7 @@ class Filters:
 
 _CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
     "sku": lambda sku: _item.sku == sku,
-    "updated_since": lambda moment: changes.since("items", _item.id, moment),
+    "updated_since": lambda moment: changes.changed_since("items", _item.id, moment),
     "category": lambda category: _item.category == category,
     "in_stock": lambda yes: _item.availability != OUT_OF_STOCK if yes else _item.availability == OUT_OF_STOCK,
     "min_price": lambda price: _item.price >= price,
@@ -161,7 +162,7 @@ async def find(session: Session, page: Page, filters: Filters, *, sort: str, wit
 async def find_changed(
     session: Session, page: Page, updated_since: datetime, filters: Filters, *, withdrawn: bool
 ) -> list[Any]:
-    poll = await changes.poll(session, "items", updated_since)
+    poll = await changes.begin_poll(session, "items", updated_since)
     rows = chosen(replace(filters, updated_since=None), withdrawn=withdrawn)
     return await changes.find(session, page, poll, rows, _item.id)
 
@@ -170,7 +171,7 @@ async def find_removed(
     session: Session, page: Page, updated_since: datetime, *, withdrawn: bool
 ) -> list[Any]:
     """Rows of Removed."""
-    poll = await changes.poll(session, "items", updated_since)
+    poll = await changes.begin_poll(session, "items", updated_since)
     visible = select(_item.id) if withdrawn else select(_item.id).where(_item.is_active)
     return await changes.find_removed(session, page, poll, visible, sees_all=withdrawn)
 

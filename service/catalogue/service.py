@@ -13,7 +13,7 @@ from service.catalogue.stock import repository as stock
 from service.errors import FieldFault, Unprocessable
 from service.identity import AnyCaller, reauthorize
 from service.platform.database import Record, Session
-from service.platform.database import updated_since as changes
+from service.platform.database import sequenced_changes as changes
 from service.platform.database.pagination import Page
 from service.platform.http.etag.versions import Versions, require
 

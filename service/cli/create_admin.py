@@ -14,8 +14,8 @@ from service.errors import ServiceError
 from service.identity import Passwords
 from service.platform.config import Settings
 from service.platform.config.passwords import is_published
+from service.platform.database import schema
 from service.platform.http.field_faults import message
-from service.platform.server import health as operations
 
 
 def run(settings: Settings, email: str) -> int:
@@ -41,7 +41,7 @@ async def _create(settings: Settings, new: UserCreate) -> int:
     try:
         password_hash = await passwords.hash(new.password.get_secret_value())
         async with connected(settings) as database:
-            if not await operations.has_schema(database):
+            if not await schema.has_schema(database):
                 print(NO_SCHEMA, file=sys.stderr)
                 return 1
             async with database.transaction() as session:

@@ -40,8 +40,7 @@ from service.cli.northwind import (
 from service.errors import ServiceError, Unprocessable
 from service.identity import Passwords
 from service.platform.config import Settings, generate_key
-from service.platform.database import Database, Session
-from service.platform.server import health as operations
+from service.platform.database import Database, Session, schema
 
 #: Rows a transaction: few enough that an interrupted import loses little, many enough to be quick.
 CHUNK: Final = 100
@@ -272,6 +271,6 @@ def run(settings: Settings, folder: str) -> int:
 
 async def _run(settings: Settings, folder: Path, console: Console) -> Report:
     async with connected(settings) as database:
-        if not await operations.has_schema(database):
+        if not await schema.has_schema(database):
             raise UnusableFile(NO_SCHEMA)
         return await load(database, settings, folder, console)

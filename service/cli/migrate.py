@@ -13,8 +13,8 @@ from service.cli.database import connected, direct_url
 from service.errors import ConfigError, EmailTaken, ServiceError
 from service.identity import Passwords
 from service.platform.config import Settings
-from service.platform.database import Database, translated
-from service.platform.server import health as operations
+from service.platform.database import Database, schema
+from service.platform.database.errors import translate
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ def upgrade(url: str) -> None:
     try:
         command.upgrade(alembic_config(url), "head")
     except Exception as fault:
-        meaning = translated(fault)
+        meaning = translate(fault)
         if meaning is fault:
             raise
         raise meaning from fault
@@ -46,7 +46,7 @@ async def _is_needed(settings: Settings) -> bool:
     that is run again, or before a roll-back, must not wait for anybody.
     """
     async with connected(settings) as database:
-        return not await operations.has_schema(database)
+        return not await schema.has_schema(database)
 
 
 async def make_administrator(database: Database, settings: Settings) -> bool:

@@ -16,7 +16,8 @@ from service.cli.console import console
 from service.cli.database import connected, database
 from service.errors import CommandError, ServiceError
 from service.platform.config import Settings
-from service.platform.database import Database, required_revision
+from service.platform.database import Database
+from service.platform.database.schema import required_revision
 from service.verification import repository as verification
 from service.verification.repository import CHECKS
 from service.verification.repository.check import Finding

@@ -15,11 +15,10 @@ from service.cli.database import database
 from service.container.worker import WorkerContainer
 from service.errors import ServiceError
 from service.platform.config import Settings
-from service.platform.database import Database
+from service.platform.database import Database, schema
 from service.platform.database.connections import cause_of
 from service.platform.jobs.worker import Worker
 from service.platform.process import COMPANION_OF, end_with
-from service.platform.server import health as operations
 from service.platform.server import worker_probes as probes
 from service.platform.telemetry import logging, tracing
 from service.platform.telemetry import metric_files as files
@@ -84,7 +83,7 @@ async def _schema(database: Database, worker: Worker) -> None:
     told = False
     while not worker.stopping:
         try:
-            if await operations.has_schema(database):
+            if await schema.has_schema(database):
                 return
             cause = "the schema is not that of this build; run tradepost migrate"
         except ServiceError as fault:

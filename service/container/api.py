@@ -23,8 +23,8 @@ from service.platform.http.rate_limit.policies import Limits
 from service.platform.http.rate_limit.store import Store
 from service.platform.http.response_cache import ResponseCache
 from service.platform.mail import AddressCipher
-from service.platform.server.health import Probes
-from service.platform.server.monitor import ProcessMonitor
+from service.platform.server.health.monitor import ProcessMonitor
+from service.platform.server.health.probes import Probes
 from service.weather.open_meteo import OpenMeteo
 from service.weather.service import WeatherService
 from service.webhooks.signing import SecretCipher
@@ -77,7 +77,7 @@ class Container:
         database = Database(url, settings)
         revocations, api_keys, passwords = Revocations(database), ApiKeyCache(database), Passwords()
         subscribers, response_cache = Subscribers(database), ResponseCache(settings.response_cache_bytes)
-        readers = (revocations.reader, api_keys.reader, subscribers.reader, response_cache.reader)
+        listeners = (revocations.listener, api_keys.listener, subscribers.listener, response_cache.listener)
         tokens = AccessTokens(
             secret, accepted, issuer=settings.token_issuer, audience=settings.token_audience
         )
@@ -85,7 +85,7 @@ class Container:
         free = free_failures(settings.rate_limit_sign_in)
         throttle = SignInThrottle(counts, derive(secret, "slow-down"), free=free)
         refresh_tokens, pseudonyms = RefreshTokens(secret, accepted), Pseudonyms(secret)
-        feed = ChangeFeed(_direct_url(settings) or url, readers, database.notify)
+        feed = ChangeFeed(_direct_url(settings) or url, listeners, database.notify)
         return cls(
             settings=settings,
             database=database,
@@ -110,7 +110,7 @@ class Container:
                 tuple(derive(key, "idempotency") for key in (secret, *accepted)), settings.retention_keys
             ),
             renderers=RendererPool(),
-            monitor=ProcessMonitor(database, lambda: feed.current),
+            monitor=ProcessMonitor(database, lambda: feed.has_lease),
             probes=Probes(database, settings),
         )
 

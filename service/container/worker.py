@@ -22,8 +22,8 @@ from service.platform.jobs.kinds import JobKind
 from service.platform.jobs.worker import Worker
 from service.platform.mail import repository as mail_repository
 from service.platform.mail.mailer import Mailer
-from service.platform.server.health import Probes
-from service.platform.server.monitor import ProcessMonitor
+from service.platform.server.health.monitor import ProcessMonitor
+from service.platform.server.health.probes import Probes
 from service.verification import job as invariants
 from service.webhooks import metrics as webhook_metrics
 from service.webhooks.deliveries import service as deliveries

@@ -17,7 +17,7 @@ from service.identity import repository as sessions
 from service.identity.callers import Caller
 from service.identity.tokens import ACCESS_TOKEN_SECONDS, LEEWAY_SECONDS
 from service.platform.database import Database
-from service.platform.database.change_feed import Change, Reader
+from service.platform.database.change_feed import Change, ChangeListener
 
 #: After this no token from before a change is good any more, and the change may be forgotten.
 REMEMBERED_SECONDS: Final = ACCESS_TOKEN_SECONDS + 2 * LEEWAY_SECONDS
@@ -47,8 +47,8 @@ class Revocations:
         self._refused: TTLCache[int, bool] = recent(clock)
 
     @property
-    def reader(self) -> Reader:
-        return Reader(load=self.load, changed=self.changed)
+    def listener(self) -> ChangeListener:
+        return ChangeListener(load=self.load, on_change=self.on_change)
 
     async def load(self) -> None:
         """Read what holds now. A change that the feed reports meanwhile is newer, and stays."""
@@ -62,7 +62,7 @@ class Revocations:
         for session_id in ended:
             self._ended[session_id] = True
 
-    def changed(self, change: Change) -> None:
+    def on_change(self, change: Change) -> None:
         if change["of"] == "users":
             self._users[change["id"]] = UserAccess(change["is_active"], change["is_admin"])
         elif change["of"] == "sessions":

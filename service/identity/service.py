@@ -35,7 +35,7 @@ async def authenticate_session(
 
     Raises InvalidToken if the session has ended or the user is not active.
     """
-    if feed.current:
+    if feed.has_lease:
         return revocations.apply(claimed)
     if before_lookup is not None:
         await before_lookup(None if revocations.was_refused(claimed) else claimed)
@@ -64,7 +64,7 @@ async def authenticate_key(
     if not can_be_key(key):
         raise InvalidApiKey
     key_hash = fingerprint(key)
-    cached = cache.get(key_hash) if feed.current else None
+    cached = cache.get(key_hash) if feed.has_lease else None
     if cached is None:
         if before_lookup is not None:
             await before_lookup(cache.last_good(key_hash))

@@ -5,11 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 
 from service import __version__
-from service.operations.schemas import Alive, Health, Readiness, Startup, Welcome
+from service.operations.schemas import Health, Welcome
 from service.platform.database.change_feed import ChangeFeed
 from service.platform.http.components import Component, SettingsDep
 from service.platform.http.endpoint import ComponentRoute
-from service.platform.server.health import Probes
+from service.platform.server.health.probes import Probes
+from service.platform.server.health.schemas import Alive, Readiness, Startup
 
 router = APIRouter(route_class=ComponentRoute, tags=["operations"])
 
@@ -48,7 +49,7 @@ async def get_startup(
     feed: Annotated[ChangeFeed, Component], probes: Annotated[Probes, Component], response: Response
 ) -> Startup:
     """Check that startup is complete. The database's schema must be this build's, or a newer one."""
-    startup = await probes.startup(listening=feed.current)
+    startup = await probes.startup(listening=feed.has_lease)
     if startup.status != "started":
         _try_again(response)
     return startup

@@ -1,13 +1,8 @@
-"""The answers of probes and of the front door."""
+"""What the root and `/health` answer."""
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from service.platform.http.schemas import Out
-
-#: It takes no changes while it is `read_only`, such as a primary that has been demoted.
-DatabaseState = Literal["up", "read_only", "down"]
 
 
 class Welcome(Out):
@@ -20,20 +15,3 @@ class Welcome(Out):
 class Health(Out):
     status: Literal["healthy"] = "healthy"
     version: str
-
-
-class Alive(Out):
-    status: Literal["alive"] = "alive"
-
-
-class Readiness(Out):
-    status: Literal["ready", "not_ready"]
-    database: DatabaseState
-    draining: bool
-
-
-class Startup(Out):
-    status: Literal["started", "starting"]
-    schema_revision: str | None
-    required_revision: str
-    listening: Annotated[bool, Field(description="Whether the change feed is up.")]

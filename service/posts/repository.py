@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, insert, literal_colu
 from service.identity import Caller
 from service.identity.models import User
 from service.platform.database import Record, Session
-from service.platform.database import updated_since as changes
+from service.platform.database import sequenced_changes as changes
 from service.platform.database.pagination import Page
 from service.posts.models import Post
 
@@ -45,7 +45,7 @@ async def find(
     statement = _whole(caller).order_by(Post.id.desc() if newest_first else Post.id)
     if updated_since is not None:
         await changes.sequence(session)
-        statement = statement.where(changes.since("posts", Post.id, updated_since))
+        statement = statement.where(changes.changed_since("posts", Post.id, updated_since))
     if page.after is not None:
         last = page.after[0]
         statement = statement.where(Post.id < last if newest_first else Post.id > last)
@@ -61,7 +61,7 @@ async def find_changed(
     statement = _whole(caller)
     if status is not None:
         statement = statement.where(Post.status == status)
-    poll = await changes.poll(session, "posts", updated_since)
+    poll = await changes.begin_poll(session, "posts", updated_since)
     return await changes.find(session, page, poll, statement, Post.id)
 
 
@@ -69,7 +69,7 @@ async def find_removed(
     session: Session, page: Page, updated_since: datetime, *, caller: Caller | None
 ) -> list[Any]:
     """Rows of Removed."""
-    poll = await changes.poll(session, "posts", updated_since)
+    poll = await changes.begin_poll(session, "posts", updated_since)
     visible = select(Post.id).where(_visible_to(caller))
     sees_all = caller is not None and caller.is_admin
     return await changes.find_removed(session, page, poll, visible, sees_all=sees_all)

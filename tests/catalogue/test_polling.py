@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from service.container.api import Container
-from service.platform.database import updated_since as changes
+from service.platform.database import sequenced_changes as changes
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
 from tests.helpers.polling import BEGINNING, MARK, Poller
@@ -216,14 +216,14 @@ async def test_after_a_large_change_each_poll_gives_places_to_some(
 ) -> None:
     await sql.execute(
         "INSERT INTO items (sku, name, price) SELECT 'S' || n, 'Item', 1 FROM generate_series(1, $1) AS n",
-        changes.MOST + 1,
+        changes.BATCH + 1,
     )
     waiting = "SELECT count(*) FROM pending_changes"
-    assert await sql.fetchval(waiting) == changes.MOST + 1
+    assert await sql.fetchval(waiting) == changes.BATCH + 1
     poller = Poller(api, "/items", limit=1)
     await poller.poll()
     assert await sql.fetchval(waiting) == 1
     await poller.poll()
     assert await sql.fetchval(waiting) == 0
     places = await sql.fetchval("SELECT count(DISTINCT sequenced_at) FROM sequenced_changes")
-    assert places == changes.MOST + 1
+    assert places == changes.BATCH + 1

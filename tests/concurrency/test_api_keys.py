@@ -77,7 +77,7 @@ async def test_a_process_that_hears_nothing_asks_each_time(
     machine = await make.key("orders:read")
     assert (await machine.api.get("/orders")).status_code == 200
     monkeypatch.setattr(container.api_keys, "_clear", lambda: None)
-    monkeypatch.setattr(ChangeFeed, "current", property(lambda _: False))
+    monkeypatch.setattr(ChangeFeed, "has_lease", property(lambda _: False))
     assert (await machine.api.get("/orders")).status_code == 200
     await sql.execute("UPDATE api_keys SET revoked_at = now()")
     assert fingerprint(machine.key) in container.api_keys._keys
@@ -104,7 +104,7 @@ async def test_what_was_remembered_is_forgotten_when_the_feed_begins_again(
     """What has changed while nobody listened was never told."""
     machine = await make.key("orders:read")
     await authenticated(container, machine.key)
-    assert container.api_keys.reader.load == container.api_keys.load
+    assert container.api_keys.listener.load == container.api_keys.load
     await container.api_keys.load()
     assert container.api_keys._keys == {}
 
@@ -127,7 +127,7 @@ async def test_every_process_hears_of_it(make: Make, settings: Settings) -> None
     app = create_app(settings)
     async with app.router.lifespan_context(app), Api.of(app, machine.key) as elsewhere:
         container: Container = app.state.container
-        await eventually(lambda: container.feed.current)
+        await eventually(lambda: container.feed.has_lease)
         assert (await elsewhere.get("/orders")).status_code == 200
         assert fingerprint(machine.key) in container.api_keys._keys
         await machine.maker.api.delete(f"/api-keys/{machine.id}")

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from service.container.api import Container
 from service.main import create_app
 from service.platform.config import Settings
-from service.platform.database import updated_since as changes
+from service.platform.database import sequenced_changes as changes
 from tests.conftest import for_sqlalchemy, with_database
 from tests.helpers.client import Api
 from tests.helpers.factories import Make

@@ -67,7 +67,7 @@ OWN: Final = {
 @pytest.fixture
 def nobody_hears(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process believes what it holds, for as long as the test takes."""
-    monkeypatch.setattr(ChangeFeed, "current", property(lambda _: True))
+    monkeypatch.setattr(ChangeFeed, "has_lease", property(lambda _: True))
 
 
 async def silently(sql: asyncpg.Connection, statement: str, row: int) -> None:

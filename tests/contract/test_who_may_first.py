@@ -164,7 +164,7 @@ class TestASlowBody:
             body = json.dumps({"title": "News", "body": "x"}).encode()
             yield body[:10]
             assert (await other.api.delete(f"/auth/sessions/{maria.caller.session_id}")).status_code == 204
-            await make.container.feed.catch_up()
+            await make.container.feed.sync()
             yield body[10:]
 
         answer = await maria.api.post("/posts", content=pieces(), headers=JSON)
@@ -181,7 +181,7 @@ class TestASlowBody:
             yield body[:10]
             demoted = await boss.api.patch(f"/admin/users/{ada.id}", json={"is_admin": False})
             assert demoted.status_code == 200
-            await make.container.feed.catch_up()
+            await make.container.feed.sync()
             yield body[10:]
 
         answer = await ada.api.post("/items", content=pieces(), headers=JSON)

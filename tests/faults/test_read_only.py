@@ -129,11 +129,11 @@ async def test_what_is_in_memory_is_not_believed_until_the_feed_is_back(
 ) -> None:
     """A demoted primary answers queries and hears of no change."""
     feed = shop.state.container.feed
-    await eventually(lambda: feed.current)
+    await eventually(lambda: feed.has_lease)
     await demote(operator)
-    await eventually(lambda: not feed.current)
+    await eventually(lambda: not feed.has_lease)
     await promote(operator)
-    await eventually(lambda: feed.current)
+    await eventually(lambda: feed.has_lease)
 
 
 async def test_jobs_wait_and_are_done_when_it_takes_changes_again(

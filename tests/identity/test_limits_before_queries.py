@@ -38,7 +38,7 @@ class TestBeforeTheDatabaseIsAsked:
     @pytest.fixture
     def statements(self, application: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         """Those that ask who is calling. What has been heard is believed, however slow the machine is."""
-        monkeypatch.setattr(ChangeFeed, "current", property(lambda _: True))
+        monkeypatch.setattr(ChangeFeed, "has_lease", property(lambda _: True))
         sent: list[str] = []
         engine = application.state.container.database.engine.sync_engine
 
@@ -134,7 +134,7 @@ class TestBeforeTheDatabaseIsAsked:
         maria = await make.user()
         again = await make.signed_in_again(maria)
         assert (await again.api.delete(f"/auth/sessions/{again.caller.session_id}")).status_code == 204
-        monkeypatch.setattr(ChangeFeed, "current", property(lambda _: False))
+        monkeypatch.setattr(ChangeFeed, "has_lease", property(lambda _: False))
         thief, me = shop.signed_in(again.token), shop.signed_in(maria.token)
         assert await statuses(thief, 6) == [401, 401, 401, 429, 429, 429]
         assert statements == ["SELECT"] * 3

@@ -108,36 +108,36 @@ class TestRecent:
 
 class TestHeard:
     def test_who_has_not_changed_is_whom_the_token_names(self, access: Revocations) -> None:
-        access.changed(user_change(9, is_active=False))
-        access.changed({"of": "sessions", "id": 90})
-        access.changed({"of": "items", "id": 7})
+        access.on_change(user_change(9, is_active=False))
+        access.on_change({"of": "sessions", "id": 90})
+        access.on_change({"of": "items", "id": 7})
         assert access.apply(MARIA) is MARIA
         assert access.apply(ADA) is ADA
 
     def test_an_ended_session_is_nobody(self, access: Revocations) -> None:
-        access.changed({"of": "sessions", "id": MARIA.session_id})
+        access.on_change({"of": "sessions", "id": MARIA.session_id})
         with pytest.raises(InvalidToken):
             access.apply(MARIA)
         # The others of the same user go on.
         assert access.apply(replace(MARIA, session_id=71)).user_id == MARIA.user_id
 
     def test_a_deactivated_user_is_nobody_in_any_session(self, access: Revocations) -> None:
-        access.changed(user_change(MARIA.user_id, is_active=False, is_admin=True))
+        access.on_change(user_change(MARIA.user_id, is_active=False, is_admin=True))
         for session_id in (70, 71):
             with pytest.raises(InvalidToken):
                 access.apply(replace(MARIA, session_id=session_id))
 
     def test_a_role_is_what_was_heard_last_and_not_what_the_token_says(self, access: Revocations) -> None:
-        access.changed(user_change(ADA.user_id, is_admin=False))
+        access.on_change(user_change(ADA.user_id, is_admin=False))
         assert access.apply(ADA) == replace(ADA, is_admin=False)
-        access.changed(user_change(ADA.user_id, is_admin=True))
+        access.on_change(user_change(ADA.user_id, is_admin=True))
         assert access.apply(ADA) == ADA
         assert access.apply(replace(ADA, is_admin=False)) == ADA
 
     def test_reactivating_does_not_bring_ended_sessions_back(self, access: Revocations) -> None:
-        access.changed(user_change(MARIA.user_id, is_active=False))
-        access.changed({"of": "sessions", "id": MARIA.session_id})
-        access.changed(user_change(MARIA.user_id, is_active=True))
+        access.on_change(user_change(MARIA.user_id, is_active=False))
+        access.on_change({"of": "sessions", "id": MARIA.session_id})
+        access.on_change(user_change(MARIA.user_id, is_active=True))
         with pytest.raises(InvalidToken):
             access.apply(MARIA)
 
@@ -145,7 +145,7 @@ class TestHeard:
     def test_half_a_change_is_not_passed_over(self, access: Revocations, change: dict[str, Any]) -> None:
         """The feed then reads everything anew."""
         with pytest.raises(KeyError):
-            access.changed(change)
+            access.on_change(change)
 
 
 class TestLoaded:
@@ -186,8 +186,8 @@ class TestLoaded:
 
         async def slowly(session: Session, seconds: float) -> Any:
             rows = await read(session, seconds)
-            access.changed(user_change(maria.id, is_active=True, is_admin=True))
-            access.changed({"of": "sessions", "id": 4711})
+            access.on_change(user_change(maria.id, is_active=True, is_admin=True))
+            access.on_change({"of": "sessions", "id": 4711})
             return rows
 
         monkeypatch.setattr(sessions, "get_access_changes", slowly)
@@ -200,7 +200,7 @@ class TestLoaded:
         self, access: Revocations, make: Make, sql: asyncpg.Connection
     ) -> None:
         maria = await make.user()
-        access.changed(user_change(maria.id, is_active=False))
+        access.on_change(user_change(maria.id, is_active=False))
         await access.load()
         assert access.apply(maria.caller) is maria.caller
 
@@ -230,9 +230,9 @@ class TestAuthenticateSession:
     async def test_under_the_lease_nothing_is_asked(
         self, nowhere: Database, feed: ChangeFeed, access: Revocations, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(ChangeFeed, "current", True)
+        monkeypatch.setattr(ChangeFeed, "has_lease", True)
         assert await authenticate_session(nowhere, feed, access, MARIA) is MARIA
-        access.changed({"of": "sessions", "id": MARIA.session_id})
+        access.on_change({"of": "sessions", "id": MARIA.session_id})
         with pytest.raises(InvalidToken):
             await authenticate_session(nowhere, feed, access, MARIA)
 
@@ -241,7 +241,7 @@ class TestAuthenticateSession:
     ) -> None:
         ada = await make.admin()
         assert await without_lease(ada.caller) == ada.caller
-        access.changed(user_change(ada.id, is_active=False))
+        access.on_change(user_change(ada.id, is_active=False))
         assert await without_lease(ada.caller) == ada.caller
         await sql.execute("UPDATE users SET is_admin = false")
         assert await without_lease(ada.caller) == replace(ada.caller, is_admin=False)

@@ -23,7 +23,7 @@ from service.cli import migrate
 from service.errors import Unavailable
 from service.migrations.tables import Base
 from service.platform.config import Settings
-from service.platform.database import sqlstate, translated
+from service.platform.database.errors import sqlstate, translate
 from tests.conftest import for_sqlalchemy
 from tests.helpers.waiting import PATIENCE_SECONDS, wait_until
 from tests.server.process import cloned_database, environment, statement
@@ -172,7 +172,7 @@ class TestLocks:
                 finally:
                     runner.run(reader.close())
             assert sqlstate(refusal.value) == "55P03"
-            assert isinstance(translated(refusal.value), Unavailable)
+            assert isinstance(translate(refusal.value), Unavailable)
             assert rows(url, CATALOGUE) == before
             assert revision(url) == [(head(),)]
             command.upgrade(later, "later")

@@ -300,7 +300,7 @@ class TestEnd:
         maria, real = await make.user(), container.subscribers.open
 
         def late(*arguments: object) -> object:
-            container.revocations.changed({"of": "sessions", "id": maria.caller.session_id})
+            container.revocations.on_change({"of": "sessions", "id": maria.caller.session_id})
             return real(*arguments)  # type: ignore[arg-type]
 
         monkeypatch.setattr(container.subscribers, "open", late)

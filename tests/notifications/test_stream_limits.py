@@ -102,9 +102,9 @@ class TestWithoutTheFeed:
         maria, ana = await make.user(), await make.user()
         async with listening(url, maria.token) as hers, listening(url, ana.token) as other:
             with monkeypatch.context() as deaf:
-                deaf.setattr(container.subscribers, "changed", lambda change: None)
-                deaf.setattr(type(container.feed), "current", False)
-                deaf.setattr(container.feed, "_readers", ())
+                deaf.setattr(container.subscribers, "on_change", lambda change: None)
+                deaf.setattr(type(container.feed), "has_lease", False)
+                deaf.setattr(container.feed, "_listeners", ())
                 await notify(sql, maria, "A", "B")
                 assert await hers.titles(2) == ["A", "B"]
                 await sql.execute("UPDATE sessions SET ended_at = now() WHERE user_id = $1", maria.id)
@@ -116,10 +116,10 @@ class TestWithoutTheFeed:
         self, make: Make, container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         maria = await make.user()
-        monkeypatch.setattr(type(container.feed), "current", False)
+        monkeypatch.setattr(type(container.feed), "has_lease", False)
         stream = container.subscribers.open(maria.caller, "token", 600)
         await stream.start(0)
-        monkeypatch.setattr(container.subscribers, "changed", lambda change: None)
+        monkeypatch.setattr(container.subscribers, "on_change", lambda change: None)
         await sql.execute("UPDATE users SET is_active = false WHERE id = $1", maria.id)
         await notify(sql, maria, "Not for her any more")
         stream.wake()
@@ -139,7 +139,7 @@ class TestWithoutTheFeed:
         maria, ana = await make.user(), await make.user()
         async with listening(url, maria.token) as hers, listening(url, ana.token) as other:
             with monkeypatch.context() as deaf:
-                deaf.setattr(container.feed, "_readers", ())
+                deaf.setattr(container.feed, "_listeners", ())
                 await notify(sql, maria, "A")
                 await sql.execute("UPDATE sessions SET ended_at = now() WHERE user_id = $1", ana.id)
                 await make.notification(maria, title="B")

@@ -14,8 +14,9 @@ from service import __version__
 from service.errors import Unavailable
 from service.main import create_app
 from service.platform.config import Settings
-from service.platform.database import Database, required_revision
-from service.platform.server import health as operations
+from service.platform.database import Database, schema
+from service.platform.database.schema import required_revision
+from service.platform.server.health import probes
 from tests.helpers.client import Api, assert_problem
 
 
@@ -83,7 +84,7 @@ class TestReadiness:
         self, settings: Settings, silent_port: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Long before an attempt to connect is given up, which is asked for at the same time."""
-        monkeypatch.setattr(operations, "PING_SECONDS", 0.05)
+        monkeypatch.setattr(probes, "PING_SECONDS", 0.05)
         async with running(settings, **at(silent_port)) as api:
             connecting = asyncio.create_task(api.get("/posts"))
             await asyncio.sleep(0)
@@ -124,7 +125,7 @@ class TestMany:
             return await ask(database)
 
         monkeypatch.setattr(Database, question, counted)
-        monkeypatch.setattr(operations, "REMEMBERED_SECONDS", 60.0)
+        monkeypatch.setattr(probes, "CACHED_SECONDS", 60.0)
         async with running(settings) as api:
             asked = 0
             answers = await asyncio.gather(*(api.root(path) for _ in range(50)))
@@ -137,7 +138,7 @@ class TestMany:
     async def test_it_is_asked_again_when_the_answer_is_old(
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(operations, "REMEMBERED_SECONDS", 0.05)
+        monkeypatch.setattr(probes, "CACHED_SECONDS", 0.05)
         async with running(settings, readiness_database="hard") as api:
             assert (await api.root("/readyz")).status_code == 200
 
@@ -176,7 +177,7 @@ class TestStartup:
 
     async def test_at_an_older_schema_it_waits(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         now, _ = required_revision()
-        monkeypatch.setattr(operations, "required_revision", lambda: ("next", frozenset({now})))
+        monkeypatch.setattr(schema, "required_revision", lambda: ("next", frozenset({now})))
         answer = await api.root("/startupz")
         assert (answer.status_code, answer.json()) == (
             503,
@@ -191,7 +192,7 @@ class TestStartup:
     async def test_a_newer_builds_schema_is_good_too(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of a rollout half done, or rolled back: migrations keep the builds before them working."""
         now, _ = required_revision()
-        monkeypatch.setattr(operations, "required_revision", lambda: ("before", frozenset()))
+        monkeypatch.setattr(schema, "required_revision", lambda: ("before", frozenset()))
         answer = await api.root("/startupz")
         assert (answer.status_code, answer.json()) == (
             200,

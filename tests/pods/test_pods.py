@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from service.platform.config import generate_key
-from service.platform.database import required_revision
+from service.platform.database.schema import required_revision
 from tests.helpers.waiting import wait_until
 from tests.pods.rendered import Container, containers
 from tests.pods.sandbox import DATABASE_HOST, METRICS_PORT, Network, Pod, Running, need_programs, network, pod

@@ -11,7 +11,8 @@ import pytest
 
 from service import events
 from service.platform.config import Settings
-from service.platform.database import Database, required_revision
+from service.platform.database import Database
+from service.platform.database.schema import required_revision
 from service.platform.telemetry import request
 from service.platform.telemetry.request import RequestFacts
 from tests.conftest import for_sqlalchemy

@@ -14,7 +14,7 @@ from service.errors import ServiceError
 from service.identity.api_keys import repository as api_keys
 from service.identity.callers import KeyCaller
 from service.platform.database import Database
-from service.platform.database.change_feed import Change, Reader
+from service.platform.database.change_feed import Change, ChangeListener
 
 log = structlog.get_logger(__name__)
 
@@ -43,14 +43,14 @@ class ApiKeyCache:
         self._notes: set[asyncio.Task[None]] = set()
 
     @property
-    def reader(self) -> Reader:
-        return Reader(load=self.load, changed=self.changed)
+    def listener(self) -> ChangeListener:
+        return ChangeListener(load=self.load, on_change=self.on_change)
 
     async def load(self) -> None:
         """What was cached before there was a feed to correct it may be wrong."""
         self._clear()
 
-    def changed(self, change: Change) -> None:
+    def on_change(self, change: Change) -> None:
         if change["of"] == "api_keys":
             self._clear()
 

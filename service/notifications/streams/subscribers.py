@@ -20,7 +20,7 @@ from service.notifications import repository as notifications
 from service.notifications.schemas import Notification
 from service.notifications.streams import metrics, repository
 from service.platform.database import Database
-from service.platform.database.change_feed import Change, ChangeFeed, Reader
+from service.platform.database.change_feed import Change, ChangeFeed, ChangeListener
 from service.platform.http.sse import LAST_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -151,8 +151,8 @@ class Subscribers:
         return self._count
 
     @property
-    def reader(self) -> Reader:
-        return Reader(load=self.load, changed=self.changed)
+    def listener(self) -> ChangeListener:
+        return ChangeListener(load=self.load, on_change=self.on_change)
 
     async def start(self, feed: ChangeFeed) -> None:
         self._feed, self._stopping = feed, False
@@ -195,7 +195,7 @@ class Subscribers:
         if not mine:
             self._of_user.pop(subscriber.user_id, None)
 
-    def changed(self, change: Change) -> None:
+    def on_change(self, change: Change) -> None:
         if change["of"] == "notifications":
             for each in self._of_user.get(change["user_id"], ()):
                 if change["id"] > each.last:
@@ -227,7 +227,7 @@ class Subscribers:
     async def read(self, subscriber: Subscriber) -> list[Notification]:
         """What has not been sent, BATCH at most. While the feed is not in sync, access is checked too."""
         async with self._reads, self._database.reading() as session:
-            in_sync = self._feed is not None and self._feed.current
+            in_sync = self._feed is not None and self._feed.has_lease
             if not in_sync and not await get_caller(
                 session, user_id=subscriber.user_id, session_id=subscriber.session_id
             ):
@@ -243,7 +243,7 @@ class Subscribers:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
-                if not feed.current:
+                if not feed.has_lease:
                     await self.load()
             except ServiceError:
                 pass  # it is tried again

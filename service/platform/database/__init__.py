@@ -1,18 +1,15 @@
 """The engine and its transactions.
 
-Everyone above this module speaks of `Session`; nobody but `transaction()` commits.
+Other modules use `Session`; only `transaction()` commits.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import structlog
-from alembic.script import ScriptDirectory
 from sqlalchemy import Row, event, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -21,9 +18,8 @@ from sqlalchemy.pool import QueuePool
 from service.errors import OutcomeUnknown, ServiceError
 from service.platform.config import Settings
 from service.platform.database import change_feed as changes
-from service.platform.database import connections, faults, metrics, sessions
-from service.platform.database.faults import sqlstate as sqlstate
-from service.platform.database.faults import translated as translated
+from service.platform.database import connections, metrics, sessions
+from service.platform.database.errors import invalidate, is_lost, translate
 from service.platform.database.metrics import Outcome
 
 log = structlog.get_logger(__name__)
@@ -100,12 +96,12 @@ class Database:
                 },
             },
         )
-        event.listen(self.engine.sync_engine, "handle_error", faults.give_up)
+        event.listen(self.engine.sync_engine, "handle_error", invalidate)
         self._connections = settings.database_pool_size + settings.database_max_overflow
         _measure(self.engine)
-        self._writing = async_sessionmaker(self.engine, class_=sessions.Writing, expire_on_commit=False)
+        self._writing = async_sessionmaker(self.engine, class_=sessions.WriteSession, expire_on_commit=False)
         reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._reading = async_sessionmaker(reading, class_=sessions.Reading)
+        self._reading = async_sessionmaker(reading, class_=sessions.ReadSession)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
@@ -125,7 +121,7 @@ class Database:
                         outcome = "committed"
                     raise
                 except (SQLAlchemyError, OSError) as fault:
-                    raise translated(fault) from fault
+                    raise translate(fault) from fault
                 await self._commit(session)
                 outcome = "committed"
             except OutcomeUnknown:
@@ -141,7 +137,7 @@ class Database:
             try:
                 yield session
             except (SQLAlchemyError, OSError) as fault:
-                raise translated(fault) from fault
+                raise translate(fault) from fault
 
     @staticmethod
     async def _commit(session: Session) -> None:
@@ -149,26 +145,26 @@ class Database:
             for write in session.info.pop(_BEFORE_COMMIT, ()):
                 await write()
         except (SQLAlchemyError, OSError) as fault:
-            raise translated(fault) from fault
+            raise translate(fault) from fault
         try:
             await session.commit()
         except asyncio.CancelledError:
-            # The process ends and waits no longer. What waits for a standby has been committed already.
+            # The process ends, and does not wait. A COMMIT that waits for a standby is made already.
             log.warning("commit.cut_short")
             raise OutcomeUnknown(UNKNOWN) from None
         except (SQLAlchemyError, OSError) as fault:
-            if faults.is_lost(fault):
+            if is_lost(fault):
                 log.warning("commit.connection_lost")
                 raise OutcomeUnknown(UNKNOWN) from fault
-            raise translated(fault) from fault
+            raise translate(fault) from fault
         finally:
-            changes.committed()
+            changes.mark_committed()
         for act in session.info.pop(_AFTER_COMMIT, ()):
             act()
 
     @property
-    def use(self) -> tuple[int, int]:
-        """How many connections are lent out, and how many there may be."""
+    def pool_usage(self) -> tuple[int, int]:
+        """How many connections are in use, and how many there may be."""
         pool = self.engine.pool
         return (pool.checkedout() if isinstance(pool, QueuePool) else 0), self._connections
 
@@ -180,7 +176,7 @@ class Database:
                 await session.execute(text("DO $$ BEGIN RAISE read_only_sql_transaction; END $$"))
 
     async def notify(self, channel: str, payload: str) -> None:
-        """Tell whoever listens. Changes of rows are told by triggers."""
+        """Publish to a channel. Changes of rows are published by triggers."""
         async with self.reading() as session:
             await session.execute(select(func.pg_notify(channel, payload)))
 
@@ -200,8 +196,8 @@ class Database:
 def before_commit(session: Session, write: Callable[[], Awaitable[None]]) -> None:
     """Have this written last of all in the session's transaction; never when that is rolled back.
 
-    For what takes locks that many others want: they are held for one statement and the COMMIT, and
-    whoever holds them waits for nothing else any more.
+    For what takes locks that many others want: they are held for one statement and the COMMIT, by a session
+    that waits for nothing else any more.
     """
     session.info.setdefault(_BEFORE_COMMIT, []).append(write)
 
@@ -212,14 +208,3 @@ def after_commit(session: Session, act: Callable[[], None]) -> None:
     For what cannot be taken back, such as a count. `act` must be quick, and must not raise.
     """
     session.info.setdefault(_AFTER_COMMIT, []).append(act)
-
-
-@cache
-def required_revision() -> tuple[str, frozenset[str]]:
-    """The schema revision that this build needs, and the older ones that it knows."""
-    script = ScriptDirectory(str(Path(__file__).parents[2] / "migrations"))
-    needed = script.get_current_head()
-    known = {revision.revision for revision in script.walk_revisions()}
-    if needed is None:
-        raise RuntimeError("service/migrations has no revision")
-    return needed, frozenset(known - {needed})

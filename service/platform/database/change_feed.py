@@ -1,18 +1,18 @@
-"""The change feed: every process hears, at COMMIT, of what others have changed.
+"""The change feed: every process learns, at COMMIT, what others have changed.
 
-Triggers NOTIFY one channel; each process LISTENs on a connection of its own and hands what it hears to
-its readers. A lease says how long what they hold may be believed: it is renewed by a query over that
-same connection, and since PostgreSQL delivers notifications in the order of commits and before the
-answer to a later query, everything committed before the query was asked has been heard when it is
-answered. When the connection is closed or silent the lease lapses, and the database has to be asked.
+Triggers NOTIFY one channel; each process LISTENs on a connection of its own and hands what it receives to
+its listeners. A lease says how long what they hold is valid: it is renewed by a query over that same
+connection. PostgreSQL delivers notifications in the order of commits and before the result of a later query,
+so when the result arrives, everything that was committed before the query has been received. When the
+connection is closed or silent the lease expires, and the database has to be asked.
 
-Between a COMMIT and the word of it there is a moment. What the processes of one master have committed
-themselves, all of them have heard before they believe what they hold (`catch_up`): who has got an answer
-here and asks again gets nothing older. What others commit is heard as soon as PostgreSQL tells it.
+Between a COMMIT and its notification there is a moment. A process is in sync when it has received all that
+the processes of its master have committed (`sync`): a client that has got an answer here and asks again gets
+nothing older. What others commit is received as soon as PostgreSQL sends it.
 
-That holds for a connection that really hears. Behind a pooler that hands connections around, queries are
-answered and notifications lost: so the first lease is only given for a word of one's own that has come
-back, sent on the way that changes take.
+That holds for a connection that really receives. Behind a pooler that hands connections around, queries are
+answered and notifications lost: so the first lease is only given when a notification of the process itself
+has come back, on the way that changes take.
 """
 
 import asyncio
@@ -46,52 +46,52 @@ RENEW_SECONDS: Final = 0.3
 LEASE_SECONDS: Final = 0.9
 CONNECT_SECONDS: Final = 3.0
 LONGEST_PAUSE_SECONDS: Final = 2.0
-#: How long a process waits with its first request for what would spare that a question to the database.
+#: How long a process waits for its first lease before its first request, which then needs no query for it.
 START_SECONDS: Final = 1.0
 
-#: A byte for each that listens: 1 when something was committed since it last asked. It is inherited
-#: by what is forked after the import, so that the workers of one master share it. Whoever has committed
-#: sets all of them; each clears its own before it asks: so none is missed, whatever comes in between.
-PROCESSES: Final = 4096
-_behind: Final = mmap.mmap(-1, PROCESSES)
-_ALL_BEHIND: Final = b"\1" * PROCESSES
+#: A byte for each feed: 1 when something was committed since its last query. It is inherited by what is
+#: forked after the import, so that the workers of one master share it. A commit sets all of them; each feed
+#: clears its own before its query: so none is missed, whatever comes in between.
+SLOTS: Final = 4096
+_unsynced: Final = mmap.mmap(-1, SLOTS)
+_ALL_UNSYNCED: Final = b"\1" * SLOTS
 _feeds: Final = itertools.count()
 _worker: int | None = None
 
 Change = dict[str, Any]
-#: Sends a text to everybody who listens on a channel, by the same database that changes are written to.
-Announce = Callable[[str, str], Awaitable[None]]
+#: Publishes a text to a channel, through the same database that changes are written to.
+Notify = Callable[[str, str], Awaitable[None]]
 
 
-def take_place(number: int) -> None:
-    """Before the fork: which of its workers the master makes, counted from its start. No two that live at
-    the same time have the same byte then, as process ids might.
+def set_worker_number(number: int) -> None:
+    """Called before the fork with the worker's number, counted from the master's start. No two workers that
+    live at the same time have the same byte then, as with process ids they might.
     """
     global _worker  # noqa: PLW0603 - it is the child's, who inherits it
     _worker = number
 
 
-def committed() -> None:
-    """Say that a transaction has been committed, or may have been."""
-    _behind[:] = _ALL_BEHIND
+def mark_committed() -> None:
+    """Note that a transaction has been committed, or may have been."""
+    _unsynced[:] = _ALL_UNSYNCED
 
 
-class Deaf(Exception):
-    """The connection is there and does not hear, or something that was heard could not be read."""
+class NotReceiving(Exception):
+    """The connection receives no notifications, or one that could not be read."""
 
 
 @dataclass(frozen=True)
-class Reader:
-    """Who wants to know. `load` reads what holds now, after listening has begun, so that nothing falls
-    between; `changed` is given each change, with `of` naming what it is a change of.
+class ChangeListener:
+    """A receiver of changes. `load` reads the current state, after listening has begun, so that no change is
+    missed; `on_change` is given each change, with `of` naming what it is a change of.
     """
 
     load: Callable[[], Awaitable[None]]
-    changed: Callable[[Change], None]
+    on_change: Callable[[Change], None]
 
 
 class ChangeFeed:
-    def __init__(self, url: str, readers: tuple[Reader, ...], announce: Announce) -> None:
+    def __init__(self, url: str, listeners: tuple[ChangeListener, ...], notify: Notify) -> None:
         self._engine = connections.engine(
             url,
             poolclass=NullPool,
@@ -102,46 +102,46 @@ class ChangeFeed:
                 "server_settings": {"application_name": "tradepost changes"},
             },
         )
-        self._readers, self._announce = readers, announce
+        self._listeners, self._notify = listeners, notify
         self._lease_ends = 0.0
         self.renew_seconds = RENEW_SECONDS
-        self._missed = False
-        self._word, self._word_heard = "", asyncio.Event()
-        #: Asking now, for what was committed before; wanted before its time; and the end of each round.
-        self._asking, self._wanted, self._asked = False, asyncio.Event(), asyncio.Event()
-        self._place = ((os.getpid() if _worker is None else _worker) + next(_feeds)) % PROCESSES
-        self._tried = asyncio.Event()
+        self._unreadable = False
+        self._probe, self._probe_received = "", asyncio.Event()
+        #: A query for earlier commits is under way; one is requested before its time; the end of each.
+        self._syncing, self._requested, self._round_ended = False, asyncio.Event(), asyncio.Event()
+        self._slot = ((os.getpid() if _worker is None else _worker) + next(_feeds)) % SLOTS
+        self._first_attempt = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def current(self) -> bool:
-        """Whether what the readers hold is less than LEASE_SECONDS behind the database."""
+    def has_lease(self) -> bool:
+        """Whether what the listeners hold is less than LEASE_SECONDS behind the database."""
         return time.monotonic() < self._lease_ends
 
     @property
-    def caught_up(self) -> bool:
-        """Whether it is current, and nothing was committed here that may not have been heard yet."""
-        return not self._asking and not _behind[self._place] and self.current
+    def in_sync(self) -> bool:
+        """Whether it has its lease, and has received all that was committed here."""
+        return not self._syncing and not _unsynced[self._slot] and self.has_lease
 
-    async def catch_up(self) -> bool:
-        """Hear all that was committed here before this call. False when it cannot be had."""
+    async def sync(self) -> bool:
+        """Wait until all that was committed here before this call is received. False if the lease expires."""
         for _ in range(2):  # a round that is under way may have begun too early
-            if self.caught_up or not self.current:
+            if self.in_sync or not self.has_lease:
                 break
-            self._wanted.set()
+            self._requested.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEASE_SECONDS):
-                    await self._asked.wait()
-        return self.current
+                    await self._round_ended.wait()
+        return self.has_lease
 
     async def start(self) -> None:
-        """Begin to listen, and wait for the first attempt, but not for long: a database that is down or
-        silent keeps nobody from starting.
+        """Begin to listen, and wait for the first attempt, but not for long: a process starts without a
+        database too.
         """
         self._task = asyncio.create_task(self._run(), name="change feed")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_SECONDS):
-                await self._tried.wait()
+                await self._first_attempt.wait()
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -164,15 +164,15 @@ class ChangeFeed:
             ) as fault:
                 cause = connections.cause_of(fault)
                 log.warning("changes.connection_lost", fault=type(fault).__name__, cause=cause)
-            except Deaf as fault:
+            except NotReceiving as fault:
                 log.error("changes.not_heard", fault=str(fault))  # noqa: TRY400 - there is no more to tell
             except Exception:
                 # Whatever it is: without this task the feed would be lost until the process ends.
                 log.exception("changes.failed")
             finally:
                 self._lease_ends = 0.0
-                self._tried.set()
-                self._answer()
+                self._first_attempt.set()
+                self._end_round()
             pause = 0.05 if time.monotonic() - began > LONGEST_PAUSE_SECONDS else pause * 2
             pause = min(pause, LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnections
@@ -180,19 +180,19 @@ class ChangeFeed:
     async def _listen(self) -> None:
         connection = await self._engine.connect()
         raw = await _driver(connection)
-        self._missed = False
+        self._unreadable = False
         try:
-            await raw.add_listener(CHANNEL, self._heard)
-            await self._hear_oneself()
-            for reader in self._readers:
-                await reader.load()
+            await raw.add_listener(CHANNEL, self._received)
+            await self._check_receiving()
+            for listener in self._listeners:
+                await listener.load()
             log.info("changes.subscribed")
             while True:
                 await self._renew(raw)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self.renew_seconds):
-                        await self._wanted.wait()
-                self._wanted.clear()
+                        await self._requested.wait()
+                self._requested.clear()
         finally:
             # A connection that has gone silent would never answer a polite goodbye.
             raw.terminate()
@@ -201,45 +201,47 @@ class ChangeFeed:
                 await connection.close()
 
     async def _renew(self, raw: asyncpg.Connection) -> None:
-        began, self._asking = time.monotonic(), bool(_behind[self._place])
-        _behind[self._place] = 0
+        began, self._syncing = time.monotonic(), bool(_unsynced[self._slot])
+        _unsynced[self._slot] = 0
         await raw.execute("SELECT 1")
         if is_read_only(raw):
-            # A primary that has been demoted hears nothing of what the new one is told.
+            # A primary that has been demoted receives nothing of what is written to the new one.
             raise ReadOnly
-        if self._missed:
-            raise Deaf("A notification could not be read: what is held is read anew.")
+        if self._unreadable:
+            raise NotReceiving("A notification could not be read: what is held is read anew.")
         self._lease_ends = began + LEASE_SECONDS
-        self._tried.set()
-        self._answer()
+        self._first_attempt.set()
+        self._end_round()
 
-    def _answer(self) -> None:
-        self._asking = False
-        self._asked.set()
-        self._asked = asyncio.Event()
+    def _end_round(self) -> None:
+        self._syncing = False
+        self._round_ended.set()
+        self._round_ended = asyncio.Event()
 
-    async def _hear_oneself(self) -> None:
-        self._word, self._word_heard = secrets.token_hex(8), asyncio.Event()
-        await self._announce(CHANNEL, json.dumps({"of": "feed", "word": self._word}))
+    async def _check_receiving(self) -> None:
+        self._probe, self._probe_received = secrets.token_hex(8), asyncio.Event()
+        await self._notify(CHANNEL, json.dumps({"of": "feed", "word": self._probe}))
         try:
             async with asyncio.timeout(LEASE_SECONDS):
-                await self._word_heard.wait()
+                await self._probe_received.wait()
         except TimeoutError:
-            raise Deaf("DATABASE_DIRECT_URL must lead to the same database, past any pooler.") from None
+            raise NotReceiving(
+                "DATABASE_DIRECT_URL must lead to the same database, past any pooler."
+            ) from None
 
-    def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+    def _received(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         try:
             change = json.loads(str(payload))
             if change["of"] == "feed":
-                if change["word"] == self._word:
-                    self._word_heard.set()
+                if change["word"] == self._probe:
+                    self._probe_received.set()
                 return
-            for reader in self._readers:
-                reader.changed(change)
+            for listener in self._listeners:
+                listener.on_change(change)
         except Exception:
-            # It may have been what somebody's access ends with: nothing is believed until all is read anew.
+            # It may have ended a session: nothing held is valid until all is read anew.
             log.exception("changes.misread")
-            self._missed, self._lease_ends = True, 0.0
+            self._unreadable, self._lease_ends = True, 0.0
 
 
 async def _driver(connection: AsyncConnection) -> asyncpg.Connection:

@@ -17,14 +17,14 @@ from sqlalchemy.orm import Session as SyncSession
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from service.platform.database import metrics
-from service.platform.database.faults import is_lost, was_stale
+from service.platform.database.errors import is_lost, was_stale
 
 log = structlog.get_logger(__name__)
 
-_BEGUN: Final = "begun"
+_STARTED: Final = "begun"
 
 
-class _FirstAgain(SyncSession):
+class _RetryFirstStatement(SyncSession):
     """Of a transaction the first statement is run again where its connection was no good before."""
 
     def execute(self, statement: Any, *args: Any, **options: Any) -> Any:
@@ -37,34 +37,34 @@ class _FirstAgain(SyncSession):
         return self._run(super().scalars, statement, args, options)
 
     def _run(self, run: Callable[..., Any], statement: Any, args: Any, options: Any) -> Any:
-        if _BEGUN in self.info:
+        if _STARTED in self.info:
             return run(statement, *args, **options)
-        first, self.info[_BEGUN] = not self.in_transaction(), True
+        first, self.info[_STARTED] = not self.in_transaction(), True
         try:
             return run(statement, *args, **options)
         except (SQLAlchemyError, OSError) as fault:
-            if not (first and was_stale(fault) and self._may_run_again(statement)):
+            if not (first and was_stale(fault) and self._may_retry(statement)):
                 raise
             log.info("database.connection_replaced", fault=type(fault).__name__)
         # What the server had begun has ended with its connection.
         self.rollback()
         return run(statement, *args, **options)
 
-    def _may_run_again(self, _statement: Any) -> bool:
+    def _may_retry(self, _statement: Any) -> bool:
         return True
 
 
-class _ReadAgain(_FirstAgain):
+class _RetryFirstRead(_RetryFirstStatement):
     """Without a transaction a write may have been done when its connection is lost."""
 
-    def _may_run_again(self, statement: Any) -> bool:
+    def _may_retry(self, statement: Any) -> bool:
         if isinstance(statement, TextClause):
             return statement.text.lstrip().upper().startswith("SELECT")
         return isinstance(statement, Select)
 
 
-class Writing(AsyncSession):
-    sync_session_class = _FirstAgain
+class WriteSession(AsyncSession):
+    sync_session_class = _RetryFirstStatement
 
     async def close(self) -> None:
         try:
@@ -76,8 +76,8 @@ class Writing(AsyncSession):
             log.warning("rollback.connection_lost")
 
 
-class Reading(Writing):
-    sync_session_class = _ReadAgain
+class ReadSession(WriteSession):
+    sync_session_class = _RetryFirstRead
 
 
 class Pool(AsyncAdaptedQueuePool):

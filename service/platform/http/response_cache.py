@@ -22,7 +22,7 @@ from cachetools import LRUCache
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.platform.database.change_feed import Change, Reader
+from service.platform.database.change_feed import Change, ChangeListener
 from service.platform.http import metrics
 from service.platform.http.context import route_template
 from service.platform.http.etag.versions import NOT_MODIFIED_HEADERS, has_already
@@ -97,9 +97,9 @@ class Feed(Protocol):
     """What is used of the change feed."""
 
     @property
-    def caught_up(self) -> bool: ...
+    def in_sync(self) -> bool: ...
 
-    async def catch_up(self) -> bool: ...
+    async def sync(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +131,8 @@ class ResponseCache(LRUCache[Key, CachedResponse]):
         self.changes = 0
 
     @property
-    def reader(self) -> Reader:
-        return Reader(load=self.load, changed=self.changed)
+    def listener(self) -> ChangeListener:
+        return ChangeListener(load=self.load, on_change=self.on_change)
 
     async def load(self) -> None:
         """Listening has begun: what was stored before may be of any age."""
@@ -141,7 +141,7 @@ class ResponseCache(LRUCache[Key, CachedResponse]):
     def clear(self) -> None:
         self._invalidate(list(self), "everything")
 
-    def changed(self, change: Change) -> None:
+    def on_change(self, change: Change) -> None:
         """With the id of a row: what shows that row or many. Without: what shows any of the table."""
         table, row = change["of"], change.get("id")
         if all(table != each.table for each in _public_reads.values()):
@@ -200,7 +200,7 @@ class ResponseCacheMiddleware:
             await self.app(scope, receive, send)
             return
         wanted = _if_none_match(scope["headers"])
-        if wanted is not None and (self.feed.caught_up or await self.feed.catch_up()):
+        if wanted is not None and (self.feed.in_sync or await self.feed.sync()):
             key = (scope["path"], scope["query_string"])
             response = self.cache.find(key)
             if response is None:

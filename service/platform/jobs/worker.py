@@ -18,7 +18,7 @@ import structlog
 
 from service.errors import ServiceError
 from service.platform.database import Database
-from service.platform.database import updated_since as changes
+from service.platform.database import sequenced_changes as changes
 from service.platform.jobs import metrics, queue
 from service.platform.jobs.claims import Claims, Job
 from service.platform.jobs.kinds import Attempt, JobKind

@@ -94,7 +94,7 @@ def options(settings: Settings) -> dict[str, Any]:
         runtime.master_began()
 
     def pre_fork(_: Arbiter, worker: Worker) -> None:
-        changes.take_place(worker.age)
+        changes.set_worker_number(worker.age)
         runtime.workers_started().inc()
 
     def post_worker_init(_: Worker) -> None:

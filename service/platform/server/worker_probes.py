@@ -10,10 +10,10 @@ from typing import Any, Final
 import structlog
 
 from service.errors import ServiceError
-from service.operations.schemas import Alive
 from service.platform.config import Settings
 from service.platform.jobs.worker import Worker
-from service.platform.server.health import Probes
+from service.platform.server.health.probes import Probes
+from service.platform.server.health.schemas import Alive
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from service.container.api import Container
 from service.platform.database import change_feed as changes
-from service.platform.database.change_feed import CHANNEL, Change, ChangeFeed, Reader
+from service.platform.database.change_feed import CHANNEL, Change, ChangeFeed, ChangeListener
 from tests.conftest import for_sqlalchemy
 from tests.helpers.factories import Make
 from tests.helpers.proxy import Proxy, proxy_before
@@ -45,15 +45,15 @@ class Listener:
         self.loads += 1
         await self.on_load()
 
-    def changed(self, change: Change) -> None:
+    def on_change(self, change: Change) -> None:
         if self.fails:
             self.fails = False
             raise RuntimeError
         self.heard.append(change)
 
     @property
-    def reader(self) -> Reader:
-        return Reader(load=self.load, changed=self.changed)
+    def listener(self) -> ChangeListener:
+        return ChangeListener(load=self.load, on_change=self.on_change)
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +104,7 @@ async def feed(
     proxied: tuple[Proxy, str], listener: Listener, container: Container, sql: asyncpg.Connection
 ) -> AsyncIterator[ChangeFeed]:
     """Not started yet."""
-    feed = ChangeFeed(for_sqlalchemy(proxied[1]), (listener.reader,), container.database.notify)
+    feed = ChangeFeed(for_sqlalchemy(proxied[1]), (listener.listener,), container.database.notify)
     yield feed
     await feed.stop()
 
@@ -150,23 +150,23 @@ class TestLease:
     async def test_there_is_none_before_the_start_and_after_the_end(
         self, feed: ChangeFeed, listener: Listener
     ) -> None:
-        assert not feed.current
+        assert not feed.has_lease
         await feed.start()
-        assert (feed.current, listener.loads) == (True, 1)
+        assert (feed.has_lease, listener.loads) == (True, 1)
         await feed.stop()
-        assert not feed.current
+        assert not feed.has_lease
 
     async def test_what_is_committed_while_it_loads_has_been_heard_when_it_is_given(
         self, feed: ChangeFeed, listener: Listener, container: Container
     ) -> None:
         async def change() -> None:
-            assert not feed.current
+            assert not feed.has_lease
             for number in range(50):
                 await container.database.notify(CHANNEL, json.dumps({"of": "x", "id": number}))
 
         listener.on_load = change
         await feed.start()
-        await eventually(lambda: feed.current)
+        await eventually(lambda: feed.has_lease)
         assert [heard["id"] for heard in listener.heard] == list(range(50))
 
     async def test_it_counts_from_when_its_question_was_asked(
@@ -194,22 +194,22 @@ class TestLease:
 
         monkeypatch.setattr(asyncpg.Connection, "execute", execute)
         await feed.start()
-        assert (now, feed.current) == (100.5, True)
+        assert (now, feed.has_lease) == (100.5, True)
         now = 100.899
-        assert feed.current
+        assert feed.has_lease
         now = 100.9
-        assert not feed.current
+        assert not feed.has_lease
 
     async def test_it_lapses_while_the_connection_is_silent(
         self, short_lease: None, feed: ChangeFeed, listener: Listener, proxy: Proxy, container: Container
     ) -> None:
         await feed.start()
         proxy.hang()
-        await eventually(lambda: not feed.current)
+        await eventually(lambda: not feed.has_lease)
         await container.database.notify(CHANNEL, '{"of": "x"}')
         assert listener.heard == []
         proxy.resume()
-        await eventually(lambda: feed.current)
+        await eventually(lambda: feed.has_lease)
         # If it is still the same connection, it has said what it kept back.
         assert listener.loads > 1 or listener.heard == [{"of": "x"}]
 
@@ -220,20 +220,20 @@ class TestLease:
         proxy.hang()
         with captured(feed) as lines:
             await eventually(lambda: bool(lines))
-        assert (feed.current, lines[0]["event"]) == (False, "changes.connection_lost")
+        assert (feed.has_lease, lines[0]["event"]) == (False, "changes.connection_lost")
         proxy.resume()
-        await eventually(lambda: feed.current and listener.loads > 1)
+        await eventually(lambda: feed.has_lease and listener.loads > 1)
 
     async def test_it_lapses_while_there_is_no_connection(
         self, feed: ChangeFeed, listener: Listener, proxy: Proxy
     ) -> None:
         await feed.start()
         proxy.cut()
-        await eventually(lambda: not feed.current)
+        await eventually(lambda: not feed.has_lease)
         await asyncio.sleep(0.3)
-        assert not feed.current
+        assert not feed.has_lease
         proxy.resume()
-        await eventually(lambda: feed.current)
+        await eventually(lambda: feed.has_lease)
         assert listener.loads == 2
 
     async def test_a_connection_that_is_ended_is_made_again(
@@ -243,7 +243,7 @@ class TestLease:
         name = await sql.fetchval("SELECT current_database()")
         for row in await sql.fetch(PID, name):
             await sql.execute("SELECT pg_terminate_backend($1)", row["pid"])
-        await eventually(lambda: listener.loads == 2 and feed.current)
+        await eventually(lambda: listener.loads == 2 and feed.has_lease)
 
     async def test_a_slow_database_keeps_nobody_from_starting(
         self, feed: ChangeFeed, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
@@ -251,9 +251,9 @@ class TestLease:
         monkeypatch.setattr(changes, "START_SECONDS", 0.05)
         proxy.hang()
         await feed.start()
-        assert not feed.current
+        assert not feed.has_lease
         proxy.resume()
-        await eventually(lambda: feed.current)
+        await eventually(lambda: feed.has_lease)
 
 
 class TestCatchingUp:
@@ -262,12 +262,12 @@ class TestCatchingUp:
     ) -> None:
         feed.renew_seconds = 3600.0
         await feed.start()
-        assert await feed.catch_up()
+        assert await feed.sync()
         for number in range(50):
             async with container.database.transaction() as session:
                 await session.execute(text("SELECT pg_notify(:channel, :word)"), change_of(number))
-            assert not feed.caught_up
-            assert (await feed.catch_up(), feed.caught_up) == (True, True)
+            assert not feed.in_sync
+            assert (await feed.sync(), feed.in_sync) == (True, True)
             assert [heard["id"] for heard in listener.heard] == list(range(number + 1))
 
     async def test_a_question_that_was_asked_before_the_commit_does_not_do(
@@ -276,7 +276,7 @@ class TestCatchingUp:
         """It is answered, and the answer held back while something is committed."""
         feed.renew_seconds = 3600.0
         await feed.start()
-        await feed.catch_up()
+        await feed.sync()
         real, asked, go_on = asyncpg.Connection.execute, asyncio.Event(), asyncio.Event()
 
         async def execute(connection: asyncpg.Connection, query: str, *arguments: Any, **options: Any) -> Any:
@@ -287,12 +287,12 @@ class TestCatchingUp:
             return answer
 
         monkeypatch.setattr(asyncpg.Connection, "execute", execute)
-        changes.committed()
-        first = asyncio.create_task(feed.catch_up())
+        changes.mark_committed()
+        first = asyncio.create_task(feed.sync())
         await asked.wait()
         async with container.database.transaction() as session:
             await session.execute(text("SELECT pg_notify(:channel, :word)"), change_of(1))
-        second = asyncio.create_task(feed.catch_up())
+        second = asyncio.create_task(feed.sync())
         await asyncio.sleep(0)
         listener.heard.clear()  # in case it came by itself
         await container.database.notify(CHANNEL, json.dumps({"of": "x", "id": 2}))
@@ -316,8 +316,8 @@ class TestCatchingUp:
             return await real(connection, query, *arguments, **options)
 
         monkeypatch.setattr(asyncpg.Connection, "execute", execute)
-        changes.committed()
-        assert await asyncio.gather(*(feed.catch_up() for _ in range(200))) == [True] * 200
+        changes.mark_committed()
+        assert await asyncio.gather(*(feed.sync() for _ in range(200))) == [True] * 200
         assert asked == 1
 
     async def test_a_database_that_is_silent_is_not_waited_for_longer_than_the_lease(
@@ -325,31 +325,31 @@ class TestCatchingUp:
     ) -> None:
         await feed.start()
         proxy.hang()
-        changes.committed()
-        assert not await feed.catch_up()
-        assert not feed.caught_up
+        changes.mark_committed()
+        assert not await feed.sync()
+        assert not feed.in_sync
         proxy.resume()
-        await eventually(lambda: feed.current)
+        await eventually(lambda: feed.has_lease)
 
     async def test_before_the_start_and_after_the_end_there_is_nothing_to_wait_for(
         self, feed: ChangeFeed
     ) -> None:
-        assert not await feed.catch_up()
+        assert not await feed.sync()
         await feed.start()
         await feed.stop()
-        assert not await feed.catch_up()
+        assert not await feed.sync()
 
     async def test_processes_that_are_forked_learn_of_each_others_commits(self, feed: ChangeFeed) -> None:
         feed.renew_seconds = 3600.0
         await feed.start()
-        assert await feed.catch_up()
+        assert await feed.sync()
         child = os.fork()
         if child == 0:
-            changes.committed()
+            changes.mark_committed()
             os._exit(0)
         await asyncio.to_thread(os.waitpid, child, 0)
-        assert not feed.caught_up
-        assert (await feed.catch_up(), feed.caught_up) == (True, True)
+        assert not feed.in_sync
+        assert (await feed.sync(), feed.in_sync) == (True, True)
 
 
 class TestDeafness:
@@ -362,11 +362,11 @@ class TestDeafness:
         async def lost(channel: str, payload: str) -> None:
             assert (channel, json.loads(payload)["of"]) == (CHANNEL, "feed")
 
-        feed = ChangeFeed(for_sqlalchemy(proxied[1]), (listener.reader,), lost)
+        feed = ChangeFeed(for_sqlalchemy(proxied[1]), (listener.listener,), lost)
         with captured(feed) as lines:
             await feed.start()
             await eventually(lambda: bool(lines))
-        assert (feed.current, listener.loads) == (False, 0)
+        assert (feed.has_lease, listener.loads) == (False, 0)
         assert [(line["event"], line["log_level"]) for line in lines] == [("changes.not_heard", "error")]
         assert "DATABASE_DIRECT_URL" in lines[0]["fault"]
         await feed.stop()
@@ -379,8 +379,8 @@ class TestDeafness:
         with captured(feed) as lines:
             await container.database.notify(CHANNEL, payload)
             await eventually(lambda: any(line["event"] == "changes.not_heard" for line in lines))
-        assert not feed.current
-        await eventually(lambda: feed.current)
+        assert not feed.has_lease
+        await eventually(lambda: feed.has_lease)
         assert (listener.loads, listener.heard) == (2, [])
 
     async def test_a_reader_that_fails_is_not_believed_either(
@@ -389,7 +389,7 @@ class TestDeafness:
         await feed.start()
         listener.fails = True
         await container.database.notify(CHANNEL, '{"of": "x"}')
-        await eventually(lambda: listener.loads == 2 and feed.current)
+        await eventually(lambda: listener.loads == 2 and feed.has_lease)
         assert listener.heard == []
 
     async def test_a_load_that_fails_is_told_and_tried_again(
@@ -402,7 +402,7 @@ class TestDeafness:
         listener.on_load = fail
         with captured(feed) as lines:
             await feed.start()
-            await eventually(lambda: feed.current)
+            await eventually(lambda: feed.has_lease)
         assert lines[0]["event"] == "changes.failed"
         assert listener.loads == 2
 

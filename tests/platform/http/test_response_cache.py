@@ -222,8 +222,8 @@ class TestPast:
         chai = await make.item()
         assert (await api.get(f"/items/{chai.id}")).status_code == 200
         statements.clear()
-        monkeypatch.setattr(type(container.feed), "caught_up", False)
-        monkeypatch.setattr(type(container.feed), "catch_up", catch_up)
+        monkeypatch.setattr(type(container.feed), "in_sync", False)
+        monkeypatch.setattr(type(container.feed), "sync", catch_up)
         assert (await api.get(f"/items/{chai.id}")).status_code == 200
         assert len(statements) == (0 if current else 1)
 
@@ -270,7 +270,7 @@ class TestChanges:
             await heard(container, since)
         # All that was committed before this is heard after it: of a statement, row by row, or nothing.
         await make.notification(ada)
-        assert (await container.feed.catch_up(), len(container.response_cache)) == (
+        assert (await container.feed.sync(), len(container.response_cache)) == (
             True,
             entries - len(dropped),
         )
@@ -283,13 +283,13 @@ class TestChanges:
         self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         await asyncio.gather(*(make.item() for _ in range(20)))
-        await container.feed.catch_up()
+        await container.feed.sync()
         since = container.response_cache.changes
         await sql.execute("UPDATE items SET price = price * 1.05, version = version + 1")
         await heard(container, since)
         await sql.execute("DELETE FROM items WHERE id IN (SELECT id FROM items LIMIT 2)")
         await heard(container, since + 1)
-        assert (await container.feed.catch_up(), container.response_cache.changes) == (True, since + 2)
+        assert (await container.feed.sync(), container.response_cache.changes) == (True, since + 2)
 
     async def test_a_sale_drops_an_answer_only_if_it_changes_what_is_shown(
         self, api: Api, make: Make, statements: list[str]
@@ -333,7 +333,7 @@ class TestChanges:
         assert (counted("entries"), counted("bytes") > 3_000) == (3, True)
         before = {of: counted("invalidations_total", of=of) for of in ("items", "posts", "everything")}
         await ada.api.patch(f"/items/{chai.id}", json={"price": "19.00"})
-        await container.feed.catch_up()
+        await container.feed.sync()
         assert counted("invalidations_total", of="items") == before["items"] + 2
         await container.response_cache.load()
         assert counted("invalidations_total", of="everything") == before["everything"] + 1
@@ -388,12 +388,12 @@ class TestRoom:
 
     def test_what_was_read_before_a_change_comes_too_late(self, memory: ResponseCache) -> None:
         heard = memory.changes
-        memory.changed({"of": "posts"})
+        memory.on_change({"of": "posts"})
         memory.store(("0", b""), self.answer(600), changes=heard)
         assert len(memory) == 0
 
     def test_changes_of_what_no_answer_shows_are_passed_over(self, memory: ResponseCache) -> None:
         memory.store(("0", b""), self.answer(600, 7), changes=0)
         for change in ({"of": "sessions", "id": 7}, {"of": "users", "id": 7}, {"of": "items", "id": 8}):
-            memory.changed(change)
+            memory.on_change(change)
         assert len(memory) == 1

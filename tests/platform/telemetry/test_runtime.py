@@ -22,7 +22,7 @@ from service.platform.config import Settings
 from service.platform.database import Database
 from service.platform.database import metrics as database_metrics
 from service.platform.http.overload import LoadShedding
-from service.platform.server.monitor import ProcessMonitor
+from service.platform.server.health.monitor import ProcessMonitor
 from service.platform.telemetry import runtime
 from service.posts import repository as posts
 from tests.conftest import for_sqlalchemy
@@ -195,10 +195,10 @@ class TestDatabase:
         early = counted("database_pool_wait_seconds_bucket", le="0.025")
         async with one.reading() as session:
             await session.execute(text("SELECT 1"))
-            assert one.use == (1, 1)
+            assert one.pool_usage == (1, 1)
             with pytest.raises(Overloaded):
                 await one.ping()
-        assert one.use == (0, 1)
+        assert one.pool_usage == (0, 1)
         await one.close()
         assert counted("database_pool_wait_seconds_count") == before + 2
         assert counted("database_pool_wait_seconds_bucket", le="0.025") <= early + 1

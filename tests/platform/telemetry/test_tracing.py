@@ -155,7 +155,7 @@ class TestStatements:
 
     async def test_a_probe_leaves_no_span(self, settings: Settings, make: Make, collector: Collector) -> None:
         async with traced(settings, collector) as application, Api.of(application) as api:
-            await eventually(lambda: application.state.container.feed.current)
+            await eventually(lambda: application.state.container.feed.has_lease)
             for probe in ("/livez", "/readyz", "/startupz", "/health"):
                 assert (await api.root(probe)).status_code == 200
         assert collector.requests == []

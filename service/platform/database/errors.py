@@ -1,4 +1,4 @@
-"""What a fault of the database means: for its connection, for who may try again, and to a client."""
+"""What a fault of the database means: for its connection, for a retry, and to a client."""
 
 import socket
 from typing import Final
@@ -25,7 +25,7 @@ SPOILT: Final = (READ_ONLY, "25P02", "26000")
 #: What passes by itself: all these, a password or a database that is being changed, insufficient
 #: resources, statement time-out, lock time-out.
 TRANSIENT: Final = (*LOST, *SPOILT, "28", "3D", "53", "57014", "55P03")
-#: Serialisation failure and deadlock: the transaction was rolled back for the sake of another.
+#: Serialisation failure and deadlock: the transaction was rolled back so that another may go on.
 CONTENTION: Final = ("40001", "40P01")
 OUT_OF_RANGE: Final = "22003"
 
@@ -35,11 +35,11 @@ def sqlstate(fault: BaseException) -> str:
     return getattr(getattr(fault, "orig", None), "sqlstate", None) or ""
 
 
-def give_up(context: ExceptionContext) -> None:
+def invalidate(context: ExceptionContext) -> None:
     """Take a connection out of the pool that the driver may take for a good one.
 
-    One that has gone silent alone: it is told first, and closed later. When the server says that it ends
-    or has been demoted, that holds for all others that were made before.
+    Where it has gone silent, this one alone. When the server says that it ends or has been demoted, all that
+    were made before go too.
     """
     fault = context.sqlalchemy_exception or context.original_exception
     if context.is_disconnect or not (is_lost(fault) or sqlstate(fault) in SPOILT):
@@ -51,7 +51,7 @@ def give_up(context: ExceptionContext) -> None:
 def is_lost(fault: BaseException) -> bool:
     return (
         isinstance(fault, OSError | InterfaceError)
-        # The driver's own: a connection that is being closed is still busy with what it was told.
+        # The driver's own: a connection that is being closed is still busy with its last command.
         or (isinstance(fault, InternalError) and not sqlstate(fault))
         or (isinstance(fault, DBAPIError) and fault.connection_invalidated)
         or sqlstate(fault).startswith(LOST)
@@ -61,16 +61,23 @@ def is_lost(fault: BaseException) -> bool:
 def was_stale(fault: BaseException) -> bool:
     """Whether the connection was no good before it was used.
 
-    A silent one is not among them: who has waited for it in vain does not wait twice. Nor is a new one that
-    could not be made: there was none to replace.
+    A silent one is not among them: a request that has timed out on it does not wait again. Nor is a new one
+    that could not be made: there was none to replace.
     """
     if isinstance(fault, TimeoutError | ConnectionRefusedError | socket.gaierror):
         return False
     return is_lost(fault) or sqlstate(fault) in SPOILT
 
 
-def translated(fault: BaseException) -> BaseException:
+def translate(fault: BaseException) -> BaseException:
     """The service error that a database fault means to a client; other faults come back as they are."""
+    error = _translate(fault)
+    if isinstance(error, Unavailable):
+        error.cause = cause_of(fault)
+    return error
+
+
+def _translate(fault: BaseException) -> BaseException:
     state = sqlstate(fault)
     if isinstance(fault, PoolTimeout):
         return Overloaded("Every database connection is in use. Try again shortly.")

@@ -35,13 +35,13 @@ class ProcessMonitor:
         await self._runtime.stop()
 
     def _sample(self) -> None:
-        metrics.pool_seen(*self._database.use)
+        metrics.pool_seen(*self._database.pool_usage)
         if self._in_sync is not None:
             metrics.feed_seen(listening=self._in_sync())
 
     async def _ping_database(self) -> None:
         while True:
-            in_use, size = self._database.use
+            in_use, size = self._database.pool_usage
             # Without a free connection there is no answer, which is no fault of the database.
             if in_use < size:
                 metrics.database_seen(up=await self._is_up())

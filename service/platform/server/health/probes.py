@@ -1,0 +1,102 @@
+"""What probes depend on."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Final, Generic, Literal, TypeVar
+
+from service.errors import ReadOnly, ServiceError
+from service.platform.config import Settings
+from service.platform.database import Database, schema
+from service.platform.server.health.schemas import DatabaseState, Readiness, Startup
+
+PING_SECONDS: Final = 1.0
+#: Probes need no credentials and have no rate limit: a result of the database is reused for so long.
+CACHED_SECONDS: Final = 1.0
+
+Found = TypeVar("Found")
+
+
+class CachedCheck(Generic[Found]):
+    """A query that runs once for all that ask at the same time, and whose result is kept for a moment.
+
+    A result is never older than that, and the query's own time. An error is a result too.
+    """
+
+    def __init__(self, query: Callable[[], Coroutine[Any, Any, Found]]) -> None:
+        self._query = query
+        self._running: asyncio.Task[Found] | None = None
+        self._finished = 0.0
+
+    async def result(self) -> Found:
+        task = self._running
+        if task is None or (task.done() and time.monotonic() - self._finished > CACHED_SECONDS):
+            task = self._running = asyncio.create_task(self._run(), name="probe")
+            # By the time of an error its client may have left: it counts as retrieved.
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        # A client that leaves does not cancel it for the others.
+        return await asyncio.shield(task)
+
+    async def _run(self) -> Found:
+        try:
+            return await self._query()
+        finally:
+            self._finished = time.monotonic()
+
+    async def aclose(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+
+class Probes:
+    """Readiness and startup of a process."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._settings = settings
+        self._state = CachedCheck(partial(_state, database))
+        self._revision = CachedCheck(database.revision)
+
+    async def readiness(self, *, ending: bool = False) -> Readiness:
+        """Soft by default: a database that is down takes no pod out, or it would take all at once.
+
+        `ending`: the process drains, drain file or not.
+        """
+        flag = self._settings.drain_file
+        draining = ending or (flag is not None and os.path.exists(flag))  # noqa: ASYNC240, PTH110 - a stat of tmpfs does not block
+        found = await self._state.result()
+        ready = not draining and (found == "up" or self._settings.readiness_database == "soft")
+        state: Literal["ready", "not_ready"] = "ready" if ready else "not_ready"
+        return Readiness(status=state, database=found, draining=draining)
+
+    async def startup(self, *, listening: bool) -> Startup:
+        """`listening`: whether this process receives the changes of others.
+
+        Raises Unavailable without a database, whose schema is then unknown.
+        """
+        needed, _ = schema.required_revision()
+        found = await self._revision.result()
+        started = schema.is_usable(found) and listening
+        return Startup(
+            status="started" if started else "starting",
+            schema_revision=found,
+            required_revision=needed,
+            listening=listening,
+        )
+
+    async def aclose(self) -> None:
+        await self._state.aclose()
+        await self._revision.aclose()
+
+
+async def _state(database: Database) -> DatabaseState:
+    try:
+        async with asyncio.timeout(PING_SECONDS):
+            await database.ping()
+    except ReadOnly:
+        return "read_only"
+    except (ServiceError, TimeoutError):
+        return "down"
+    return "up"
