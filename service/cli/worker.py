@@ -1,4 +1,4 @@
-"""Run a worker: it turns events into mails and webhook deliveries, and does what the clock sets off."""
+"""Run a worker: it turns events into emails and webhook deliveries, and runs periodic jobs."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ POLL_SECONDS: Final = 0.5
 
 
 def run(settings: Settings) -> int:
-    """Work until a signal ends it. What runs then is finished within GRACEFUL_TIMEOUT, or handed back."""
+    """Work until a signal ends it. What runs then is finished within GRACEFUL_TIMEOUT, or released."""
     companion_of = os.environ.get(COMPANION_OF)
     if companion_of is None:
         drain_flag.remove(settings)
@@ -74,13 +74,13 @@ def _obey_signals(worker: Worker, *, interrupts: bool) -> None:
     if interrupts:
         loop.add_signal_handler(signal.SIGINT, worker.stop)
     else:
-        # It reaches the whole process group; the service says when to go.
+        # It reaches the whole process group; the service ends this worker.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 async def _schema(database: Database, worker: Worker) -> None:
     """Return when the tables are there that this build works on; in a roll-out it may come first."""
-    told = False
+    logged = False
     while not worker.stopping:
         try:
             if await schema.has_schema(database):
@@ -88,7 +88,7 @@ async def _schema(database: Database, worker: Worker) -> None:
             cause = "the schema is not that of this build; run tradepost migrate"
         except ServiceError as fault:
             cause = cause_of(fault.__cause__ or fault)
-        if not told:
+        if not logged:
             log.warning("worker.held_up", reason="the database or its schema is not ready", cause=cause)
-            told = True
+            logged = True
         await asyncio.sleep(POLL_SECONDS)

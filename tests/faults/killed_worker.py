@@ -1,6 +1,6 @@
 """A worker process for test_killed_workers: the one that ships, with a handler of the test's own.
 
-`python -m tests.faults.killed_worker` runs until it is told to stop, or is killed. The kind `event` is
+`python -m tests.faults.killed_worker` runs until it is asked to stop, or is killed. The kind `event` is
 handed on as it always is; a delivery is not sent anywhere but written down, once for each, and takes
 SECONDS. Mails go where SMTP_URL says.
 """

@@ -185,8 +185,8 @@ async def test_a_job_that_kills_its_worker_ends_as_failed_and_the_others_go_on(
     workers = await run(tmp_path, url, count=200, size=1, seed=3, every=None)
     [(kind, status, attempts)] = await look(url, "SELECT entrypoint, status::text, attempts FROM pgqueuer")
     assert (kind, status, attempts) == ("poison", "failed", MOST_CLAIMS + 1)
-    [told] = workers.lines("job.failed")
-    assert (told["job"], told["attempts"]) == ("poison", MOST_CLAIMS)
+    [failed] = workers.lines("job.failed")
+    assert (failed["job"], failed["attempts"]) == ("poison", MOST_CLAIMS)
     assert await look(url, "SELECT count(*), count(DISTINCT event_id) FROM effects") == [(200, 200)]
 
 

@@ -60,10 +60,10 @@ class TestCommand:
             wait_until(lambda: any(line["job"] == "event" for line in worker.events("job.ended")))
             [ended] = [line for line in worker.events("job.ended") if line["job"] == "event"]
             assert (ended["outcome"], ended["attempt"], ended["request_id"]) == ("done", 1, "asked-for-1")
-            told = metrics(worker)
-            assert 'jobs_total{kind="event",outcome="done"} 1.0' in told
-            assert 'events_total{outcome="handed_on",type="item.updated"} 1.0' in told
-            assert 'job_duration_seconds_count{kind="event"} 1.0' in told
+            exposed = metrics(worker)
+            assert 'jobs_total{kind="event",outcome="done"} 1.0' in exposed
+            assert 'events_total{outcome="handed_on",type="item.updated"} 1.0' in exposed
+            assert 'job_duration_seconds_count{kind="event"} 1.0' in exposed
             self.assert_probes(worker)
             assert worker.stop() == 0
             assert [line["handed_back"] for line in worker.events("worker.stopped")] == [0]

@@ -1,4 +1,4 @@
-"""The port to the queue: what is enqueued with a transaction, and what the clock enqueues."""
+"""The queue: what is enqueued with a transaction, and what is enqueued periodically."""
 
 import asyncio
 import json
@@ -79,16 +79,16 @@ class TestEnqueuing:
             assert len(rows) == 2
             assert rows[0] == rows[1], table
 
-    async def test_that_somebody_listens(self, container: Container, sql: asyncpg.Connection) -> None:
-        heard = asyncio.Event()
+    async def test_notifies_a_listener(self, container: Container, sql: asyncpg.Connection) -> None:
+        notified = asyncio.Event()
         url = container.settings.database_url
         assert url is not None
-        listening = asyncio.create_task(listen(url.get_secret_value(), heard.set))
-        await asyncio.wait_for(heard.wait(), 60)
-        heard.clear()
+        listening = asyncio.create_task(listen(url.get_secret_value(), notified.set))
+        await asyncio.wait_for(notified.wait(), 60)
+        notified.clear()
         async with container.database.transaction() as session:
             await events.publish(session, "item.updated", object_id=1, data={})
-        await asyncio.wait_for(heard.wait(), 60)
+        await asyncio.wait_for(notified.wait(), 60)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
 

@@ -167,8 +167,8 @@ class TestFailing:
                 await emptied(sql)
         assert [number for _, number in noting.given] == [1, 2, 3]
         assert counted("put_off") == put_off + 2
-        told = [line for line in lines if line["event"] == "job.attempt_failed"]
-        assert [(line["log_level"], line["fault"], line["attempt"]) for line in told] == [
+        lines = [line for line in lines if line["event"] == "job.attempt_failed"]
+        assert [(line["log_level"], line["fault"], line["attempt"]) for line in lines] == [
             (level, type(fault).__name__, 1),
             (level, type(fault).__name__, 2),
         ]
@@ -189,8 +189,12 @@ class TestFailing:
         assert noting.names.count("good") == 1
         assert await rows(sql) == [("failed", 3, b'{"name": "bad"}')]
         assert counted("failed") == failed + 1
-        [told] = [line for line in lines if line["event"] == "job.failed"]
-        assert (told["log_level"], told["attempts"], told["reason"]) == ("error", 3, "ValueError")
+        [line] = [each for each in lines if each["event"] == "job.failed"]
+        assert (line["log_level"], line["attempts"], line["reason"]) == (
+            "error",
+            3,
+            "ValueError",
+        )
 
     async def test_an_attempt_that_takes_too_long_is_ended(
         self, container: Container, settings: Settings, sql: asyncpg.Connection
@@ -272,8 +276,8 @@ class TestLostWorkers:
                 await emptied(sql)
         assert noting.given == []
         assert await rows(sql) == [("failed", MOST_CLAIMS + 1, b'{"name": "poison"}')]
-        [told] = [line for line in lines if line["event"] == "job.failed"]
-        assert (told["attempts"], told["reason"]) == (MOST_CLAIMS, "its workers were lost")
+        [line] = [each for each in lines if each["event"] == "job.failed"]
+        assert (line["attempts"], line["reason"]) == (MOST_CLAIMS, "its workers were lost")
 
     async def test_what_two_have_not_survived_runs_alone(
         self, container: Container, settings: Settings, sql: asyncpg.Connection
@@ -328,7 +332,7 @@ class TestEnding:
             await emptied(sql)
         assert again.given == [({"name": "long"}, 1)]
 
-    async def test_at_once_when_told_a_second_time(
+    async def test_at_once_when_asked_a_second_time(
         self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting = Noting(lambda *_: asyncio.sleep(600))

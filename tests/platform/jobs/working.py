@@ -25,7 +25,7 @@ def kind(handler: Handler, **options: Any) -> JobKind:
 
 
 class Noting:
-    """A handler that remembers what it was given, and then does what it is told to."""
+    """A handler that remembers what it was given, and then calls `then`."""
 
     def __init__(self, then: Callable[[Mapping[str, Any], Attempt], Any] | None = None) -> None:
         self.given: list[tuple[Mapping[str, Any], int]] = []
