@@ -15,6 +15,7 @@ ASGI_KEYS: Final = frozenset(
 ENTITY_METHODS: Final = frozenset({"add", "add_all", "get", "get_one", "merge", "refresh"})
 #: Words of our own that the field has a name for. Once a word is gone, add it here.
 PRIVATE_WORDS: Final = (
+    "before_asking",
     "built_from",
     "for_any_cache",
     "honour_contract",

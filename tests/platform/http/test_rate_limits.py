@@ -314,7 +314,7 @@ class TestSlowDown:
         async def sleep(seconds: float) -> None:
             slept.append(seconds)
 
-        monkeypatch.setattr(door.app.state.container.issuer.slow_down, "_sleep", sleep)
+        monkeypatch.setattr(door.app.state.container.issuer.throttle, "_sleep", sleep)
         return slept
 
     async def attempt(self, door: Api, email: str, password: str, number: int) -> httpx2.Response:
@@ -349,7 +349,7 @@ class TestSlowDown:
     ) -> None:
         for number in range(4):
             await self.attempt(door, maria.email, "wrong-horse-1", number)
-        waiting = door.app.state.container.issuer.slow_down._waiting
+        waiting = door.app.state.container.issuer.throttle._waiting
         monkeypatch.setitem(waiting, "198.51.100.7", 4)
         answer = await self.attempt(door, maria.email, PASSWORD, 7)
         assert (answer.status_code, answer.json()["error"]) == (429, "slow_down")
