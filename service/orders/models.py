@@ -14,6 +14,8 @@ from service.platform.database.model import Base, CreatedAt, Id, Instant, Money,
 
 STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "refunded")
 SHIPPINGS = ("standard", "express", "overnight")
+#: RFC 3339 in UTC, as everywhere else.
+INSTANT = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 #: Who made a transition. The timeline outlives the person, whose id is in the audit log.
 #: `unknown` marks transitions made by releases that kept no timeline.
 ACTORS = ("customer", "staff", "api_key", "system", "import", "unknown")

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, array
 
 from service.orders import metrics
-from service.orders.models import STATUSES, Order, OrderLine
+from service.orders.models import INSTANT, STATUSES, Order, OrderLine
 from service.orders.reservations import UNLIMITED, OrderLimits, within_limits
 from service.platform.database import Record, Session, after_commit
 from service.platform.database.pagination import Page
@@ -50,8 +50,6 @@ GIVEN_COLUMNS = (
 )
 
 
-#: RFC 3339 in UTC, as everywhere else.
-INSTANT = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 #: The states that an order can be recorded in, and how it came there.
 STATES = ("placed", "paid", "shipped", "delivered")
 

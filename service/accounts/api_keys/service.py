@@ -6,8 +6,7 @@ from service import audit
 from service.accounts.api_keys import repository as api_keys
 from service.accounts.api_keys.schemas import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKey
 from service.errors import ApiKeyRevoked, NotFound
-from service.identity import Caller, reauthorize
-from service.identity.api_keys.format import new_key
+from service.identity import Caller, new_api_key, reauthorize
 from service.platform.crypto import fingerprint
 from service.platform.database import Record, Session
 from service.platform.mail import repository as mails
@@ -19,7 +18,7 @@ HINT = 8
 async def create(session: Session, caller: Caller, new: ApiKeyCreate) -> NewApiKey:
     """Only this response contains the key. The caller is notified by email."""
     await reauthorize(session, caller)
-    key = new_key()
+    key = new_api_key()
     row = await api_keys.add(
         session,
         name=new.name,

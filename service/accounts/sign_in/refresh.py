@@ -6,8 +6,7 @@ from service import audit
 from service.accounts import metrics
 from service.accounts.sign_in import repository as sessions
 from service.accounts.sign_in.errors import InvalidRefreshToken, InvalidTokenRequest, ReusedRefreshToken
-from service.identity import Caller, end_session
-from service.identity.tokens import RefreshTokens
+from service.identity import Caller, RefreshTokens, end_session
 from service.platform.crypto import fingerprint
 from service.platform.database import Database, Session
 

@@ -14,8 +14,7 @@ from service.accounts.sign_in.refresh import refresh
 from service.accounts.sign_in.schemas import AuthorizationServer, Token, TokenRequest
 from service.accounts.sign_in.throttle import SignInThrottle
 from service.errors import NotFound
-from service.identity import Caller, Passwords
-from service.identity.tokens import ACCESS_TOKEN_SECONDS, AccessTokens, Pseudonyms, RefreshTokens
+from service.identity import ACCESS_TOKEN_SECONDS, AccessTokens, Caller, Passwords, Pseudonyms, RefreshTokens
 from service.platform.config import Settings
 from service.platform.config.addresses import known_as
 from service.platform.crypto import fingerprint

@@ -3,8 +3,7 @@
 from typing import Final
 
 from service.catalogue.models import AVAILABILITY
-from service.orders.models import ACTORS
-from service.orders.repository import INSTANT
+from service.orders.models import ACTORS, INSTANT
 from service.verification.repository.check import Check
 
 #: The states that an order can have passed, in this order.
