@@ -14,6 +14,7 @@ from standardwebhooks import WebhookVerificationError
 from service.platform.jobs import queue as jobs
 from service.webhooks.deliveries.retries import RETRY_DELAYS
 from tests.helpers.factories import Make, Person
+from tests.helpers.waiting import eventually
 from tests.server.process import free_port
 from tests.webhooks.office import ORDER, Office, verified
 from tests.webhooks.receiver import Answering, Receiver, Request, answer, drip, hang, hang_up, never_ending
@@ -205,7 +206,7 @@ class TestOrigin:
         assert line["request_id"] == event["request_id"] == "an-order-of-mine-1"
 
     async def test_one_that_waited_keeps_its_own(
-        self, office: Office, ada: Person, erp: Receiver, sql: asyncpg.Connection
+        self, office: Office, ada: Person, erp: Receiver, sql: asyncpg.Connection, database_url: str
     ) -> None:
         """Though another one's end has brought it on."""
         await office.webhook(ada, erp)
@@ -223,9 +224,24 @@ class TestOrigin:
                 sources.append((given[2]["delivery_id"], source))
             return await enqueue(*given, source=source, **options)
 
+        one_waits = asyncio.Event()
+
+        async def answer_once_one_waits(request: Request, writer: asyncio.StreamWriter) -> None:
+            await one_waits.wait()
+            await answer()(request, writer)
+
+        async def watch() -> None:
+            beside = await asyncpg.connect(database_url)
+            await eventually(lambda: beside.fetchval("SELECT bool_or(waiting) FROM webhook_deliveries"))
+            await beside.close()
+            one_waits.set()
+
+        erp.otherwise = answer_once_one_waits
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(jobs, "enqueue", watched)
-            await office.work()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(watch())
+                await office.work()
         assert sources
         for delivery_id, source in sources:
             trace = f"00-{delivery_id:032}-00f067aa0ba902b7-01"
