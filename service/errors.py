@@ -117,9 +117,9 @@ class InsufficientScope(Forbidden):
         """`scope`: the one that is needed, or None where no key is admitted."""
         challenge = 'Bearer error="insufficient_scope"'
         if scope is None:
-            super().__init__("API keys are not admitted here: sign in as a person.")
+            super().__init__("This operation accepts no API keys: sign in as a user.")
         else:
-            super().__init__(f"This needs an API key with the scope {scope}.")
+            super().__init__(f"This operation requires an API key with the scope {scope}.")
             challenge += f', scope="{scope}"'
         self.headers["WWW-Authenticate"] = challenge
 
@@ -137,7 +137,7 @@ class EmailTaken(Conflict):
 
 
 class LastAdministrator(Conflict):
-    code, title = "last_administrator", "The last administrator cannot be lost"
+    code, title = "last_administrator", "The last administrator must stay"
 
 
 class ApiKeyRevoked(Conflict):
@@ -159,7 +159,7 @@ class KeyInUse(Conflict):
 
     def __init__(self) -> None:
         super().__init__(
-            "A request with this Idempotency-Key is still running. Send it again to get its answer.",
+            "A request with this Idempotency-Key is still running. Send it again to get its response.",
             headers={"Retry-After": "1"},
         )
 
@@ -173,8 +173,8 @@ class PreconditionFailed(ServiceError):
 
     def __init__(self) -> None:
         super().__init__(
-            "If-Match or If-None-Match does not hold for what is there now."
-            " Read it again, and apply your change to that."
+            "The current version of the resource does not meet If-Match or If-None-Match."
+            " Get the resource again, and apply your change to that version."
         )
 
 
@@ -223,7 +223,7 @@ class ReadOnly(Unavailable):
     """The database takes no changes, such as a primary that has been demoted."""
 
     def __init__(self) -> None:
-        super().__init__("Nothing can be saved at the moment. Try again shortly.")
+        super().__init__("The service cannot save changes at the moment. Try again shortly.")
 
 
 class Contention(Unavailable):

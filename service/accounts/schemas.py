@@ -44,7 +44,7 @@ Country = Annotated[
     str,
     AfterValidator(_known_country),
     Field(
-        description="ISO 3166-1 alpha-2, in capitals.",
+        description="An ISO 3166-1 alpha-2 code, in capital letters.",
         examples=["US"],
         json_schema_extra={"minLength": 2, "maxLength": 2, "pattern": f"^({ANY_COUNTRY})$"},
     ),
@@ -69,7 +69,7 @@ class AddressIn(In):
 
 
 class ShipToIn(AddressIn):
-    """The address that an order ships to. `country` has no default: a parcel to the wrong one is costly."""
+    """The address that an order ships to. `country` is required, so that no parcel goes astray."""
 
     country: Country
 

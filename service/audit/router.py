@@ -29,16 +29,19 @@ async def get_filters(
         str | None,
         Query(
             pattern="^[A-Za-z0-9_-]{8,128}$",
-            description="The id in the response: the service's, or the client's own.",
+            description="Only entries of the request with this id, which the service or the client made.",
             examples=["bd2d17c9f5214d84be140b80d6116333"],
         ),
     ] = None,
     since: Annotated[
         Moment | None,
-        Query(description="From this time on (RFC 3339).", examples=["2026-11-22T10:30:00Z"]),
+        Query(
+            description="Only entries of this time or later (RFC 3339).", examples=["2026-11-22T10:30:00Z"]
+        ),
     ] = None,
     until: Annotated[
-        Moment | None, Query(description="Before this time (RFC 3339).", examples=["2026-11-23T10:30:00Z"])
+        Moment | None,
+        Query(description="Only entries before this time (RFC 3339).", examples=["2026-11-23T10:30:00Z"]),
     ] = None,
 ) -> Filters:
     return Filters(action, actor_id, target_kind, target_id, request_id, since, until)
@@ -51,5 +54,5 @@ async def list_audit_entries(
     reader: ReaderDep,
     filters: Annotated[Filters, Depends(get_filters)],
 ) -> list[AuditEntry]:
-    """List audit entries, newest first: sign-ins, credentials, administrative acts and order events."""
+    """List audit entries. They record sign-ins, credentials, administration and orders, newest first."""
     return listing.of(AuditEntry, await repository.find(reader, listing.page, filters))

@@ -11,16 +11,18 @@ class AuditEntry(Out):
     id: Id
     at: Instant
     actor_id: Annotated[
-        int | None, Field(description="The user who did it; null for an API key, a command, or if unknown.")
+        int | None, Field(description="The user who acted; null for an API key, a command, or if unknown.")
     ]
-    key_id: Annotated[int | None, Field(description="The API key that did it.")]
-    action: Annotated[str, Field(description="`noun.past_verb`.", examples=["user.deactivated"])]
+    key_id: Annotated[int | None, Field(description="The API key that acted.")]
+    action: Annotated[
+        str, Field(description="What happened, as `noun.past_verb`.", examples=["user.deactivated"])
+    ]
     target_kind: Annotated[str | None, Field(examples=["user"])]
     target_id: Annotated[int | None, Field(examples=[2])]
     data: Annotated[
         dict[str, Any],
         Field(
-            description="Details; persons by id, or by a keyed hash of the email address.",
+            description="Details of the action. Users appear by id, or by a keyed hash of the address.",
             examples=[{"before": {"is_active": True}, "after": {"is_active": False}}],
         ),
     ]
@@ -28,5 +30,8 @@ class AuditEntry(Out):
     caller_request_id: Annotated[str | None, Field(description="The id that the client sent, if any.")]
     address: Annotated[
         str | None,
-        Field(description="The client's IP address, until its retention ends.", examples=["203.0.113.7"]),
+        Field(
+            description="The client's IP address; null when its retention period is over.",
+            examples=["203.0.113.7"],
+        ),
     ]

@@ -7,7 +7,7 @@ from service.errors import Conflict, Members, NotFound, list_schema
 
 class ItemNotFound(NotFound):
     def __init__(self) -> None:
-        super().__init__("There is no such item.")
+        super().__init__("The item does not exist, or is withdrawn from sale. Check its id.")
 
 
 class SkuTaken(Conflict):
@@ -20,7 +20,7 @@ class OutOfStock(Conflict):
     code, title = "out_of_stock", "Not enough stock"
     members: ClassVar[Members] = {
         "products": list_schema(
-            "Every product that there is not enough of.",
+            "Every product with fewer units in stock than the order requests.",
             product_id={"type": "integer", "examples": [48]},
             name={"type": "string", "examples": ["Chocolade"]},
             requested={"type": "integer", "examples": [3]},

@@ -29,7 +29,7 @@ Search = Annotated[
     ShortLine | None,
     Query(
         min_length=3,
-        description="Finds words, parts of words and words with a typo; best match first, at most 1,000.",
+        description="Matches words, parts of words and words with a typo: at most 1,000, best match first.",
         examples=["chocolade"],
     ),
 ]
@@ -37,20 +37,25 @@ Search = Annotated[
 
 async def get_filters(
     *,
-    sku: ShortLine | None = None,
+    sku: Annotated[ShortLine | None, Query(description="Only the item with this SKU.")] = None,
     updated_since: Annotated[
         Moment | None,
         Query(
-            description=f"{UPDATED_SINCE} In the order of the changes, unless `sort` or `search` is given.",
+            description=f"{UPDATED_SINCE} The oldest change comes first, unless `sort` or `search` is given.",
             examples=[A_MARK],
         ),
     ] = None,
-    category: ShortLine | None = None,
-    in_stock: Annotated[bool | None, Query(description="Whether the item can be ordered.")] = None,
-    min_price: Bound | None = None,
-    max_price: Bound | None = None,
+    category: Annotated[ShortLine | None, Query(description="Only items of this category.")] = None,
+    in_stock: Annotated[
+        bool | None, Query(description="`true` lists items in stock, `false` those out of stock.")
+    ] = None,
+    min_price: Annotated[Bound | None, Query(description="Only items of this price or more.")] = None,
+    max_price: Annotated[Bound | None, Query(description="Only items of this price or less.")] = None,
     is_active: Annotated[
-        bool | None, Query(description="`false` lists withdrawn items, for administrators only.")
+        bool | None,
+        Query(
+            description="`false` lists withdrawn items: for administrators and keys with `catalogue:write`."
+        ),
     ] = None,
 ) -> Filters:
     return Filters(sku, updated_since, category, in_stock, min_price, max_price, is_active)
@@ -66,12 +71,13 @@ async def list_items(
     *,
     search: Search = None,
     sort: Annotated[
-        Sort | None, Query(description="By default `id`; `-` reverses the order. Not with `search`.")
+        Sort | None,
+        Query(description="The order, by default `id`; `-` reverses it. Not allowed with `search`."),
     ] = None,
 ) -> list[Item]:
-    """List items of the catalogue, with filters, sort orders and search.
+    """List items. Filters can be combined; `sort` and `search` exclude each other.
 
-    Administrators, and keys with `catalogue:write`, see withdrawn items too, unless `is_active=true`.
+    Administrators and API keys with `catalogue:write` get withdrawn items too, unless `is_active` is `true`.
     """
     rows = await items.find(reader, caller, listing.page, filters, search=search, sort=sort)
     return listing.of(Item, rows)
@@ -81,21 +87,21 @@ async def list_items(
 async def list_removed_items(
     caller: CatalogueReader, listing: ListingDep, reader: ReaderDep, updated_since: UpdatedSince
 ) -> list[Removed]:
-    """List the ids of items that were withdrawn from sale, in the order of the changes."""
+    """List the ids of withdrawn items. The oldest change comes first, for clients that poll the catalogue."""
     return listing.of(Removed, await items.find_removed(reader, caller, listing.page, updated_since))
 
 
 @router.get("/categories")
 @public_read("items")
 async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
-    """List the categories of items on sale, by name, each with its number of items."""
+    """List the categories of items on sale. They are sorted by name, each with its number of items."""
     return CategoryCount.all_of(await repository.count_by_category(reader))
 
 
 @router.get("/{item_id}", responses=problems(404), openapi_extra=CATALOGUE_READ)
 @public_read("items", row="item_id")
 async def get_item(item_id: ItemId, caller: CatalogueReader, reader: ReaderDep) -> Item:
-    """Get an item. A withdrawn one is 404 for all but administrators and keys with `catalogue:write`."""
+    """Get an item. Only administrators and API keys with `catalogue:write` get a withdrawn item."""
     return await items.get(reader, caller, item_id)
 
 
@@ -106,7 +112,10 @@ async def create_item(
     session: SessionDep,
     located: Located,
 ) -> Item:
-    """Create an item, with its initial stock."""
+    """Create an item. `stock` is its initial quantity.
+
+    Needs an administrator or an API key with `catalogue:write`.
+    """
     item = await items.create(session, new, by=caller)
     located(item.id)
     return item
@@ -119,7 +128,10 @@ async def create_items(
     caller: CatalogueWriter,
     session: SessionDep,
 ) -> list[Item]:
-    """Create up to 1,000 items. All are created, or none; `errors` names the faults of each item."""
+    """Create up to 1,000 items. Creates all or none; `errors` names the faulty fields of each item.
+
+    Needs an administrator or an API key with `catalogue:write`.
+    """
     return await items.create_batch(session, new, by=caller)
 
 
@@ -131,7 +143,10 @@ async def update_item(
     expected: IfItemRequired,
     session: SessionDep,
 ) -> Item:
-    """Update an item. Absent fields stay; `null` removes description and category (RFC 7396)."""
+    """Update an item. Absent fields stay; `null` removes the description or category (RFC 7396).
+
+    Needs an administrator or an API key with `catalogue:write`.
+    """
     return await items.change(session, item_id, patch, by=caller, expected=expected)
 
 
@@ -139,5 +154,8 @@ async def update_item(
 async def withdraw_item(
     item_id: ItemId, caller: CatalogueWriter, expected: IfItem, session: SessionDep
 ) -> None:
-    """Withdraw an item from sale. Past orders keep it."""
+    """Withdraw an item from sale. Orders still show it; an update with `is_active` puts it back on sale.
+
+    Needs an administrator or an API key with `catalogue:write`.
+    """
     await items.withdraw(session, item_id, by=caller, expected=expected)

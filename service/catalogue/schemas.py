@@ -51,7 +51,10 @@ def _not_zero(delta: int) -> int:
     return delta
 
 
-Sku = Annotated[ShortLine, Field(description="Unique. By default `TP-` and the id.", examples=["NW-1"])]
+Sku = Annotated[
+    ShortLine,
+    Field(description="Unique among all items. By default `TP-` and the item's id.", examples=["NW-1"]),
+]
 #: Like a ShortLine, but may be empty, which is to have none.
 Category = Annotated[
     str,
@@ -73,20 +76,24 @@ class ItemCreate(In):
     sku: Sku | None = None
     description: Prose | None = None
     category: Category | None = None
-    is_active: Annotated[Flag, Field(description="`false` keeps the item from sale.")] = True
+    is_active: Annotated[
+        Flag, Field(description="`false` creates a withdrawn item, which is not for sale.")
+    ] = True
     stock: Annotated[int, Field(ge=0, le=MAX_INITIAL_STOCK, examples=[39]), NUMERAL] = 0
     reorder_level: ReorderLevel = 0
 
 
 class ItemPatch(In):
-    """Changes of an item: what is absent stays, `null` removes description and category (RFC 7396)."""
+    """Changes of an item. Absent fields stay; `null` removes the description or category (RFC 7396)."""
 
     sku: Sku | MISSING = MISSING
     name: Line | MISSING = MISSING
     description: Prose | None = None
     category: Category | None = None
     price: Price | MISSING = MISSING
-    is_active: Annotated[Flag | MISSING, Field(description="`false` withdraws the item from sale.")] = MISSING
+    is_active: Annotated[
+        Flag | MISSING, Field(description="`false` withdraws the item from sale, `true` puts it back.")
+    ] = MISSING
     reorder_level: ReorderLevel | MISSING = MISSING
     stock: Annotated[
         Any,
@@ -97,7 +104,7 @@ class ItemPatch(In):
 
 
 class Item(Versioned):
-    """What the public sees: of the stock only the availability."""
+    """An item of the catalogue. It has the availability, but not the exact stock."""
 
     id: Id
     sku: str
@@ -123,7 +130,7 @@ class StockChange(In):
         Field(
             ge=-MAX_STOCK,
             le=MAX_STOCK,
-            description="The units to add; negative takes units out. Not 0.",
+            description="The number of units to add; a negative number removes units. Not 0.",
             json_schema_extra={"not": {"const": 0}},
         ),
         AfterValidator(_not_zero),
@@ -138,7 +145,9 @@ class StockMovement(Out):
     delta: int
     reason: str
     order_id: Id | None
-    actor_id: Annotated[int | None, Field(description="The user who caused it, while the account exists.")]
+    actor_id: Annotated[
+        int | None, Field(description="The user who caused the movement, while the account exists.")
+    ]
     created_at: Instant
 
 

@@ -52,7 +52,9 @@ async def find(
     if search is None:
         return await items.find(session, page, filters, sort=sort or "id", withdrawn=withdrawn)
     if sort is not None:
-        raise Unprocessable.at("?sort", "Search results are ranked: leave `sort` out.", "sort_with_search")
+        raise Unprocessable.at(
+            "?sort", "Search results are ordered by relevance: leave `sort` out.", "sort_with_search"
+        )
     return await ranked(session, page, filters, search, withdrawn=withdrawn)
 
 
@@ -120,9 +122,11 @@ def _values(new: ItemCreate) -> items.New:
 
 
 def _sku_taken(*pointers: str) -> SkuTaken:
-    detail = "Another item has this SKU."
+    detail = "Another item has this SKU: send a different one."
     faults = tuple(FieldFault(pointer, detail, SkuTaken.code) for pointer in pointers)
-    return SkuTaken(detail if len(pointers) == 1 else "Other items have these SKUs.", errors=faults)
+    return SkuTaken(
+        detail if len(pointers) == 1 else "Other items have these SKUs: send different ones.", errors=faults
+    )
 
 
 async def change(

@@ -51,7 +51,7 @@ async def _fault(url: str) -> str | None:
     try:
         async with engine.connect():
             return None
-    except Exception as fault:  # noqa: BLE001 - whatever it is, it is told
+    except Exception as fault:  # noqa: BLE001 - whatever it is, it is reported
         return connections.cause_of(fault)
     finally:
         await engine.dispose()

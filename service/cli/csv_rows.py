@@ -157,7 +157,7 @@ class Table:
 
 
 def _text(path: Path, encoding: str) -> TextIO:
-    csv.field_size_limit(sys.maxsize)  # what is too long is told by the rule that it breaks
+    csv.field_size_limit(sys.maxsize)  # what is too long is reported by the rule that it breaks
     # Bytes that are not UTF-8 come through as lone surrogates, and their row alone is refused.
     errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
     return path.open(encoding=encoding, errors=errors, newline="")

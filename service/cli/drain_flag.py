@@ -5,7 +5,7 @@ from service.platform.config import Settings
 
 
 def remove(settings: Settings) -> None:
-    """Begin without it: a container that was killed by its liveness probe was told to drain before, and
+    """Begin without it: a container that was killed by its liveness probe got the flag to drain before, and
     the folder outlives it, so that its successor would drain for ever.
     """
     if settings.drain_file is None:
@@ -13,7 +13,7 @@ def remove(settings: Settings) -> None:
     try:
         settings.drain_file.unlink(missing_ok=True)
     except OSError as fault:
-        told = (
+        fault_line = (
             f"DRAIN_FILE: cannot be removed ({fault.strerror}), and every answer would send its client away"
         )
-        raise ConfigError((told,)) from None
+        raise ConfigError((fault_line,)) from None

@@ -127,7 +127,8 @@ class Import:
 async def load(
     database: Database, settings: Settings, folder: Path, console: Console, *, password: str | None = None
 ) -> Report:
-    """Load the folder. `password` is every customer's, for demonstrations; without it nobody knows theirs.
+    """Load the folder. `password` is every customer's, for demonstrations; without it no customer can sign in
+    until they reset theirs.
 
     Raises UnusableFile before anything is written when a file is missing, lacks a column, or has quotes
     that do not match.
@@ -159,7 +160,7 @@ async def _products(run: Import, table: Table) -> None:
 async def _customers(run: Import, table: Table, password: str | None) -> None:
     given = SecretStr(password or f"{generate_key()}0")
     passwords = Passwords()
-    # One hash for all: either everybody may know the password, or nobody ever will.
+    # One hash for all: the password is either published, or discarded.
     password_hash = await passwords.hash(given.get_secret_value())
     passwords.close()
     for chunk in run.chunks(CUSTOMERS, table, CustomerRow):

@@ -30,7 +30,7 @@ def alembic_config(url: str) -> Config:
 def upgrade(url: str) -> None:
     """To the newest revision. Several at once wait for each other by an advisory lock.
 
-    Raises Unavailable when the database does not answer, or somebody holds on to a table.
+    Raises Unavailable when the database does not answer, or another client holds a lock on a table.
     """
     try:
         command.upgrade(alembic_config(url), "head")
@@ -43,7 +43,7 @@ def upgrade(url: str) -> None:
 
 async def _is_needed(settings: Settings) -> bool:
     """Not at this build's revision or a newer one, which is left as it is. Asked without the lock: a Job
-    that is run again, or before a roll-back, must not wait for anybody.
+    that is run again, or before a roll-back, must not wait for another.
     """
     async with connected(settings) as database:
         return not await schema.has_schema(database)

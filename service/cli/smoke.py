@@ -98,7 +98,7 @@ class Walk:
         well = all(self._tried(name, step) for name, step in steps)
         if well and administrator is None:
             print("--    nothing is ordered: ADMIN_EMAIL and ADMIN_PASSWORD are not set", flush=True)
-        # After a failure too; that one is told already.
+        # After a failure too; that one is printed already.
         if self._item and administrator is not None:
             well = self._tried("withdraw the item", lambda: self._withdraw(administrator)) and well
         if self._customer.token:

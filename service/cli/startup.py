@@ -56,7 +56,7 @@ def _warn_of_sample(settings: Settings) -> None:
         return  # The production image cannot load the sample.
     if asyncio.run(_has_account(settings, ADMINISTRATOR)):
         console.print(
-            f"WARNING: HOST is {settings.host}: whoever reaches this machine can sign in as"
+            f"WARNING: HOST is {settings.host}: every client that reaches this machine can sign in as"
             f" {ADMINISTRATOR} and as every customer of the sample, with its published password."
             " Leave HOST out to listen on 127.0.0.1 alone, or use a database without the sample (SAMPLE=0).",
             style="bold yellow",

@@ -30,5 +30,5 @@ Slot = Annotated[int, Depends(hold_slot, scope="function", max_concurrency=MAX_C
 
 @router.get("/compute", responses=problems(403))
 def compute_squares(n: Slot) -> ComputeResult:
-    """Compute the sum of the squares of 0 to n-1 in a thread: a CPU load for rehearsals."""
+    """Compute the sum of the squares of 0 to n-1. It loads a CPU, to rehearse scaling and overload."""
     return ComputeResult(result=sum(i * i for i in range(n)))

@@ -38,13 +38,13 @@ async def delete_profile(
     database: DatabaseDep,
     passwords: Annotated[Passwords, Component],
 ) -> None:
-    """Delete the caller's account. The personal data is erased, the orders stay. It cannot be restored."""
+    """Delete the caller's account. Erases the personal data for good, and keeps the orders."""
     await erasure.erase(database, passwords, caller, deletion, expected=expected)
 
 
 @router.get("/profile/export", response_model=Export)
 async def export_profile(caller: SignedIn, reader: ReaderDep) -> Response:
-    """Export the caller's data. One JSON document with everything that is stored about the caller."""
+    """Export the caller's data. One JSON document with all that the service stores about the caller."""
     document = await export.get(reader, caller.user_id)
     as_file = {"Content-Disposition": 'attachment; filename="tradepost-export.json"'}
     return Response(document, media_type="application/json", headers=as_file)
@@ -56,5 +56,5 @@ async def get_user(
     caller: ProfileReader,
     reader: ReaderDep,
 ) -> UserWithAddress:
-    """Get a user with address and last orders. Users may read their own account, administrators any."""
+    """Get a user. With the address and the last orders; users may read their own, administrators any."""
     return await customers.get_with_orders(reader, caller, user_id)

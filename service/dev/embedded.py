@@ -149,7 +149,7 @@ class _Place:
 
 
 def _launch_or_join(place: _Place, max_connections: int) -> EmbeddedServer:
-    """Whoever gets the lock starts the server; the others join it once it answers."""
+    """The process that gets the lock starts the server; the others join it once it answers."""
     deadline = time.monotonic() + _JOIN_SECONDS
     while time.monotonic() < deadline:
         try:

@@ -73,7 +73,7 @@ class Passwords:
 
     async def _run(self, function: Callable[..., T], *arguments: str) -> T:
         if self._waiting >= self.QUEUE:
-            raise Overloaded("Too many people are signing in at once. Try again shortly.")
+            raise Overloaded("Too many users are signing in at the same time. Try again shortly.")
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()

@@ -17,7 +17,7 @@ from service.platform.http.authentication import BeforeLookup
 
 class InvalidApiKey(InvalidToken):
     def __init__(self) -> None:
-        super().__init__("The API key is unknown, expired or revoked.")
+        super().__init__("The API key is unknown, expired or revoked. Send a valid key.")
 
 
 async def authenticate_session(
@@ -131,4 +131,4 @@ async def reauthorize(session: Session, caller: AnyCaller | None, *, needs_role:
             raise InvalidToken
         lost = needs_role and caller.is_admin and not row.is_admin
     if lost:
-        raise Forbidden("What you may do has changed while this request was under way. Send it again.")
+        raise Forbidden("Your permissions changed during this request. Send it again.")

@@ -95,7 +95,7 @@ async def exists(session: Session, user_id: int, notification_id: int) -> bool:
 
 
 async def mark_all_read(session: Session, user_id: int) -> int:
-    """How many were unread."""
+    """The number of notifications that were unread before."""
     statement = update(Notification).where(Notification.user_id == user_id, Notification.read_at.is_(None))
     changed = await session.execute(statement.values(read_at=func.now()).returning(Notification.id))
     return len(changed.all())

@@ -27,14 +27,14 @@ async def list_notifications(
     reader: ReaderDep,
     unread: Annotated[bool, Query(description="Only unread notifications.")] = False,
 ) -> list[Notification]:
-    """List notifications of the caller, newest first."""
+    """List the caller's notifications. The newest come first."""
     rows = await repository.find(reader, caller.user_id, listing.page, unread=unread)
     return listing.of(Notification, rows)
 
 
 @router.post("/read")
 async def read_all_notifications(caller: SignedIn, session: SessionDep) -> ReadCount:
-    """Mark all notifications of the caller as read."""
+    """Mark all of the caller's notifications as read. The response has their number."""
     return await notifications.mark_all_read(session, caller)
 
 
@@ -42,5 +42,5 @@ async def read_all_notifications(caller: SignedIn, session: SessionDep) -> ReadC
 async def read_notification(
     notification_id: NotificationId, caller: SignedIn, session: SessionDep
 ) -> Notification:
-    """Mark a notification as read. A read one keeps its first `read_at`."""
+    """Mark a notification as read. A notification that is read already keeps its `read_at`."""
     return await notifications.mark_read(session, caller, notification_id)

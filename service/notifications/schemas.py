@@ -24,16 +24,18 @@ class Notification(Out):
 
 
 class ReadCount(Out):
-    read: Annotated[int, Field(description="How many were unread.", examples=[3])]
+    read: Annotated[
+        int, Field(description="The number of notifications that were unread before.", examples=[3])
+    ]
 
 
 class StreamTicket(Out):
     ticket: Annotated[
         str,
         Field(
-            description="Opens one stream, instead of an access token.",
+            description="Opens one stream, in place of an access token.",
             pattern=r"^[A-Za-z0-9_-]{43}$",
             examples=["dVnwk5dYX8uN4zDRXqJZ9sSBLUpZkWqHhLkZ2fO6xUc"],
         ),
     ]
-    expires_in: Annotated[int, Field(description="Seconds.", examples=[30])]
+    expires_in: Annotated[int, Field(description="The lifetime of the ticket in seconds.", examples=[30])]

@@ -38,7 +38,7 @@ async def require_own(session: Session, caller: Caller, notification_id: int) ->
 
 
 def _unknown() -> NotFound:
-    return NotFound("There is no such notification.")
+    return NotFound("You have no notification with this id. Check the id.")
 
 
 async def mark_all_read(session: Session, caller: Caller) -> ReadCount:

@@ -25,30 +25,36 @@ async def get_welcome(settings: SettingsDep) -> Welcome:
 
 @router.get("/health")
 async def get_health() -> Health:
-    """Get the health of the process. 200 as long as it serves."""
+    """Get the health of the process. The response is 200 as long as the process serves requests."""
     return Health(version=__version__)
 
 
 @router.get("/livez")
 async def get_liveness() -> Alive:
-    """Check liveness. Touches nothing outside the process: only a stuck event loop fails it."""
+    """Check liveness. Needs nothing outside the process; only a blocked event loop fails the check."""
     return Alive()
 
 
-@router.get("/readyz", responses={503: {"model": Readiness, "description": "Draining, or without database."}})
+@router.get(
+    "/readyz",
+    responses={503: {"model": Readiness, "description": "The process is draining, or has no database."}},
+)
 async def get_readiness(probes: Annotated[Probes, Component], response: Response) -> Readiness:
-    """Check readiness for requests. 503 while draining; the database counts only in mode `hard`."""
+    """Check readiness. 503 while draining; also without database, if `READINESS_DATABASE` is `hard`."""
     readiness = await probes.readiness()
     if readiness.status != "ready":
         _try_again(response)
     return readiness
 
 
-@router.get("/startupz", responses={503: {"model": Startup, "description": "Still starting."}})
+@router.get(
+    "/startupz",
+    responses={503: {"model": Startup, "description": "The process has not completed its startup."}},
+)
 async def get_startup(
     feed: Annotated[ChangeFeed, Component], probes: Annotated[Probes, Component], response: Response
 ) -> Startup:
-    """Check that startup is complete. The database's schema must be this build's, or a newer one."""
+    """Check that startup is complete. The database must have the schema of this release or a newer one."""
     startup = await probes.startup(listening=feed.has_lease)
     if startup.status != "started":
         _try_again(response)

@@ -58,7 +58,7 @@ async def _too_many(session: Session, mail: Record, user_id: int) -> bool:
 
 def _values(order: Order, *, customers_words: bool) -> dict[str, Any]:
     """What an order's email names. Without `customers_words` nothing that its customer has written: an
-    address that is not verified may be anybody's, and the email would be the customer's in the shop's name.
+    address that is not verified may be a stranger's, who would get the customer's words in the shop's name.
     """
     shown: dict[str, Any] = order.model_dump(
         mode="json", include={"id", "shipping", "subtotal", "shipping_fee", "total", "currency", "tracking"}

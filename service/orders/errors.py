@@ -10,11 +10,11 @@ _PRODUCT: Final[dict[str, Any]] = {"type": "integer", "examples": [48]}
 
 class OrderNotFound(NotFound):
     def __init__(self) -> None:
-        super().__init__("There is no such order.")
+        super().__init__("The order does not exist, or you may not see it. Check its id.")
 
 
 class InvalidTransition(Conflict):
-    code, title = "invalid_transition", "The order's state does not allow this"
+    code, title = "invalid_transition", "The order's status does not allow this"
 
 
 class AddressRequired(Conflict):
@@ -46,11 +46,15 @@ class TooManyReserved(Conflict):
     members: ClassVar[Members] = {
         "limit": {
             "type": "integer",
-            "description": "The units that unpaid orders may hold.",
+            "description": "The units that the customer's unpaid orders may reserve.",
             "examples": [200],
         },
-        "reserved": {"type": "integer", "description": "The units that they hold.", "examples": [150]},
-        "requested": {"type": "integer", "description": "The units of this order.", "examples": [60]},
+        "reserved": {"type": "integer", "description": "The units that they reserve now.", "examples": [150]},
+        "requested": {
+            "type": "integer",
+            "description": "The units that this order requests.",
+            "examples": [60],
+        },
     }
 
 

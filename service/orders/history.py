@@ -74,7 +74,9 @@ def _untimely(new: PastOrder) -> Iterator[FieldFault]:
         if needed and not given:
             yield FieldFault(f"/{name}", REQUIRED, "missing")
         elif given and not needed:
-            yield FieldFault(f"/{name}", f"An order that is {new.status} has none.", "contradiction")
+            yield FieldFault(
+                f"/{name}", f"Leave this out: an order that is {new.status} has none.", "contradiction"
+            )
 
 
 def _unreadable(error: ValidationError) -> Unprocessable:

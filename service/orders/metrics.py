@@ -17,7 +17,7 @@ REVENUE = Counter("order_revenue_total", "What paid orders come to, in units of 
 REFUSALS = Counter("order_refusals_total", "Orders, or transitions of orders, that were refused.", ["code"])
 INVOICES = Counter(
     "invoices_total",
-    "Invoices by what became of them: rendered; refused or given up (waited) because too many wait; "
+    "Invoices by outcome: rendered; refused or given up (waited) because too many wait; "
     "lost with a process that died or was too slow (timed_out); failed by a fault of ours.",
     ["outcome"],
 )

@@ -147,13 +147,19 @@ def sum_up(new: OrderCreate, lines: Sequence[PricedLine], shipping_fee: Decimal)
     sums = Sums.of(lines, shipping_fee)
     if max(sums.subtotal, sums.total) > MAX_AMOUNT:
         place = "/lines" if new.lines else "/quantity"
-        refuse([FieldFault(place, f"The order is worth more than {MAX_AMOUNT}: split it.", "too_large")])
+        refuse(
+            [
+                FieldFault(
+                    place, f"The order is worth more than {MAX_AMOUNT}: place several orders.", "too_large"
+                )
+            ]
+        )
     if new.shipping == "overnight" and sums.goods < OVERNIGHT_MINIMUM:
         # The first sentence is that of the tutorial which the API follows.
         detail = (
             f"Overnight shipping requires a $50+ order total: goods worth at least {OVERNIGHT_MINIMUM} after"
             f" discounts, without the shipping fee. These are worth {sums.goods}: add some, or choose"
-            " another shipping."
+            " another shipping method."
         )
         raise Unprocessable.at("/shipping", detail, "overnight_minimum")
     return sums
@@ -180,5 +186,7 @@ def refuse_other_prices(lines: Sequence[PricedLine], products: Mapping[int, Any]
         if line.unit_price != (current := products[line.product_id].price)
     ]
     if prices:
-        detail = "Prices are not what you have seen; `prices` has both. Order again at the current ones."
+        detail = (
+            "Prices have changed. `prices` lists yours and the current ones: order again at the current ones."
+        )
         raise PriceChanged(detail, extra={"prices": prices})

@@ -51,7 +51,7 @@ async def create_order(
     settings: SettingsDep,
     located: Located,
 ) -> Order:
-    """Create an order. The stock of all lines is taken, or of none."""
+    """Create an order. Takes the units of all lines out of stock, or refuses the whole order."""
     order = await orders.place(session, settings, caller, new)
     located(order.id)
     return order
@@ -65,15 +65,23 @@ async def list_orders(
     *,
     user_id: Annotated[
         int | None,
-        Query(ge=1, le=MAX_ID, description="For administrators and API keys only."),
+        Query(
+            ge=1,
+            le=MAX_ID,
+            description="Only orders of this customer. For administrators and API keys only.",
+        ),
         DIGITS,
         AccessCheck(orders.require_may_list),
     ] = None,
-    status: Status | None = None,
-    placed_from: Annotated[Day | None, Query(description="The first day of placing, in UTC.")] = None,
-    placed_until: Annotated[Day | None, Query(description="The last day of placing, in UTC.")] = None,
+    status: Annotated[Status | None, Query(description="Only orders with this status.")] = None,
+    placed_from: Annotated[
+        Day | None, Query(description="Only orders placed on this day (UTC) or later.")
+    ] = None,
+    placed_until: Annotated[
+        Day | None, Query(description="Only orders placed on this day (UTC) or earlier.")
+    ] = None,
 ) -> list[Order]:
-    """List orders, newest first: the caller's own; for administrators and API keys, all customers'."""
+    """List orders. Users get their own, administrators and API keys all; the newest come first."""
     rows = await orders.find(
         reader,
         caller,
@@ -88,7 +96,7 @@ async def list_orders(
 
 @router.get("/{order_id}", responses=problems(404))
 async def get_order(order_id: OrderId, caller: OrdersReader, reader: ReaderDep) -> Order:
-    """Get an order."""
+    """Get an order. Users may read their own orders, administrators and API keys any."""
     return await orders.get(reader, caller, order_id)
 
 
@@ -96,13 +104,16 @@ async def get_order(order_id: OrderId, caller: OrdersReader, reader: ReaderDep) 
 async def cancel_order(
     order_id: OrderId, caller: OrdersWriter, session: SessionDep, cancellation: Cancellation | None = None
 ) -> Order:
-    """Cancel an order that has not shipped. Its units go back into stock."""
+    """Cancel an order. It must be placed or paid; its units go back into stock."""
     return await transitions.cancel(session, caller, order_id, cancellation.reason if cancellation else None)
 
 
 @router.post("/{order_id}/pay", responses=problems(403, 404, 409))
 async def pay_order(order_id: OrderId, payment: Payment, caller: OrdersKeeper, session: SessionDep) -> Order:
-    """Mark a placed order as paid."""
+    """Mark an order as paid. It must be placed.
+
+    Needs an administrator or an API key with `orders:write`.
+    """
     return await transitions.pay(session, caller, order_id, payment.reference)
 
 
@@ -110,7 +121,10 @@ async def pay_order(order_id: OrderId, payment: Payment, caller: OrdersKeeper, s
 async def ship_order(
     order_id: OrderId, shipment: Shipment, caller: OrdersKeeper, session: SessionDep
 ) -> Order:
-    """Mark a paid order as shipped. The order needs a shipping address."""
+    """Mark an order as shipped. It must be paid, and have a shipping address.
+
+    Needs an administrator or an API key with `orders:write`.
+    """
     return await transitions.ship(session, caller, order_id, shipment.tracking)
 
 
@@ -118,13 +132,19 @@ async def ship_order(
 async def deliver_order(
     order_id: OrderId, caller: OrdersKeeper, session: SessionDep, _: Delivery | None = None
 ) -> Order:
-    """Mark a shipped order as delivered."""
+    """Mark an order as delivered. It must be shipped.
+
+    Needs an administrator or an API key with `orders:write`.
+    """
     return await transitions.deliver(session, caller, order_id)
 
 
 @router.post("/{order_id}/refund", responses=problems(403, 404, 409))
 async def refund_order(order_id: OrderId, refund: Refund, caller: OrdersKeeper, session: SessionDep) -> Order:
-    """Mark a cancelled order as refunded."""
+    """Mark an order as refunded. It must have been paid before it was cancelled.
+
+    Needs an administrator or an API key with `orders:write`.
+    """
     return await transitions.refund(session, caller, order_id, refund.reference)
 
 
@@ -136,5 +156,5 @@ async def change_ship_to(
     expected: IfOrder,
     session: SessionDep,
 ) -> Order:
-    """Change an order's shipping address, before it ships."""
+    """Change an order's shipping address. The order must be placed or paid."""
     return await orders.change_ship_to(session, caller, order_id, ship_to, expected=expected)

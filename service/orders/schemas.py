@@ -80,15 +80,15 @@ class OrderLine(Out):
 
 
 class OrderEvent(Out):
-    """One entry of the timeline: when the order reached a status, and by whom."""
+    """One entry of the timeline: when the order reached a status, and who made the transition."""
 
     status: Status
     at: Instant
     by: Annotated[
         Actor,
         Field(
-            description="Who made the transition: the customer, `staff` (an administrator), a machine by its"
-            " API key, the system itself, or the import of past orders; `unknown` for transitions made before"
+            description="Who made the transition: the customer, `staff` (an administrator), an API key, the"
+            " system itself, or the import of past orders; `unknown` for transitions made before"
             " timelines were kept."
         ),
     ]
@@ -101,7 +101,7 @@ class Order(Versioned):
     status: Status
     shipping: Shipping
     lines: list[OrderLine]
-    subtotal: Annotated[Money, Field(description="Before discounts.")]
+    subtotal: Annotated[Money, Field(description="The sum of the lines before discounts.")]
     discount: Annotated[Money, Field(description="The sum of all discounts.")]
     shipping_fee: Money
     total: Money
@@ -125,7 +125,7 @@ class Order(Versioned):
 Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY, examples=[2]), NUMERAL]
 ShownPrice = Annotated[
     Price | None,
-    Field(description="The price that the customer saw. If the current price differs, the answer is 409."),
+    Field(description="The price that the customer saw. The response is 409 if the current one differs."),
 ]
 
 
@@ -133,19 +133,23 @@ class NewLine(In):
     product_id: Id
     quantity: Quantity
     unit_price: ShownPrice = None
-    discount_pct: Annotated[Percent, Field(description="For administrators and API keys only.")] = Decimal(0)
+    discount_pct: Annotated[
+        Percent, Field(description="Only administrators and API keys may give a discount.")
+    ] = Decimal(0)
 
 
 class OrderCreate(In):
-    """A new order: `lines`, or for a single product the same fields at the top level."""
+    """A new order. Send `lines`, or for a single product the same fields at the top level."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [MANY, ONE]})
 
     lines: Annotated[list[NewLine] | None, Field(min_length=1, max_length=MAX_LINES)] = None
-    product_id: Annotated[Id | None, Field(description="Instead of `lines`, with `quantity`.")] = None
+    product_id: Annotated[Id | None, Field(description="With `quantity`, in place of `lines`.")] = None
     quantity: Quantity | None = None
     unit_price: ShownPrice = None
-    discount_pct: Annotated[Percent | None, Field(description="For administrators and API keys only.")] = None
+    discount_pct: Annotated[
+        Percent | None, Field(description="Only administrators and API keys may give a discount.")
+    ] = None
     shipping: Shipping = "standard"
     ship_to: Annotated[
         ShipToIn | None, Field(description="Defaults to the address of the customer's profile.")
@@ -154,7 +158,8 @@ class OrderCreate(In):
         ShortLine | None, Field(description="The customer's own reference.", examples=["PO 4711"])
     ] = None
     user_id: Annotated[
-        Id | None, Field(description="The customer: for administrators and API keys only.")
+        Id | None,
+        Field(description="The customer. API keys must name one, administrators may, other users may not."),
     ] = None
 
 
@@ -173,11 +178,11 @@ class Payment(In):
 class Shipment(In):
     model_config = ConfigDict(json_schema_extra={"examples": [{"tracking": "00340434161094042557"}]})
 
-    tracking: Annotated[ShortLine, Field(description="The carrier's number of the parcel.")]
+    tracking: Annotated[ShortLine, Field(description="The carrier's tracking number.")]
 
 
 class Delivery(In):
-    """Empty."""
+    """An empty object: a delivery has no fields."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}]})
 

@@ -100,7 +100,9 @@ async def place(session: Session, settings: Settings, caller: AnyCaller, new: Or
         _refuse_staff_fields(new.user_id, [each.line.discount_pct for each in requested])
     customer_id = new.user_id or caller.user_id
     if customer_id is None:
-        raise no_customer("An API key has no orders of its own: name the customer.", "missing")
+        raise no_customer(
+            "Required: an API key has no orders of its own. Send the customer's id in `user_id`.", "missing"
+        )
     customer = await _lock_accounts(session, caller, customer_id)
     if customer is None or not customer.is_active:
         raise no_customer()
@@ -162,7 +164,9 @@ def _refuse_staff_fields(user_id: object, discounts: Iterable[Decimal | None]) -
         raise Forbidden("Only administrators may give a discount: leave out `discount_pct`.")
 
 
-def no_customer(detail: str = "There is no such customer.", code: str = "unknown_user") -> Unprocessable:
+def no_customer(
+    detail: str = "No customer has this id. Check `user_id`.", code: str = "unknown_user"
+) -> Unprocessable:
     return Unprocessable.at("/user_id", detail, code)
 
 
@@ -190,7 +194,7 @@ def _refuse_withdrawn(requested: Iterable[RequestedLine], items: Mapping[int, Re
     if withdrawn:
         ids = sorted({each.line.product_id for each in withdrawn})
         named = ", ".join(str(item_id) for item_id in ids[:3]) + (", ..." if len(ids) > 3 else "")
-        detail = f"No longer for sale: {named}. `products` has all of them; order again without them."
+        detail = f"No longer for sale: {named}. Order again without the products that `products` lists."
         gone = "This product is no longer for sale: leave it out."
         faults = tuple(
             FieldFault(f"{each.pointer}/product_id", gone, ItemWithdrawn.code) for each in withdrawn
@@ -200,7 +204,7 @@ def _refuse_withdrawn(requested: Iterable[RequestedLine], items: Mapping[int, Re
 
 
 def _refuse_missing_stock(lines: Sequence[PricedLine], items: Mapping[int, Record]) -> None:
-    """Raises OutOfStock with every product that there is not enough of."""
+    """Raises OutOfStock with every product that has fewer units than are ordered."""
     short = [
         {"product_id": line.product_id, "name": line.name, "requested": line.quantity, "left": left}
         for line in lines
@@ -208,7 +212,8 @@ def _refuse_missing_stock(lines: Sequence[PricedLine], items: Mapping[int, Recor
     ]
     if short:
         left = "; ".join(f"{each['left']} of {each['name']}" for each in short[:3])
-        raise OutOfStock(f"There is not enough left: {left}.", extra={"products": short})
+        detail = f"Not enough stock: {left} left. Order fewer units of what `products` lists."
+        raise OutOfStock(detail, extra={"products": short})
 
 
 def _limits(settings: Settings, *, email_verified: bool) -> OrderLimits:
@@ -225,12 +230,14 @@ async def _over_limits(
     """Why an order of so many units was not added, and what to do. The customer's row is locked."""
     held = await reservations.get(session, customer_id, max_cancelled=limits.cancelled)
     if held.unpaid >= limits.unpaid:
-        return TooManyUnpaid(f"There are {held.unpaid} unpaid orders already. Pay or cancel one first.")
+        return TooManyUnpaid(
+            f"The customer has {held.unpaid} unpaid orders already. Pay or cancel one first."
+        )
     if held.units + units > limits.units:
         advice = " Verify your e-mail address (POST /auth/verify-email) to order more."
         detail = (
-            f"Unpaid orders may hold {limits.units} units together; yours hold {held.units}, and this one"
-            f" would add {units}. Order fewer, or pay or cancel an order first."
+            f"Unpaid orders may reserve {limits.units} units together; yours reserve {held.units}, and this"
+            f" one would add {units}. Order fewer, or pay or cancel an order first."
             f"{'' if email_verified else advice}"
         )
         numbers = {"limit": limits.units, "reserved": held.units, "requested": units}
@@ -264,7 +271,10 @@ async def change_ship_to(
     if changed is None:
         order = await get(session, caller, order_id)
         require(expected, order)
-        raise InvalidTransition(f"The address of an order that is {order.status} cannot change any more.")
+        raise InvalidTransition(
+            f"The order is {order.status}. Only the address of an order that is"
+            f" {' or '.join(BEFORE_SHIPPING)} can change."
+        )
     order = Order.of(changed)
     await _record(session, caller, order, "order.redirected")
     return order

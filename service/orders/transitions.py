@@ -91,8 +91,13 @@ def _refuse(transition: Transition, order: Record | None) -> None:
     if order is None:
         raise OrderNotFound
     if order.status not in transition.sources:
-        raise InvalidTransition(f"An order that is {order.status} cannot be {transition.target}.")
+        raise InvalidTransition(
+            f"The order is {order.status}. Only an order that is {' or '.join(transition.sources)} can be"
+            f" {transition.target}."
+        )
     if transition.target == "shipped" and order.ship_to is None:
         raise AddressRequired("The order has no shipping address: set it with PUT /orders/{id}/ship-to.")
     if transition.target == "refunded" and not order.refund_due:
-        raise InvalidTransition("An order that was cancelled unpaid cannot be refunded.")
+        raise InvalidTransition(
+            "The order was cancelled before it was paid. Only a paid order can be refunded."
+        )

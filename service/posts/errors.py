@@ -5,7 +5,7 @@ from service.errors import Conflict, NotFound
 
 class PostNotFound(NotFound):
     def __init__(self) -> None:
-        super().__init__("There is no such post.")
+        super().__init__("The post does not exist, or you may not see it. Check its id.")
 
 
 class TooManyPending(Conflict):

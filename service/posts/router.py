@@ -40,12 +40,12 @@ async def list_posts(
     updated_since: Annotated[
         Moment | None,
         Query(
-            description=f"{UPDATED_SINCE} In the order of the changes, unless `order` is given.",
+            description=f"{UPDATED_SINCE} The oldest change comes first, unless `order` is given.",
             examples=[A_MARK],
         ),
     ] = None,
 ) -> list[Post]:
-    """List posts: published ones, for authors also their own pending ones, for administrators all."""
+    """List posts. Everyone gets published posts, authors also their own pending ones, administrators all."""
     rows = await posts.find(
         reader, caller, listing.page, order=order, status=status, updated_since=updated_since
     )
@@ -56,7 +56,7 @@ async def list_posts(
 async def list_removed_posts(
     caller: Anyone, listing: ListingDep, reader: ReaderDep, updated_since: UpdatedSince
 ) -> list[Removed]:
-    """List the ids of posts that were deleted or are no longer published, in the order of the changes."""
+    """List the ids of posts that are deleted or no longer published. The oldest change comes first."""
     rows = await repository.find_removed(reader, listing.page, updated_since, caller=caller)
     return listing.of(Removed, rows)
 
@@ -64,7 +64,7 @@ async def list_removed_posts(
 @router.get("/{post_id}", responses=problems(404), openapi_extra=OPTIONAL_SIGN_IN)
 @public_read("posts", row="post_id")
 async def get_post(post_id: PostId, caller: Anyone, reader: ReaderDep) -> Post:
-    """Get a post."""
+    """Get a post. Only its author and administrators get a pending post."""
     return await posts.get(reader, caller, post_id)
 
 
@@ -72,7 +72,7 @@ async def get_post(post_id: PostId, caller: Anyone, reader: ReaderDep) -> Post:
 async def create_post(new: PostIn, caller: SignedIn, session: SessionDep, located: Located) -> Post:
     """Create a post. A customer's post is `pending` until an administrator publishes it.
 
-    A customer has at most 20 pending posts; one more is 409 `too_many_pending`.
+    A customer may have 20 pending posts; for one more the response is 409 `too_many_pending`.
     """
     post = await posts.create(session, caller, new)
     located(post.id)
@@ -103,5 +103,5 @@ async def delete_post(post_id: OwnPostId, caller: SignedIn, expected: IfPost, se
 
 @router.post("/{post_id}/publish", responses=problems(403, 404))
 async def publish_post(post_id: PostId, caller: Administrator, session: SessionDep) -> Post:
-    """Publish a pending post. A published one stays as it is."""
+    """Publish a post. Needs an administrator; a published post stays as it is."""
     return await posts.publish(session, caller, post_id)

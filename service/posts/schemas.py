@@ -16,7 +16,7 @@ Body = Annotated[
     Prose,
     Field(
         min_length=1,
-        description="Markdown, kept as it is sent; at least one visible character.",
+        description="Markdown, stored unchanged; at least one visible character.",
         json_schema_extra={"pattern": characters.PROSE_THAT_SHOWS},
     ),
     AfterValidator(characters.visible),
@@ -33,7 +33,7 @@ NEWS: Final[dict[str, Any]] = {
 
 
 class PostIn(In):
-    """A whole post, as it is created and as it is replaced."""
+    """The title and the body of a post."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [NEWS]})
 
@@ -43,7 +43,7 @@ class PostIn(In):
 
 
 class PostPatch(In):
-    """Changes of a post: absent fields stay as they are, and none can be removed."""
+    """Changes of a post. Absent fields stay as they are; no field can be removed."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Chai is sold out"}]})
 

@@ -130,7 +130,7 @@ def _own(caller: Caller, row: Record | None) -> Record:
     if row is None:
         raise PostNotFound
     if row.author_id != caller.user_id and not caller.is_admin:
-        raise Forbidden("Only the author of a post and administrators may change it.")
+        raise Forbidden("Only the author of the post and administrators may change it.")
     return row
 
 
@@ -144,6 +144,6 @@ async def _lock_author(session: Session, caller: Caller) -> None:
 async def _require_room(session: Session, caller: Caller) -> None:
     if await posts.count_pending(session, caller.user_id) >= MAX_PENDING:
         detail = (
-            f"{MAX_PENDING} of your posts are pending already. Wait until some are published, or delete one."
+            f"You have {MAX_PENDING} pending posts already. Wait until some are published, or delete one."
         )
         raise TooManyPending(detail)

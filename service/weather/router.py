@@ -19,5 +19,5 @@ router = APIRouter(route_class=Route, prefix="/weather", tags=["weather"])
 async def get_weather(
     city: Annotated[str, Path(min_length=1, max_length=100)], weather: Annotated[WeatherService, Component]
 ) -> Weather:
-    """Get the weather at a destination. `stale` is true while the weather service cannot be reached."""
+    """Get the weather in a city. `stale` is true while the weather service does not answer."""
     return await weather.at(city)

@@ -75,10 +75,10 @@ class WeatherService:
         if entry is None or entry.until <= self._clock():
             entry = await self._refreshed(key, name)
         if entry.unknown:
-            raise NotFound("No city of this name is known.")
+            raise NotFound("No city has this name. Check its spelling.")
         if entry.weather is None:
             wait = max(1, math.ceil(entry.until - self._clock()))
-            raise Unavailable("The weather service does not answer.", retry_after=wait)
+            raise Unavailable("The weather service does not answer. Try again later.", retry_after=wait)
         return entry.weather
 
     async def aclose(self) -> None:
@@ -131,4 +131,4 @@ def _normalized(city: str) -> str:
         fault = FieldFault("{city}", NOT_A_LINE, "forbidden_characters")
     else:
         return name
-    raise Unprocessable("This cannot be the name of a city.", errors=(fault,))
+    raise Unprocessable("`city` is not a valid name: `errors` says why.", errors=(fault,))

@@ -13,13 +13,15 @@ from service.posts import Post
 
 Version = Annotated[
     int,
-    Field(description="Counts the object's changes: an older message has a smaller version.", examples=[1]),
+    Field(
+        description="The number of the object's version: an older message has a smaller one.", examples=[1]
+    ),
 ]
 Shortened = Annotated[
     bool,
     Field(
-        description="Long texts are truncated and end in `…`, so that the message stays under 20 kB; the API"
-        " has the whole object. Absent otherwise."
+        description="`true` if the service truncated long texts, which then end in `…`, to keep the message"
+        " under 20 kB. Get the object for the whole texts. Absent otherwise."
     ),
 ]
 
@@ -102,13 +104,13 @@ MessageType = Literal[EventType, "ping"]
 #: The message of each type, and when it is sent.
 MESSAGES: Final[dict[MessageType, tuple[type[_Message], str]]] = {
     "user.registered": (UserMessage, "A user registered, or an administrator created the account."),
-    "item.created": (ItemMessage, "An item was added to the catalogue. Imported items send no message."),
+    "item.created": (ItemMessage, "An item was added to the catalogue. An import sends no message."),
     "item.updated": (
         ItemMessage,
-        "An item was changed or withdrawn from sale. A sale changes at most its availability.",
+        "An item was changed or withdrawn from sale. Orders and stock adjustments do not send it.",
     ),
     "item.low_stock": (LowStockMessage, "An item reached its reorder level."),
-    "order.placed": (OrderMessage, "An order was placed. Imported orders send no message."),
+    "order.placed": (OrderMessage, "An order was placed. An import sends no message."),
     "order.paid": (OrderMessage, "An order was paid."),
     "order.shipped": (OrderMessage, "An order was shipped."),
     "order.delivered": (OrderMessage, "An order was delivered."),

@@ -7,10 +7,11 @@ from pydantic.json_schema import models_json_schema
 from service.webhooks.message_schemas import MESSAGES, MessageType, example
 
 _HEADERS: Final = {
-    "webhook-id": "The same for every attempt: ignore a message whose id has been processed.",
-    "webhook-timestamp": "Seconds since 1970, of this attempt. Refuse a message more than five minutes off.",
-    "webhook-signature": "`v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64; two, separated by a"
-    " space, during a rotation of the secret.",
+    "webhook-id": "The message's id, the same for every attempt. Ignore an id that you have processed.",
+    "webhook-timestamp": "The time of this attempt, in seconds since 1970-01-01 UTC. Reject a message that is"
+    " more than five minutes off.",
+    "webhook-signature": "`v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64. During a rotation of"
+    " the secret, two such signatures, separated by a space.",
 }
 _EXAMPLES: Final = {
     "webhook-id": "evt_10248",
@@ -18,10 +19,10 @@ _EXAMPLES: Final = {
     "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
 }
 _RESPONSES: Final = {
-    "2XX": "The message was received. After any other status, redirects included, the delivery is retried:"
+    "2XX": "The receiver has the message. After any other status, redirects included, the service retries:"
     " ten attempts in about three days.",
-    "410": "No more messages are wanted: the webhook is disabled.",
-    "429": "Too many messages: the delivery is retried after `Retry-After`, as with 503.",
+    "410": "The receiver wants no more messages: the service disables the webhook.",
+    "429": "Too many messages: the service retries after `Retry-After`, as it does after 503.",
 }
 
 

@@ -49,7 +49,7 @@ async def create_webhook(
     cipher: Annotated[SecretCipher, Component],
     located: Located,
 ) -> NewWebhook:
-    """Create a webhook. Only this response, and that of a rotation, contains its secret."""
+    """Create a webhook. Store its secret: only this response and that of a rotation contain it."""
     made = await webhooks.create(session, cipher, caller, new)
     located(made.id)
     return made
@@ -57,13 +57,13 @@ async def create_webhook(
 
 @router.get("", responses=problems(403))
 async def list_webhooks(_: Administrator, listing: ListingDep, reader: ReaderDep) -> list[Webhook]:
-    """List webhooks, newest first, inactive ones included."""
+    """List webhooks. The newest come first; inactive ones are included."""
     return listing.of(Webhook, await repository.find(reader, listing.page))
 
 
 @router.get("/{webhook_id}", responses=problems(403, 404))
 async def get_webhook(webhook_id: WebhookId, _: Administrator, reader: ReaderDep) -> Webhook:
-    """Get a webhook and its state."""
+    """Get a webhook. The response has its configuration and its state, without the secret."""
     return await webhooks.get(reader, webhook_id)
 
 
@@ -71,7 +71,7 @@ async def get_webhook(webhook_id: WebhookId, _: Administrator, reader: ReaderDep
 async def update_webhook(
     webhook_id: WebhookId, patch: Patch, caller: Administrator, session: SessionDep
 ) -> Webhook:
-    """Update a webhook: its URL, events, description, or whether it is active."""
+    """Update a webhook. Changes its URL, events or description, or whether it is active."""
     return await webhooks.change(session, caller, webhook_id, patch)
 
 
@@ -88,13 +88,13 @@ async def rotate_secret(
     session: SessionDep,
     cipher: Annotated[SecretCipher, Component],
 ) -> NewWebhook:
-    """Rotate a webhook's secret. For 24 hours deliveries are signed with both the new and the old one."""
+    """Rotate a webhook's secret. For 24 hours the service signs with the new and the old secret."""
     return await webhooks.rotate_secret(session, cipher, caller, webhook_id)
 
 
 @router.post("/{webhook_id}/ping", status_code=202, responses=problems(403, 404))
 async def ping_webhook(webhook_id: WebhookId, caller: Administrator, session: SessionDep) -> WebhookDelivery:
-    """Send a signed `ping` to a webhook, once. The list of deliveries has the result."""
+    """Send a `ping` to a webhook. It is signed, and sent once; the list of deliveries has the result."""
     return await webhooks.ping(session, caller, webhook_id)
 
 
@@ -106,7 +106,7 @@ async def list_deliveries(
     reader: ReaderDep,
     status: Annotated[Status | None, Query(description="Only deliveries with this status.")] = None,
 ) -> list[WebhookDelivery]:
-    """List a webhook's deliveries, newest first, each with the result of the last attempt."""
+    """List a webhook's deliveries. The newest come first, each with the result of the last attempt."""
     rows = await webhooks.find_deliveries(reader, webhook_id, listing.page, status=status)
     return listing.of(WebhookDelivery, rows)
 
@@ -117,5 +117,5 @@ async def list_deliveries(
 async def redeliver_event(
     webhook_id: WebhookId, delivery_id: DeliveryId, caller: Administrator, session: SessionDep
 ) -> WebhookDelivery:
-    """Repeat a delivery under the same `webhook-id`. A pending one is attempted now."""
+    """Repeat a delivery. The message keeps its `webhook-id`; a pending delivery is attempted at once."""
     return await webhooks.redeliver(session, caller, webhook_id, delivery_id)

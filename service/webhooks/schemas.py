@@ -44,8 +44,8 @@ Url = Annotated[
         min_length=1,
         max_length=MAX_URL_LENGTH,
         json_schema_extra={"pattern": _DOCUMENTED, "format": "uri"},
-        description="https, port 443 or one from 1024 on, no user name and password, no fragment. All"
-        " addresses of the host must be public.",
+        description="An https URL with port 443 or 1024 and higher, without user name, password and"
+        " fragment. Every address of the host must be public.",
         examples=[ERP["url"]],
     ),
     AfterValidator(_well_formed),
@@ -55,7 +55,7 @@ Events = Annotated[
     Field(
         min_length=1,
         max_length=len(EVENT_TYPES) + 1,
-        description="The types of events that are sent; `*` alone is every type, future ones included.",
+        description="The types of events to send. `*` alone means every type, future ones included.",
         json_schema_extra={"uniqueItems": True},
         examples=[ERP["events"]],
     ),
@@ -74,7 +74,7 @@ class WebhookCreate(In):
 
 
 class WebhookPatch(In):
-    """Absent members stay as they are (RFC 7396)."""
+    """Changes of a webhook. Absent fields stay as they are (RFC 7396)."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"events": ["order.placed"]}, {"is_active": True}]}
@@ -87,7 +87,7 @@ class WebhookPatch(In):
         Flag | MISSING,
         Field(
             description="`false` stops deliveries; `true` starts them again, also after the service"
-            " disabled the webhook. Events in between are not sent."
+            " disabled the webhook. Events from between the two are not sent."
         ),
     ] = MISSING
 
@@ -102,7 +102,9 @@ class Webhook(Out):
     failing_since: Annotated[
         Instant | None, Field(description="The first failure since the last success; null if there is none.")
     ]
-    previous_until: Annotated[Instant | None, Field(description="Until then the previous secret signs too.")]
+    previous_until: Annotated[
+        Instant | None, Field(description="Until this time the previous secret signs too.")
+    ]
     disabled_at: Annotated[Instant | None, Field(description="When the service disabled the webhook.")]
     disabled_reason: Annotated[
         Literal["gone", "failing"] | None,
@@ -117,7 +119,7 @@ class NewWebhook(Webhook):
         str | None,
         ONCE,
         Field(
-            description="`null` where a response is replayed under an idempotency key.",
+            description="The secret. `null` in a replay of the response for the same `Idempotency-Key`.",
             pattern=r"^whsec_[A-Za-z0-9+/]{43}=$",
             examples=["whsec_OidIYgLPvpg6dGVxCa+8aLMGWoGdFOIiAHpS1xHSFaY="],
         ),
@@ -134,7 +136,7 @@ class WebhookDelivery(Out):
         str, Field(description="The header `webhook-id`, the same for every attempt.", examples=["evt_10248"])
     ]
     status: Annotated[Status, Field(description="`pending` until an attempt succeeds or the last one fails.")]
-    attempts: Annotated[int, Field(description="Attempts so far, of ten.", examples=[1])]
+    attempts: Annotated[int, Field(description="The number of attempts so far, at most ten.", examples=[1])]
     created_at: Instant
     next_try_at: Annotated[Instant | None, Field(description="Null if there is no further attempt.")]
     last_tried_at: Instant | None

@@ -126,7 +126,7 @@ async def redeliver(session: Session, caller: Caller, webhook_id: int, delivery_
         raise WebhookInactive("This webhook is not active. Set `is_active` to true first.")
     row = await deliveries.restart(session, webhook_id, delivery_id)
     if row is None:
-        raise NotFound("There is no such delivery.")
+        raise NotFound("The webhook has no delivery with this id. Check the id.")
     await deliveries.enqueue(session, webhook_id, delivery_id)
     await _record(session, caller, "webhook.redelivered", webhook_id, {"delivery_id": delivery_id})
     return WebhookDelivery.of(row)
@@ -139,7 +139,7 @@ def _found(row: Record | None) -> Record:
 
 
 def _no_such_webhook() -> NotFound:
-    return NotFound("There is no such webhook.")
+    return NotFound("No webhook has this id. Check the id.")
 
 
 async def _record(

@@ -266,7 +266,7 @@ class TestUse:
         answer = await make.api.signed_in(spoil(machine.key)).get("/orders")
         problem = assert_problem(answer, 401, "invalid_token")
         assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
-        assert problem["detail"] == "The API key is unknown, expired or revoked."
+        assert problem["detail"] == "The API key is unknown, expired or revoked. Send a valid key."
         assert machine.key[8:20] not in answer.text
 
     async def test_a_key_that_was_never_made_is_refused(self, api: Api) -> None:

@@ -113,7 +113,10 @@ class TestRefreshing:
     @pytest.mark.parametrize("form", [{}, {"refresh_token": ""}, {"password": "x", "username": "x"}], ids=str)
     async def test_a_missing_token_is_named(self, api: Api, form: dict[str, str]) -> None:
         answer = await api.post("/auth/token", data={"grant_type": "refresh_token", **form})
-        assert assert_refused(answer, "invalid_request")["error_description"] == "refresh_token is required."
+        assert (
+            assert_refused(answer, "invalid_request")["error_description"]
+            == "refresh_token is missing: send the last one that you received."
+        )
 
     @pytest.mark.parametrize("token", ["x", "\0", "\u738b", "x" * 100_000, "a.b.c", " "], ids=lambda t: t[:5])
     async def test_what_is_no_token_is_refused(self, api: Api, maria: Person, token: str) -> None:

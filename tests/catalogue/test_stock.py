@@ -88,7 +88,8 @@ class TestAdjustStock:
         item, admin = await make.item(stock=5), await make.admin()
         answer = await admin.api.post(f"/items/{item.id}/stock", json={"delta": -6, "reason": "Stolen"})
         problem = assert_problem(answer, 409, "out_of_stock", "/delta")
-        assert (problem["detail"], problem["available"]) == ("Only 5 left: take no more than that.", 5)
+        assert problem["detail"] == "Only 5 units are in stock: remove no more than that."
+        assert problem["available"] == 5
         assert await stored(sql, item.id) == (5, 5, 1)
 
     async def test_never_holds_more_than_can_be_counted(self, make: Make, sql: asyncpg.Connection) -> None:

@@ -42,8 +42,8 @@ class TestTheSampleInANetwork:
     ) -> None:
         said = self.said(capsys, with_sample, host, environment)
         assert (
-            f"WARNING: HOST is {host}: whoever reaches this machine can sign in as admin@northwind.example"
-            " and as every customer of the sample, with its published password."
+            f"WARNING: HOST is {host}: every client that reaches this machine can sign in as"
+            " admin@northwind.example and as every customer of the sample, with its published password."
             " Leave HOST out to listen on 127.0.0.1 alone"
         ) in said
 
@@ -61,5 +61,5 @@ class TestTheSampleInANetwork:
     def test_serving_says_so(self, with_sample: str, tmp_path: Path) -> None:
         with started(tmp_path, DATABASE_URL=with_sample, HOST=EVERYWHERE, WEB_CONCURRENCY=1) as service:
             service.wait_until_up()
-            assert f"WARNING: HOST is {EVERYWHERE}: whoever reaches this machine" in service.stderr
+            assert f"WARNING: HOST is {EVERYWHERE}: every client that reaches this machine" in service.stderr
             assert service.stop() == 0

@@ -243,9 +243,8 @@ class TestTheCommand:
         )
         answer = tradepost(tmp_path, "verify", DATABASE_URL="postgresql://a:b@127.0.0.1:9/shop")
         assert answer.returncode == 69
-        assert (
-            answer.stderr
-            == "Nothing was checked: The database does not answer at the moment. Try again shortly.\n"
+        assert answer.stderr == (
+            "Nothing was checked: The service cannot reach its database at the moment. Try again shortly.\n"
         )
 
     def test_an_argument_that_there_is_not(self, tmp_path: Path) -> None:

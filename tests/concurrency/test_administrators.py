@@ -1,4 +1,4 @@
-"""The last administrator cannot be lost by a race either."""
+"""A race does not remove the last administrator either."""
 
 import asyncio
 

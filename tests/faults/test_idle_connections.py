@@ -1,4 +1,4 @@
-"""Connections that the server or a pooler has closed while nobody used them: what had not begun is begun
+"""Connections that the server or a pooler has closed while they were idle: what had not begun is begun
 again, and nothing is done twice.
 """
 

@@ -36,7 +36,7 @@ async def test_a_refusal_stands(database: Database, sql: asyncpg.Connection) -> 
     async def refuse() -> None:
         async with database.transaction() as session:
             await kill(session, sql)
-            raise NotFound("There is no such order.")
+            raise NotFound("The order does not exist, or you may not see it. Check its id.")
 
     with pytest.raises(NotFound):
         await refuse()

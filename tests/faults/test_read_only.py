@@ -88,7 +88,7 @@ async def test_a_change_is_503_reads_go_on_and_it_recovers_by_itself(
             answer = await staff.post("/posts", json=NEWS)
             problem = assert_problem(answer, 503, "unavailable")
             assert answer.headers["retry-after"] == "1"
-            assert problem["detail"] == "Nothing can be saved at the moment. Try again shortly."
+            assert problem["detail"] == "The service cannot save changes at the moment. Try again shortly."
         assert (await staff.get(f"/posts/{post}")).status_code == 200
         await promote(operator)
         # At once: the connection that met it was given up with all that were made before.

@@ -42,7 +42,9 @@ async def confirm(api: Api, token: str) -> httpx2.Response:
 def assert_bad_token(answer: httpx2.Response) -> None:
     problem = assert_problem(answer, 422, "invalid_input", "/token")
     assert problem["errors"][0]["code"] == "invalid_token"
-    assert problem["detail"] == "This token is unknown, used, expired or void. Request another email."
+    assert (
+        problem["detail"] == "This token is unknown, used, expired or no longer valid. Request another email."
+    )
 
 
 async def turn_passes(sql: asyncpg.Connection) -> None:

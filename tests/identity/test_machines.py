@@ -145,7 +145,7 @@ class TestCatalogue:
         ):
             answer = await other.api.request(method, path, json=body)
             problem = assert_problem(answer, 403, "insufficient_scope")
-            assert problem["detail"] == "This needs an API key with the scope catalogue:write."
+            assert problem["detail"] == "This operation requires an API key with the scope catalogue:write."
         assert await count(sql, "items") == await count(sql, "stock_movements") == 1
         assert (await make.api.get(f"/items/{item.id}")).json() == item.model_dump(mode="json")
 
@@ -164,7 +164,7 @@ class TestAccounts:
         reader = await make.key("users:read")
         answer = await reader.api.patch(f"/admin/users/{maria.id}", json={"is_admin": True})
         problem = assert_problem(answer, 403, "insufficient_scope")
-        assert problem["detail"] == "API keys are not admitted here: sign in as a person."
+        assert problem["detail"] == "This operation accepts no API keys: sign in as a user."
         assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
         assert await sql.fetchval("SELECT is_admin FROM users WHERE id = $1", maria.id) is False
 

@@ -168,7 +168,10 @@ class TestCancelOrder:
         before = (await maria.api.get(f"/orders/{order['id']}")).json()
         answer = await maria.api.post(f"/orders/{order['id']}/cancel")
         problem = assert_problem(answer, 409, "invalid_transition")
-        assert problem["detail"] == f"An order that is {status} cannot be cancelled."
+        assert (
+            problem["detail"]
+            == f"The order is {status}. Only an order that is placed or paid can be cancelled."
+        )
         assert (await maria.api.get(f"/orders/{order['id']}")).json() == before
         assert await sql.fetchval("SELECT version FROM orders") == 1
         assert await sql.fetchval("SELECT quantity FROM stock") == 1

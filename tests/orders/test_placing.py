@@ -359,7 +359,7 @@ class TestRefusals:
         problem = await self.refused(sql, maria, {**line, "quantity": 1}, 422, "invalid_input", "/shipping")
         assert problem["detail"] == (
             "Overnight shipping requires a $50+ order total: goods worth at least 50.00 after discounts,"
-            " without the shipping fee. These are worth 25.00: add some, or choose another shipping."
+            " without the shipping fee. These are worth 25.00: add some, or choose another shipping method."
         )
         await self.refused(sql, admin, {**line, "discount_pct": "0.02"}, 422, "invalid_input", "/shipping")
         assert (await maria.api.post("/orders", json=line)).json()["total"] == "50.00"
@@ -409,6 +409,6 @@ class TestRefusals:
     async def test_a_customer_who_was_deactivated_meanwhile(self, make: Make, container: Container) -> None:
         gone = await make.user(is_active=False)
         new = OrderCreate(product_id=(await make.item(stock=1)).id, quantity=1)
-        with pytest.raises(Unprocessable, match="no such customer"):
+        with pytest.raises(Unprocessable, match="No customer has this id"):
             async with container.database.transaction() as session:
                 await orders.place(session, container.settings, gone.caller, new)

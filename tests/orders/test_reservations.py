@@ -36,7 +36,7 @@ class TestReservedUnits:
         maria, chai = await make.user(), await make.item(stock=3_000)
         problem = assert_problem(await order(maria, chai.id, 201), 409, "too_many_reserved")
         assert problem["detail"] == (
-            "Unpaid orders may hold 200 units together; yours hold 0, and this one would add 201. Order"
+            "Unpaid orders may reserve 200 units together; yours reserve 0, and this one would add 201. Order"
             " fewer, or pay or cancel an order first. Verify your e-mail address (POST /auth/verify-email)"
             " to order more."
         )
@@ -62,8 +62,8 @@ class TestReservedUnits:
             await placed(maria, chai.id, 1_000)
         problem = assert_problem(await order(maria, chai.id, 1), 409, "too_many_reserved")
         assert problem["detail"] == (
-            "Unpaid orders may hold 2000 units together; yours hold 2000, and this one would add 1. Order"
-            " fewer, or pay or cancel an order first."
+            "Unpaid orders may reserve 2000 units together; yours reserve 2000, and this one would add 1."
+            " Order fewer, or pay or cancel an order first."
         )
         assert await left(sql) == 1_000
 

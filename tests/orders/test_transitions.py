@@ -30,6 +30,14 @@ VALID = {
     ("paid", "cancel"): "cancelled",
     ("refund_due", "refund"): "refunded",
 }
+#: The statuses that a transition starts from, as a refusal names them.
+SOURCES = {
+    "pay": "placed",
+    "ship": "paid",
+    "deliver": "shipped",
+    "cancel": "placed or paid",
+    "refund": "cancelled",
+}
 PAST = {"pay": "paid", "ship": "shipped", "deliver": "delivered", "cancel": "cancelled", "refund": "refunded"}
 #: The column in which each keeps what it is told.
 COLUMNS = {
@@ -125,8 +133,10 @@ class TestEveryMove:
             return
         problem = assert_problem(answer, 409, "invalid_transition")
         state = "cancelled" if start == "refund_due" else start
-        usual = f"An order that is {state} cannot be {PAST[transition]}."
-        unpaid = "An order that was cancelled unpaid cannot be refunded."
+        usual = (
+            f"The order is {state}. Only an order that is {SOURCES[transition]} can be {PAST[transition]}."
+        )
+        unpaid = "The order was cancelled before it was paid. Only a paid order can be refunded."
         assert problem["detail"] == (unpaid if (start, transition) == ("cancelled", "refund") else usual)
         assert await everything(scene.sql) == before
 
@@ -226,7 +236,7 @@ class TestCallers:
         for api in (admin.api, writer.api):
             answer = await api.post(f"/orders/{MAX_ID}/{transition}", json=BODIES[transition])
             problem = assert_problem(answer, 404, "not_found")
-            assert problem["detail"] == "There is no such order."
+            assert problem["detail"] == "The order does not exist, or you may not see it. Check its id."
 
     @valid
     async def test_a_key_with_the_scope_moves_it_in_nobodys_name(self, scene: Scene, case: Case) -> None:

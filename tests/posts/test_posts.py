@@ -67,7 +67,7 @@ class TestCreate:
         ):
             problem = assert_problem(refused, 409, "too_many_pending")
             assert problem["detail"] == (
-                "20 of your posts are pending already. Wait until some are published, or delete one."
+                "You have 20 pending posts already. Wait until some are published, or delete one."
             )
         assert await stored(sql) == before
         # What is pending may be changed, others write, and whatever leaves the queue makes room for one.

@@ -222,7 +222,7 @@ class TestTroubleAtTheStart:
         refused = tradepost(tmp_path, "serve", DATABASE_URL=nowhere)
         assert refused.returncode == 1
         assert refused.stderr == (
-            "tradepost serve: The database does not answer at the moment. Try again shortly."
+            "tradepost serve: The service cannot reach its database at the moment. Try again shortly."
             " The cause: nothing listens at this host and port.\n"
         )
         assert [json.loads(line)["event"] for line in refused.stdout.splitlines()] == ["database.fault_met"]

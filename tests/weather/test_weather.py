@@ -279,7 +279,7 @@ class TestCache:
         upstream.geocode = answer(unknown)
         service = upstream.service()
         for city in ("Nowhere", "nowhere"):
-            with pytest.raises(NotFound, match=r"^No city of this name is known\.$"):
+            with pytest.raises(NotFound, match=r"^No city has this name\. Check its spelling\.$"):
                 await service.at(city)
         assert upstream.paths == ["/search"]
         upstream.now += 600

@@ -30,10 +30,10 @@ async def list_users(
     listing: ListingDep,
     reader: ReaderDep,
     search: Annotated[Line | None, Query(description="Part of the name or the e-mail address.")] = None,
-    is_active: bool | None = None,
-    is_admin: bool | None = None,
+    is_active: Annotated[bool | None, Query(description="Only active or only inactive users.")] = None,
+    is_admin: Annotated[bool | None, Query(description="Only administrators or only other users.")] = None,
 ) -> list[User]:
-    """List users. They can be filtered, and searched by name or e-mail address."""
+    """List users. Filter them by status and role, or search by name or e-mail address."""
     rows = await repository.find(reader, listing.page, search=search, is_active=is_active, is_admin=is_admin)
     return listing.of(User, rows)
 
@@ -42,5 +42,5 @@ async def list_users(
 async def administer_user(
     user_id: UserId, patch: UserPatch, caller: Administrator, expected: IfUser, session: SessionDep
 ) -> User:
-    """Update a user's status or role. Activates or deactivates it, grants or withdraws administration."""
+    """Update a user's status or role. Activates or deactivates the user, grants or revokes the admin role."""
     return await administration.administer(session, caller, user_id, patch, expected=expected)

@@ -25,7 +25,9 @@ CHANGES = {
 def require_other_administrator(administrators: Sequence[int], user_id: int) -> None:
     """Raises LastAdministrator if this user is the only one of the active administrators, who are locked."""
     if list(administrators) == [user_id]:
-        raise LastAdministrator("This is the last active administrator. Make another one first.")
+        raise LastAdministrator(
+            "This is the last active administrator. Make another user an administrator first."
+        )
 
 
 async def ensure_administrator(session: Session, *, email: str, full_name: str, password_hash: str) -> bool:

@@ -24,7 +24,7 @@ KeyId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 async def create_api_key(
     new: ApiKeyCreate, caller: Administrator, session: SessionDep, located: Located
 ) -> NewApiKey:
-    """Create an API key. No other response contains the key."""
+    """Create an API key. Store the key: no other response contains it."""
     made = await api_keys.create(session, caller, new)
     located(made.id)
     return made
@@ -38,7 +38,7 @@ async def list_api_keys(_: Administrator, listing: ListingDep, reader: ReaderDep
 
 @router.get("/{key_id}", responses=problems(403, 404))
 async def get_api_key(key_id: KeyId, _: Administrator, reader: ReaderDep) -> ApiKey:
-    """Get an API key. With its scopes and the time of its last use."""
+    """Get an API key. The response has its scopes and the time of its last use, but not the key."""
     return await api_keys.get(reader, key_id)
 
 
@@ -46,11 +46,11 @@ async def get_api_key(key_id: KeyId, _: Administrator, reader: ReaderDep) -> Api
 async def update_api_key(
     key_id: KeyId, patch: ApiKeyPatch, caller: Administrator, session: SessionDep
 ) -> ApiKey:
-    """Update an API key. A change of its name, scopes or expiry takes effect within a second."""
+    """Update an API key. Changes of its name, scopes or expiry take effect within a second."""
     return await api_keys.change(session, caller, key_id, patch)
 
 
 @router.delete("/{key_id}", status_code=204, responses=problems(403, 404))
 async def revoke_api_key(key_id: KeyId, caller: Administrator, session: SessionDep) -> None:
-    """Revoke an API key. It cannot be restored; the change takes effect within a second."""
+    """Revoke an API key. The service refuses it within a second; it cannot be restored."""
     await api_keys.revoke(session, caller, key_id)

@@ -54,7 +54,7 @@ class ApiKeyCreate(In):
 
 
 class ApiKeyPatch(In):
-    """Absent fields stay as they are (RFC 7396)."""
+    """Changes of an API key. Absent fields stay as they are (RFC 7396)."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"scopes": ["orders:read"]}, {"expires_at": None}]}
@@ -73,7 +73,7 @@ class ApiKey(Out):
     created_by: Id
     created_at: Instant
     expires_at: Instant | None
-    last_used_at: Annotated[Instant | None, Field(description="To the minute.")]
+    last_used_at: Annotated[Instant | None, Field(description="The time of the last use, to the minute.")]
     revoked_at: Instant | None
 
 
@@ -85,6 +85,6 @@ class NewApiKey(ApiKey):
         ONCE,
         Field(
             pattern="^tp_[0-9A-Za-z]{49}$",
-            description="`null` where the response is replayed for the same `Idempotency-Key`.",
+            description="The key. `null` in a replay of the response for the same `Idempotency-Key`.",
         ),
     ]

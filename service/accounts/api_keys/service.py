@@ -61,7 +61,7 @@ async def revoke(session: Session, caller: Caller, key_id: int) -> None:
 
 def _found(row: Record | None) -> Record:
     if row is None:
-        raise NotFound("There is no such API key.")
+        raise NotFound("No API key has this id. Check the id.")
     return row
 
 

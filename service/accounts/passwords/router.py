@@ -22,5 +22,5 @@ async def change_password(
     database: DatabaseDep,
     passwords: Annotated[Passwords, Component],
 ) -> None:
-    """Change the caller's password. Ends the other sessions."""
+    """Change the caller's password. Ends the caller's other sessions."""
     await password_service.change_password(database, passwords, caller, change)

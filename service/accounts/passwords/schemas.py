@@ -22,7 +22,7 @@ def _within_limits(password: SecretStr) -> SecretStr:
     text = password.get_secret_value()
     # Some characters are longer in their normalised form. Older passwords were counted as they were sent.
     if min(len(text), len(passwords.normalised(text))) > passwords.MAX_LENGTH or "\0" in text:
-        raise invalid("wrong_password", "This is not the current password")
+        raise invalid("wrong_password", "This is not the current password.")
     return password
 
 
@@ -31,7 +31,7 @@ NewPassword = Annotated[
     AfterValidator(encodable),
     AfterValidator(_valid_new_password),
     Field(
-        description="8 to 128 characters, one digit, none of the most common.",
+        description="8 to 128 characters with at least one digit; not one of the most common passwords.",
         examples=["Northwind1"],
         json_schema_extra={
             "minLength": passwords.MIN_LENGTH,

@@ -22,7 +22,7 @@ router = APIRouter(route_class=Route, prefix="/auth", tags=["auth"], dependencie
 async def request_password_reset(
     requested: ResetRequest, session: SessionDep, addresses: Annotated[AddressCipher, Component]
 ) -> Response:
-    """Request a password reset by e-mail.
+    """Request a password reset. The service sends an email with a token to the account's address.
 
     The response is the same whether or not there is an account.
     """
@@ -34,13 +34,13 @@ async def request_password_reset(
 async def reset_password(
     reset: Reset, database: DatabaseDep, passwords: Annotated[Passwords, Component]
 ) -> None:
-    """Reset a password with the token of the e-mail. Ends every session of the account."""
+    """Reset a password. Needs the token from the email, and ends every session of the account."""
     await recovery.confirm_reset(database, passwords, reset)
 
 
 @router.post("/verify-email", status_code=202, response_class=Response)
 async def request_email_verification(caller: SignedIn, session: SessionDep) -> Response:
-    """Request an email that verifies the caller's address. None is sent if it is verified already."""
+    """Request an email that verifies the caller's address. A verified address gets no email."""
     await recovery.request_verification(session, caller)
     return Response(status_code=202)
 
@@ -51,7 +51,7 @@ async def request_email_verification(caller: SignedIn, session: SessionDep) -> R
 async def confirm_email(
     sent: Confirmation, caller: Anyone, session: SessionDep, addresses: Annotated[AddressCipher, Component]
 ) -> None:
-    """Confirm an e-mail address with the token of the e-mail. A new address becomes the account's.
+    """Confirm an e-mail address. Needs the token from the email; a new address becomes the account's.
 
     A changed address ends the account's sessions, except the one of this request.
     """

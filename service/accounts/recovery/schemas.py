@@ -14,7 +14,7 @@ MailedToken = Annotated[
     Field(
         min_length=1,
         max_length=200,
-        description="The token of the email.",
+        description="The token from the email.",
         examples=["kG2l9q0Vd3mYt7Wc5xR8sB1nZ4pJ6hF0aEuTiLoXyQw"],
     ),
 ]

@@ -22,7 +22,7 @@ from service.platform.database import Database, Record, Session
 from service.platform.mail import AddressCipher
 from service.platform.mail import repository as mails
 
-_TAKEN: Final = "There is another account with this e-mail address."
+_TAKEN: Final = "Another account has this e-mail address. Use a different one."
 
 
 def account_state(account: Any, purpose: str) -> bytes:
@@ -142,7 +142,7 @@ async def _note(session: Session, action: str, user_id: int) -> None:
 
 
 def _bad_token() -> Unprocessable:
-    detail = "This token is unknown, used, expired or void. Request another email."
+    detail = "This token is unknown, used, expired or no longer valid. Request another email."
     return _refused("/token", detail, "invalid_token")
 
 

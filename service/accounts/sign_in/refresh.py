@@ -15,7 +15,7 @@ async def refresh(
     database: Database, refresh_tokens: RefreshTokens, given: SecretStr | None
 ) -> tuple[Caller, str]:
     if given is None or not given.get_secret_value():
-        raise InvalidTokenRequest("refresh_token is required.")
+        raise InvalidTokenRequest("refresh_token is missing: send the last one that you received.")
     try:
         async with database.transaction() as session:
             renewal = await _rotate(session, refresh_tokens, given.get_secret_value())

@@ -40,7 +40,7 @@ async def issue_token(
     response: Response,
     issuer: Annotated[Issuer, Component],
 ) -> Token:
-    """Issue an access token (RFC 6749).
+    """Issue an access token. The request is a form (RFC 6749).
 
     `grant_type=password` signs in; `grant_type=refresh_token` renews the tokens of a session.
     """
@@ -54,14 +54,14 @@ async def revoke_token(
     tokens: Annotated[AccessTokens, Component],
     session: SessionDep,
 ) -> Response:
-    """Revoke a token. Ends the session that the token belongs to (RFC 7009). An unknown token is 200 too."""
+    """Revoke a token. Ends its session (RFC 7009); the response is 200 for an unknown token too."""
     await auth.revoke(session, tokens, form.token.get_secret_value())
     return Response()
 
 
 @router.get("/sessions")
 async def list_sessions(caller: SignedIn, listing: ListingDep, reader: ReaderDep) -> list[UserSession]:
-    """List sessions. The caller's own, newest first."""
+    """List sessions. Only the caller's active sessions, newest first."""
     rows = await repository.find(reader, caller.user_id, listing.page, current=caller.session_id)
     return listing.of(UserSession, rows)
 
@@ -72,13 +72,13 @@ async def end_session(
     caller: SignedIn,
     session: SessionDep,
 ) -> None:
-    """End a session of the caller. Its tokens are refused within a second."""
+    """End a session of the caller. The service refuses its tokens within a second."""
     await auth.end_session(session, caller, session_id)
 
 
 @router.delete("/sessions", status_code=204)
 async def end_all_sessions(caller: SignedIn, session: SessionDep) -> None:
-    """End all sessions of the caller, this one too."""
+    """End all sessions of the caller. The session of this request ends too."""
     await auth.end_sessions(session, caller)
 
 

@@ -20,7 +20,7 @@ REFRESH: Final[dict[str, Any]] = {
 
 
 class TokenRequest(BaseModel):
-    """A form. Unknown parameters are ignored, as RFC 6749, section 3.2 asks."""
+    """A form. The service ignores unknown parameters (RFC 6749, section 3.2)."""
 
     model_config = ConfigDict(
         extra="ignore", hide_input_in_errors=True, json_schema_extra={"examples": [SIGN_IN, REFRESH]}
@@ -32,26 +32,29 @@ class TokenRequest(BaseModel):
     refresh_token: SecretStr | None = None
     client_id: Annotated[str | None, Field(max_length=100, pattern=VISIBLE)] = None
     scope: Annotated[
-        str | None, Field(max_length=1000, pattern=VISIBLE, description="Ignored: there are no scopes.")
+        str | None,
+        Field(max_length=1000, pattern=VISIBLE, description="Ignored: access tokens have no scopes."),
     ] = None
 
 
 class Token(Out):
     access_token: Annotated[str, Field(repr=False)]
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a kind of token, not one
-    expires_in: Annotated[int, Field(description="Seconds.", examples=[600])]
+    expires_in: Annotated[
+        int, Field(description="The lifetime of the access token in seconds.", examples=[600])
+    ]
     refresh_token: Annotated[
         str,
         Field(
             repr=False,
-            description="Send it for the next access token. It can be used once.",
+            description="Exchange it for the next access token. It can be used once.",
             examples=["wq5hRvJ1cFZ"],
         ),
     ]
 
 
 class RevocationRequest(BaseModel):
-    """A form (RFC 7009). Unknown parameters are ignored here too."""
+    """A form (RFC 7009). The service ignores unknown parameters."""
 
     model_config = ConfigDict(
         extra="ignore",
@@ -61,12 +64,12 @@ class RevocationRequest(BaseModel):
 
     token: Annotated[SecretStr, Field(description="A refresh token or an access token.")]
     token_type_hint: Annotated[
-        str | None, Field(description="Ignored: both kinds of tokens are recognized.")
+        str | None, Field(description="Ignored: the service recognizes both kinds of tokens.")
     ] = None
 
 
 class UserSession(Out):
-    """One sign-in, with all tokens issued since. It has not ended."""
+    """An active session: one sign-in, with all tokens issued since."""
 
     id: Id
     created_at: Instant
@@ -74,13 +77,13 @@ class UserSession(Out):
     client: Annotated[
         str | None, Field(description="The `User-Agent` of the sign-in.", examples=["till/1.0"])
     ]
-    current: Annotated[bool, Field(description="Whether this request uses it.")]
+    current: Annotated[bool, Field(description="Whether it is the session of this request.")]
 
 
 class AuthorizationServer(Out):
     """Metadata of RFC 8414."""
 
-    issuer: Annotated[str, Field(description="`iss` of every access token.")]
+    issuer: Annotated[str, Field(description="The claim `iss` of every access token.")]
     token_endpoint: str
     revocation_endpoint: str
     jwks_uri: str
@@ -90,6 +93,6 @@ class AuthorizationServer(Out):
     ]
     token_endpoint_auth_methods_supported: list[str]
     revocation_endpoint_auth_methods_supported: list[str]
-    service_documentation: Annotated[str | MISSING, Field(description="Only if `DOCS_ENABLED` is set.")] = (
-        MISSING
-    )
+    service_documentation: Annotated[
+        str | MISSING, Field(description="Absent if the setting `DOCS_ENABLED` is off.")
+    ] = MISSING

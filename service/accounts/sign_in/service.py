@@ -26,7 +26,7 @@ GRANT_TYPES: Final = ("password", "refresh_token")
 
 class SessionNotFound(NotFound):
     def __init__(self) -> None:
-        super().__init__("There is no such session.")
+        super().__init__("You have no session with this id. Check the id.")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ async def grant(issuer: Issuer, request: TokenRequest, *, client: str | None) ->
 async def _sign_in(issuer: Issuer, request: TokenRequest, client: str | None) -> tuple[Caller, str]:
     """Hashes between two short transactions, in neither."""
     if not request.username or request.password is None:
-        raise InvalidTokenRequest("username and password are both required.")
+        raise InvalidTokenRequest("username or password is missing: send both.")
     email = known_as(request.username)
     attempt = await issuer.throttle.attempt(email)
     account, good = await _find_account(issuer, request.username, request.password.get_secret_value())

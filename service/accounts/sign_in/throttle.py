@@ -100,7 +100,7 @@ class SignInThrottle:
             raise TooManyRequests("Too many failed sign-ins. Try again shortly.", retry_after=LONGEST_SECONDS)
         if self._waiting.total() >= MOST_WAITING:
             metrics.sign_in_slowed("refused")
-            raise Overloaded("Too many people are signing in at once. Try again shortly.")
+            raise Overloaded("Too many users are signing in at the same time. Try again shortly.")
         self._waiting[source] += 1
         try:
             metrics.sign_in_slowed("waited")

@@ -40,7 +40,7 @@ async def create_user(
     passwords: Annotated[Passwords, Component],
     located: Located,
 ) -> User:
-    """Register a user. Only administrators may register an inactive one."""
+    """Register a user. Needs no sign-in; only administrators may register an inactive user."""
     user = await users.register(database, passwords, caller, new)
     located(user.id)
     return user
@@ -72,7 +72,7 @@ async def update_profile(
 ) -> User:
     """Update the caller's profile. Absent fields stay as they are; `null` removes a value (RFC 7396).
 
-    A new e-mail address is sent an email, and replaces the old one when the user confirms it.
+    A new e-mail address replaces the old one when the user confirms it with the token from the email.
     """
     await recovery.request_email_change(database, passwords, addresses, session, caller=caller, patch=patch)
     return await users.change_profile(session, caller, patch, expected=expected)

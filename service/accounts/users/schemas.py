@@ -25,7 +25,7 @@ class UserCreate(In):
     password: NewPassword
     full_name: Line
     address: AddressIn | None = None
-    is_active: Annotated[Flag, Field(description="Only administrators may send false.")] = True
+    is_active: Annotated[Flag, Field(description="Only administrators may send `false`.")] = True
     is_admin: Annotated[Any, *changed_elsewhere(BY_ADMINISTRATORS)] = MISSING
 
 
@@ -44,7 +44,7 @@ class ProfilePatch(In):
     address: AddressPatch | None = None
     email: Annotated[
         Email | MISSING,
-        Field(description="Requires `current_password`. Changes once the new address is confirmed."),
+        Field(description="Requires `current_password`. It changes when the user confirms the new address."),
     ] = MISSING
     current_password: CurrentPassword | MISSING = MISSING
     password: Annotated[

@@ -18,7 +18,7 @@ from service.platform.mail import repository as mails
 
 class UserNotFound(NotFound):
     def __init__(self) -> None:
-        super().__init__("There is no such user.")
+        super().__init__("The user does not exist, or you may not see it. Check the id.")
 
 
 async def register(database: Database, passwords: Passwords, caller: Caller | None, new: UserCreate) -> User:

@@ -20,7 +20,10 @@ ItemId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 @router.get("", responses=problems(403, 404))
 async def get_stock(item_id: ItemId, _: CatalogueWriter, reader: ReaderDep) -> Stock:
-    """Get an item's stock: exact quantity, reorder level and the last 100 entries of the ledger."""
+    """Get an item's stock. The exact quantity, the reorder level and the last 100 stock movements.
+
+    Needs an administrator or an API key with `catalogue:write`.
+    """
     return await stock.get(reader, item_id)
 
 
@@ -31,5 +34,8 @@ async def adjust_stock(
     caller: CatalogueWriter,
     session: SessionDep,
 ) -> Stock:
-    """Adjust an item's stock, with a reason for the ledger. It never falls below 0."""
+    """Adjust an item's stock. Adds or removes units for a reason; for a stock below 0 the response is 409.
+
+    Needs an administrator or an API key with `catalogue:write`.
+    """
     return await stock.adjust(session, item_id, change, by=caller)

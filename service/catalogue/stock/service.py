@@ -29,10 +29,14 @@ async def adjust(session: Session, item_id: int, change: StockChange, *, by: Any
     before = locked[0].quantity
     after = before + change.delta
     if after < 0:
-        short = FieldFault("/delta", f"Only {before} left: take no more than that.", OutOfStock.code)
+        short = FieldFault(
+            "/delta", f"Only {before} units are in stock: remove no more than that.", OutOfStock.code
+        )
         raise StockBelowZero(short.detail, errors=(short,), extra={"available": before})
     if after > MAX_STOCK:
-        raise Unprocessable.at("/delta", f"Stock would be above {MAX_STOCK}: add fewer.", "too_large")
+        raise Unprocessable.at(
+            "/delta", f"The stock would be above {MAX_STOCK}: add fewer units.", "too_large"
+        )
     await _record(session, {item_id: change.delta}, kind="adjustment", reason=change.reason, by=by)
     data = {"before": {"stock": before}, "after": {"stock": after}}
     await audit.record(session, "stock.adjusted", by=by, target_kind="item", target_id=item_id, data=data)

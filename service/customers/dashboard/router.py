@@ -23,8 +23,8 @@ async def get_dashboard(
     caller: SignedIn,
     database: DatabaseDep,
 ) -> Dashboard:
-    """Get a user's dashboard. Statistics, the last orders and the last unread notifications.
+    """Get a user's dashboard. It has statistics, the last orders and the last unread notifications.
 
-    Users may read their own, administrators any.
+    Users may read their own dashboard, administrators any.
     """
     return await dashboard.get(database, caller, user_id)

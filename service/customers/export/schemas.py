@@ -76,7 +76,7 @@ class ApiKeyRecord(Out):
 
 
 class MovementRecord(Out):
-    """A correction of stock by the user. What orders took is in the orders."""
+    """A stock adjustment by the user. The units that orders took are in the orders."""
 
     id: Id
     item_id: Id

@@ -131,8 +131,8 @@ def upgrade() -> None:
         """
     )
 
-    # Whoever ends a session or changes what a user may do, by whatever statement: every process hears
-    # of it when the change is committed (service/changes.py).
+    # Any statement that ends a session or changes a user's permissions notifies every process when it is
+    # committed.
     op.execute(
         """
         CREATE FUNCTION note_access_change() RETURNS trigger LANGUAGE plpgsql AS $$

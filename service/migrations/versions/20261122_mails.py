@@ -43,7 +43,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_mails_user_id_created_at", "mails", ["user_id", "created_at"], unique=False)
     op.create_index("ix_mails_created_at", "mails", ["created_at"], unique=False)
-    # Not for those that somebody asks for by an address: whoever asks must not notice whose it is.
+    # Not for emails that a client requests by an address: the client must not notice whose it is.
     op.execute(
         "CREATE TRIGGER mails_leave_erased_alone BEFORE INSERT ON mails FOR EACH ROW"
         " WHEN (NEW.user_id IS NOT NULL) EXECUTE FUNCTION leave_erased_alone()"

@@ -83,7 +83,7 @@ def upgrade() -> None:
 
 
 def _fill() -> None:
-    # Whoever was brought to a state by hand has no moment of it: it gets that of the state before.
+    # An order that was brought to a state by hand has no time of it: it gets that of the state before.
     op.execute(
         """
         UPDATE orders SET

@@ -31,10 +31,10 @@ def upgrade() -> None:
     op.create_index("ix_stream_tickets_expires_at", "stream_tickets", ["expires_at"], unique=False)
     op.create_index("ix_stream_tickets_session_id", "stream_tickets", ["session_id"], unique=False)
 
-    # One person's ids become visible in their order: whoever has seen one has seen, or can never see,
+    # One user's ids become visible in their order: a client that has seen one has seen, or can never see,
     # all that are smaller, and a stream can go on after any of them. So the id is drawn under a lock
     # that lasts until the COMMIT; the one that is there already was drawn before it. Statements that
-    # tell several people go by user_id, or they would deadlock.
+    # notify several users go by user_id, or they would deadlock.
     op.execute(
         """
         CREATE FUNCTION announce_notification() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -56,7 +56,7 @@ def upgrade() -> None:
 
 def _create_functions() -> None:
     # In the transaction of the change, so that neither is there without the other. Only inserted, never
-    # updated: whoever changes a row waits for no one who sequences, and the other way round.
+    # updated: a transaction that changes a row waits for none that sequences, and the other way round.
     op.execute(
         """
         CREATE FUNCTION note_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -94,7 +94,7 @@ def _create_functions() -> None:
     )
     # Each statement in here sees what was committed before it began, so the second sees what the holder
     # of the lock before has written. A place is the time, or just after the last place where that is
-    # later: what a restore or a failover has lost gives its places to nobody else.
+    # later: what a restore or a failover has lost gives its places to no other change.
     op.execute(
         """
         CREATE FUNCTION sequence_changes(most integer) RETURNS void LANGUAGE plpgsql AS $$

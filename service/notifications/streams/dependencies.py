@@ -20,7 +20,7 @@ Ticket = Annotated[
     str | None,
     Query(
         pattern=r"^[A-Za-z0-9_-]{43}$",
-        description="From `POST /notifications/stream-ticket`, instead of an access token.",
+        description="A ticket of `POST /notifications/stream-ticket`, in place of an access token.",
         examples=["dVnwk5dYX8uN4zDRXqJZ9sSBLUpZkWqHhLkZ2fO6xUc"],
     ),
 ]
@@ -40,7 +40,7 @@ SameInQuery = Annotated[
         alias="last_event_id",
         ge=0,
         le=MAX_ID,
-        description="As `Last-Event-ID`, for a browser with a new ticket; the header takes precedence.",
+        description="`Last-Event-ID`, for a browser with a new ticket. The header takes precedence.",
     ),
     DIGITS,
 ]

@@ -16,8 +16,9 @@ router = APIRouter(route_class=Route, prefix="/notifications", tags=["notificati
 
 EVENTS: Final[dict[str, Any]] = {
     "description": (
-        "Server-sent events, until access ends. Each has the notification's `id`, `event: notification`,"
-        " and in `data` a Notification as one line of JSON. A comment is sent after 15 s without an event."
+        "Server-sent events, until access ends. Each event has the notification's `id`,"
+        " `event: notification`, and in `data` a Notification as one line of JSON. After 15 s without an"
+        " event the service sends a comment."
     ),
     "content": {
         "text/event-stream": {
@@ -37,11 +38,11 @@ EVENTS: Final[dict[str, Any]] = {
 
 @router.get("/stream", status_code=200, response_class=EventStream, responses={200: EVENTS})
 async def stream_notifications(subscription: SubscriptionDep, request: Request) -> EventStream:
-    """Stream notifications of the caller as server-sent events.
+    """Stream the caller's notifications. The response is an endless list of server-sent events.
 
     Without `Last-Event-ID` the stream begins with the next notification. With it, all notifications after
     that id are sent, each once. The stream ends with the access token, within a second after its session
-    or account ends, and when the server stops; then connect again. At most 10 streams of a user in one
+    or account ends, and when the server stops: connect again then. A user may have 10 streams in one
     process.
     """
     return EventStream(await subscribe(request, subscription), event="notification")
@@ -49,9 +50,9 @@ async def stream_notifications(subscription: SubscriptionDep, request: Request) 
 
 @router.post("/stream-ticket")
 async def issue_stream_ticket(caller: SignedIn, seconds: TokenSeconds, database: DatabaseDep) -> StreamTicket:
-    """Issue a ticket for one stream, for a browser's EventSource, which cannot send a token.
+    """Issue a ticket for one stream. A browser's EventSource needs one: it cannot send a token.
 
-    It is valid once, for 30 seconds, in the stream's `ticket` parameter. The stream ends with the token
-    and the session that the ticket was issued with.
+    Send it within 30 seconds in the stream's `ticket` parameter; it is valid once. The stream ends with the
+    token and the session that the ticket was issued with.
     """
     return await streams.issue_ticket(database, caller, seconds)

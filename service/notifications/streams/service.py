@@ -37,5 +37,7 @@ async def use_ticket(database: Database, ticket: str) -> tuple[Caller, float]:
     async with database.transaction() as session:
         row = await repository.use_ticket(session, fingerprint(ticket))
     if row is None or row.seconds <= 0:
-        raise InvalidToken("The ticket is unknown, used or expired, or its session has ended. Get another.")
+        raise InvalidToken(
+            "The ticket is unknown, used or expired, or its session has ended. Request another."
+        )
     return Caller(row.user_id, row.session_id, row.is_admin), float(row.seconds)

@@ -176,10 +176,10 @@ class Subscribers:
             raise Unavailable("The service is shutting down. Try again.")
         mine = self._of_user.get(caller.user_id, ())
         if len(mine) >= MAX_PER_USER:
-            detail = f"{MAX_PER_USER} streams are open already. Close one, or share one between windows."
+            detail = f"You have {MAX_PER_USER} open streams already. Close one, or share one between windows."
             raise TooManyRequests(detail, retry_after=int(PING_SECONDS))
         if self._count >= self._most:
-            raise Overloaded("This process has as many streams as it can hold. Try again shortly.")
+            raise Overloaded("The service has as many open streams as it allows. Try again shortly.")
         subscriber = Subscriber(self, caller, opened_by, seconds)
         self._of_user.setdefault(caller.user_id, set()).add(subscriber)
         self._count += 1

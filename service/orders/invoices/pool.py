@@ -155,11 +155,15 @@ class RendererPool:
         """Raise TooManyRequests or Overloaded, as `render` would, before anything is done for an invoice."""
         if self._pending_of[subject] >= self.share:
             metrics.invoice_ended("refused")
-            detail = f"{self.share} invoices are being made for you already. Ask for one after the other."
+            detail = (
+                f"{self.share} invoices of yours are being rendered already. Request one after the other."
+            )
             raise TooManyRequests(detail, retry_after=2)
         if self._closed or self._pending >= self.processes + self.waiting:
             metrics.invoice_ended("refused")
-            raise Overloaded("Too many invoices are being made. Try again shortly.", retry_after=2)
+            raise Overloaded(
+                "The service renders too many invoices at the moment. Try again shortly.", retry_after=2
+            )
 
     async def aclose(self) -> None:
         """Refuse new invoices, and end every process."""
@@ -186,7 +190,9 @@ class RendererPool:
                 await self._free.acquire()
         except TimeoutError:
             metrics.invoice_ended("waited")
-            raise Overloaded("Too many invoices are being made. Try again shortly.", retry_after=5) from None
+            raise Overloaded(
+                "The service renders too many invoices at the moment. Try again shortly.", retry_after=5
+            ) from None
 
     async def _rendered(self, document: Document) -> bytes:
         renderer = None
@@ -201,7 +207,7 @@ class RendererPool:
             outcome = "timed_out" if isinstance(error, TimeoutError) else "died"
             metrics.invoice_ended(outcome)
             log.error("invoice.lost", number=document.number, outcome=outcome)  # noqa: TRY400 - says it all
-            raise Unavailable("The invoice could not be made this time. Try again shortly.") from None
+            raise Unavailable("The service could not render the invoice. Try again shortly.") from None
         else:
             metrics.invoice_ended("rendered")
             self._release(renderer)

@@ -28,11 +28,11 @@ BYTES: Final = "application/octet-stream"
 MEDIA_TYPES: Final = (PDF, BYTES)
 DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "The file.",
+        "description": "The invoice as a PDF file.",
         "headers": TAG,
         "content": {media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA_TYPES},
     },
-    304: {"description": "What `If-None-Match` names is still what there is.", "headers": TAG},
+    304: {"description": "The version in `If-None-Match` is still current.", "headers": TAG},
 }
 
 
@@ -50,7 +50,7 @@ async def get_invoice(
     settings: SettingsDep,
     request: Request,
 ) -> Response:
-    """Get the invoice of an order, as a PDF file. 503 while too many invoices are being rendered."""
+    """Get the invoice of an order. A PDF file; 503 while the service renders too many invoices."""
     if "If-None-Match" not in request.headers:
         # Refusals are to cost nothing, or a storm of them would do what the queue is there to prevent.
         renderers.require_room(caller.subject)

@@ -40,7 +40,7 @@ async def get(
     async with database.reading() as session:
         row = await orders.get(session, order_id, viewer_id=viewer_id)
     if row is None:
-        raise NotFound("There is no such order.")
+        raise NotFound("The order does not exist, or you may not see it. Check its id.")
     document = _document(row, settings.seller)
     digest = hashlib.sha256(f"{renderer} {document!r}".encode()).hexdigest()
     return Invoice(document, f'"{row.version}-{digest[:16]}"')

@@ -22,7 +22,7 @@ from service.platform.config import keys, passwords, types
 from service.platform.config.cgroup import default_workers
 from service.platform.config.sources import collect, kept_key, reason
 
-#: EX_CONFIG of sysexits.h: restarting does not help, somebody must change a setting.
+#: EX_CONFIG of sysexits.h: restarting does not help, an operator must change a setting.
 EXIT_CONFIG = 78
 
 _DATA_DIR = Path(".data")
@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     database_statement_timeout: types.Seconds = 5
     readiness_database: Literal["soft", "hard"] = "soft"
 
-    #: Random where it is not given, so that no key is known to anybody; production must give one.
+    #: Random where it is not given, so that no attacker knows it; production must give one.
     secret_key: types.StrongKey = Field(default_factory=lambda: SecretStr(generate_key()))
     secret_keys_accepted: types.StrongKeys = ()
     public_url: types.PublicUrl | None = None
@@ -240,7 +240,7 @@ def load_settings(
 
     Outside production a missing SECRET_KEY is made once and kept in DATA_DIR, so that tokens
     survive a restart and all processes agree. A process that neither `signs` nor encrypts needs none, and
-    should not be trusted with one: where it is missing, a key that nobody keeps stands in its place.
+    should not be trusted with one: where it is missing, a random key that is not stored stands in its place.
 
     Raises:
         ConfigError: with every fault of every source at once.

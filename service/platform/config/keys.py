@@ -1,4 +1,4 @@
-"""Which secret keys are refused, because somebody could guess or look them up.
+"""Which secret keys are refused, because an attacker could guess or look them up.
 
 The public half of the signing key is published, so that anyone can test guesses at the secret at leisure.
 """

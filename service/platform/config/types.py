@@ -63,7 +63,7 @@ def _network(value: object) -> object:
 
 
 def _narrow(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
-    """Whoever has an address in it may say what the client's address is."""
+    """A proxy with an address in the network may state the client's address: refuse one that is too wide."""
     if isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
         network = IPv4Network((network.network_address.ipv4_mapped, network.prefixlen - 96))
     widest = 8 if network.version == 4 or network.is_private else 16

@@ -39,8 +39,8 @@ WORD_SIMILARITY = "0.4"
 READ_ONLY = "SELECT current_setting('transaction_read_only')"
 
 UNKNOWN = (
-    "The connection to the database was lost while the change was being saved."
-    " Look whether it was made before you send it again."
+    "The service lost its database connection while it saved the change."
+    " Check whether the change was made before you retry."
 )
 _BEFORE_COMMIT, _AFTER_COMMIT = "before_commit", "after_commit"
 

@@ -82,17 +82,17 @@ def _translate(fault: BaseException) -> BaseException:
     if isinstance(fault, PoolTimeout):
         return Overloaded("Every database connection is in use. Try again shortly.")
     if state == OUT_OF_RANGE:
-        detail = "An amount or a sum is larger than can be stored: send smaller ones."
+        detail = "An amount or a sum is too large to store: send smaller ones."
         too_large = FieldFault("", detail, "too_large")
         return Unprocessable(too_large.detail, errors=(too_large,))
     if state in CONTENTION:
         log.warning("database.contention_met", sqlstate=state)
-        return Contention("Too much is changing at the same time. Try again shortly.")
+        return Contention("Other requests are changing the same data. Try again shortly.")
     if state == READ_ONLY:
         log.warning("database.read_only_met")
         return ReadOnly()
     if is_lost(fault) or state.startswith(TRANSIENT) or (isinstance(fault, OperationalError) and not state):
         cause = cause_of(fault)
         log.warning("database.fault_met", sqlstate=state, fault=type(fault).__name__, cause=cause)
-        return Unavailable("The database does not answer at the moment. Try again shortly.")
+        return Unavailable("The service cannot reach its database at the moment. Try again shortly.")
     return fault

@@ -6,7 +6,7 @@ from service.platform.telemetry.metrics import BatchedCounter, BatchedHistogram,
 
 WAIT: Final = BatchedHistogram(
     "database_pool_wait_seconds",
-    "For a connection of the pool, a new one or one that somebody gave back.",
+    "For a connection of the pool, a new one or one that another task returned.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )
 QUERIES: Final = BatchedHistogram(
@@ -34,10 +34,10 @@ def operation(statement: str) -> str:
 
 def pool_seen(in_use: int, size: int) -> None:
     """`size`: with what it may grow by."""
-    unlabelled_gauge("database_pool_connections_in_use", "Connections that are lent out.", "livesum").set(
-        in_use
-    )
-    unlabelled_gauge("database_pool_size", "Connections that there may be at the most.", "livesum").set(size)
+    unlabelled_gauge(
+        "database_pool_connections_in_use", "Connections of the pool that are in use.", "livesum"
+    ).set(in_use)
+    unlabelled_gauge("database_pool_size", "The maximum number of connections.", "livesum").set(size)
 
 
 def database_seen(*, up: bool) -> None:
@@ -47,7 +47,7 @@ def database_seen(*, up: bool) -> None:
 
 
 def feed_seen(*, listening: bool) -> None:
-    described = "Whether every process hears of changes: 1 while its lease stands."
+    described = "Whether every process is in sync with the change feed: 1 while its lease is valid."
     unlabelled_gauge("change_feed_listening", described, "livemin").set(listening)
 
 

@@ -79,7 +79,7 @@ def _tag(key: bytes, scope: str, payload: bytes) -> bytes:
 
 
 def _refusal() -> Unprocessable:
-    detail = "The cursor does not belong to this list and these filters. Take it from a Link header."
+    detail = "The cursor is not of this list with these filters. Take the URL from the Link header."
     return Unprocessable(detail, errors=(FieldFault("?cursor", detail, "bad_cursor"),))
 
 

@@ -1,4 +1,4 @@
-"""Sessions and the pool of their connections: one that was closed while nobody used it costs no request.
+"""Sessions and the pool of their connections: one that was closed while idle costs no request.
 
 Servers and poolers close connections that are idle. Mostly the process knows by then, and the pool makes
 another. Otherwise the first statement finds out: nothing has been done yet, so it is run again.
@@ -70,7 +70,7 @@ class WriteSession(AsyncSession):
         try:
             await super().close()
         except (SQLAlchemyError, OSError) as fault:
-            # Its transaction has gone with it. Whatever is being told at this moment is still true.
+            # Its transaction has gone with it. An error that is being raised at this moment is still true.
             if not is_lost(fault):
                 raise
             log.warning("rollback.connection_lost")

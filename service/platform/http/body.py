@@ -130,7 +130,7 @@ class MalformedJson(BadRequest):
     code = "malformed_json"
 
     def __init__(self) -> None:
-        detail = "The body is not valid JSON."
+        detail = "The body is not valid JSON: correct its syntax."
         super().__init__(detail, errors=(FieldFault("", detail, self.code),))
 
 
@@ -166,7 +166,9 @@ def parse_json(content: bytes, most: int) -> Any:
         raise MalformedJson from None
     except (RecursionError, ValueError):
         # Too deep, or not Unicode.
-        raise BadRequest("The body cannot be read as JSON.") from None
+        raise BadRequest(
+            "The body is nested too deeply, or is not valid Unicode: send JSON in UTF-8."
+        ) from None
     if repeated or braces > DEEPEST:
         _walk(document)
     return document
@@ -183,7 +185,7 @@ def _count(text: str, most: int) -> int:
         bare = STRINGS.sub("", text)
         braces = bare.count("[") + bare.count("{")
         if braces + bare.count(",") > most:
-            raise BadRequest(f"No request here needs more than {most} names and values.")
+            raise BadRequest(f"The body has too many names and values: send at most {most}.")
     return braces
 
 
@@ -197,9 +199,9 @@ def parse_form(content: bytes) -> FormData:
             max_num_fields=MOST_FORM_FIELDS,
         )
     except UnicodeDecodeError:
-        raise BadRequest("The form is not in UTF-8.") from None
+        raise BadRequest("The form is not valid UTF-8: encode it in UTF-8.") from None
     except ValueError:
-        raise BadRequest(f"The form has more than {MOST_FORM_FIELDS} fields.") from None
+        raise BadRequest(f"The form has too many fields: send at most {MOST_FORM_FIELDS}.") from None
     if len(dict(fields)) != len(fields):
         # RFC 6749, section 3.2.
         name = _first_repeated(name for name, _ in fields)[:LONGEST_POINTER]
@@ -231,11 +233,11 @@ def _walk(document: Any) -> None:
     while waiting:
         value, path = waiting.pop()
         if isinstance(value, Repeated):
-            detail = "This name is given twice: send it once."
+            detail = "The object has this field twice: send it once."
             fault = FieldFault(pointer_to((*path, value.name)), detail, "repeated_name")
             raise Unprocessable(detail, errors=(fault,))
         if len(path) >= DEEPEST:
-            raise BadRequest("The body cannot be read as JSON: it is too deeply nested.")
+            raise BadRequest(f"The body is nested too deeply: send at most {DEEPEST} levels.")
         members: Iterable[tuple[str | int, Any]]
         members = value.items() if isinstance(value, dict) else enumerate(value)
         waiting += [(member, (*path, name)) for name, member in members if isinstance(member, INNER)]

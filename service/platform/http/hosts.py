@@ -10,7 +10,7 @@ from service.platform.http.problems import PROBES
 from service.platform.http.request_state import Refusal, state_of
 
 MISDIRECTED: Final = Refusal(
-    421, "The service does not answer to this host. Ask it by one of its own names (ALLOWED_HOSTS)."
+    421, "The service does not serve this host. Use a host name that its setting ALLOWED_HOSTS lists."
 )
 
 

@@ -27,12 +27,14 @@ def _not_too_deep(skip: int) -> int:
     if skip > MAX_SKIP:
         raise invalid(
             "too_large",
-            f"Up to {MAX_SKIP} rows can be skipped. Follow the cursor in the Link header instead.",
+            f"Send {MAX_SKIP} or less. To read further, follow the Link header instead.",
         )
     return skip
 
 
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The most entries in a page."), DIGITS]
+Limit = Annotated[
+    int, Query(ge=1, le=MAX_LIMIT, description="The maximum number of entries in a page."), DIGITS
+]
 Cursor = Annotated[
     str | None,
     Query(
@@ -43,7 +45,7 @@ Skip = Annotated[
     int,
     Query(
         ge=0,
-        description="The number of entries to skip. Programs follow `cursor` instead.",
+        description="The number of entries to skip. To read a whole list, follow the `Link` header instead.",
         json_schema_extra={"maximum": MAX_SKIP},
     ),
     AfterValidator(_not_too_deep),
@@ -53,7 +55,8 @@ Skip = Annotated[
 
 A_MARK: Final = "2026-11-22T10:30:00.123456Z"
 UPDATED_SINCE: Final = (
-    "Only what was changed at this time or later: RFC 3339, or `Next-Updated-Since` of the previous poll."
+    "Only entries changed at this time or later. An RFC 3339 time, or `Next-Updated-Since` of the previous"
+    " response."
 )
 UpdatedSince = Annotated[Moment, Query(description=UPDATED_SINCE, examples=[A_MARK])]
 
@@ -100,7 +103,7 @@ async def get_listing(
     after = None
     if cursor is not None:
         if skip:
-            detail = "Give `skip` or `cursor`, not both."
+            detail = "Send `skip` or `cursor`, not both."
             raise Unprocessable(detail, errors=(FieldFault("?skip", detail, "skip_with_cursor"),))
         after = cursors.decode(_scope(request), cursor)
     return Listing(Page(limit, skip, after), request, response, cursors)
@@ -110,7 +113,7 @@ ListingDep = Annotated[Listing, Depends(get_listing)]
 
 
 class Removed(Out):
-    """What clients that poll learn of a row that is gone."""
+    """An entry that is no longer in the list, for clients that poll."""
 
     id: Id
     removed_at: Instant

@@ -37,16 +37,18 @@ RETRIES = Counter(
 )
 CACHE_REQUESTS = BatchedCounter(
     "response_cache_requests_total",
-    "Public reads: answered from memory, read and kept, or past it (signed in, or changes are not heard).",
+    "Public reads by outcome: hit, miss, or bypass (signed in, or the change feed is not receiving).",
     ["outcome"],
 )
 CACHE_INVALIDATIONS = BatchedCounter(
     "response_cache_invalidations_total",
-    "Kept answers that were dropped, by what had changed; everything is when listening begins anew.",
+    "Cached responses that were invalidated, by what had changed; all of them when the feed restarts.",
     ["of"],
 )
-CACHE_ENTRIES = BatchedGauge("response_cache_entries", "Answers kept in memory.")
-CACHE_BYTES = BatchedGauge("response_cache_bytes", "What the answers kept in memory take, about.")
+CACHE_ENTRIES = BatchedGauge("response_cache_entries", "Responses in the response cache.")
+CACHE_BYTES = BatchedGauge(
+    "response_cache_bytes", "The approximate size of the responses in the response cache."
+)
 
 
 def request_answered(
@@ -64,7 +66,7 @@ def request_answered(
 
 def requests_shed() -> Counter:
     return unlabelled_counter(
-        "requests_shed_total", "Requests refused at once, for the process has its fill."
+        "requests_shed_total", "Requests refused at once because the process is overloaded."
     )
 
 

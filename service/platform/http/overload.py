@@ -33,7 +33,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        detail = f"The body is larger than the {self.limit} bytes that are accepted."
+        detail = f"The body is too large: send at most {self.limit} bytes."
         state, seen, complete = state_of(scope), 0, False
         deadline = asyncio.get_running_loop().time() + self.seconds
 
@@ -46,7 +46,7 @@ class BodyLimit:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                late = f"The body has not come within {self.seconds:.0f} seconds."
+                late = f"The body did not arrive within {self.seconds:.0f} seconds. Send it again."
                 raise HTTPException(408, late, {"Connection": "close"}) from None
             refusal: Refusal | None = message.get(REFUSAL)
             if refusal is not None:

@@ -55,7 +55,7 @@ LONGEST_POINTER: Final = 200
 DETAILS: Final = {
     404: "No resource has this path. Check the path.",
     405: "This path does not support the method. Use one that the header Allow lists.",
-    500: "An internal error. Report the request id in `instance` to the operator.",
+    500: "The service failed to process the request. Report the request id in `instance` to the operator.",
 }
 
 

@@ -47,7 +47,7 @@ def check_against_openapi(request: Request, operation: Operation) -> None:
     accept = request.headers.get("Accept", "*/*")
     if operation.offers and not acceptable(accept, operation.offers):
         raise NotAcceptable(
-            f"Accept {' or '.join(sorted(operation.offers))}: this operation answers with nothing else."
+            f"This operation answers with {' or '.join(sorted(operation.offers))} only: name it in Accept."
         )
 
 
@@ -95,7 +95,7 @@ def refuse_content(request: Request, operation: Operation) -> None:
     coding = request.headers.get("Content-Encoding", "").strip().lower()
     if coding not in UNCODED:
         # RFC 9110, section 15.5.16.
-        detail = "Send the body as it is: no Content-Encoding is accepted."
+        detail = "Send the body without Content-Encoding: the service accepts no compressed body."
         raise UnsupportedMediaType(detail, headers={"Accept-Encoding": "identity"})
     media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media not in operation.accepts:

@@ -7,12 +7,12 @@ from service.platform.telemetry.metrics import Counter, Gauge, Histogram
 
 JOBS = Counter(
     "jobs_total",
-    "Attempts at jobs: done, put off after a fault, failed for good, handed back at the end of a worker.",
+    "Attempts at jobs: done, to be retried after a fault, failed for good, released at the end of a worker.",
     ["kind", "outcome"],
 )
 DURATION = Histogram(
     "job_duration_seconds",
-    "Of an attempt at a job, whatever came of it.",
+    "Of an attempt at a job, whatever its outcome.",
     ["kind"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )

@@ -2,7 +2,7 @@
 
 from service.platform.telemetry.metrics import Counter
 
-MAILS = Counter("mails_total", "Mails, by what they are about and what became of them.", ["kind", "outcome"])
+MAILS = Counter("mails_total", "Emails, by kind and outcome.", ["kind", "outcome"])
 
 
 def mail_ended(kind: str, outcome: str) -> None:

@@ -22,13 +22,13 @@ from service.platform.telemetry import metric_files as files
 KEEPALIVE_SECONDS: Final = 75
 #: An event loop that has been blocked for so long is taken for dead, with every request on it.
 HEARTBEAT_SECONDS: Final = 60
-#: The metrics' process ends at once when it is told to, if at all.
+#: The metrics' process ends at once when it gets the signal, if at all.
 LAST_SECONDS: Final = 1.0
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the kernel's, not a guess at a name
 
 #: Before the metrics' process is started again.
 AGAIN_SECONDS: Final = 10.0
-#: Look at a child that has ended, without taking its end from whoever waits for it.
+#: Look at a child that has ended, without reaping it: the code that waits for it still gets its status.
 PEEK: Final = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
@@ -58,7 +58,7 @@ class Master(Arbiter):
         try:
             super().reap_workers()
         except HaltServer:
-            # Of a second worker that cannot start, while the first ends the master: nobody would catch
+            # Of a second worker that cannot start, while the first ends the master: no code would catch
             # it, and the master would leave without its hooks, so that the exporter stays behind.
             if not self._stopping:
                 raise

@@ -30,8 +30,8 @@ log = structlog.get_logger(__name__)
 
 #: Requests on connections that were accepted just before the end are read and answered for so long.
 LINGER_SECONDS: Final = 0.5
-#: Who keeps a connection and asks again within so long is told by the answer to connect anew; whoever has
-#: been idle for longer is not likely to ask at the very moment at which the connection is closed.
+#: A client that sends another request within so long gets `Connection: close` with the response; one that has
+#: been idle for longer is not likely to send one at the very moment at which the connection is closed.
 IDLE_SECONDS: Final = 5.0
 SHARE_TO_TELL: Final = 0.2
 #: Of Gunicorn's patience: running requests get most of it, those that had to be cancelled a little to
@@ -48,7 +48,7 @@ COLLECT_AFTER: Final = (10_000, 20, 50)
 
 
 class DrainingServer(Server):
-    """`end_streams` is called when the end begins: whoever is streamed to is told at once."""
+    """`end_streams` is called when the end begins: it ends every stream at once."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class DrainingServer(Server):
         self._headers_of_answers(closing=True)
         began = time.monotonic()
         await asyncio.sleep(LINGER_SECONDS)
-        # After a drain they have all been told long ago.
+        # After a drain all clients got `Connection: close` long ago.
         await self._settle((self._told or began) + min(IDLE_SECONDS, self._patience * SHARE_TO_TELL))
         for connection in list(self.server_state.connections):
             connection.shutdown()
@@ -133,7 +133,7 @@ class DrainingServer(Server):
 class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Uvicorn's own waiting comes after ours, when there is nobody left to wait for.
+        # Uvicorn's own waiting comes after ours, when no connection is left to wait for.
         self.config.timeout_graceful_shutdown = 0.1
         # Whom to believe about a client's address is decided in the edge, by TRUSTED_PROXIES.
         self.config.proxy_headers = False

@@ -23,7 +23,7 @@ SAMPLE_TICKS: Final = 10
 
 LAG: Final = BatchedHistogram(
     "event_loop_lag_seconds",
-    "By how much the event loop is late for an appointment; it has ten a second.",
+    "By how much the event loop is late for a timer; it has ten a second.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 BUILD: Final = Gauge("build_info", "The version that runs.", ["version"], multiprocess_mode="livemax")

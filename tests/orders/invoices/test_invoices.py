@@ -300,7 +300,7 @@ class TestOverload:
         for answer in refused:
             problem = assert_problem(answer, 429, "too_many_requests")
             assert problem["detail"] == (
-                "3 invoices are being made for you already. Ask for one after the other."
+                "3 invoices of yours are being rendered already. Request one after the other."
             )
             assert answer.headers["retry-after"] == "2"
         assert (await served).status_code == 200

@@ -150,7 +150,7 @@ class TestBounds:
     async def test_too_deep_a_skip_points_to_the_cursor(self, api: Api) -> None:
         problem = assert_problem(await api.get(f"/posts?skip={MAX_SKIP + 1}"), 422, "invalid_input", "?skip")
         assert problem["errors"][0]["detail"] == (
-            "Up to 10000 rows can be skipped. Follow the cursor in the Link header instead."
+            "Send 10000 or less. To read further, follow the Link header instead."
         )
 
     async def test_a_parameter_twice_is_refused(self, api: Api) -> None:

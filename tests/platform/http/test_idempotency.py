@@ -347,7 +347,7 @@ async def test_where_a_key_would_be_ignored_it_is_refused(
     before = await sql.fetchrow(counts)
     answer = await maria.api.post(path, json=body, headers=KEY)
     problem = assert_problem(answer, 400, "idempotency_key_not_supported")
-    assert problem["detail"].startswith("This operation takes no Idempotency-Key: leave the header out.")
+    assert problem["detail"].startswith("This operation takes no Idempotency-Key: leave it out.")
     assert await sql.fetchrow(counts) == before
     assert (await maria.api.post(path, json=body)).status_code != 400
 

@@ -45,7 +45,7 @@ class TestBodies:
     async def test_malformed_json(self, maria: Person, sql: asyncpg.Connection, body: bytes) -> None:
         answer = await maria.api.post("/posts", content=body, headers=JSON)
         problem = assert_problem(answer, 400, "malformed_json", "")
-        assert problem["errors"][0]["detail"] == "The body is not valid JSON."
+        assert problem["errors"][0]["detail"] == "The body is not valid JSON: correct its syntax."
         assert await none_written(sql)
 
     @pytest.mark.parametrize(
@@ -189,7 +189,10 @@ class TestForms:
     async def test_one_that_is_not_utf_8(self, api: Api, cheese: Person, value: bytes) -> None:
         form = b"grant_type=password&username=%b&password=%b" % (cheese.email.encode(), value)
         answer = await api.post("/auth/token", content=form, headers=self.FORM)
-        refusal = {"error": "invalid_request", "error_description": "The form is not in UTF-8."}
+        refusal = {
+            "error": "invalid_request",
+            "error_description": "The form is not valid UTF-8: encode it in UTF-8.",
+        }
         assert (answer.status_code, answer.json()) == (400, refusal)
 
     @pytest.mark.parametrize("path", ["/auth/token", "/auth/revoke"])
@@ -315,7 +318,7 @@ class TestMediaTypes:
     )
     async def test_not_acceptable(self, api: Api, accept: str) -> None:
         problem = assert_problem(await api.get("/posts", headers={"Accept": accept}), 406, "not_acceptable")
-        assert problem["detail"] == "Accept application/json: this operation answers with nothing else."
+        assert problem["detail"] == "This operation answers with application/json only: name it in Accept."
 
     async def test_what_answers_nothing_is_acceptable_to_all(self, make: Make, maria: Person) -> None:
         for accept in ("application/json", "text/html"):

@@ -41,7 +41,8 @@ class IfMatch:
             str | None,
             Header(
                 alias=IF_MATCH,
-                description="The `ETag` that was read, in double quotes. 412 if the resource has changed.",
+                description="The `ETag` of the version that you read, in double quotes. The response is 412"
+                " if the resource has changed since.",
                 # For the documentation: what is refused is up to versions_in, which takes any list of tags.
                 json_schema_extra={"pattern": r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$'},
             ),
@@ -49,7 +50,7 @@ class IfMatch:
     ) -> Versions | None:
         if header is None and self.required:
             raise PreconditionRequired(
-                "Send the ETag that you have read in If-Match, or * to change whatever is there."
+                "Send If-Match with the ETag of the version that you read, or with * to change any version."
             )
         versions = None if header is None else versions_in(header, self.model)
         unwanted = request.headers.get(IF_NONE_MATCH)

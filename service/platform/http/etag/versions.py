@@ -41,7 +41,9 @@ class AllBut:
 Versions = frozenset[int] | AllBut
 
 
-Version = Annotated[int, Field(description="Counts the changes.", examples=[1])]
+Version = Annotated[
+    int, Field(description="The number of the version. Every change increases it.", examples=[1])
+]
 #: A version that is shown in the tag alone.
 HiddenVersion = Annotated[int, Field(exclude=True)]
 
@@ -90,8 +92,8 @@ def versions_in(header: str, model: type[Versioned]) -> frozenset[int] | None:
         return None
     if not _TAGS.fullmatch(header):
         raise IfMatchInvalid(
-            f"Send If-Match as {tag_example(model)}: the ETag that you have read, with its double quotes;"
-            " or as * to change whatever is there."
+            f"Send If-Match as {tag_example(model)}: the ETag of the version that you read, with its"
+            " double quotes; or as * to change any version."
         )
     return _numbers(header, model)
 

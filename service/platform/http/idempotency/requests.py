@@ -73,8 +73,8 @@ class Idempotency:
                 "examples": ["6f1c2d0a-8f5b-4a3c-9a51-3d6a2f0f5d11"],
                 "pattern": "^[!#-~]{1,255}$",
             },
-            "description": "A new value for each operation, such as a UUID. Repeat it with the same"
-            " request: the response is the first one.",
+            "description": "A new value for each operation, such as a UUID. Send the same value when"
+            " you retry the request: the service answers with its first response.",
         }
 
     def read(self, request: Request) -> None:
@@ -83,13 +83,13 @@ class Idempotency:
         if header is None:
             if self.required:
                 raise KeyRequired(
-                    f"Send the header {HEADER}: a new one for each order, such as a UUID, and the same one"
-                    " when you send an order again."
+                    f"Send the header {HEADER}: a new value for each order, such as a UUID, and the same"
+                    " value when you retry."
                 )
         elif self.refused:
             raise KeyNotSupported(
-                f"This operation takes no {HEADER}: leave the header out. After a lost answer look whether it"
-                " was done before you send it again."
+                f"This operation takes no {HEADER}: leave it out. If the response is lost, check"
+                " whether the change was made before you retry."
             )
         elif self.session is not None:
             state_of(request.scope).idempotency_key = read_key(header)

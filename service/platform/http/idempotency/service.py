@@ -39,7 +39,7 @@ def read_key(header: str) -> str:
     if quoted:
         return re.sub(r"\\(.)", r"\1", quoted[1])
     if '"' in header or not _BARE.fullmatch(header):
-        raise KeyInvalid("Give an Idempotency-Key of 1 to 255 visible ASCII characters, such as a UUID.")
+        raise KeyInvalid("Send an Idempotency-Key of 1 to 255 visible ASCII characters, such as a UUID.")
     return header
 
 
@@ -78,9 +78,13 @@ class Retries:
         if stored is None:
             raise KeyInUse
         if not any(same(stored.fingerprint, each) for each in fingerprints):
-            raise KeyReused("This Idempotency-Key was used for another request. Make a new key for this one.")
+            raise KeyReused(
+                "This Idempotency-Key was used for another request. Send a new key with this one."
+            )
         if not caller.rights >= set(stored.rights):
-            raise Forbidden("The request was made with rights that you no longer have.")
+            raise Forbidden(
+                "The first request with this Idempotency-Key needed permissions that you no longer have."
+            )
         return StoredResponse(stored.status, stored.headers, stored.body)
 
     @staticmethod

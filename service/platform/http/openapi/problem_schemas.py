@@ -18,7 +18,8 @@ FIELD_FAULT_SCHEMA: Final[Json] = {
     "properties": {
         "pointer": {
             "type": "string",
-            "description": "A JSON pointer into the body; or `?name` of the query, `{name}` of the path.",
+            "description": "A JSON pointer into the body (RFC 6901), `?name` for a query parameter, or"
+            " `{name}` for a path parameter.",
             "examples": ["/lines/0/quantity"],
         },
         "detail": {"type": "string", "examples": ["Send a value of 1 or more."]},
@@ -39,7 +40,10 @@ PROBLEM_SCHEMA: Final[Json] = {
         "type": {"type": "string", "examples": ["urn:tradepost:problem:not_found"]},
         "title": {"type": "string", "examples": ["Not found"]},
         "status": {"type": "integer", "examples": [404]},
-        "detail": {"type": "string", "examples": ["There is no such item."]},
+        "detail": {
+            "type": "string",
+            "examples": ["The item does not exist, or is withdrawn from sale. Check its id."],
+        },
         "instance": {"type": "string", "description": "The request id.", "examples": ["5f0c9a6f4be24b0d"]},
         "code": {
             "type": "string",

@@ -24,4 +24,6 @@ class Startup(Out):
     status: Literal["started", "starting"]
     schema_revision: str | None
     required_revision: str
-    listening: Annotated[bool, Field(description="Whether the change feed is up.")]
+    listening: Annotated[
+        bool, Field(description="Whether the process receives notifications of changes from the database.")
+    ]

@@ -16,7 +16,7 @@ class Exchange(RequestResponseCycle):
     _fault: Refusal | None = None
 
     def refuse_body(self, fault: Refusal) -> None:
-        """Whoever reads the body is told so instead, and answers."""
+        """The application gets the refusal in place of the body when it reads it, and answers."""
         self._fault, self.keep_alive = fault, False
         self.message_event.set()
 
@@ -30,7 +30,7 @@ class Exchange(RequestResponseCycle):
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             if self.waiting_for_100_continue and self.more_body:
-                # Nobody can tell whether what comes next is the body or another request.
+                # The server cannot know whether the next bytes are the body or another request.
                 self.keep_alive = False
             if self.scope["http_version"] == "1.0" and not _has_length(message):
                 # To Uvicorn, as if it had been settled.

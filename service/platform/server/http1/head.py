@@ -26,15 +26,15 @@ HEAD_SECONDS: Final = 30.0
 
 NOT_HTTP: Final = Refusal(400, "This is not HTTP.")
 BAD_BODY: Final = Refusal(400, "The body's chunks are not valid (RFC 9112, section 7.1).")
-LARGE_CHUNKS: Final = Refusal(431, f"What comes with the body's chunks is larger than {HEAD_BYTES} bytes.")
-LATE: Final = Refusal(408, f"The request has not come within {HEAD_SECONDS:.0f} seconds.")
+LARGE_CHUNKS: Final = Refusal(431, f"The chunk extensions and trailers are larger than {HEAD_BYTES} bytes.")
+LATE: Final = Refusal(408, f"The request did not arrive within {HEAD_SECONDS:.0f} seconds.")
 LONG_TARGET: Final = Refusal(414, f"The target is longer than the {TARGET_BYTES} bytes that are accepted.")
 LARGE: Final = Refusal(431, f"The headers are larger than the {HEAD_BYTES} bytes that are accepted.")
 MANY: Final = Refusal(431, f"There are more than the {MOST_LINES} header lines that are accepted.")
 BAD_TARGET: Final = Refusal(400, "The request's target is not valid. Send a path such as /api/v1/items.")
 BAD_HOST: Final = Refusal(400, "Send one Host header, with a host name and perhaps a port.")
-PROXYING: Final = Refusal(400, "CONNECT is for proxies, and this is none.")
-CODING: Final = Refusal(501, "Send the body in no transfer coding but chunked.")
+PROXYING: Final = Refusal(400, "The service is no proxy: do not send CONNECT.")
+CODING: Final = Refusal(501, "The only transfer coding that the service accepts is chunked.")
 VERSION: Final = Refusal(505, "Use HTTP/1.1.")
 
 #: RFC 3986, without the characters that no name in use has.

@@ -178,7 +178,7 @@ class Protocol(HttpToolsProtocol):
         return False
 
     def _drop(self, size: int) -> None:
-        assert self._to_drop is not None  # noqa: S101 - by whoever calls it
+        assert self._to_drop is not None  # noqa: S101 - the callers have checked it
         self._to_drop -= size
         self._in_time()
         if self._to_drop < 0:
