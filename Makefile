@@ -46,7 +46,7 @@ run: $(SYNCED) ## start PostgreSQL, migrate, load the sample business and serve;
 dev: $(SYNCED) ## the same in one process that reloads when the code changes
 	@$(SAMPLE_BY_DEFAULT); exec $(BIN)/tradepost dev
 
-test: $(SYNCED) ## every everyday test with coverage; T=orders or T=tests/api runs only some, without
+test: $(SYNCED) ## every everyday test with coverage; T=orders or T=tests/posts runs only some, without
 	@$(SELECT); [ $$# -gt 0 ] || set -- --cov; \
 	exec $(BIN)/pytest -m "not slow and not proof and not image" -n auto --maxprocesses 4 "$$@"
 

@@ -30,7 +30,7 @@ helm install shop charts/tradepost --namespace shop --create-namespace \\
   --set-string secrets.databaseUrl=postgresql://user:password@host:5432/name
 ```
 
-installs it. What becomes of that is in [tests/chart/golden](../../tests/chart/golden/minimal.yaml), values \
+installs it. What it renders is in [tests/chart/golden](../../tests/chart/golden/minimal.yaml), values \
 for environments are in [k8s/environments](../../k8s/environments); why it is as it is, in \
 [0026](../../docs/adr/0026-the-chart-is-the-one-source-of-manifests.md). A value that is not listed here is \
 refused.

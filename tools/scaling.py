@@ -19,7 +19,7 @@ RATES = (100, 1_000, 10_000, 100_000, 10_000_000)
 HOURS = 730
 GIB = 1024**3
 NAMES = {
-    "item_from_memory": "an item, anonymously: from memory",
+    "item_from_memory": "an item, anonymously: from the cache",
     "item": "an item, signed in: from the database",
     "list_of_20": "a list of twenty items, signed in",
     "order": "an order of two lines",
