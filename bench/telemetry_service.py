@@ -6,7 +6,7 @@ from typing import Any
 
 from service.__main__ import main
 from service.platform.http import metrics
-from service.platform.server.health.monitor import ProcessMonitor
+from service.platform.server.health.health_metrics import ProcessMonitor
 from service.platform.telemetry import access_log
 
 

@@ -32,7 +32,7 @@ from service.orders.invoices import router as invoices
 from service.platform.config import Settings, load_settings
 from service.platform.http import docs, openapi, problems
 from service.platform.http import metrics as http_metrics
-from service.platform.http.client import Proxies
+from service.platform.http.client_address import Proxies
 from service.platform.http.context import RequestContext
 from service.platform.http.cors import Cors
 from service.platform.http.error_handling import ErrorMiddleware

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final
 import iso3166
 from pydantic import MISSING, AfterValidator, Field
 
-from service.platform.config import addresses
+from service.platform.config import email_addresses
 from service.platform.http.etag.versions import HiddenVersion, Versioned
-from service.platform.http.field_faults import invalid
+from service.platform.http.field_errors import invalid
 from service.platform.http.schemas import Id, In, Instant, Line, Out, ShortLine
 
 COUNTRIES: Final = frozenset(iso3166.countries_by_alpha2)
@@ -36,7 +36,7 @@ def _storable_email(email: str) -> str:
 
 Email = Annotated[
     str,
-    AfterValidator(addresses.normalised),
+    AfterValidator(email_addresses.normalised),
     AfterValidator(_storable_email),
     Field(examples=["maria@shop.example"], json_schema_extra={"format": "email"}),
 ]

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, DateTime, Index, func, text
 from sqlalchemy.dialects.postgresql import INET, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.platform.database.model import Base, CreatedAt, Id, Ref, Str
+from service.platform.database.base import Base, CreatedAt, Id, Ref, Str
 
 
 class AuditEntry(Base):

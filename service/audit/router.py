@@ -8,11 +8,11 @@ from service.audit import repository
 from service.audit.repository import Filters
 from service.audit.schemas import AuditEntry
 from service.identity.dependencies import Administrator
+from service.platform.http.database_session import ReaderDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Moment, ShortLine
-from service.platform.http.session import ReaderDep
 
 router = APIRouter(route_class=Route, prefix="/admin/audit", tags=["admin"])
 

@@ -10,7 +10,7 @@ import structlog
 from service.audit import repository as audit
 from service.identity import AnyCaller
 from service.platform.database import Database, Session
-from service.platform.telemetry import request
+from service.platform.telemetry import request_facts
 
 Data = Mapping[str, Any]
 
@@ -54,7 +54,7 @@ async def _record(
     target_kind: str | None,
     targets: Mapping[int | None, Data] | Mapping[int, Data],
 ) -> None:
-    facts = request.facts()
+    facts = request_facts.facts()
     common = {
         "action": action,
         "actor_id": actor[0],

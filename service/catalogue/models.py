@@ -9,7 +9,7 @@ from sqlalchemy import Boolean, CheckConstraint, Computed, ForeignKey, Index, In
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.platform.database.model import Base, CreatedAt, Id, Instant, Money, Ref, Str, Version
+from service.platform.database.base import Base, CreatedAt, Id, Instant, Money, Ref, Str, Version
 
 AVAILABILITIES = ("in_stock", "low_stock", "out_of_stock")
 MOVEMENT_KINDS = ("initial", "adjustment", "sale", "return")

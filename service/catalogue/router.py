@@ -10,6 +10,7 @@ from service.catalogue.repository import Filters
 from service.catalogue.schemas import CHAI, CHANG, MAX_BATCH, CategoryCount, Item, ItemCreate, ItemPatch, Sort
 from service.identity.dependencies import CatalogueReader, CatalogueWriter
 from service.platform.http.body import large_body
+from service.platform.http.database_session import ReaderDep, SessionDep
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, Removed, UpdatedSince
@@ -18,7 +19,6 @@ from service.platform.http.openapi import CATALOGUE_READ, problems
 from service.platform.http.response_cache import public_read
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Bound, Moment, ShortLine
-from service.platform.http.session import ReaderDep, SessionDep
 
 router = APIRouter(route_class=Route, prefix="/items", tags=["items"])
 

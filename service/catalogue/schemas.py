@@ -4,9 +4,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import MISSING, AfterValidator, Field, StringConstraints
 
-from service.platform.http import characters
+from service.platform.http import text_validation
 from service.platform.http.etag.versions import Version, Versioned
-from service.platform.http.field_faults import invalid
+from service.platform.http.field_errors import invalid
 from service.platform.http.schemas import (
     NUMERAL,
     Flag,
@@ -59,9 +59,9 @@ Sku = Annotated[
 Category = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=100),
-    AfterValidator(characters.line_or_none),
+    AfterValidator(text_validation.line_or_none),
     at_most(100),
-    Field(examples=["Beverages"], json_schema_extra={"pattern": characters.LINE_OR_NONE}),
+    Field(examples=["Beverages"], json_schema_extra={"pattern": text_validation.LINE_OR_NONE}),
 ]
 ReorderLevel = Annotated[
     int,

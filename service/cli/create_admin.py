@@ -13,9 +13,9 @@ from service.cli.database import NO_SCHEMA, connected, database, direct_url
 from service.errors import ServiceError
 from service.identity import Passwords
 from service.platform.config import Settings
-from service.platform.config.passwords import is_published
+from service.platform.config.password_policy import is_published
 from service.platform.database import schema
-from service.platform.http.field_faults import message
+from service.platform.http.field_errors import message
 
 
 def run(settings: Settings, email: str) -> int:

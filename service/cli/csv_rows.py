@@ -17,7 +17,7 @@ from typing import Any, Final, TextIO, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from service.errors import ServiceError
-from service.platform.http.field_faults import message
+from service.platform.http.field_errors import message
 
 Row = TypeVar("Row", bound=BaseModel)
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from service.cli import development
+from service.cli import dev_only
 from service.cli.console import console
 from service.errors import ConfigError
 from service.platform.config import Settings
@@ -23,7 +23,7 @@ def database(settings: Settings) -> Iterator[Settings]:
     if settings.database_url is not None:
         yield settings
         return
-    with development.required("Set DATABASE_URL to use a PostgreSQL of your own: the embedded one"):
+    with dev_only.required("Set DATABASE_URL to use a PostgreSQL of your own: the embedded one"):
         from service.dev import embedded
     console.print(f"PostgreSQL: starting the embedded one; its data are in {settings.data_dir}/postgres")
     with embedded.start(settings.data_dir) as server:

@@ -22,8 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from service import accounts, catalogue, orders
 from service.cli.csv_rows import Record, Refusal, Report, Table, UnusableFile, parsed, why
-from service.cli.database import NO_SCHEMA, connected, database
-from service.cli.northwind import (
+from service.cli.csv_schemas import (
     CUSTOMERS,
     LINES,
     ORDERS,
@@ -37,6 +36,7 @@ from service.cli.northwind import (
     email_of,
     sku_of,
 )
+from service.cli.database import NO_SCHEMA, connected, database
 from service.errors import ServiceError, Unprocessable
 from service.identity import Passwords
 from service.platform.config import Settings, generate_key

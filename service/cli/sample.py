@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from service import accounts
-from service.cli import development, import_csv, migrate
+from service.cli import dev_only, import_csv, migrate
 from service.cli.console import console
 from service.cli.csv_rows import UnusableFile
 from service.cli.database import connected, database, direct_url
@@ -15,16 +15,18 @@ from service.platform.database import Database
 
 async def load(settings: Settings) -> None:
     """Load what is not there yet, and say who can sign in and what was refused."""
-    with development.required("The sample"):
-        from service.dev import sample
+    with dev_only.required("The sample"):
+        from service.dev import sample_data
     async with connected(settings) as database:
-        await _ensure_administrator(database, sample.ADMINISTRATOR, sample.PASSWORD)
-        report = await import_csv.load(database, settings, sample.FOLDER, console, password=sample.PASSWORD)
+        await _ensure_administrator(database, sample_data.ADMINISTRATOR, sample_data.PASSWORD)
+        report = await import_csv.load(
+            database, settings, sample_data.FOLDER, console, password=sample_data.PASSWORD
+        )
     import_csv.show(report, console)
     console.print(
-        f"Sample accounts, all with the password {sample.PASSWORD}: alfki@northwind.example and 90 more"
-        f" customers (the ids in {sample.FOLDER.name}/customers.csv in small letters), and the administrator"
-        f" {sample.ADMINISTRATOR}"
+        f"Sample accounts, all with the password {sample_data.PASSWORD}: alfki@northwind.example and 90 more"
+        f" customers (the ids in {sample_data.FOLDER.name}/customers.csv in small letters), and the"
+        f" administrator {sample_data.ADMINISTRATOR}"
     )
 
 
@@ -42,8 +44,8 @@ def run(settings: Settings) -> int:
     if settings.environment == "production":
         print("The sample is for development: its passwords are known to everybody.", file=sys.stderr)
         return 1
-    with development.required("The command `sample`"):
-        import service.dev.sample  # noqa: F401 - before anything is done
+    with dev_only.required("The command `sample`"):
+        import service.dev.sample_data  # noqa: F401 - before anything is done
     with database(settings) as complete:
         migrate.upgrade(direct_url(complete))
         try:

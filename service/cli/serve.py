@@ -6,7 +6,7 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from service.cli import drain_flag, startup
+from service.cli import dev_startup, drain_flag
 from service.cli.database import database
 from service.errors import ConfigError
 from service.main import create_app
@@ -44,8 +44,8 @@ def run(settings: Settings) -> int:
     _wipe_metrics()
     drain_flag.remove(settings)
     with database(settings) as complete:
-        startup.prepare(complete)
-        with startup.worker_beside(complete):
+        dev_startup.prepare(complete)
+        with dev_startup.worker_beside(complete):
             Application(complete).run()
     return 0
 

@@ -23,7 +23,7 @@ from service.platform.http.rate_limit.policies import Limits
 from service.platform.http.rate_limit.store import Store
 from service.platform.http.response_cache import ResponseCache
 from service.platform.mail import AddressCipher
-from service.platform.server.health.monitor import ProcessMonitor
+from service.platform.server.health.health_metrics import ProcessMonitor
 from service.platform.server.health.probes import Probes
 from service.weather.open_meteo import OpenMeteo
 from service.weather.service import WeatherService

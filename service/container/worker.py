@@ -22,7 +22,7 @@ from service.platform.jobs.kinds import JobKind
 from service.platform.jobs.worker import Worker
 from service.platform.mail import repository as mail_repository
 from service.platform.mail.mailer import Mailer
-from service.platform.server.health.monitor import ProcessMonitor
+from service.platform.server.health.health_metrics import ProcessMonitor
 from service.platform.server.health.probes import Probes
 from service.verification import job as invariants
 from service.webhooks import metrics as webhook_metrics

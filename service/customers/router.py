@@ -14,14 +14,14 @@ from service.customers.schemas import UserWithAddress
 from service.identity import Passwords
 from service.identity.dependencies import ProfileReader, SignedIn
 from service.platform.http.access_checks import AccessCheck
-from service.platform.http.components import Component, DatabaseDep
+from service.platform.http.database_session import ReaderDep
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
+from service.platform.http.injection import Component, DatabaseDep
 from service.platform.http.openapi import problems
 from service.platform.http.rate_limit import dependencies as limits
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID
-from service.platform.http.session import ReaderDep
 
 router = APIRouter(route_class=Route, prefix="/users", tags=["users"])
 

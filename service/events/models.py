@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.platform.database.model import Base, CreatedAt, Id, Ref, Str
+from service.platform.database.base import Base, CreatedAt, Id, Ref, Str
 
 EventType = Literal[
     "user.registered",

@@ -5,7 +5,7 @@ Domains use what is imported here, `dependencies` in their routers, and `models`
 
 from service.identity.api_keys.format import new_key as new_api_key
 from service.identity.callers import AnyCaller, Caller, KeyCaller, Scope
-from service.identity.passwords import Passwords
+from service.identity.password_hashing import Passwords
 from service.identity.repository import end_session, end_sessions, get_caller, lock_user
 from service.identity.revocation import Revocations
 from service.identity.service import authenticate_session, lock_own_account, reauthorize

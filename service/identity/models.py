@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.identity.callers import Scope
-from service.platform.database.model import Base, CreatedAt, Id, Instant, Ref, Str, Version
+from service.platform.database.base import Base, CreatedAt, Id, Instant, Ref, Str, Version
 
 MAIL_PURPOSES = ("verify_email", "reset_password", "change_email")
 SCOPES = get_args(Scope)

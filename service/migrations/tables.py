@@ -8,7 +8,7 @@ from service.notifications import models as notifications
 from service.notifications.streams import models as streams
 from service.orders import models as orders
 from service.platform.database import sequenced_changes as changes
-from service.platform.database.model import Base
+from service.platform.database.base import Base
 from service.platform.http.idempotency import models as idempotency
 from service.platform.mail import models as mails
 from service.posts import models as posts

@@ -6,7 +6,7 @@ from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.platform.database.model import Base, CreatedAt, Id, Instant, Ref, Str
+from service.platform.database.base import Base, CreatedAt, Id, Instant, Ref, Str
 
 
 class Notification(Base):

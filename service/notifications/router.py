@@ -9,11 +9,11 @@ from service.notifications import repository
 from service.notifications import service as notifications
 from service.notifications.schemas import Notification, ReadCount
 from service.platform.http.access_checks import AccessCheck
+from service.platform.http.database_session import ReaderDep, SessionDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID
-from service.platform.http.session import ReaderDep, SessionDep
 
 router = APIRouter(route_class=Route, prefix="/notifications", tags=["notifications"])
 

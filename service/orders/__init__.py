@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from service.orders.history import record_past_order
+    from service.orders.past_orders import record_past_order
     from service.orders.repository import get_latest, get_references
     from service.orders.schemas import Order
 
@@ -16,7 +16,7 @@ _MODULES: Final = {
     "Order": "schemas",
     "get_latest": "repository",
     "get_references": "repository",
-    "record_past_order": "history",
+    "record_past_order": "past_orders",
 }
 __all__ = ("Order", "get_latest", "get_references", "record_past_order")
 

@@ -10,7 +10,7 @@ from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, Integer, fal
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.platform.database.model import Base, CreatedAt, Id, Instant, Money, Percent, Ref, Str, Version
+from service.platform.database.base import Base, CreatedAt, Id, Instant, Money, Percent, Ref, Str, Version
 
 STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "refunded")
 SHIPPINGS = ("standard", "express", "overnight")

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, arr
 
 from service.orders import metrics
 from service.orders.models import INSTANT, STATUSES, Order, OrderLine
-from service.orders.reservations import UNLIMITED, OrderLimits, within_limits
+from service.orders.order_limits import UNLIMITED, OrderLimits, within_limits
 from service.platform.database import Record, Session, after_commit
 from service.platform.database.pagination import Page
 

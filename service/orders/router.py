@@ -21,16 +21,16 @@ from service.orders.schemas import (
     Status,
 )
 from service.platform.http.access_checks import AccessCheck
-from service.platform.http.components import SettingsDep
+from service.platform.http.database_session import ReaderDep, SessionDep
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.idempotency.requests import key_required
+from service.platform.http.injection import SettingsDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.location import Located
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Day
-from service.platform.http.session import ReaderDep, SessionDep
 
 router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
 

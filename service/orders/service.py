@@ -14,7 +14,7 @@ from service.catalogue import OutOfStock
 from service.errors import FieldFault, Forbidden, ServiceError, Unprocessable
 from service.events import EventType
 from service.identity import AnyCaller, reauthorize
-from service.orders import pricing, reservations
+from service.orders import order_limits, pricing
 from service.orders import repository as orders
 from service.orders.errors import (
     InvalidTransition,
@@ -24,8 +24,8 @@ from service.orders.errors import (
     TooManyReserved,
     TooManyUnpaid,
 )
+from service.orders.order_limits import OrderLimits
 from service.orders.pricing import PricedLine, RequestedLine
-from service.orders.reservations import OrderLimits
 from service.orders.schemas import Order, OrderCreate, OrderLine
 from service.platform.config import Settings
 from service.platform.database import Record, Session
@@ -228,7 +228,7 @@ async def _over_limits(
     session: Session, customer_id: int, limits: OrderLimits, *, units: int, email_verified: bool
 ) -> ServiceError:
     """Why an order of so many units was not added, and what to do. The customer's row is locked."""
-    held = await reservations.get(session, customer_id, max_cancelled=limits.cancelled)
+    held = await order_limits.get(session, customer_id, max_cancelled=limits.cancelled)
     if held.unpaid >= limits.unpaid:
         return TooManyUnpaid(
             f"The customer has {held.unpaid} unpaid orders already. Pay or cancel one first."

@@ -3,7 +3,7 @@
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.platform.database.model import Base, CreatedAt, Id, Instant, Ref, Str, Version
+from service.platform.database.base import Base, CreatedAt, Id, Instant, Ref, Str, Version
 
 STATUSES = ("pending", "published")
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from service.identity.dependencies import Administrator, Anyone, SignedIn
 from service.platform.http.access_checks import AccessCheck
+from service.platform.http.database_session import ReaderDep, SessionDep
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, Removed, UpdatedSince
@@ -14,7 +15,6 @@ from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
 from service.platform.http.response_cache import public_read
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Moment
-from service.platform.http.session import ReaderDep, SessionDep
 from service.posts import repository
 from service.posts import service as posts
 from service.posts.schemas import Order, Post, PostIn, PostPatch, Status

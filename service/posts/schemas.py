@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
-from service.platform.http import characters
+from service.platform.http import text_validation
 from service.platform.http.etag.versions import Version, Versioned
 from service.platform.http.schemas import Id, In, Instant, Line, Prose, changed_elsewhere
 
@@ -17,9 +17,9 @@ Body = Annotated[
     Field(
         min_length=1,
         description="Markdown, stored unchanged; at least one visible character.",
-        json_schema_extra={"pattern": characters.PROSE_THAT_SHOWS},
+        json_schema_extra={"pattern": text_validation.PROSE_THAT_SHOWS},
     ),
-    AfterValidator(characters.visible),
+    AfterValidator(text_validation.visible),
 ]
 
 

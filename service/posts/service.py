@@ -1,4 +1,4 @@
-"""Posts: who may write and publish them, and which are public."""
+"""Posts: who may write and change them, and which are public. Who may publish is said by the routes."""
 
 from datetime import datetime
 from typing import Any, Final

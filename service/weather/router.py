@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from service.platform.http.components import Component
+from service.platform.http.injection import Component
 from service.platform.http.openapi import problems
 from service.platform.http.response_cache import public_read
 from service.platform.http.route import Route

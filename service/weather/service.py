@@ -14,7 +14,7 @@ import structlog
 from cachetools import LRUCache
 
 from service.errors import FieldFault, NotFound, Unavailable, Unprocessable
-from service.platform.http.characters import NOT_A_LINE, is_line
+from service.platform.http.text_validation import NOT_A_LINE, is_line
 from service.weather.open_meteo import FAULTS, OpenMeteo
 from service.weather.schemas import Weather
 

@@ -3,7 +3,7 @@
 from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.platform.database.model import Base, CreatedAt, Id, Instant, Ref, Str
+from service.platform.database.base import Base, CreatedAt, Id, Instant, Ref, Str
 
 #: A subscription to every type of event.
 EVERY_EVENT = "*"

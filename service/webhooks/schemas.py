@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
 from service.events import EVENT_TYPES, EventType
-from service.platform.http.field_faults import invalid
+from service.platform.http.field_errors import invalid
 from service.platform.http.schemas import ONCE, Flag, Id, In, Instant, Line, Out
 from service.webhooks.models import EVERY_EVENT
 from service.webhooks.targets import MAX_URL_LENGTH, PATTERN, Target, TargetRefused

@@ -9,7 +9,7 @@ from service.errors import FieldFault, NotFound, TooManyWebhooks, Unprocessable,
 from service.identity import Caller, reauthorize
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
-from service.platform.telemetry import request, tracing
+from service.platform.telemetry import request_facts, tracing
 from service.webhooks import repository as webhooks
 from service.webhooks.deliveries import repository as deliveries
 from service.webhooks.deliveries.payloads import build_payload
@@ -106,7 +106,7 @@ async def ping(session: Session, caller: Caller, webhook_id: int) -> WebhookDeli
     """Queue a test message; one attempt is made, also while the webhook is not active."""
     await reauthorize(session, caller)
     _found(await webhooks.get(session, webhook_id))
-    facts = request.facts()
+    facts = request_facts.facts()
     delivery_id = await deliveries.add_ping(
         session, webhook_id, request_id=facts.request_id, traceparent=tracing.traceparent()
     )

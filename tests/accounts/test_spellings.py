@@ -11,7 +11,7 @@ from argon2 import PasswordHasher
 from service.accounts.sign_in.throttle import folded
 from service.container.api import Container
 from service.identity import Passwords
-from service.platform.config.addresses import known_as, normalised, readable, spellings
+from service.platform.config.email_addresses import known_as, normalised, readable, spellings
 from service.platform.config.types import _address
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person

@@ -10,8 +10,8 @@ from sqlalchemy.exc import ProgrammingError
 
 from service import audit
 from service.container.api import Container
-from service.platform.telemetry import request
-from service.platform.telemetry.request import RequestFacts
+from service.platform.telemetry import request_facts
+from service.platform.telemetry.request_facts import RequestFacts
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import PASSWORD, Make, Person
 from tests.helpers.identity import audited, last_entry
@@ -385,13 +385,13 @@ class TestAddresses:
     async def test_of_whatever_the_server_takes_for_the_client(
         self, make: Make, container: Container, sql: asyncpg.Connection, given: str | None, kept: str | None
     ) -> None:
-        ada, before = await make.admin(), request.facts()
-        request.begin(RequestFacts("mine-0000", "own", given))
+        ada, before = await make.admin(), request_facts.facts()
+        request_facts.begin(RequestFacts("mine-0000", "own", given))
         try:
             async with container.database.transaction() as session:
                 await audit.record(session, "session.started", by=ada.caller)
         finally:
-            request.begin(before)
+            request_facts.begin(before)
         [entry] = await listed(ada)
         assert (entry["address"], entry["actor_id"]) == (kept, ada.id)
         assert (entry["request_id"], entry["caller_request_id"]) == ("own", "mine-0000")

@@ -10,7 +10,7 @@ import yaml
 from tests.chart.chart import CASES, Json, of_kind, one, rendered
 from tests.platform.telemetry import rules
 
-#: As tests/observability fill them in.
+#: As tests/platform/telemetry fill them in.
 AS_THERE = ("--set", f"monitoring.enabled=true,monitoring.runbooks={rules.ADDRESS}/")
 
 

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from service.cli import import_csv
 from service.cli.csv_rows import Report
-from service.cli.northwind import CUSTOMERS, LINES, ORDERS, PRODUCTS
+from service.cli.csv_schemas import CUSTOMERS, LINES, ORDERS, PRODUCTS
 from service.container.api import Container
-from service.dev.sample import FOLDER
+from service.dev.sample_data import FOLDER
 from tests.cli.importing import Load, append
 
 

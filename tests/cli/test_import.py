@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from service.cli.csv_rows import UnusableFile
-from service.cli.northwind import CUSTOMERS, LINES, ORDERS, PRODUCTS
-from service.dev.sample import FOLDER, PASSWORD
+from service.cli.csv_schemas import CUSTOMERS, LINES, ORDERS, PRODUCTS
+from service.dev.sample_data import FOLDER, PASSWORD
 from tests.cli.importing import Load, insert, outcome, replace
 from tests.helpers.client import Api
 

@@ -13,7 +13,7 @@ import pytest
 
 from service.cli.countries import country_code
 from service.cli.csv_rows import UnusableFile
-from service.cli.northwind import CUSTOMERS, LINES, ORDERS, PRODUCTS
+from service.cli.csv_schemas import CUSTOMERS, LINES, ORDERS, PRODUCTS
 from service.platform.config import generate_key
 from tests.cli.importing import Load, append, insert, outcome, replace
 from tests.migrations.test_migrations import rows

@@ -14,8 +14,8 @@ from rich.console import Console
 from service import catalogue
 from service.cli import import_csv, verify
 from service.container.api import Container
-from service.dev.sample import FOLDER
-from service.orders import history
+from service.dev.sample_data import FOLDER
+from service.orders import past_orders
 from service.platform.database import Session
 from service.verification import repository as verification
 from service.verification.repository import CHECKS
@@ -99,7 +99,7 @@ async def recorded(container: Container, person: Person, item_id: int) -> int:
     }
     async with container.database.transaction() as session:
         products = await catalogue.get_products(session, {item_id})
-        return await history.record_past_order(session, past, products=products, currency="USD")
+        return await past_orders.record_past_order(session, past, products=products, currency="USD")
 
 
 class Undone(Exception):

@@ -10,7 +10,7 @@ import httpx2
 from fastapi import FastAPI
 from jsonschema_rs import Draft202012Validator, ValidationError
 
-from service.platform.http.field_faults import FAULT_CODES
+from service.platform.http.field_errors import FAULT_CODES
 from service.platform.http.openapi.components import resolved
 from service.platform.http.problems import MEDIA_TYPE, OAUTH_PATHS
 

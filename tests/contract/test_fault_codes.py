@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from service.cli.export_openapi import document
 from service.errors import Conflict, ServiceError
-from service.platform.http.field_faults import FAULT_CODES
+from service.platform.http.field_errors import FAULT_CODES
 from service.platform.http.openapi.problem_schemas import typed_errors
 from service.platform.http.problems import CODES, OAUTH_CODES, RFC6749_CODES
 from tests.contract.routes import HOME

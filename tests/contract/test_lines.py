@@ -9,7 +9,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from service.platform.http import characters
+from service.platform.http import text_validation
 from tests.contract.test_bad_input import DOCUMENT, alternatives
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
@@ -59,8 +59,8 @@ TAKEN: Final = {
     "spaces around": "  Chai \u2029",
     "Braille": "\u2813\u2800\u2811",
 }
-PATTERN: Final = re.compile(characters.LINE)
-LINES: Final = {characters.LINE, characters.LINE_OR_NONE}
+PATTERN: Final = re.compile(text_validation.LINE)
+LINES: Final = {text_validation.LINE, text_validation.LINE_OR_NONE}
 
 
 def names_of_lines(schema: str) -> set[str]:
@@ -79,21 +79,21 @@ class TestPattern:
         far = "\U000e0041" in text or "\U000e0100" in text
         assert bool(PATTERN.fullmatch(text)) is far
         with pytest.raises(ValueError, match=r"not allowed|blank"):
-            characters.line(text.strip())
+            text_validation.line(text.strip())
 
     @pytest.mark.parametrize("text", TAKEN.values(), ids=TAKEN)
     def test_takes(self, text: str) -> None:
         assert PATTERN.fullmatch(text)
-        assert characters.line(text.strip()) == text.strip()
+        assert text_validation.line(text.strip()) == text.strip()
 
     def test_agrees_with_the_check_on_every_character(self) -> None:
-        far = re.compile(f"[{characters._FAR_INVISIBLE}]")
+        far = re.compile(f"[{text_validation._FAR_INVISIBLE}]")
         for code in (*range(0xD800), *range(0xE000, 0x110000)):
             letter = chr(code)
             for text in (letter, f"a{letter}b"):
-                stripped = text.strip() if re.fullmatch(f"[{characters.SPACES}]", letter) else text
+                stripped = text.strip() if re.fullmatch(f"[{text_validation.SPACES}]", letter) else text
                 try:
-                    good = bool(characters.line(stripped))
+                    good = bool(text_validation.line(stripped))
                 except ValueError:
                     good = False
                 assert good == bool(PATTERN.fullmatch(text)) or far.fullmatch(text), hex(code)
@@ -191,7 +191,7 @@ class TestService:
         ada = await make.admin()
         answer = await ada.api.post("/posts", json={"title": "News", "body": text})
         assert answer.status_code == status
-        pattern = re.compile(characters.PROSE_THAT_SHOWS)
+        pattern = re.compile(text_validation.PROSE_THAT_SHOWS)
         assert bool(pattern.fullmatch(text)) == (status == 201)
 
     @pytest.mark.parametrize(

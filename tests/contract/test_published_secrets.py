@@ -12,7 +12,7 @@ import yaml
 
 from service.errors import ConfigError
 from service.platform.config import Settings, generate_key
-from service.platform.config.keys import PUBLISHED
+from service.platform.config.secret_key_policy import PUBLISHED
 from tests.contract.test_repository import ROOT, files
 
 #: Locks have digests, pictures and fonts have anything.
@@ -71,7 +71,7 @@ def refused(**secrets: object) -> set[str]:
 
 
 def test_no_key_of_the_repository_is_good_for_production() -> None:
-    """One that is found here is taken out, or added to PUBLISHED in service/platform/config/keys.py."""
+    """One that is found here is taken out, or added to PUBLISHED in config/secret_key_policy.py."""
     found = {key: name for name, text in texts() if name not in DIGESTS for key in keys_in(text)}
     assert set(PUBLISHED[:3]) <= set(found)
     good = {
@@ -83,7 +83,7 @@ def test_no_key_of_the_repository_is_good_for_production() -> None:
 
 
 def test_no_password_of_the_repository_is_good_for_an_administrator() -> None:
-    """One that is found here is taken out, or added to PUBLISHED in service/platform/config/passwords.py.
+    """One that is found here is taken out, or added to PUBLISHED in config/password_policy.py.
 
     Those of single tests open nothing but a test's database; nobody copies them.
     """

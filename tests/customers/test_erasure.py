@@ -272,7 +272,7 @@ class TestRefusal:
 
 
 async def test_every_table_that_knows_persons_has_been_thought_of(sql: asyncpg.Connection) -> None:
-    """A new one belongs into repositories/erasure.py and repositories/export.py, and then here."""
+    """A new one belongs into the repositories of customers/erasure and customers/export, and then here."""
     rows = await sql.fetch(
         "SELECT conrelid::regclass::text AS of, pg_get_constraintdef(oid) AS definition FROM pg_constraint"
         " WHERE contype = 'f' AND confrelid = 'users'::regclass"

@@ -17,7 +17,7 @@ from service.errors import Overloaded
 from service.identity import Caller, Passwords
 from service.identity.tokens import REMEMBERED_TOKENS, AccessTokens, Pseudonyms, RefreshTokens, SigningKey
 from service.platform.config import Settings, generate_key
-from service.platform.config.passwords import common_passwords
+from service.platform.config.password_policy import common_passwords
 from service.platform.crypto import derive, same, sign
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person

@@ -205,7 +205,7 @@ class TestResuming:
             try:
                 for place in range(each):
                     async with connection.transaction():
-                        # In the order of the people, as repositories/notifications.py does it.
+                        # In the order of the users, as notifications/repository.py does it.
                         await notify(connection, maria, f"{number}/{place}")
                         await notify(connection, ana, f"{number}/{place}")
                         await asyncio.sleep(chance.random() * 0.01)

@@ -10,7 +10,7 @@ from typing import Any
 LEFT = "left-behind"
 BESIDE = {
     "metrics": "service.platform.server.metrics_exporter",
-    "worker": "service.dev.companion",
+    "worker": "service.dev.worker_supervisor",
 }
 
 

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.platform.http.client import Proxies
+from service.platform.http.client_address import Proxies
 from service.platform.http.context import RequestContext
 from service.platform.http.cors import Cors
 from service.platform.http.error_handling import ErrorMiddleware

@@ -13,8 +13,8 @@ from service import events
 from service.platform.config import Settings
 from service.platform.database import Database
 from service.platform.database.schema import required_revision
-from service.platform.telemetry import request
-from service.platform.telemetry.request import RequestFacts
+from service.platform.telemetry import request_facts
+from service.platform.telemetry.request_facts import RequestFacts
 from tests.conftest import for_sqlalchemy
 from tests.helpers.waiting import wait_until
 from tests.server.process import Service, alive, cloned_database, get, started, tradepost
@@ -32,7 +32,7 @@ def raise_event(url: str, request_id: str) -> None:
     """As a request with this id would."""
 
     async def add() -> None:
-        request.begin(RequestFacts(request_id, request_id))
+        request_facts.begin(RequestFacts(request_id, request_id))
         settings = Settings(environment="test", database_url=for_sqlalchemy(url))
         database = Database(for_sqlalchemy(url), settings)
         try:

@@ -17,7 +17,7 @@ import pytest
 import structlog
 
 from service.errors import FieldFault, NotFound, Unavailable, Unprocessable
-from service.platform.http.characters import NOT_A_LINE
+from service.platform.http.text_validation import NOT_A_LINE
 from service.weather.open_meteo import MAX_BODY, OpenMeteo
 from service.weather.schemas import Weather
 from service.weather.service import WeatherService

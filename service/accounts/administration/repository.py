@@ -7,7 +7,7 @@ from sqlalchemy import func, or_, select
 
 from service.accounts.users.repository import select_users
 from service.identity.models import User
-from service.platform.config import addresses
+from service.platform.config import email_addresses
 from service.platform.database import Session
 from service.platform.database.pagination import Page
 
@@ -21,8 +21,8 @@ async def find(
     if search is not None:
         statement = statement.where(
             or_(
-                User.email.icontains(addresses.readable(search), autoescape=True),
-                func.lower(User.email).in_([func.lower(each) for each in addresses.spellings(search)]),
+                User.email.icontains(email_addresses.readable(search), autoescape=True),
+                func.lower(User.email).in_([func.lower(each) for each in email_addresses.spellings(search)]),
                 User.full_name.icontains(search, autoescape=True),
             )
         )

@@ -9,13 +9,13 @@ from service.accounts.administration import service as administration
 from service.accounts.administration.schemas import UserPatch
 from service.accounts.schemas import User
 from service.identity.dependencies import Administrator, UsersReader
+from service.platform.http.database_session import ReaderDep, SessionDep
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Line
-from service.platform.http.session import ReaderDep, SessionDep
 
 router = APIRouter(route_class=Route, prefix="/admin/users", tags=["admin"])
 

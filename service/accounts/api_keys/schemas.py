@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, get_args
 from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
 from service.identity import Scope
-from service.platform.http.field_faults import invalid
+from service.platform.http.field_errors import invalid
 from service.platform.http.schemas import ONCE, Id, In, Instant, Line, Moment, Out
 
 TILL: Final[dict[str, Any]] = {"name": "Till in Berlin", "scopes": ["orders:read", "orders:write"]}

@@ -8,7 +8,7 @@ from service.accounts.passwords import service as password_service
 from service.accounts.passwords.schemas import PasswordChange
 from service.identity import Passwords
 from service.identity.dependencies import SignedIn
-from service.platform.http.components import Component, DatabaseDep
+from service.platform.http.injection import Component, DatabaseDep
 from service.platform.http.rate_limit import dependencies as limits
 from service.platform.http.route import Route
 

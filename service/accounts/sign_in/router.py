@@ -17,15 +17,15 @@ from service.accounts.sign_in.service import Issuer
 from service.identity import AccessTokens
 from service.identity.dependencies import SignedIn
 from service.platform.http.access_checks import AccessCheck
-from service.platform.http.characters import shown
-from service.platform.http.components import Component, SettingsDep
-from service.platform.http.endpoint import ComponentRoute
+from service.platform.http.database_session import ReaderDep, SessionDep
+from service.platform.http.handler_adapter import ComponentRoute
+from service.platform.http.injection import Component, SettingsDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
 from service.platform.http.rate_limit import dependencies as limits
 from service.platform.http.route import OpenRoute
 from service.platform.http.schemas import DIGITS, MAX_ID
-from service.platform.http.session import ReaderDep, SessionDep
+from service.platform.http.text_validation import shown
 
 router = APIRouter(route_class=OpenRoute, prefix="/auth", tags=["auth"])
 well_known = APIRouter(route_class=ComponentRoute, prefix="/.well-known", tags=["operations", "auth"])

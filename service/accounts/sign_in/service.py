@@ -16,7 +16,7 @@ from service.accounts.sign_in.throttle import SignInThrottle
 from service.errors import NotFound
 from service.identity import ACCESS_TOKEN_SECONDS, AccessTokens, Caller, Passwords, Pseudonyms, RefreshTokens
 from service.platform.config import Settings
-from service.platform.config.addresses import known_as
+from service.platform.config.email_addresses import known_as
 from service.platform.crypto import fingerprint
 from service.platform.database import Database, Record, Session
 

@@ -15,11 +15,11 @@ from limits import parse_many
 
 from service.accounts import metrics
 from service.errors import Overloaded, TooManyRequests
-from service.platform.config.addresses import known_as
+from service.platform.config.email_addresses import known_as
 from service.platform.crypto import sign
 from service.platform.http.rate_limit.policies import bucket
 from service.platform.http.rate_limit.store import Store
-from service.platform.telemetry import request
+from service.platform.telemetry import request_facts
 
 #: How long a failure counts.
 MEMORY_SECONDS: Final = 15 * 60
@@ -70,7 +70,7 @@ class SignInThrottle:
             TooManyRequests: so many of this address's attempts wait already.
             Overloaded: so many of all do.
         """
-        source = bucket(request.facts().address)
+        source = bucket(request_facts.facts().address)
         attempt = Attempt(
             account=f"failures/account/{sign(self._key, folded(email).encode(errors='replace')).hex()}",
             address=f"failures/address/{source}",

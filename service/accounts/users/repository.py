@@ -7,7 +7,7 @@ from sqlalchemy import JSON, Select, bindparam, case, delete, func, select, upda
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.identity.models import Address, User
-from service.platform.config import addresses
+from service.platform.config import email_addresses
 from service.platform.database import Record, Session
 
 Columns = TypeVarTuple("Columns")
@@ -90,7 +90,7 @@ def has_address(statement: Select[*Columns], email: str) -> Select[*Columns]:
     """The statement on users for the address in any case; if several accounts have spellings of it, that
     with the given one first.
     """
-    ours = [func.lower(each) for each in addresses.spellings(email)]
+    ours = [func.lower(each) for each in email_addresses.spellings(email)]
     stored = func.lower(User.email)
     ranks = [(stored == each, rank) for rank, each in enumerate(ours)]
     return statement.where(stored.in_(ours)).order_by(case(*ranks)).limit(1)

@@ -12,7 +12,7 @@ from service.errors import EmailTaken, FieldFault, Forbidden, NotFound, Unproces
 from service.identity import AnyCaller, Caller, Passwords, lock_own_account, reauthorize
 from service.platform.database import Database, Session
 from service.platform.http.etag.versions import Versions, require
-from service.platform.http.field_faults import REQUIRED
+from service.platform.http.field_errors import REQUIRED
 from service.platform.mail import repository as mails
 
 

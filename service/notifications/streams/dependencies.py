@@ -12,7 +12,7 @@ from service.notifications.streams import service as streams
 from service.notifications.streams.subscribers import OpenedBy, Subscriber, Subscribers
 from service.platform.database import Database
 from service.platform.database.change_feed import ChangeFeed
-from service.platform.http.components import component
+from service.platform.http.injection import component
 from service.platform.http.request_state import state_of
 from service.platform.http.schemas import DIGITS, MAX_ID
 

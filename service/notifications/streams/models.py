@@ -3,7 +3,7 @@
 from sqlalchemy import ForeignKey, Index, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.platform.database.model import Base, Instant, Ref
+from service.platform.database.base import Base, Instant, Ref
 
 
 class StreamTicket(Base):

@@ -8,7 +8,7 @@ from service.identity.dependencies import SignedIn
 from service.notifications.schemas import StreamTicket
 from service.notifications.streams import service as streams
 from service.notifications.streams.dependencies import SubscriptionDep, TokenSeconds, subscribe
-from service.platform.http.components import DatabaseDep
+from service.platform.http.injection import DatabaseDep
 from service.platform.http.route import Route
 from service.platform.http.sse import EventStream
 

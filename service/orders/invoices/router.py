@@ -10,12 +10,12 @@ from service.orders.invoices import service as invoices
 from service.orders.invoices.pool import RendererPool
 from service.platform.http.access_checks import AccessCheck
 from service.platform.http.authorization import confirm
-from service.platform.http.components import Component, DatabaseDep, SettingsDep
 from service.platform.http.etag.conditions import not_modified
+from service.platform.http.injection import Component, DatabaseDep, SettingsDep
 from service.platform.http.openapi import problems
+from service.platform.http.openapi_validation import acceptable
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID
-from service.platform.http.validation import acceptable
 
 router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
 

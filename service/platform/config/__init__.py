@@ -18,7 +18,7 @@ from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationErro
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.errors import ConfigError
-from service.platform.config import keys, passwords, types
+from service.platform.config import password_policy, secret_key_policy, types
 from service.platform.config.cgroup import default_workers
 from service.platform.config.sources import collect, kept_key, reason
 
@@ -214,15 +214,15 @@ def _refused_in_production(settings: Settings) -> Iterator[tuple[tuple[str, ...]
 
 def _published(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     """What stands in the repository is known to everybody."""
-    if keys.is_published(settings.secret_key):
-        yield ("secret_key",), f"is published with the source code; {keys.ADVICE}"
+    if secret_key_policy.is_published(settings.secret_key):
+        yield ("secret_key",), f"is published with the source code; {secret_key_policy.ADVICE}"
     for position, key in enumerate(settings.secret_keys_accepted, start=1):
-        if keys.is_published(key):
+        if secret_key_policy.is_published(key):
             yield (
                 ("secret_keys_accepted",),
                 f"entry {position} is published with the source code; remove it",
             )
-    if settings.admin_password and passwords.is_published(settings.admin_password.get_secret_value()):
+    if settings.admin_password and password_policy.is_published(settings.admin_password.get_secret_value()):
         yield ("admin_password",), "is published with the source code; choose another"
 
 

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from service.platform.config import passwords
-from service.platform.config.addresses import normalised
+from service.platform.config import password_policy
 from service.platform.config.database_url import database_url
-from service.platform.config.keys import strong_key
+from service.platform.config.email_addresses import normalised
+from service.platform.config.secret_key_policy import strong_key
 from service.platform.config.urls import origin, split_url
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -28,8 +28,8 @@ _LONGEST = timedelta(days=3660)
 
 def _good_password(password: SecretStr) -> SecretStr:
     """What the API would refuse is refused here, too."""
-    value = passwords.normalised(password.get_secret_value())
-    if broken := passwords.fault(value):
+    value = password_policy.normalised(password.get_secret_value())
+    if broken := password_policy.fault(value):
         raise ValueError(f"is refused: {broken.demand}")
     return SecretStr(value)
 

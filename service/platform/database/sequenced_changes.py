@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Boolean, ColumnElement, Index, Select, and_, 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.platform.database import Session
-from service.platform.database.model import Base, Id, Instant, Ref, Str
+from service.platform.database.base import Base, Id, Instant, Ref, Str
 from service.platform.database.pagination import Page
 
 Kind = Literal["items", "posts"]

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from service.errors import ServiceError
 from service.platform.database import Database, Session
 from service.platform.http.authentication import caller_of
-from service.platform.http.components import component
+from service.platform.http.injection import component
 from service.platform.http.schemas import MAX_ID
 
 #: The errors of input, as they are raised, and their statuses.

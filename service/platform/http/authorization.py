@@ -13,8 +13,8 @@ from fastapi.dependencies.models import Dependant
 
 from service.platform.http.authentication import Caller, authenticate, caller_of
 from service.platform.http.openapi import Operation
+from service.platform.http.openapi_validation import operation_of
 from service.platform.http.rate_limit import dependencies as limits
-from service.platform.http.validation import operation_of
 
 
 class AccessRule(Protocol):

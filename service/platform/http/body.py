@@ -21,10 +21,10 @@ from starlette.requests import ClientDisconnect
 
 from service.errors import BadRequest, FieldFault, Unprocessable
 from service.platform.config import Settings
-from service.platform.http.components import component
+from service.platform.http.injection import component
 from service.platform.http.openapi import Operation
+from service.platform.http.openapi_validation import content_length, refuse_content
 from service.platform.http.problems import LONGEST_POINTER, pointer_to
-from service.platform.http.validation import content_length, refuse_content
 
 #: More than any body needs but a batch's: 10,000 characters, each written as twelve (`\ud83d\ude00`).
 MOST_BYTES: Final = 128 * 1024

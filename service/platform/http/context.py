@@ -14,13 +14,13 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.platform.http import metrics
-from service.platform.http.client import Proxies
+from service.platform.http.client_address import Proxies
 from service.platform.http.headers import Headers, combined
 from service.platform.http.hosts import Hosts
 from service.platform.http.problems import PROBES
 from service.platform.http.request_state import state_of
-from service.platform.telemetry import access_log, request, tracing
-from service.platform.telemetry.request import RequestFacts
+from service.platform.telemetry import access_log, request_facts, tracing
+from service.platform.telemetry.request_facts import RequestFacts
 
 WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9_-]{8,128}")
 ANONYMOUS: Final[Mapping[str, int | None]] = {"user_id": None}
@@ -64,7 +64,7 @@ class RequestContext:
         inner = _normalised(scope)
         state = state_of(inner)
         address, hsts = self._client(inner)
-        request.begin(RequestFacts(state.request_id, state.own_id, address))
+        request_facts.begin(RequestFacts(state.request_id, state.own_id, address))
         started, status, sent = time.perf_counter(), 500, 0
         counted = inner["path"] not in PROBES
         span = scope.get(tracing.SERVER_SPAN)

@@ -10,8 +10,8 @@ from pydantic import AfterValidator
 
 from service.errors import FieldFault, Unprocessable
 from service.platform.database.pagination import DEFAULT_LIMIT, MAX_LIMIT, MAX_SKIP, Cursors, Page
-from service.platform.http.components import component
-from service.platform.http.field_faults import invalid
+from service.platform.http.field_errors import invalid
+from service.platform.http.injection import component
 from service.platform.http.schemas import DIGITS, Id, Instant, Moment, Out, utc
 
 T = TypeVar("T", bound=Out)

@@ -7,7 +7,7 @@ from service.platform.telemetry.metrics import (
     Counter,
     unlabelled_counter,
 )
-from service.platform.telemetry.request import METHODS
+from service.platform.telemetry.request_facts import METHODS
 
 REQUESTS = BatchedCounter("http_requests_total", "HTTP requests answered.", ["method", "route", "status"])
 DURATION = BatchedHistogram(

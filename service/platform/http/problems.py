@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from service.errors import FieldFault, ServiceError
-from service.platform.http.field_faults import code_of, message
+from service.platform.http.field_errors import code_of, message
 from service.platform.http.request_state import state_of
 
 log = structlog.get_logger(__name__)

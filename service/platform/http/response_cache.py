@@ -26,9 +26,9 @@ from service.platform.database.change_feed import Change, ChangeListener
 from service.platform.http import metrics
 from service.platform.http.context import route_template
 from service.platform.http.etag.versions import NOT_MODIFIED_HEADERS, has_already
+from service.platform.http.openapi_validation import acceptable
 from service.platform.http.problems import PROBES
 from service.platform.http.request_state import state_of
-from service.platform.http.validation import acceptable
 
 #: Requests with one of these bypass the cache: they have a caller, or a body that must be measured.
 BYPASS: Final = frozenset({b"authorization", b"content-length", b"transfer-encoding"})

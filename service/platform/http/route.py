@@ -19,13 +19,13 @@ from service.platform.http.access_checks import INPUT_ERRORS, access_checks, che
 from service.platform.http.authorization import Authorization, access_rules
 from service.platform.http.body import Reader
 from service.platform.http.context import route_template
-from service.platform.http.endpoint import adapted, has_tag
 from service.platform.http.etag.conditions import conditional, not_modified, require_absence
+from service.platform.http.handler_adapter import adapted, has_tag
 from service.platform.http.idempotency.requests import Idempotency
 from service.platform.http.openapi import problems
+from service.platform.http.openapi_validation import check_against_openapi
 from service.platform.http.request_state import state_of
 from service.platform.http.response_cache import PublicRead
-from service.platform.http.validation import check_against_openapi
 
 #: Where FastAPI looks for what closes function-scoped dependencies: the transaction among them.
 STACK: Final = "fastapi_function_astack"

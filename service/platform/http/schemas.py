@@ -22,8 +22,8 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from service.platform.http import characters
-from service.platform.http.field_faults import UNICODE, WHOLE_NUMBER, invalid
+from service.platform.http import text_validation
+from service.platform.http.field_errors import UNICODE, WHOLE_NUMBER, invalid
 
 CENT: Final = Decimal("0.01")
 #: The most that NUMERIC(12, 2) holds.
@@ -174,24 +174,24 @@ def changed_elsewhere(advice: str) -> tuple[Any, ...]:
 Line = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    Field(json_schema_extra={"pattern": characters.LINE}),
-    AfterValidator(characters.line),
+    Field(json_schema_extra={"pattern": text_validation.LINE}),
+    AfterValidator(text_validation.line),
     at_most(200),
 ]
 #: The same, up to 100.
 ShortLine = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
-    Field(json_schema_extra={"pattern": characters.LINE}),
-    AfterValidator(characters.line),
+    Field(json_schema_extra={"pattern": text_validation.LINE}),
+    AfterValidator(text_validation.line),
     at_most(100),
 ]
 #: Text of many lines, up to 10,000 characters; may be empty.
 Prose = Annotated[
     str,
     StringConstraints(max_length=10_000),
-    Field(json_schema_extra={"pattern": characters.PROSE}),
-    AfterValidator(characters.prose),
+    Field(json_schema_extra={"pattern": text_validation.PROSE}),
+    AfterValidator(text_validation.prose),
 ]
 
 #: For whole numbers and for yes or no in a client's JSON: otherwise `true` would pass for 1, the text

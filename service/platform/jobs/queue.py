@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import text
 
 from service.platform.database import Record, Session
-from service.platform.telemetry import request, tracing
+from service.platform.telemetry import request_facts, tracing
 
 #: The trigger of the queue's table notifies here.
 CHANNEL: Final = "ch_pgqueuer"
@@ -21,7 +21,7 @@ NOW: Final = timedelta(0)
 
 def origin() -> dict[str, str]:
     """The request that is running: what its jobs log and continue. Kept in the queue's headers."""
-    facts = request.facts()
+    facts = request_facts.facts()
     known = {
         "request_id": facts.request_id,
         "own_id": facts.own_id,

@@ -24,8 +24,8 @@ from service.platform.jobs.claims import Claims, Job
 from service.platform.jobs.kinds import Attempt, JobKind
 from service.platform.jobs.listener import listen
 from service.platform.jobs.metrics import Outcome
-from service.platform.telemetry import logging, request, tracing
-from service.platform.telemetry.request import RequestFacts
+from service.platform.telemetry import logging, request_facts, tracing
+from service.platform.telemetry.request_facts import RequestFacts
 
 log = structlog.get_logger(__name__)
 
@@ -180,7 +180,7 @@ class Worker:
 
     async def _run(self, job: Job) -> None:
         request_id, began = job.origin.get("request_id"), time.perf_counter()
-        request.begin(RequestFacts(request_id, job.origin.get("own_id")))
+        request_facts.begin(RequestFacts(request_id, job.origin.get("own_id")))
         logging.bind(request_id=request_id, job=job.kind, job_id=job.id)
         metrics.job_begun(job.kind, (datetime.now(UTC) - job.due).total_seconds())
         outcome: Outcome = "handed_back"

@@ -1,7 +1,7 @@
 """Sends the queued emails: each leaves at least once, and is written when it leaves.
 
 The platform knows no domain: what an email says, to whom, and whether there is still cause for it, is
-decided by the composer that a domain has registered for its kind (service/container.py). It runs in the
+decided by the composer that a domain has registered for its kind (container/worker.py). It runs in the
 worker, long after the request was answered, so neither that answer nor its time reveals the decision.
 """
 

@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, UniqueCo
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.platform.database.model import Base, CreatedAt, Id, Instant, Ref, Str
+from service.platform.database.base import Base, CreatedAt, Id, Instant, Ref, Str
 
 STATUSES = ("queued", "sending", "sent", "withheld", "failed")
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import structlog
 
-from service.platform.telemetry import request, tracing
+from service.platform.telemetry import request_facts, tracing
 
 log = structlog.get_logger("access")
 
@@ -76,7 +76,7 @@ def write(
             line += f', "{name}": {"null" if number is None else number}'
         # The id of a request is well-formed, or ours: there is nothing in it to escape.
         line += f', "client": {"null" if client is None else quoted(client)}'
-        line += f', "request_id": "{request.facts().request_id}"'
+        line += f', "request_id": "{request_facts.facts().request_id}"'
         if traced:
             for name, value in tracing.log_fields().items():
                 line += f', "{name}": "{value}"'

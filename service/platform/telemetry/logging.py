@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-from service.platform.telemetry import access_log, request, tracing
+from service.platform.telemetry import access_log, request_facts, tracing
 
 #: These copy handlers or stop propagating by themselves (Gunicorn's worker class does), so each is
 #: given the handler by name. Their access logs are silent: access_log.py writes ours.
@@ -33,7 +33,7 @@ def bind(**values: Any) -> None:
 
 def add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Which request and which trace a line belongs to."""
-    if (request_id := request.facts().request_id) is not None:
+    if (request_id := request_facts.facts().request_id) is not None:
         event.setdefault("request_id", request_id)
     event.update(tracing.log_fields())
     return event

@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.asgi import asgi_getter
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from service.platform.telemetry.request import METHODS
+from service.platform.telemetry.request_facts import METHODS
 from service.platform.telemetry.tracing import REDACTED, SERVER_SPAN
 
 if TYPE_CHECKING:

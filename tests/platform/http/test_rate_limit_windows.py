@@ -16,8 +16,8 @@ from service.platform.config import Settings
 from service.platform.http.rate_limit import store
 from service.platform.http.rate_limit.policies import Decision, Limits, Policy, Rule, Standing, bucket
 from service.platform.http.rate_limit.store import LocalCounts, Store, StoreFailed
-from service.platform.telemetry import request
-from service.platform.telemetry.request import RequestFacts
+from service.platform.telemetry import request_facts
+from service.platform.telemetry.request_facts import RequestFacts
 
 T = TypeVar("T")
 NOWHERE = "redis://127.0.0.1:9/0"
@@ -289,7 +289,7 @@ class TestSlowDown:
     async def attempt(
         slow_down: SignInThrottle, email: str, address: str = "198.51.100.7"
     ) -> throttling.Attempt:
-        request.begin(RequestFacts(address=address))
+        request_facts.begin(RequestFacts(address=address))
         return await slow_down.attempt(email)
 
     async def test_doubles_up_to_a_cap(self, slow_down: SignInThrottle, slept: list[float]) -> None:

@@ -13,8 +13,8 @@ from service.container.api import Container
 from service.platform.jobs import queue
 from service.platform.jobs.claims import Claims
 from service.platform.jobs.listener import listen
-from service.platform.telemetry import request
-from service.platform.telemetry.request import RequestFacts
+from service.platform.telemetry import request_facts
+from service.platform.telemetry.request_facts import RequestFacts
 
 PERIODS = {"clean_up": timedelta(hours=1)}
 LEASE = timedelta(minutes=1)
@@ -65,7 +65,7 @@ class TestEnqueuing:
         """It is written by another statement: every column has what `enqueue` writes there."""
 
         async def asks() -> None:
-            request.begin(RequestFacts("asked-for-1", "own-1"))
+            request_facts.begin(RequestFacts("asked-for-1", "own-1"))
             async with container.database.transaction() as session:
                 event_id = await events.publish(session, "item.updated", object_id=1, data={})
                 await queue.enqueue(session, "event", {"event_id": event_id})

@@ -17,8 +17,8 @@ from service.platform.config import Settings
 from service.platform.jobs.claims import Claims
 from service.platform.jobs.kinds import Attempt
 from service.platform.jobs.worker import MOST_CLAIMS, backoff
-from service.platform.telemetry import request
-from service.platform.telemetry.request import RequestFacts
+from service.platform.telemetry import request_facts
+from service.platform.telemetry.request_facts import RequestFacts
 from tests.helpers.waiting import eventually
 from tests.platform.jobs.working import LEASE, Noting, emptied, kind, put, working
 
@@ -348,10 +348,10 @@ class TestOrigin:
         self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         seen: list[RequestFacts] = []
-        noting = Noting(lambda *_: seen.append(request.facts()))
+        noting = Noting(lambda *_: seen.append(request_facts.facts()))
 
         async def asks() -> None:
-            request.begin(RequestFacts("asked-for-1", "own-1", "203.0.113.7"))
+            request_facts.begin(RequestFacts("asked-for-1", "own-1", "203.0.113.7"))
             await put(container.database, "test", "caused")
 
         await asyncio.create_task(asks())

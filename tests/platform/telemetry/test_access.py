@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from service.platform.telemetry import access_log, request
+from service.platform.telemetry import access_log, request_facts
 from service.platform.telemetry.logging import configure
-from service.platform.telemetry.request import RequestFacts
+from service.platform.telemetry.request_facts import RequestFacts
 
 NOBODY: dict[str, Any] = {"who": {"user_id": None}, "client": None}
 CASES: list[dict[str, Any]] = [
@@ -60,9 +60,9 @@ def told(root: logging.Logger, **who: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def of_a_request() -> Iterator[None]:
-    request.begin(RequestFacts("given-id-1", "own-id-1", None))
+    request_facts.begin(RequestFacts("given-id-1", "own-id-1", None))
     yield
-    request.begin(RequestFacts())
+    request_facts.begin(RequestFacts())
 
 
 @pytest.mark.usefixtures("of_a_request")

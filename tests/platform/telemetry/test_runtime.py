@@ -22,7 +22,7 @@ from service.platform.config import Settings
 from service.platform.database import Database
 from service.platform.database import metrics as database_metrics
 from service.platform.http.overload import LoadShedding
-from service.platform.server.health.monitor import ProcessMonitor
+from service.platform.server.health.health_metrics import ProcessMonitor
 from service.platform.telemetry import runtime
 from service.posts import repository as posts
 from tests.conftest import for_sqlalchemy

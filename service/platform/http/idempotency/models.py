@@ -6,7 +6,7 @@ from sqlalchemy import Index, Integer, LargeBinary, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.platform.database.model import Base, CreatedAt, Str
+from service.platform.database.base import Base, CreatedAt, Str
 
 
 class IdempotencyKey(Base):

@@ -12,12 +12,12 @@ from service.errors import KeyNotSupported, KeyRequired
 from service.platform.database import Session
 from service.platform.http import metrics
 from service.platform.http.authentication import caller_of
-from service.platform.http.components import component
 from service.platform.http.context import route_template
+from service.platform.http.database_session import SessionDep
 from service.platform.http.idempotency.service import Retries, StoredResponse, read_key, slot_of
+from service.platform.http.injection import component
 from service.platform.http.request_state import state_of
 from service.platform.http.schemas import shown_once
-from service.platform.http.session import SessionDep
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotent-Replayed"

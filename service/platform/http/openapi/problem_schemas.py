@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from service.errors import ServiceError
-from service.platform.http.field_faults import FAULT_CODES
+from service.platform.http.field_errors import FAULT_CODES
 
 Json = dict[str, Any]
 

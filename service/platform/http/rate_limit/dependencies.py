@@ -12,10 +12,10 @@ from fastapi import Request
 
 from service.errors import TooManyRequests, Unauthenticated
 from service.platform.http.authentication import Caller, caller_of
-from service.platform.http.components import component
+from service.platform.http.injection import component
 from service.platform.http.rate_limit.policies import Decision, Limits, Policy, bucket
 from service.platform.http.request_state import state_of
-from service.platform.telemetry import request as request_facts
+from service.platform.telemetry import request_facts
 
 OF_GRANT: Final[dict[object, Policy]] = {"password": "sign_in", "refresh_token": "refresh"}
 

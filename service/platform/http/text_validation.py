@@ -8,7 +8,7 @@ are taken beside other characters. Text of many lines may set its direction, but
 import re
 from typing import Final
 
-from service.platform.http.field_faults import invalid
+from service.platform.http.field_errors import invalid
 
 #: What Unicode calls White_Space: it is left out at both ends of a line.
 SPACES: Final = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"

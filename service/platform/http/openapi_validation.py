@@ -6,8 +6,8 @@ from typing import Final
 from fastapi import HTTPException, Request
 
 from service.errors import FieldFault, ServiceError, Unprocessable
-from service.platform.http.components import component
 from service.platform.http.context import route_template
+from service.platform.http.injection import component
 from service.platform.http.openapi import Contract, Operation
 from service.platform.http.problems import LONGEST_POINTER, OAUTH_PATHS
 

@@ -23,7 +23,7 @@ from service.platform.telemetry import logging
 from service.platform.telemetry import metric_files as files
 
 #: As a program its name would be `__main__`.
-log = structlog.get_logger("service.dev.companion")
+log = structlog.get_logger("service.dev.worker_supervisor")
 
 RELOAD: Final = "reload"
 POLL_SECONDS: Final = 0.3

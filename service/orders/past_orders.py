@@ -12,7 +12,7 @@ from service.orders.pricing import order_values, price_lines, refuse, requested_
 from service.orders.schemas import PastOrder
 from service.orders.service import no_customer
 from service.platform.database import Record, Session
-from service.platform.http.field_faults import REQUIRED, code_of, message
+from service.platform.http.field_errors import REQUIRED, code_of, message
 
 #: The moments that an order in this state has, besides that of its placing.
 MOMENTS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -51,7 +51,7 @@ def _warn_of_sample(settings: Settings) -> None:
     of them are published.
     """
     try:
-        from service.dev.sample import ADMINISTRATOR
+        from service.dev.sample_data import ADMINISTRATOR
     except ImportError:
         return  # The production image cannot load the sample.
     if asyncio.run(_has_account(settings, ADMINISTRATOR)):
@@ -69,10 +69,10 @@ def worker_beside(settings: Settings, *, reload: bool = False) -> AbstractContex
     if settings.environment != "development":
         return nullcontext()
     try:
-        from service.dev import companion
+        from service.dev import worker_supervisor
     except ImportError:
         console.print(
             "No worker runs beside the service: that needs service/dev. Run `tradepost worker` too."
         )
         return nullcontext()
-    return companion.started(settings, reload=reload)
+    return worker_supervisor.started(settings, reload=reload)

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final, NamedTuple
 
-from service.platform.config.keys import forms
+from service.platform.config.secret_key_policy import forms
 
 MIN_LENGTH: Final = 8
 MAX_LENGTH: Final = 128

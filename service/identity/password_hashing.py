@@ -11,7 +11,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from service.errors import Overloaded
 from service.identity import metrics
-from service.platform.config.passwords import normalised
+from service.platform.config.password_policy import normalised
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import pytest
 from service import catalogue
 from service.container.api import Container
 from service.errors import Unprocessable
-from service.orders import history, repository
+from service.orders import past_orders, repository
 from service.platform.http.schemas import MAX_ID
 from tests.helpers.factories import Make, Person
 
@@ -43,7 +43,7 @@ async def record(container: Container, order: dict[str, Any]) -> int:
     async with container.database.transaction() as session:
         ids = [each["product_id"] for each in order.get("lines", ())]
         products = await catalogue.get_products(session, ids)
-        return await history.record_past_order(session, order, products=products, currency="USD")
+        return await past_orders.record_past_order(session, order, products=products, currency="USD")
 
 
 async def refused(container: Container, order: dict[str, Any]) -> list[tuple[str, str]]:

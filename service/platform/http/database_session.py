@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.platform.database import Database, Session
-from service.platform.http.components import component
+from service.platform.http.injection import component
 
 
 async def get_session(request: Request) -> AsyncIterator[Session]:

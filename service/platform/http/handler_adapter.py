@@ -8,9 +8,9 @@ from typing import Any, Final, get_args
 from fastapi import Request
 from fastapi.routing import APIRoute
 
-from service.platform.http.components import Component, component
 from service.platform.http.etag.versions import Versioned, tag_of
 from service.platform.http.idempotency.requests import Idempotency
+from service.platform.http.injection import Component, component
 from service.platform.http.request_state import state_of
 
 Endpoint = Callable[..., Awaitable[Any]]
