@@ -27,9 +27,6 @@ from tests.helpers.factories import Make
 from tests.helpers.streaming import served
 from tests.helpers.waiting import eventually
 
-TESTS = Path(__file__).parent
-#: What no single part is held responsible for: these count for no part's coverage.
-OF_THE_WHOLE = {"chart", "contract", "faults", "image", "invariants", "migrations", "pods", "server"}
 URL_VARIABLE = "TRADEPOST_TEST_POSTGRESQL"
 TEMPLATE = "tradepost_template"
 #: Rate limits that no test reaches; with them failed sign-ins do not slow down either.
@@ -52,13 +49,6 @@ async def _execute(url: str, *statements: str) -> None:
             await connection.execute(statement)
     finally:
         await connection.close()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure coverage by the tests of parts alone: to trace those of the whole doubles what they cost."""
-    for item in items:
-        if item.path.relative_to(TESTS).parts[0] in OF_THE_WHOLE:
-            item.add_marker("no_cover")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -122,10 +122,7 @@ class Worker:
             log.info("worker.asked_to_stop", running=len(self._running))
             await self._drain(claiming)
         finally:
-            tasks = [claiming, *background, *self._running]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _cancel([claiming, *background, *self._running])
         await self._release_all()
 
     async def _claim_until_stopped(self) -> None:
@@ -267,6 +264,15 @@ class Worker:
                 failed=row.failed if row else 0,
                 oldest_seconds=row.oldest_seconds if row else 0.0,
             )
+
+
+async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: one that comes while a connection is closed may be lost on the way."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=RETRY_SECONDS)
 
 
 async def _repeat(act: Callable[[], Awaitable[None]], seconds: float) -> None:
