@@ -267,7 +267,7 @@ class Worker:
 
 
 async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Cancel until all have ended: one that comes while a connection is closed may be lost on the way."""
+    """Cancel until all have ended: during a COMMIT a task gets OutcomeUnknown instead, and may go on."""
     left = set(tasks)
     while left:
         for task in left:

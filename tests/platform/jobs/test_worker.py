@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 from prometheus_client import REGISTRY
+from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
@@ -341,6 +342,21 @@ class TestEnding:
             await eventually(lambda: noting.given)
             worker.stop()
         assert await rows(sql) == [("queued", 0, b'{"name": "long"}')]
+
+    async def test_though_a_commit_of_its_own_is_cut_short(
+        self, settings: Settings, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As while a standby does not confirm: the outcome is unknown, and that is no reason to go on."""
+        real, committing = AsyncSession.commit, asyncio.Event()
+
+        async def slow(session: AsyncSession) -> None:
+            await real(session)
+            committing.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(AsyncSession, "commit", slow)
+        async with asyncio.timeout(60), working(settings, {"test": kind(Noting())}):
+            await committing.wait()
 
 
 class TestOrigin:
