@@ -38,7 +38,6 @@ _VALUES: Final[dict[str, tuple[str, ...]]] = {
     "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
     **dict.fromkeys(_TLS_VERSIONS, ("TLSv1.2", "TLSv1.3")),
 }
-_UNKNOWN: Final = "an unknown parameter"
 _SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
 #: `user:password@` and then several hosts, each with or without a port.
 _SEVERAL: Final = re.compile(

@@ -27,11 +27,8 @@ def spellings(text: str) -> tuple[str, ...]:
         address = normalised(plain)
         name, _, domain = address.rpartition("@")
         # IDNA is done: what is left is the encoding of each label.
-        labels = (
-            label if label.isascii() else f"xn--{label.encode('punycode').decode()}"
-            for label in domain.split(".")
-        )
-        return tuple(dict.fromkeys((plain, address, f"{name}@{'.'.join(labels)}")))
+        in_ascii = ".".join(map(_encoded, domain.split(".")))
+        return tuple(dict.fromkeys((plain, address, f"{name}@{in_ascii}")))
     return (plain,)
 
 
