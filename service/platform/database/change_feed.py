@@ -31,7 +31,6 @@ from typing import Any, Final
 import asyncpg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
 from service.errors import ReadOnly, ServiceError
@@ -178,10 +177,8 @@ class ChangeFeed:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnections
 
     async def _listen(self) -> None:
-        connection = await self._engine.connect()
-        raw = await _driver(connection)
-        self._unreadable = False
-        try:
+        async with connections.driver_connection(self._engine) as raw:
+            self._unreadable = False
             await raw.add_listener(CHANNEL, self._received)
             await self._check_receiving()
             for listener in self._listeners:
@@ -193,12 +190,6 @@ class ChangeFeed:
                     async with asyncio.timeout(self.renew_seconds):
                         await self._requested.wait()
                 self._requested.clear()
-        finally:
-            # A connection that has gone silent would never answer a polite goodbye.
-            raw.terminate()
-            with contextlib.suppress(SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                await connection.invalidate()
-                await connection.close()
 
     async def _renew(self, raw: asyncpg.Connection) -> None:
         began, self._syncing = time.monotonic(), bool(_unsynced[self._slot])
@@ -242,12 +233,6 @@ class ChangeFeed:
             # It may have ended a session: nothing held is valid until all is read anew.
             log.exception("changes.misread")
             self._unreadable, self._lease_ends = True, 0.0
-
-
-async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
-    driver: asyncpg.Connection | None = (await connection.get_raw_connection()).driver_connection
-    assert driver is not None  # noqa: S101 - it has just been connected
-    return driver
 
 
 def is_read_only(raw: asyncpg.Connection) -> bool:

@@ -6,11 +6,13 @@ what listens and for migrations alike.
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 #: The trigram search needs operators that may be installed elsewhere, as hosted databases do.
@@ -64,6 +66,22 @@ async def _connect(**arguments: Any) -> asyncpg.Connection:
         connection.terminate()
         raise
     return connection
+
+
+@asynccontextmanager
+async def driver_connection(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the driver for what listens, cut off at the end."""
+    connection = await engine.connect()
+    driver: asyncpg.Connection | None = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None  # noqa: S101 - it has just been connected
+    try:
+        yield driver
+    finally:
+        # One that has gone silent would never answer a polite goodbye.
+        driver.terminate()
+        with suppress(SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await connection.invalidate()
+            await connection.close()
 
 
 def cause_of(fault: BaseException | None) -> str:

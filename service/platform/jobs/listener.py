@@ -35,26 +35,18 @@ async def listen(url: str, notify: Callable[[], None]) -> None:
         },
     )
     try:
-        async with engine.connect() as connection:
-            raw: asyncpg.Connection | None = (await connection.get_raw_connection()).driver_connection
-            assert raw is not None  # noqa: S101 - it has just been connected
-            try:
-                closed = asyncio.Event()
-                raw.add_termination_listener(lambda _: closed.set())
-                await raw.add_listener(CHANNEL, received)
-                notify()
-                while True:
-                    # Fails on one that is closed, and on one that is silent.
-                    await raw.execute("SELECT 1")
-                    if is_read_only(raw):
-                        raise ReadOnly
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(CHECK_SECONDS):
-                            await closed.wait()
-            finally:
-                # One that has gone silent would not answer a polite goodbye.
-                raw.terminate()
-                with contextlib.suppress(SQLAlchemyError, asyncpg.InterfaceError, OSError):
-                    await connection.invalidate()
+        async with connections.driver_connection(engine) as raw:
+            closed = asyncio.Event()
+            raw.add_termination_listener(lambda _: closed.set())
+            await raw.add_listener(CHANNEL, received)
+            notify()
+            while True:
+                # Fails on one that is closed, and on one that is silent.
+                await raw.execute("SELECT 1")
+                if is_read_only(raw):
+                    raise ReadOnly
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CHECK_SECONDS):
+                        await closed.wait()
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as fault:
         raise Unavailable("The connection that listens for jobs was lost.") from fault
