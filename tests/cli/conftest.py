@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from service.cli import import_csv
-from service.cli.csv_rows import Report
-from service.cli.csv_schemas import CUSTOMERS, LINES, ORDERS, PRODUCTS
+from service.cli.import_csv import Report
+from service.cli.import_csv.schemas import CUSTOMERS, LINES, ORDERS, PRODUCTS
 from service.container.api import Container
 from service.dev.sample_data import FOLDER
 from tests.cli.importing import Load, append

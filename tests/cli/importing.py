@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from service.cli.csv_rows import Report
+from service.cli.import_csv import Report
 
 Load = Callable[..., Awaitable[Report]]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from service.cli.csv_rows import UnusableFile
-from service.cli.csv_schemas import CUSTOMERS, LINES, ORDERS, PRODUCTS
+from service.cli.import_csv import UnusableFile
+from service.cli.import_csv.schemas import CUSTOMERS, LINES, ORDERS, PRODUCTS
 from service.dev.sample_data import FOLDER, PASSWORD
 from tests.cli.importing import Load, insert, outcome, replace
 from tests.helpers.client import Api

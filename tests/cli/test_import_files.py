@@ -11,9 +11,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from service.cli.countries import country_code
-from service.cli.csv_rows import UnusableFile
-from service.cli.csv_schemas import CUSTOMERS, LINES, ORDERS, PRODUCTS
+from service.cli.import_csv import UnusableFile
+from service.cli.import_csv.countries import country_code
+from service.cli.import_csv.schemas import CUSTOMERS, LINES, ORDERS, PRODUCTS
 from service.platform.config import generate_key
 from tests.cli.importing import Load, append, insert, outcome, replace
 from tests.migrations.test_migrations import rows

@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from service import accounts, catalogue, orders
-from service.cli.csv_rows import Record, Refusal, Report, Table, UnusableFile, parsed, why
-from service.cli.csv_schemas import (
+from service.cli.database import NO_SCHEMA, connected, database
+from service.cli.import_csv.csv_reader import Record, Refusal, Report, Table, UnusableFile, parsed, why
+from service.cli.import_csv.schemas import (
     CUSTOMERS,
     LINES,
     ORDERS,
@@ -36,7 +37,6 @@ from service.cli.csv_schemas import (
     email_of,
     sku_of,
 )
-from service.cli.database import NO_SCHEMA, connected, database
 from service.errors import ServiceError, Unprocessable
 from service.identity import Passwords
 from service.platform.config import Settings, generate_key
