@@ -4,13 +4,15 @@ from typing import Literal
 
 from service.platform.telemetry.metrics import Counter
 
-SIGN_INS = Counter("sign_ins_total", "Sign-ins with a password.", ["outcome"])
+SIGN_INS = Counter("sign_ins_total", "Sign-ins with a password, by outcome.", ["outcome"])
 REFRESHES = Counter(
-    "token_refreshes_total", "Uses of refresh tokens; reused is theft, which ends the session.", ["outcome"]
+    "token_refreshes_total",
+    "Uses of refresh tokens by outcome. A reused token ends its session.",
+    ["outcome"],
 )
 SLOWED = Counter(
     "sign_ins_slowed_total",
-    "Sign-ins that followed too many failures: those that waited, and those refused because too many wait.",
+    "Sign-ins after too many failures: delayed, or refused because too many were waiting.",
     ["outcome"],
 )
 

@@ -3,7 +3,7 @@
 from service.platform.telemetry.metrics import Counter
 
 EVENTS = Counter(
-    "events_total", "Events by type: raised by a change, handed on to their consumers.", ["type", "outcome"]
+    "events_total", "Events by type: raised by a change, delivered to their consumers.", ["type", "outcome"]
 )
 
 

@@ -9,10 +9,12 @@ from service.platform.telemetry.metrics import BatchedGauge, BatchedHistogram
 
 HASHING: Final = BatchedHistogram(
     "password_hash_duration_seconds",
-    "Of hashing or checking a password, waiting for its turn included.",
+    "Time to hash or to check a password, waiting for a thread included.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )
-WAITING: Final = BatchedGauge("password_hashes_waiting", "Passwords that are being hashed, or wait for it.")
+WAITING: Final = BatchedGauge(
+    "password_hashes_waiting", "Passwords that are being hashed or wait for a thread."
+)
 
 
 @contextmanager

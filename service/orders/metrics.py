@@ -11,10 +11,16 @@ from typing import Any, Final, Literal
 from service.platform.telemetry.metrics import Counter, Gauge
 
 ORDERS = Counter(
-    "orders_total", "Orders that have come into a state: placed, paid and so on.", ["outcome", "shipping"]
+    "orders_total", "Orders that have reached a status: placed, paid and so on.", ["outcome", "shipping"]
 )
-REVENUE = Counter("order_revenue_total", "What paid orders come to, in units of the currency.", ["currency"])
-REFUSALS = Counter("order_refusals_total", "Orders, or transitions of orders, that were refused.", ["code"])
+REVENUE = Counter(
+    "order_revenue_total", "Total of the orders that were paid, in units of the currency.", ["currency"]
+)
+REFUSALS = Counter(
+    "order_refusals_total",
+    "Orders, and transitions of orders, that were refused, by the problem's code.",
+    ["code"],
+)
 INVOICES = Counter(
     "invoices_total",
     "Invoices by outcome: rendered; refused or given up (waited) because too many wait; "
@@ -23,7 +29,7 @@ INVOICES = Counter(
 )
 INVOICES_UNDER_WAY = Gauge(
     "invoices_under_way",
-    "Invoices that wait for a process, or are rendered by one.",
+    "Invoices that are being rendered or wait for a process.",
     ["state"],
     multiprocess_mode="livesum",
 )

@@ -17,7 +17,7 @@ STATEMENT_SECONDS: Final = 600.0
 JOB_SECONDS: Final = 1_800.0
 FAULTS: Final = Counter(
     "order_invariant_faults_total",
-    "Rows that cannot be, found by the worker's hourly look at the whole database, each time they are found.",
+    "Rows that violate an invariant, counted each time that the worker's hourly check finds them.",
     ["check"],
 )
 

@@ -6,16 +6,16 @@ from service.platform.telemetry.metrics import Counter, Histogram
 
 TRIES = Counter(
     "webhook_deliveries_total",
-    "Tries of webhook deliveries: succeeded, to be retried, or failed for good.",
+    "Attempts at webhook deliveries: succeeded, to be retried, or failed for good.",
     ["outcome"],
 )
 DURATION = Histogram(
     "webhook_delivery_duration_seconds",
-    "From looking the receiver up to the end of its answer, in seconds.",
+    "Time from resolving the receiver's name to the end of its response.",
     ["outcome"],
     buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-DISABLED = Counter("webhooks_disabled_total", "Webhooks that were given up, and why.", ["reason"])
+DISABLED = Counter("webhooks_disabled_total", "Webhooks that were disabled, by reason.", ["reason"])
 
 
 def webhook_tried(outcome: Literal["succeeded", "retried", "failed"], seconds: float) -> None:

@@ -4,12 +4,12 @@ from service.platform.telemetry.metrics import Counter, Gauge
 
 OPEN = Gauge(
     "notification_streams",
-    "Streams of notifications that are open, by what has opened them: a token or a ticket.",
+    "Notification streams that are open, by what opened them: a token or a ticket.",
     ["opened_by"],
     multiprocess_mode="livesum",
 )
 ENDED = Counter(
-    "notification_streams_ended_total", "Streams of notifications that have ended, by why.", ["reason"]
+    "notification_streams_ended_total", "Notification streams that have ended, by reason.", ["reason"]
 )
 
 

@@ -6,12 +6,12 @@ from service.platform.telemetry.metrics import BatchedCounter, BatchedHistogram,
 
 WAIT: Final = BatchedHistogram(
     "database_pool_wait_seconds",
-    "For a connection of the pool, a new one or one that another task returned.",
+    "Time that a task waited for a connection from the pool.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )
 QUERIES: Final = BatchedHistogram(
     "database_query_duration_seconds",
-    "Of statements, failed ones too, by their first word.",
+    "Time of statements by their first word, failed ones included.",
     ["operation"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )

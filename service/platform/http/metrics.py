@@ -9,27 +9,29 @@ from service.platform.telemetry.metrics import (
 )
 from service.platform.telemetry.request_facts import METHODS
 
-REQUESTS = BatchedCounter("http_requests_total", "HTTP requests answered.", ["method", "route", "status"])
+REQUESTS = BatchedCounter(
+    "http_requests_total",
+    "HTTP requests, by method, route template and status.",
+    ["method", "route", "status"],
+)
 DURATION = BatchedHistogram(
     "http_request_duration_seconds",
-    "From the request's first byte to the answer's last, in seconds.",
+    "Time from the first byte of the request to the last byte of the response.",
     ["method", "route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 SIZES = (256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304)
-RECEIVED = BatchedHistogram(
-    "http_request_size_bytes", "Of the bodies of requests that have one.", ["route"], buckets=SIZES
-)
-SENT = BatchedHistogram("http_response_size_bytes", "Of the bodies of answers.", ["route"], buckets=SIZES)
+RECEIVED = BatchedHistogram("http_request_size_bytes", "Size of request bodies.", ["route"], buckets=SIZES)
+SENT = BatchedHistogram("http_response_size_bytes", "Size of response bodies.", ["route"], buckets=SIZES)
 IN_PROGRESS = BatchedGauge(
-    "http_requests_in_progress", "Requests that are being worked on; open streams are not."
+    "http_requests_in_progress", "Requests that are being processed, without open streams."
 )
 RATE_LIMITS = BatchedCounter(
     "rate_limit_decisions_total",
-    "Requests under a rate limit: allowed, refused, or let through because the store has failed.",
+    "Requests under a rate limit: allowed, refused, or allowed because the counters' store has failed.",
     ["policy", "decision"],
 )
-REPLAYS = Counter("idempotent_replays_total", "Requests sent again under their key.", ["route"])
+REPLAYS = Counter("idempotent_replays_total", "Requests sent again with the same Idempotency-Key.", ["route"])
 RETRIES = Counter(
     "database_transactions_retried_total",
     "Requests run again after a deadlock or a serialisation failure.",

@@ -7,34 +7,36 @@ from service.platform.telemetry.metrics import Counter, Gauge, Histogram
 
 JOBS = Counter(
     "jobs_total",
-    "Attempts at jobs: done, to be retried after a fault, failed for good, released at the end of a worker.",
+    "Attempts at jobs: done, put off after a fault, failed for good, handed back by a worker that stops.",
     ["kind", "outcome"],
 )
 DURATION = Histogram(
     "job_duration_seconds",
-    "Of an attempt at a job, whatever its outcome.",
+    "Time of an attempt at a job, whatever its outcome.",
     ["kind"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
 DELAY = Histogram(
     "job_delay_seconds",
-    "From when an attempt could have begun to when it did.",
+    "Time from when an attempt was due until it started.",
     ["kind"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
 )
 ATTEMPTS = Histogram(
     "job_attempts",
-    "How many attempts a job took until it was done or had failed.",
+    "Attempts that a job took until it was done or had failed for good.",
     ["kind"],
     buckets=(1, 2, 3, 5, 8, 12),
 )
-WAITING = Gauge("jobs_waiting", "Jobs in the queue.", ["kind"], multiprocess_mode="mostrecent")
+WAITING = Gauge(
+    "jobs_waiting", "Jobs that are waiting in the queue.", ["kind"], multiprocess_mode="mostrecent"
+)
 FAILED = Gauge(
     "jobs_failed", "Jobs that have failed for good and are kept.", ["kind"], multiprocess_mode="mostrecent"
 )
 OLDEST = Gauge(
     "job_oldest_waiting_seconds",
-    "For how long the oldest job could have been taken.",
+    "How long the oldest waiting job has been due.",
     ["kind"],
     multiprocess_mode="mostrecent",
 )
@@ -60,7 +62,7 @@ def queue_seen(kind: str, *, waiting: int, failed: int, oldest_seconds: float) -
 
 
 def begin(kinds: Iterable[str]) -> None:
-    """What counts from zero in a worker, so that the first of something is an increase."""
+    """Export each counter at 0, so that its first event shows as an increase."""
     for kind in kinds:
         for outcome in ("done", "put_off", "failed", "handed_back"):
             JOBS.labels(kind, outcome)

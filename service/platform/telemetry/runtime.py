@@ -23,18 +23,20 @@ SAMPLE_TICKS: Final = 10
 
 LAG: Final = BatchedHistogram(
     "event_loop_lag_seconds",
-    "By how much the event loop is late for a timer; it has ten a second.",
+    "Delay of the event loop's timers, measured ten times a second.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-BUILD: Final = Gauge("build_info", "The version that runs.", ["version"], multiprocess_mode="livemax")
+BUILD: Final = Gauge(
+    "build_info", "The version of the service that is running.", ["version"], multiprocess_mode="livemax"
+)
 EXITS: Final = Counter(
     "gunicorn_worker_exits_total",
-    "Workers that have ended: by their time-out, a signal, an error, or as they should.",
+    "Gunicorn workers that have ended, by reason: timeout, signal, error or normal.",
     ["reason"],
 )
 SPANS: Final = Counter(
     "trace_spans_total",
-    "Spans: sent to the collector, lost because it did not take them, or dropped because too many waited.",
+    "Spans: sent to the collector, lost because it did not accept them, or dropped from a full queue.",
     ["outcome"],
 )
 REASONS: Final = ("timeout", "signal", "error", "normal")
@@ -81,10 +83,10 @@ class RuntimeMonitor:
 
 def _sample_threads() -> None:
     limiter = to_thread.current_default_thread_limiter()
-    unlabelled_gauge("thread_pool_tasks", "Threads of the pool that work.", "livesum").set(
+    unlabelled_gauge("thread_pool_tasks", "Threads of the pool that are in use.", "livesum").set(
         limiter.borrowed_tokens
     )
-    limit = unlabelled_gauge("thread_pool_limit", "Threads that the pool may have.", "livesum")
+    limit = unlabelled_gauge("thread_pool_limit", "The most threads that the pool may have.", "livesum")
     limit.set(float(limiter.total_tokens))
 
 
@@ -96,11 +98,11 @@ def master_began() -> None:
 
 def workers_started() -> Counter:
     """Counted by the master."""
-    return unlabelled_counter("gunicorn_workers_started_total", "Workers that the master has started.")
+    return unlabelled_counter("gunicorn_workers_started_total", "Gunicorn workers that have been started.")
 
 
 def worker_ready() -> None:
-    unlabelled_gauge("gunicorn_workers", "Workers that live.", "livesum").set(1)
+    unlabelled_gauge("gunicorn_workers", "Gunicorn workers that are running.", "livesum").set(1)
 
 
 def worker_ended(reason: str) -> None:

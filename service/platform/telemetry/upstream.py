@@ -14,12 +14,12 @@ Outcome = Literal["answered", "failed", "timed_out"]
 
 REQUESTS: Final = BatchedCounter(
     "upstream_requests_total",
-    "Calls to other systems: answered, failed, or not answered in time.",
+    "Calls to upstream services: answered, failed or timed out.",
     ["upstream", "outcome"],
 )
 DURATION: Final = BatchedHistogram(
     "upstream_request_duration_seconds",
-    "Of calls to other systems, whatever their outcome.",
+    "Time of calls to upstream services, whatever their outcome.",
     ["upstream"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
