@@ -1,7 +1,7 @@
 """The tree of service errors: a refusal's status and stable code stand on its class.
 
 Services raise these and know no web framework; the platform's HTTP renders them as RFC 9457 problems. What
-only one domain raises is in that domain's `errors.py` or service.
+only one domain raises is in that domain's `errors.py`.
 """
 
 from collections.abc import Mapping
@@ -130,26 +130,6 @@ class NotFound(ServiceError):
 
 class Conflict(ServiceError):
     status, code, title = 409, "conflict", "Conflict with the current state"
-
-
-class EmailTaken(Conflict):
-    code, title = "email_taken", "E-mail address already registered"
-
-
-class LastAdministrator(Conflict):
-    code, title = "last_administrator", "The last administrator must stay"
-
-
-class ApiKeyRevoked(Conflict):
-    code, title = "api_key_revoked", "The API key is revoked"
-
-
-class TooManyWebhooks(Conflict):
-    code, title = "too_many_webhooks", "Too many webhooks"
-
-
-class WebhookInactive(Conflict):
-    code, title = "webhook_inactive", "The webhook is not active"
 
 
 class KeyInUse(Conflict):

@@ -23,12 +23,12 @@ from service.container.api import Container
 from service.customers import router as customers
 from service.customers.dashboard import router as dashboard
 from service.identity import metrics as identity_metrics
+from service.invoices import router as invoices
 from service.notifications import router as notifications
 from service.notifications.streams import router as streams
 from service.operations import router as operations
 from service.orders import metrics as orders_metrics
 from service.orders import router as orders
-from service.orders.invoices import router as invoices
 from service.platform.config import Settings, load_settings
 from service.platform.http import docs, openapi, problems
 from service.platform.http import metrics as http_metrics

@@ -10,7 +10,7 @@ from alembic.config import Config
 import service
 from service import accounts, audit
 from service.cli.database import connected, direct_url
-from service.errors import ConfigError, EmailTaken, ServiceError
+from service.errors import ConfigError, ServiceError
 from service.identity import Passwords
 from service.platform.config import Settings
 from service.platform.database import Database, schema
@@ -58,11 +58,11 @@ async def make_administrator(database: Database, settings: Settings) -> bool:
     passwords.close()
     try:
         made = await _ensure(database, settings.admin_email, password_hash)
-    except EmailTaken:
+    except accounts.EmailTaken:
         # Perhaps by another process that does the same at this moment: its administrator is seen now.
         try:
             made = await _ensure(database, settings.admin_email, password_hash)
-        except EmailTaken:
+        except accounts.EmailTaken:
             fault = "ADMIN_EMAIL: belongs to an ordinary account, which is never promoted; choose another"
             raise ConfigError((fault,)) from None
     if made:

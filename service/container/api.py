@@ -10,8 +10,8 @@ from service.identity import Passwords, Revocations
 from service.identity.api_keys.cache import ApiKeyCache
 from service.identity.dependencies import BearerAuthenticator
 from service.identity.tokens import AccessTokens, Pseudonyms, RefreshTokens
+from service.invoices.pool import RendererPool
 from service.notifications.streams.subscribers import Subscribers
-from service.orders.invoices.pool import RendererPool
 from service.platform.config import Settings
 from service.platform.crypto import derive
 from service.platform.database import Database

@@ -1,14 +1,13 @@
-"""Metrics of orders and invoices.
+"""Metrics of orders.
 
 The repository counts an order's new status once the transaction is committed: no service has to think of
 it, a transaction that is rolled back and retried counts once, and the worker's transitions count too.
 Refusals are counted when they are answered.
 """
 
-from contextlib import AbstractContextManager
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from service.platform.telemetry.metrics import Counter, Gauge
+from service.platform.telemetry.metrics import Counter
 
 ORDERS = Counter(
     "orders_total", "Orders that have reached a status: placed, paid and so on.", ["outcome", "shipping"]
@@ -20,18 +19,6 @@ REFUSALS = Counter(
     "order_refusals_total",
     "Orders, and transitions of orders, that were refused, by the problem's code.",
     ["code"],
-)
-INVOICES = Counter(
-    "invoices_total",
-    "Invoices by outcome: rendered; refused or given up (waited) because too many wait; "
-    "lost with a process that died or was too slow (timed_out); failed by a fault of ours.",
-    ["outcome"],
-)
-INVOICES_UNDER_WAY = Gauge(
-    "invoices_under_way",
-    "Invoices that are being rendered or wait for a process.",
-    ["state"],
-    multiprocess_mode="livesum",
 )
 
 ROUTES: Final = "/api/v1/orders"
@@ -61,11 +48,3 @@ def begin(currency: str) -> None:
     REVENUE.labels(currency)
     for code in CODES:
         REFUSALS.labels(code)
-
-
-def invoice_ended(outcome: str) -> None:
-    INVOICES.labels(outcome).inc()
-
-
-def invoices_under_way(state: Literal["waiting", "rendering"]) -> AbstractContextManager[None]:
-    return INVOICES_UNDER_WAY.labels(state).track_inprogress()

@@ -30,6 +30,7 @@ from service.orders.models import INSTANT, STATUSES, Order, OrderLine
 from service.orders.order_limits import UNLIMITED, OrderLimits, within_limits
 from service.platform.database import Record, Session, after_commit
 from service.platform.database.pagination import Page
+from service.platform.http.etag.versions import AllBut, Versions
 
 LINE_COLUMNS = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")
 GIVEN_COLUMNS = (
@@ -194,20 +195,19 @@ async def change(
     sources: Iterable[str],
     values: Mapping[str, Any],
     guard: ColumnElement[bool] | None = None,
-    versions: Collection[int] | None = None,
-    other_than: Collection[int] = (),
+    expected: Versions | None = None,
 ) -> Record | None:
     """The order as changed, if `viewer_id` may see it, it is in one of these states, and `guard` holds.
 
-    And, where `versions` are given, if it is one of them, and none of `other_than`. All of that is checked in
-    the UPDATE itself: of two that change the order at once, the second finds it changed.
+    And if its version is `expected`. All of that is checked in the UPDATE itself: of two that change the
+    order at once, the second finds it changed.
     """
     guards = (Order.status.in_(tuple(sources)), visible_to(viewer_id), true() if guard is None else guard)
     statement = _CHANGED.where(Order.id == order_id, *guards)
-    if versions is not None:
-        statement = statement.where(Order.version.in_(versions))
-    if other_than:
-        statement = statement.where(Order.version.not_in(other_than))
+    if isinstance(expected, AllBut):
+        statement = statement.where(Order.version.not_in(expected.versions))
+    elif expected is not None:
+        statement = statement.where(Order.version.in_(expected))
     statement = statement.values(**values, version=Order.version + 1)
     row: Record | None = (await session.execute(statement)).one_or_none()
     return row

@@ -30,7 +30,7 @@ from service.orders.schemas import Order, OrderCreate, OrderLine
 from service.platform.config import Settings
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
-from service.platform.http.etag.versions import AllBut, Versions, require
+from service.platform.http.etag.versions import Versions, require
 
 MAX_UNPAID: Final = 20
 #: With this scope a key may do for customers what administrators may: order, and enter agreed prices.
@@ -48,10 +48,15 @@ EVENT_BY_STATUS: Final[Mapping[str, EventType]] = {
 
 
 async def get(session: Session, caller: AnyCaller, order_id: int) -> Order:
+    return Order.of(await get_row(session, caller, order_id))
+
+
+async def get_row(session: Session, caller: AnyCaller, order_id: int) -> Record:
+    """The order with what only its invoice names: the references of its payment and its refund."""
     row = await orders.get(session, order_id, viewer_id=caller.sees_only)
     if row is None:
         raise OrderNotFound
-    return Order.of(row)
+    return row
 
 
 async def find(
@@ -230,9 +235,7 @@ async def _over_limits(
     """Why an order of so many units was not added, and what to do. The customer's row is locked."""
     held = await order_limits.get(session, customer_id, max_cancelled=limits.cancelled)
     if held.unpaid >= limits.unpaid:
-        return TooManyUnpaid(
-            f"The customer has {held.unpaid} unpaid orders already. Pay or cancel one first."
-        )
+        return TooManyUnpaid(f"The customer has {held.unpaid} unpaid orders. Pay or cancel one first.")
     if held.units + units > limits.units:
         advice = " Verify your e-mail address (POST /auth/verify-email) to order more."
         detail = (
@@ -265,8 +268,7 @@ async def change_ship_to(
         viewer_id=caller.sees_only,
         sources=BEFORE_SHIPPING,
         values={"ship_to": ship_to.model_dump()},
-        versions=None if isinstance(expected, AllBut) else expected,
-        other_than=expected.versions if isinstance(expected, AllBut) else frozenset(),
+        expected=expected,
     )
     if changed is None:
         order = await get(session, caller, order_id)

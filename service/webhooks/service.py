@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from service import audit
-from service.errors import FieldFault, NotFound, TooManyWebhooks, Unprocessable, WebhookInactive
+from service.errors import FieldFault, Unprocessable
 from service.identity import Caller, reauthorize
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
@@ -13,6 +13,7 @@ from service.platform.telemetry import request_facts, tracing
 from service.webhooks import repository as webhooks
 from service.webhooks.deliveries import repository as deliveries
 from service.webhooks.deliveries.payloads import build_payload
+from service.webhooks.errors import DeliveryNotFound, TooManyWebhooks, WebhookInactive, WebhookNotFound
 from service.webhooks.schemas import NewWebhook, Webhook, WebhookCreate, WebhookDelivery, WebhookPatch
 from service.webhooks.signing import SecretCipher, encode_secret, new_secret
 from service.webhooks.targets import TargetRefused, Targets
@@ -77,10 +78,10 @@ async def change(session: Session, caller: Caller, webhook_id: int, patch: Webho
 
 
 async def remove(session: Session, caller: Caller, webhook_id: int) -> None:
-    """With its deliveries. Raises NotFound."""
+    """With its deliveries. Raises WebhookNotFound."""
     await reauthorize(session, caller)
     if not await webhooks.remove(session, webhook_id):
-        raise _no_such_webhook()
+        raise WebhookNotFound
     await _record(session, caller, "webhook.deleted", webhook_id, {})
 
 
@@ -126,7 +127,7 @@ async def redeliver(session: Session, caller: Caller, webhook_id: int, delivery_
         raise WebhookInactive("This webhook is not active. Set `is_active` to true first.")
     row = await deliveries.restart(session, webhook_id, delivery_id)
     if row is None:
-        raise NotFound("The webhook has no delivery with this id. Check the id.")
+        raise DeliveryNotFound
     await deliveries.enqueue(session, webhook_id, delivery_id)
     await _record(session, caller, "webhook.redelivered", webhook_id, {"delivery_id": delivery_id})
     return WebhookDelivery.of(row)
@@ -134,12 +135,8 @@ async def redeliver(session: Session, caller: Caller, webhook_id: int, delivery_
 
 def _found(row: Record | None) -> Record:
     if row is None:
-        raise _no_such_webhook()
+        raise WebhookNotFound
     return row
-
-
-def _no_such_webhook() -> NotFound:
-    return NotFound("No webhook has this id. Check the id.")
 
 
 async def _record(

@@ -172,7 +172,10 @@ class TestLocks:
                 finally:
                     runner.run(reader.close())
             assert sqlstate(refusal.value) == "55P03"
-            assert isinstance(translate(refusal.value), Unavailable)
+            meaning = translate(refusal.value)
+            assert isinstance(meaning, Unavailable)
+            assert meaning.detail == "The database took too long. Try again shortly."
+            assert meaning.cause == "another transaction holds a lock, and did not end in time"
             assert rows(url, CATALOGUE) == before
             assert revision(url) == [(head(),)]
             command.upgrade(later, "later")

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.helpers.waiting import PATIENCE_SECONDS, wait_until
-from tests.orders.invoices.examples import pages_of
+from tests.invoices.examples import pages_of
 from tests.server.process import Service, alive, cloned_database, get, started, statement
 
 pytestmark = pytest.mark.slow
@@ -62,7 +62,7 @@ def drawn(client: httpx2.Client, path: str) -> httpx2.Response:
 
 
 def renderers(service: Service) -> list[psutil.Process]:
-    return [child for child in service.descendants() if "service.orders.invoices.renderer" in child.cmdline()]
+    return [child for child in service.descendants() if "service.invoices.renderer" in child.cmdline()]
 
 
 def test_an_invoice_comes_from_a_process_that_can_reach_nothing(

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from service import audit
 from service.accounts.administration import repository
 from service.accounts.administration.schemas import UserPatch
+from service.accounts.errors import EmailTaken, LastAdministrator, UserNotFound
 from service.accounts.schemas import User
 from service.accounts.users import repository as users
-from service.accounts.users.service import UserNotFound, get
-from service.errors import EmailTaken, LastAdministrator
+from service.accounts.users.service import get
 from service.identity import Caller, end_sessions, lock_user, reauthorize
 from service.platform.database import Session
 from service.platform.http.etag.versions import Versions, require

@@ -5,7 +5,7 @@ from typing import Any
 from service import audit
 from service.accounts.api_keys import repository as api_keys
 from service.accounts.api_keys.schemas import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKey
-from service.errors import ApiKeyRevoked, NotFound
+from service.accounts.errors import ApiKeyNotFound, ApiKeyRevoked
 from service.identity import Caller, new_api_key, reauthorize
 from service.platform.crypto import fingerprint
 from service.platform.database import Record, Session
@@ -61,7 +61,7 @@ async def revoke(session: Session, caller: Caller, key_id: int) -> None:
 
 def _found(row: Record | None) -> Record:
     if row is None:
-        raise NotFound("No API key has this id. Check the id.")
+        raise ApiKeyNotFound
     return row
 
 

@@ -3,18 +3,12 @@
 from pydantic import SecretStr
 
 from service import audit
+from service.accounts.errors import WrongPassword
 from service.accounts.passwords import repository
 from service.accounts.passwords.schemas import PasswordChange
-from service.errors import FieldFault, Unprocessable
 from service.identity import Caller, Passwords, end_sessions, lock_own_account
 from service.platform.database import Database
 from service.platform.mail import repository as mails
-
-
-class WrongPassword(Unprocessable):
-    def __init__(self) -> None:
-        fault = FieldFault("/current_password", "This is not the current password.", "wrong_password")
-        super().__init__(fault.detail, errors=(fault,))
 
 
 async def require_current(database: Database, passwords: Passwords, user_id: int, given: SecretStr) -> str:

@@ -10,12 +10,12 @@ from typing import Any, Final
 from pydantic import MISSING
 
 from service import audit
-from service.accounts.passwords.service import WrongPassword
+from service.accounts.errors import EmailTaken, WrongPassword
 from service.accounts.recovery import repository as tokens
 from service.accounts.recovery.schemas import Confirmation, Reset
 from service.accounts.users import repository as users
 from service.accounts.users.schemas import ProfilePatch
-from service.errors import EmailTaken, FieldFault, Unprocessable
+from service.errors import FieldFault, Unprocessable
 from service.identity import Caller, Passwords, end_sessions, reauthorize
 from service.platform.crypto import fingerprint, same
 from service.platform.database import Database, Record, Session

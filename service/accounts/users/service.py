@@ -5,20 +5,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from service import audit, events
+from service.accounts.errors import EmailTaken, UserNotFound
 from service.accounts.schemas import AddressIn, AddressPatch, User
 from service.accounts.users import repository as users
 from service.accounts.users.schemas import ProfilePatch, UserCreate
-from service.errors import EmailTaken, FieldFault, Forbidden, NotFound, Unprocessable
+from service.errors import FieldFault, Forbidden, Unprocessable
 from service.identity import AnyCaller, Caller, Passwords, lock_own_account, reauthorize
 from service.platform.database import Database, Session
 from service.platform.http.etag.versions import Versions, require
 from service.platform.http.field_errors import REQUIRED
 from service.platform.mail import repository as mails
-
-
-class UserNotFound(NotFound):
-    def __init__(self) -> None:
-        super().__init__("The user does not exist, or you may not see it. Check the id.")
 
 
 async def register(database: Database, passwords: Passwords, caller: Caller | None, new: UserCreate) -> User:

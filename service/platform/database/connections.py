@@ -37,6 +37,8 @@ _BY_STATE: Final = {
     "3D000": "there is no such database",
     "25006": "the database takes no changes",
     "42501": "the user lacks a right",
+    "55P03": "another transaction holds a lock, and did not end in time",
+    "57014": "a statement took longer than it may",
     "53300": "the server has no connection left",
     "57P03": "the server is starting or stopping",
 }

@@ -22,12 +22,15 @@ READ_ONLY: Final = "25006"
 #: The connection is of no use, though it is there: what it leads to has been demoted, or a pooler has handed
 #: on one that is in a failed transaction or has lost its prepared statements.
 SPOILT: Final = (READ_ONLY, "25P02", "26000")
+#: Statement time-out and lock time-out: the database is there, and took too long.
+TOO_SLOW: Final = ("57014", "55P03")
 #: What passes by itself: all these, a password or a database that is being changed, insufficient
-#: resources, statement time-out, lock time-out.
-TRANSIENT: Final = (*LOST, *SPOILT, "28", "3D", "53", "57014", "55P03")
+#: resources, time-outs.
+TRANSIENT: Final = (*LOST, *SPOILT, "28", "3D", "53", *TOO_SLOW)
 #: Serialisation failure and deadlock: the transaction was rolled back so that another may go on.
 CONTENTION: Final = ("40001", "40P01")
 OUT_OF_RANGE: Final = "22003"
+_UNREACHABLE: Final = "The service cannot reach its database at the moment."
 
 
 def sqlstate(fault: BaseException) -> str:
@@ -94,5 +97,6 @@ def _translate(fault: BaseException) -> BaseException:
     if is_lost(fault) or state.startswith(TRANSIENT) or (isinstance(fault, OperationalError) and not state):
         cause = cause_of(fault)
         log.warning("database.fault_met", sqlstate=state, fault=type(fault).__name__, cause=cause)
-        return Unavailable("The service cannot reach its database at the moment. Try again shortly.")
+        met = "The database took too long." if state in TOO_SLOW else _UNREACHABLE
+        return Unavailable(f"{met} Try again shortly.")
     return fault

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from service.errors import NotFound
 from service.identity import AnyCaller
-from service.orders import repository as orders
-from service.orders.invoices.document import Document, DocumentLine, State
-from service.orders.schemas import Order
+from service.invoices.document import Document, DocumentLine, State
+from service.orders import Order, get_order_row
 from service.platform.config import Settings
 from service.platform.database import Database
 
@@ -36,11 +34,8 @@ async def get(
     database: Database, settings: Settings, caller: AnyCaller, order_id: int, *, renderer: str
 ) -> Invoice:
     """The invoice of an order that the caller may see. No connection is held when it is drawn."""
-    viewer_id = None if caller.may("orders:read") else caller.user_id
     async with database.reading() as session:
-        row = await orders.get(session, order_id, viewer_id=viewer_id)
-    if row is None:
-        raise NotFound("The order does not exist, or you may not see it. Check its id.")
+        row = await get_order_row(session, caller, order_id)
     document = _document(row, settings.seller)
     digest = hashlib.sha256(f"{renderer} {document!r}".encode()).hexdigest()
     return Invoice(document, f'"{row.version}-{digest[:16]}"')

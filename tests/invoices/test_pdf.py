@@ -7,8 +7,8 @@ import pytest
 from pypdf import PdfReader
 from pypdf.generic import BooleanObject
 
-from service.orders.invoices.pdf import render
-from tests.orders.invoices.examples import (
+from service.invoices.pdf import render
+from tests.invoices.examples import (
     CHINESE,
     CYRILLIC,
     GREEK,

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Request, Response
 
 from service.identity.dependencies import OrdersReader
-from service.orders import service as orders
-from service.orders.invoices import service as invoices
-from service.orders.invoices.pool import RendererPool
+from service.invoices import service as invoices
+from service.invoices.pool import RendererPool
+from service.orders import get_order
 from service.platform.http.access_checks import AccessCheck
 from service.platform.http.authorization import confirm
 from service.platform.http.etag.conditions import not_modified
@@ -43,7 +43,7 @@ class Pdf(Response):
 @router.get("/{order_id}/invoice.pdf", response_class=Pdf, responses={**DOCUMENTED, **problems(404)})
 async def get_invoice(
     *,
-    order_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(orders.get)],
+    order_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(get_order)],
     caller: OrdersReader,
     database: DatabaseDep,
     renderers: Annotated[RendererPool, Component],

@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
 from service.container.api import Container
-from service.orders.invoices import service as invoices
-from service.orders.invoices.document import Document
-from service.orders.invoices.pool import RendererPool
+from service.invoices import service as invoices
+from service.invoices.document import Document
+from service.invoices.pool import RendererPool
 from service.platform.config import Settings
 from service.platform.http.schemas import MAX_ID
 from tests.helpers.client import Api, assert_problem
@@ -21,7 +21,7 @@ from tests.helpers.factories import Make, Person
 from tests.helpers.identity import until_void
 from tests.helpers.orders import HOME, brought_to, placed
 from tests.helpers.waiting import eventually
-from tests.orders.invoices.examples import NAMES, pages_of, squeezed
+from tests.invoices.examples import NAMES, pages_of, squeezed
 
 HEADING = "Item Quantity Unit price (USD) Discount % Amount (USD)"
 
@@ -236,7 +236,7 @@ class TestOverload:
     @pytest.fixture
     async def renderers(self, app: FastAPI, container: Container) -> AsyncIterator[RendererPool]:
         """A pool of the test's own, which takes one invoice at a time and lets none wait."""
-        pool = RendererPool(processes=1, waiting=0, seconds=60.0, module="tests.orders.invoices.stand_in")
+        pool = RendererPool(processes=1, waiting=0, seconds=60.0, module="tests.invoices.stand_in")
         app.state.container = replace(container, renderers=pool)
         yield pool
         app.state.container = container

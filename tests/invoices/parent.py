@@ -4,13 +4,13 @@ import asyncio
 import json
 import sys
 
-from service.orders.invoices.pool import RendererPool
-from tests.orders.invoices import stand_in
-from tests.orders.invoices.examples import invoice
+from service.invoices.pool import RendererPool
+from tests.invoices import stand_in
+from tests.invoices.examples import invoice
 
 
 async def main(buyer: str) -> None:
-    pool = RendererPool(module="tests.orders.invoices.stand_in", seconds=60.0)
+    pool = RendererPool(module="tests.invoices.stand_in", seconds=60.0)
     told = json.loads(await pool.render(invoice(buyer=stand_in.TELL), "user:1"))
     sys.stdout.write(f"{told['pid']}\n")
     sys.stdout.flush()

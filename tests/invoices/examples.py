@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pypdf import PdfReader
 
-from service.orders.invoices.document import Document, DocumentLine
+from service.invoices.document import Document, DocumentLine
 
 GREEK: Final = "Ελληνικός καφές σκέτος, φρεσκοκομμένος, από την Αθήνα"
 CYRILLIC: Final = "Чай чёрный байховый «Три слона», листовой, высший сорт"

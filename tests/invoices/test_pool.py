@@ -17,18 +17,18 @@ import pytest
 from prometheus_client import REGISTRY
 
 from service.errors import Overloaded, TooManyRequests, Unavailable
-from service.orders.invoices import pool as pools
-from service.orders.invoices.pdf import render
-from service.orders.invoices.pool import RendererPool, RenderingFailed
-from service.orders.invoices.renderer import NICENESS
+from service.invoices import pool as pools
+from service.invoices.pdf import render
+from service.invoices.pool import RendererPool, RenderingFailed
+from service.invoices.renderer import NICENESS
 from tests.helpers.waiting import eventually, wait_until
-from tests.orders.invoices.examples import hundred_lines, invoice
-from tests.orders.invoices.stand_in import DIE, FAIL, HANG, TELL
+from tests.invoices.examples import hundred_lines, invoice
+from tests.invoices.stand_in import DIE, FAIL, HANG, TELL
 from tests.server.process import alive
 
 #: Another caller each time.
 anybody = map("user:{}".format, count()).__next__
-STAND_IN = "tests.orders.invoices.stand_in"
+STAND_IN = "tests.invoices.stand_in"
 Open = Callable[..., RendererPool]
 
 
@@ -242,7 +242,7 @@ class TestTheEnd:
     @pytest.mark.parametrize("buyer", ["", HANG], ids=["idle", "rendering"])
     def test_a_parent_that_is_killed_leaves_no_orphan(self, buyer: str) -> None:
         command, root = (
-            [sys.executable, "-m", "tests.orders.invoices.parent", buyer],
+            [sys.executable, "-m", "tests.invoices.parent", buyer],
             Path(__file__).parents[3],
         )
         pipe = subprocess.PIPE
@@ -264,6 +264,6 @@ class TestTheEnd:
 
     def test_one_that_begins_without_its_parent_ends(self) -> None:
         """As when the parent dies before the kernel has been told to watch."""
-        command = [sys.executable, "-m", "service.orders.invoices.renderer", "1"]
+        command = [sys.executable, "-m", "service.invoices.renderer", "1"]
         ended = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=False)
         assert (ended.returncode, ended.stdout) == (0, b"")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.orders.invoices.layout import break_rows
-from service.orders.invoices.typesetting import plain, width, wrapped
+from service.invoices.layout import break_rows
+from service.invoices.typesetting import plain, width, wrapped
 
 
 class TestRowsOnPages:

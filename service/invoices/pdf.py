@@ -9,9 +9,9 @@ from reportlab.lib.colors import HexColor
 from reportlab.pdfbase.ttfonts import shapeStr
 from reportlab.pdfgen.canvas import Canvas
 
-from service.orders.invoices.document import Document
-from service.orders.invoices.layout import HEIGHT, RIGHT, WIDTH, Page, Words, lay_out, left_of
-from service.orders.invoices.typesetting import load, plain, runs
+from service.invoices.document import Document
+from service.invoices.layout import HEIGHT, RIGHT, WIDTH, Page, Words, lay_out, left_of
+from service.invoices.typesetting import load, plain, runs
 
 LANGUAGE: Final = "en"
 rl_config.useA85 = 0  # which would write every stream as text, a quarter longer

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from service.orders.invoices.document import FAILED, HEAD, LENGTH, RENDERED, Document
-from service.orders.invoices.pdf import render
-from service.orders.invoices.typesetting import load
+from service.invoices.document import FAILED, HEAD, LENGTH, RENDERED, Document
+from service.invoices.pdf import render
+from service.invoices.typesetting import load
 from service.platform.process import end_with
 
 Draw = Callable[[Document], bytes]

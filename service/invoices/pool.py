@@ -25,15 +25,15 @@ import structlog
 
 import service
 from service.errors import Overloaded, TooManyRequests, Unavailable
-from service.orders import metrics
-from service.orders.invoices.document import FAILED, HEAD, LENGTH, Document
+from service.invoices import metrics
+from service.invoices.document import FAILED, HEAD, LENGTH, Document
 
 log = structlog.get_logger(__name__)
 
 #: The environment variables that a renderer gets: no secret, and no setting of the service.
 INHERITED: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "TMPDIR", "TZ")
 LAST_SECONDS: Final = 1.0
-MODULE: Final = "service.orders.invoices.renderer"
+MODULE: Final = "service.invoices.renderer"
 
 
 class RenderingFailed(RuntimeError):

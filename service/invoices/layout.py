@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from service.orders.invoices.document import Document, DocumentLine, State
-from service.orders.invoices.typesetting import BOLD, ELLIPSIS, REGULAR, plain, width, wrapped
+from service.invoices.document import Document, DocumentLine, State
+from service.invoices.typesetting import BOLD, ELLIPSIS, REGULAR, plain, width, wrapped
 
 #: A4.
 WIDTH: Final = 595.28

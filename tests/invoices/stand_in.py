@@ -5,9 +5,9 @@ import os
 import signal
 import time
 
-from service.orders.invoices import pdf
-from service.orders.invoices.document import Document
-from service.orders.invoices.renderer import main
+from service.invoices import pdf
+from service.invoices.document import Document
+from service.invoices.renderer import main
 
 DIE, HANG, FAIL, TELL = "dies", "hangs", "fails", "tells"
 
