@@ -1,4 +1,5 @@
-"""Composition root: what a process is made of is built, started and stopped here, once.
+"""Composition root: the components of a process are built, started and stopped here, once.
 
-`api` is for processes that serve requests, `worker` for those that work on the queue: no web framework there.
+`api.py` is for processes that serve requests, `worker.py` for `tradepost worker`, which needs no web
+framework.
 """

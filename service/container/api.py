@@ -1,4 +1,4 @@
-"""What a process that serves requests is made of."""
+"""The components of a process that serves requests."""
 
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar, get_type_hints
@@ -115,13 +115,13 @@ class Container:
         )
 
     async def start(self) -> None:
-        """Begin what runs beside the requests. None of it needs a database that answers."""
+        """Start the background tasks. None of them needs a database that answers."""
         await self.feed.start()
         await self.subscribers.start(self.feed)
         await self.monitor.start()
 
     async def stop(self) -> None:
-        """End it, and close every connection: the database last, for the others may still write."""
+        """Stop them, and close every connection: the database last, because the others may still write."""
         await self.monitor.stop()
         await self.probes.aclose()
         await self.subscribers.stop()
@@ -149,5 +149,5 @@ def _database_url(settings: Settings) -> str:
 
 
 def _direct_url(settings: Settings) -> str | None:
-    """Past a pooler, which would not keep a connection for LISTEN."""
+    """The address that bypasses a pooler, which would not keep a connection for LISTEN."""
     return settings.database_direct_url.get_secret_value() if settings.database_direct_url else None

@@ -1,4 +1,4 @@
-"""What a worker is made of: which kinds of jobs there are, and who does them."""
+"""The components of `tradepost worker`: the kinds of jobs and their handlers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,10 +29,10 @@ from service.webhooks import metrics as webhook_metrics
 from service.webhooks.deliveries import service as deliveries
 from service.webhooks.deliveries.service import Deliveries
 
-#: For so long after its end it is still asked what a session or a mail's token was.
+#: Expired sessions and email tokens are kept for so long, to answer requests that still use them.
 TOKENS_KEPT: Final = timedelta(days=1)
 CONSUMERS: Final[tuple[Consumer, ...]] = (order_emails.enqueue_for_event, deliveries.fan_out)
-#: What domains send by email.
+#: The emails of each domain.
 EMAILS: Final = (account_emails.EMAILS, order_emails.EMAILS)
 
 
@@ -50,10 +50,10 @@ class WorkerContainer:
         """The container for these settings, which name a database. Nothing is connected yet."""
         address = settings.database_direct_url or settings.database_url
         assert address is not None  # noqa: S101 - the command sees to it
-        # Past a pooler, which would not keep a connection that listens. A worker needs few connections.
+        # The address that bypasses a pooler, which would not keep a connection for LISTEN.
         url = address.get_secret_value()
-        # As many as the API's processes may have, but kept: a worker under load would close and open the
-        # overflow's for every job.
+        # As many connections as a process of the API may have, but all kept open: under load, overflow
+        # connections would be opened and closed for every job.
         most = settings.database_pool_size + settings.database_max_overflow
         kept = {"database_pool_size": most, "database_max_overflow": 0}
         database = Database(url, settings.model_copy(update=kept))
@@ -84,17 +84,17 @@ class WorkerContainer:
 def job_kinds(
     settings: Settings, database: Database, url: str, deliveries: Deliveries
 ) -> Mapping[str, JobKind]:
-    """This is where a new kind is added.
+    """Every kind of job, the most urgent first. Add new kinds here.
 
-    The first are taken first: a person waits for a mail, a machine for a webhook, nothing for the clean-up.
+    A person waits for an email, a machine for a webhook, neither for the clean-up.
     """
     minute, hour = timedelta(minutes=1), timedelta(hours=1)
     steps = clean_up_steps(settings)
     return {
-        # Attempts enough for a mail server that is away for a day; it may not want more connections at once.
+        # Enough attempts for a mail server that is down for a day; more connections at once may be refused.
         "mail": JobKind(Mailer(settings, database, EMAILS).run, at_once=10, attempts=40),
         "event": JobKind(FanOut(database, CONSUMERS).run, at_once=8),
-        # Many, for they wait for receivers and hold no connection meanwhile.
+        # Many: they wait for receivers, and hold no database connection meanwhile.
         "webhook": JobKind(deliveries.run, at_once=200),
         "tend_deliveries": JobKind(lambda _: deliveries.maintain(), at_once=1, attempts=3, every=minute),
         "cancel_unpaid": JobKind(
@@ -118,7 +118,7 @@ def job_kinds(
 
 
 def clean_up_steps(settings: Settings) -> Mapping[str, Step]:
-    """A table whose rows expire has its line here."""
+    """The clean-up of each table whose rows expire. Add new tables here."""
     kept = settings.retention_events
     return {
         "sessions": in_batches(purge_sessions, TOKENS_KEPT),

@@ -1,4 +1,4 @@
-"""A developer's worker, beside the service: started again when it ends, and never left behind.
+"""Runs a worker beside the service in development: restarts it when it ends, and stops it with the service.
 
 `serve` and `dev` start this module as a process of its own, which supervises the worker: Gunicorn's master
 must have no threads, and reaps every child by itself.
@@ -22,15 +22,15 @@ from service.platform.process import COMPANION_OF, end_with
 from service.platform.telemetry import logging
 from service.platform.telemetry import metric_files as files
 
-#: As a program its name would be `__main__`.
+#: Run as a program, this module would be called `__main__`.
 log = structlog.get_logger("service.dev.worker_supervisor")
 
 RELOAD: Final = "reload"
 POLL_SECONDS: Final = 0.3
 #: Before a worker that has ended by itself is started again.
-AGAIN_SECONDS: Final = 1.0
-#: Beyond the time that a worker has to end.
-LAST_SECONDS: Final = 5.0
+RESTART_SECONDS: Final = 1.0
+#: Added to the graceful time-out of the worker.
+EXTRA_STOP_SECONDS: Final = 5.0
 
 
 @contextmanager
@@ -47,11 +47,11 @@ def started(settings: Settings, *, reload: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        # Gunicorn's workers are forks that leave through here too.
+        # Gunicorn's workers are forks of this process, and must not stop the supervisor.
         if os.getpid() == owner:
             supervisor.terminate()
             with suppress(subprocess.TimeoutExpired):
-                supervisor.wait(settings.graceful_timeout + 2 * LAST_SECONDS)
+                supervisor.wait(settings.graceful_timeout + 2 * EXTRA_STOP_SECONDS)
 
 
 class Supervisor:
@@ -61,13 +61,13 @@ class Supervisor:
         self._patience = patience
         self._stopping = False
         self._worker: subprocess.Popen[bytes] | None = None
-        self._not_before = 0.0
+        self._next_start = 0.0
 
     def stop(self, *_: object) -> None:
         self._stopping = True
 
     def run(self, ticks: Iterator[bool]) -> None:
-        """At each tick see that the worker runs; it is a new one where the tick says so."""
+        """At each tick start the worker if it does not run; restart it if the tick is True."""
         try:
             for changed in ticks:
                 if self._stopping:
@@ -82,8 +82,8 @@ class Supervisor:
         if self._worker is not None and (status := self._worker.poll()) is not None:
             log.error("worker.lost", status=status)
             files.worker_ended(self._worker.pid)
-            self._worker, self._not_before = None, time.monotonic() + AGAIN_SECONDS
-        if self._worker is None and time.monotonic() >= self._not_before:
+            self._worker, self._next_start = None, time.monotonic() + RESTART_SECONDS
+        if self._worker is None and time.monotonic() >= self._next_start:
             environment = {**os.environ, COMPANION_OF: str(os.getpid())}
             command = [sys.executable, "-m", "service", "worker"]
             self._worker = subprocess.Popen(command, env=environment)  # noqa: S603 - this very program
@@ -124,8 +124,8 @@ def _changes() -> Iterator[bool]:
 
 def main(parent: str, graceful: str, level: str, log_format: str, *options: str) -> int:
     logging.configure(level, log_format)
-    supervisor = Supervisor(float(graceful) + LAST_SECONDS)
-    # These reach the whole process group; the service decides when this process ends.
+    supervisor = Supervisor(float(graceful) + EXTRA_STOP_SECONDS)
+    # These signals reach the whole process group; the service decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, supervisor.stop)

@@ -1,7 +1,7 @@
-"""Processes that do not outlive the one that started them, however that ends.
+"""Child processes that end with their parent, even if the parent is killed.
 
-The id of the parent is handed down: the parent that a process finds may be another one already, which has
-taken it over.
+The parent passes its process id on: once it has ended, `getppid` names another process, which has adopted
+the child.
 """
 
 import ctypes
@@ -12,8 +12,8 @@ import threading
 import time
 from typing import Final
 
-#: Set for a worker that runs beside a service in development: the id of the process that it ends with. Its
-#: metrics are the service's.
+#: Set for a worker that runs beside the service in development: the id of its parent process. The service
+#: exports the metrics of both.
 COMPANION_OF: Final = "TRADEPOST_COMPANION_OF"
 
 PR_SET_PDEATHSIG: Final = 1

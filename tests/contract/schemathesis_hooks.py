@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import schemathesis
 
-from service.platform.server.http1.head import TARGET_BYTES
+from service.platform.server.http1.head import MAX_TARGET_BYTES
 
 KEY = "Idempotency-Key"
 #: The longest of our paths is far shorter.
@@ -18,7 +18,7 @@ def filter_query(context: Any, query: dict[str, Any] | None) -> bool:
     """A target that is too long is refused before any route is found: the document of routes knows nothing of
     it (tests/server/test_heads.py does).
     """
-    return PATH_BYTES + len(urlencode(query or {}, doseq=True, errors="replace")) <= TARGET_BYTES
+    return PATH_BYTES + len(urlencode(query or {}, doseq=True, errors="replace")) <= MAX_TARGET_BYTES
 
 
 @schemathesis.hook

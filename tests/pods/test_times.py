@@ -9,9 +9,9 @@ from service.platform.server.gunicorn_conf import HEARTBEAT_SECONDS, KEEPALIVE_S
 from service.platform.server.uvicorn_worker import (
     IDLE_SECONDS,
     LINGER_SECONDS,
+    SHARE_FOR_CLOSE_HEADER,
     SHARE_TO_CANCEL,
     SHARE_TO_FINISH,
-    SHARE_TO_TELL,
 )
 from service.platform.telemetry.tracing import FLUSH_SECONDS, SHARE_TO_FLUSH
 from tests.pods.rendered import Container, containers
@@ -51,14 +51,14 @@ def test_the_end_of_the_api_fits_into_its_grace_period(tmp_path: Path, drain: in
     patience = int(api.environment["GRACEFUL_TIMEOUT"])
     assert (slept(api), patience) == (drain, graceful)
     finishing = patience * SHARE_TO_FINISH
-    telling = min(IDLE_SECONDS, patience * SHARE_TO_TELL)
-    in_order = [NEWS_SECONDS, slept(api), slept(api) + telling, slept(api) + finishing]
+    close_header = min(IDLE_SECONDS, patience * SHARE_FOR_CLOSE_HEADER)
+    in_order = [NEWS_SECONDS, slept(api), slept(api) + close_header, slept(api) + finishing]
     cancelled = slept(api) + finishing + patience * SHARE_TO_CANCEL
     flushed = cancelled + UVICORN_SECONDS + min(FLUSH_SECONDS, patience * SHARE_TO_FLUSH)
     in_order += [cancelled, flushed, slept(api) + patience]
     in_order += [slept(api) + patience + LAST_SECONDS, api.grace_seconds]
     assert in_order == sorted(set(in_order))
-    assert telling > LINGER_SECONDS
+    assert close_header > LINGER_SECONDS
 
 
 def test_the_end_of_a_worker_fits_too(tmp_path: Path) -> None:

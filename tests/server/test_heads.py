@@ -17,14 +17,14 @@ from service.platform.http.cors import Cors
 from service.platform.http.error_handling import ErrorMiddleware
 from service.platform.http.hosts import Hosts
 from service.platform.server.http1 import head as heads
-from service.platform.server.http1.head import HEAD_BYTES, MOST_LINES, TARGET_BYTES
+from service.platform.server.http1.head import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 from tests.helpers.client import assert_problem
 from tests.helpers.streaming import PATIENCE_SECONDS, served
 
 GET = b"GET / HTTP/1.1\r\nHost: shop.example\r\n"
 SHOP = "https://shop.example"
 #: Far more than is accepted: who gets so far has been refused by nobody.
-ENDLESS = 32 * HEAD_BYTES
+ENDLESS = 32 * MAX_HEAD_BYTES
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,20 +110,20 @@ class TestSize:
     async def test_up_to_the_limits(self) -> None:
         async with connected() as connection:
             for _ in range(2):
-                await connection.send(head(HEAD_BYTES))
-                assert await connection.answer() == str(HEAD_BYTES).encode()
-                await connection.send(target(TARGET_BYTES))
+                await connection.send(head(MAX_HEAD_BYTES))
+                assert await connection.answer() == str(MAX_HEAD_BYTES).encode()
+                await connection.send(target(MAX_TARGET_BYTES))
                 assert await connection.answer() == b"16"
-                await connection.send(GET + b"X: y\r\n" * (MOST_LINES - 1) + b"\r\n")
-                assert await connection.answer() == str(16 + 2 * (MOST_LINES - 1)).encode()
+                await connection.send(GET + b"X: y\r\n" * (MAX_HEADERS - 1) + b"\r\n")
+                assert await connection.answer() == str(16 + 2 * (MAX_HEADERS - 1)).encode()
 
     @pytest.mark.parametrize(
         ("request_", "status", "code"),
         [
-            (head(HEAD_BYTES + 1), 431, "headers_too_large"),
-            (GET + b"X: y\r\n" * HEAD_BYTES + b"\r\n", 431, "headers_too_large"),
-            (GET + b"X: y\r\n" * MOST_LINES + b"\r\n", 431, "headers_too_large"),
-            (target(TARGET_BYTES + 1), 414, "target_too_long"),
+            (head(MAX_HEAD_BYTES + 1), 431, "headers_too_large"),
+            (GET + b"X: y\r\n" * MAX_HEAD_BYTES + b"\r\n", 431, "headers_too_large"),
+            (GET + b"X: y\r\n" * MAX_HEADERS + b"\r\n", 431, "headers_too_large"),
+            (target(MAX_TARGET_BYTES + 1), 414, "target_too_long"),
             (b"\x16\x03\x01\x02\x00", 400, "bad_request"),
         ],
         ids=["one header", "many headers", "one line more", "target", "TLS"],
@@ -158,7 +158,7 @@ class TestSize:
     async def test_an_offer_to_upgrade_does_not_hide_what_is_too_large(self) -> None:
         """It has the head read twice; what was dropped the first time may be the body's length."""
         offer = b"Content-Length: 20\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
-        for piece in (b"X: " + b"y" * HEAD_BYTES + b"\r\n", b"X: y\r\n" * (HEAD_BYTES // 6)):
+        for piece in (b"X: " + b"y" * MAX_HEAD_BYTES + b"\r\n", b"X: y\r\n" * (MAX_HEAD_BYTES // 6)):
             async with connected() as connection:
                 await connection.send(GET + piece)
                 await asyncio.sleep(0.1)

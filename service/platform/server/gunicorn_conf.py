@@ -1,4 +1,4 @@
-"""Gunicorn's settings, from ours: workers, time-outs, logging; and its master, which keeps the metrics."""
+"""Gunicorn's settings, made from the service's; and its master, which runs the metrics exporter."""
 
 import os
 import subprocess
@@ -18,48 +18,49 @@ from service.platform.database import change_feed as changes
 from service.platform.telemetry import logging, runtime
 from service.platform.telemetry import metric_files as files
 
-#: Above the 60 s that ingresses keep idle connections, so that it is never us who close first.
+#: Longer than the 60 s for which ingresses keep idle connections, so that the ingress closes first.
 KEEPALIVE_SECONDS: Final = 75
-#: An event loop that has been blocked for so long is taken for dead, with every request on it.
+#: Gunicorn kills a worker whose event loop has been blocked for so long, with every request on it.
 HEARTBEAT_SECONDS: Final = 60
-#: The metrics' process ends at once when it gets the signal, if at all.
-LAST_SECONDS: Final = 1.0
+#: The exporter ends at once on SIGTERM; if it does not, waiting longer does not help.
+EXPORTER_STOP_SECONDS: Final = 1.0
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the kernel's, not a guess at a name
 
-#: Before the metrics' process is started again.
-AGAIN_SECONDS: Final = 10.0
-#: Look at a child that has ended, without reaping it: the code that waits for it still gets its status.
-PEEK: Final = os.WEXITED | os.WNOHANG | os.WNOWAIT
+#: Before the exporter is started again.
+EXPORTER_RESTART_SECONDS: Final = 10.0
+#: Options for `waitid` to read a child's status without reaping it: Gunicorn, which waits for it, still gets
+#: it.
+WAIT_WITHOUT_REAPING: Final = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 class Master(Arbiter):
-    """Gunicorn's, which also counts how its workers end, and sees to it that metrics are served."""
+    """Gunicorn's master, which also counts how its workers end, and keeps the metrics exporter running."""
 
     def __init__(self, app: BaseApplication, settings: Settings) -> None:
         # A process of its own: a thread in a process that forks may hold a lock when it forks.
         self._command = [sys.executable, "-m", "service.platform.server.metrics_exporter", str(os.getpid())]
         self._command += [str(settings.metrics_port), settings.host, settings.log_level, settings.log_format]
         self._exporter: subprocess.Popen[bytes] | None = None
-        self._not_before = 0.0
+        self._next_start = 0.0
         self._stopping = False
         super().__init__(app)
 
     def manage_workers(self) -> None:
         super().manage_workers()
         if self._exporter is None or self._exporter.poll() is not None:
-            self._serve_metrics()
+            self._start_exporter()
 
     def reap_workers(self) -> None:
-        """Gunicorn tells its hook who has ended, and not how."""
+        """Count how each worker ended: Gunicorn's hook does not get the status."""
         for pid, worker in list(self.WORKERS.items()):
             with suppress(ChildProcessError):
-                if (end := os.waitid(os.P_PID, pid, PEEK)) is not None:
+                if (end := os.waitid(os.P_PID, pid, WAIT_WITHOUT_REAPING)) is not None:
                     runtime.worker_ended(_reason(end, timed_out=worker.aborted))
         try:
             super().reap_workers()
         except HaltServer:
-            # Of a second worker that cannot start, while the first ends the master: no code would catch
-            # it, and the master would leave without its hooks, so that the exporter stays behind.
+            # A second worker cannot start, while the first one has the master stop already. If this were
+            # raised, the master would exit without its hooks, and the exporter would stay.
             if not self._stopping:
                 raise
 
@@ -67,15 +68,15 @@ class Master(Arbiter):
         self._stopping = True
         super().stop(graceful)
 
-    def end_exporter(self) -> None:
+    def stop_exporter(self) -> None:
         if self._exporter is not None:
             self._exporter.terminate()
             with suppress(subprocess.TimeoutExpired):
-                self._exporter.wait(LAST_SECONDS)
+                self._exporter.wait(EXPORTER_STOP_SECONDS)
 
-    def _serve_metrics(self) -> None:
-        if time.monotonic() >= self._not_before:
-            self._not_before = time.monotonic() + AGAIN_SECONDS
+    def _start_exporter(self) -> None:
+        if time.monotonic() >= self._next_start:
+            self._next_start = time.monotonic() + EXPORTER_RESTART_SECONDS
             self._exporter = subprocess.Popen(self._command)  # noqa: S603 - this very program
 
 
@@ -104,14 +105,14 @@ def options(settings: Settings) -> dict[str, Any]:
         files.worker_ended(int(worker.pid))
 
     def on_exit(master: Master) -> None:
-        master.end_exporter()
+        master.stop_exporter()
 
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return {
         "bind": f"{host}:{settings.port}",
         "workers": settings.web_concurrency,
         "worker_class": "service.platform.server.uvicorn_worker.Worker",
-        # A worker that is ending gives no sign of life any more, and the last one may be half as old.
+        # A worker that is ending sends no heartbeats, and its last one may be half as old.
         "timeout": max(HEARTBEAT_SECONDS, 2 * settings.graceful_timeout),
         "graceful_timeout": settings.graceful_timeout,
         "keepalive": KEEPALIVE_SECONDS,

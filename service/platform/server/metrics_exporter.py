@@ -1,4 +1,4 @@
-"""Serves the metrics of all workers: a child process of the Gunicorn master, ending with it."""
+"""Serves the metrics of all workers, as a child process of the Gunicorn master that ends with it."""
 
 import signal
 import sys
@@ -9,13 +9,13 @@ from service.platform.process import end_with
 from service.platform.telemetry import logging
 from service.platform.telemetry import metric_files as files
 
-#: As a program its name would be `__main__`.
+#: Run as a program, this module would be called `__main__`.
 log = structlog.get_logger("service.platform.server.metrics_exporter")
 
 
 def main(master: int, port: int, host: str, level: str, log_format: str) -> int:
     logging.configure(level, log_format)
-    # These reach the whole process group; the master decides when this process ends.
+    # These signals reach the whole process group; the master decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     end_with(master, signal.SIGTERM)

@@ -1,9 +1,9 @@
-"""The Uvicorn worker under Gunicorn that ends as it should.
+"""The Uvicorn worker for Gunicorn, with a graceful shutdown.
 
-The stock worker never hears of Gunicorn's graceful time-out (a request that outlives it is cut and
-the lifespan's shutdown never runs), closes connections that it has just accepted, and goes on
-serving when the master has been killed. It knows no drain flag: without one, clients with pooled
-connections find out that this process ends by sending a request into a closed connection.
+The stock worker ignores Gunicorn's graceful time-out (a request that outlives it is cut off, and the
+lifespan's shutdown never runs), closes connections that it has just accepted, and goes on serving after the
+master was killed. It has no drain file: without one, clients with pooled connections send requests into
+connections that are being closed.
 """
 
 import asyncio
@@ -28,27 +28,27 @@ from service.platform.server.http1.protocol import Protocol
 
 log = structlog.get_logger(__name__)
 
-#: Requests on connections that were accepted just before the end are read and answered for so long.
+#: For so long, requests on connections that were accepted just before the shutdown are still read.
 LINGER_SECONDS: Final = 0.5
 #: A client that sends another request within so long gets `Connection: close` with the response; one that has
 #: been idle for longer is not likely to send one at the very moment at which the connection is closed.
 IDLE_SECONDS: Final = 5.0
-SHARE_TO_TELL: Final = 0.2
-#: Of Gunicorn's patience: running requests get most of it, those that had to be cancelled a little to
-#: send their 503 and to roll back. The rest, a fifth, is for the lifespan, which spends half of that on the
-#: last spans at most (telemetry/tracing.py). With a tenth for all of it, the workers were killed while they
-#: waited for a collector that hangs.
+SHARE_FOR_CLOSE_HEADER: Final = 0.2
+#: Shares of Gunicorn's graceful time-out: most of it for running requests, a little for cancelled ones to
+#: send their 503 and to roll back. The rest, a fifth, is for the lifespan, which spends at most half of it on
+#: the last spans (telemetry/tracing.py). With a tenth for all of that, Gunicorn killed workers that waited
+#: for a collector.
 SHARE_TO_FINISH: Final = 0.7
 SHARE_TO_CANCEL: Final = 0.1
 POLL_SECONDS: Final = 0.05
 CLOSE: Final = (b"connection", b"close")
-#: Objects that are made until the youngest are looked through, and how often that is until the older ones
-#: are. A request makes some hundreds that live until it is answered.
+#: Thresholds of the garbage collector: new objects before the youngest generation is collected, and
+#: collections before the next generation is. A request keeps some hundreds of objects until it is answered.
 COLLECT_AFTER: Final = (10_000, 20, 50)
 
 
 class DrainingServer(Server):
-    """`end_streams` is called when the end begins: it ends every stream at once."""
+    """`end_streams` is called when the shutdown begins; it ends every stream at once."""
 
     def __init__(
         self,
@@ -64,18 +64,18 @@ class DrainingServer(Server):
         self._end_streams = end_streams
         self._at_once = False
         self._headers: list[tuple[bytes, bytes]] = []
-        self._told: float | None = None
+        self._closing_since: float | None = None
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
-        """SIGQUIT is the master's word for "now". Unlike Uvicorn's, it never skips the lifespan, and does
-        not raise the signal again at the end, which the master would log as a crash.
+        """SIGQUIT means "stop now". Unlike Uvicorn's, this never skips the lifespan, and does not raise the
+        signal again at the end, which the master would log as a crash.
         """
         self._at_once = self._at_once or sig == signal.SIGQUIT
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # What is here now stays: a collection would walk all of it again and again, for every large body.
+        # These objects stay for good: each garbage collection would walk all of them again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*COLLECT_AFTER)
@@ -86,17 +86,19 @@ class DrainingServer(Server):
             self.should_exit = True
         ending = await super().on_tick(counter)
         draining = self._drain_file is not None and os.path.exists(self._drain_file)  # noqa: ASYNC240, PTH110 - a stat of tmpfs does not block
-        self._headers_of_answers(closing=draining)
+        self._set_close_header(closing=draining)
         return ending
 
-    def _headers_of_answers(self, *, closing: bool) -> None:
-        """Uvicorn makes a new list every second, and a request keeps the one that it began with; with
-        one list for good, what is added reaches those that are running too.
+    def _set_close_header(self, *, closing: bool) -> None:
+        """Add `Connection: close` to every response, or remove it.
+
+        Uvicorn makes a new list of default headers every second, and a request keeps the list that it began
+        with. There is only one list here, so that a change reaches running requests too.
         """
         if not closing:
-            self._told = None
-        elif self._told is None:
-            self._told = time.monotonic()
+            self._closing_since = None
+        elif self._closing_since is None:
+            self._closing_since = time.monotonic()
         others = [header for header in self.server_state.default_headers if header != CLOSE]
         self._headers[:] = [*others, CLOSE] if closing else others
         self.server_state.default_headers = self._headers
@@ -105,24 +107,26 @@ class DrainingServer(Server):
         for server in self.servers:
             server.close()
         self._end_streams()
-        # Every answer from here on tells its client to connect anew, elsewhere.
-        self._headers_of_answers(closing=True)
+        # From here on every response asks its client to reconnect, to another process.
+        self._set_close_header(closing=True)
         began = time.monotonic()
         await asyncio.sleep(LINGER_SECONDS)
-        # After a drain all clients got `Connection: close` long ago.
-        await self._settle((self._told or began) + min(IDLE_SECONDS, self._patience * SHARE_TO_TELL))
+        # After a drain all clients have received `Connection: close` already.
+        await self._wait_until_idle(
+            (self._closing_since or began) + min(IDLE_SECONDS, self._patience * SHARE_FOR_CLOSE_HEADER)
+        )
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        await self._settle(began + self._patience * SHARE_TO_FINISH)
+        await self._wait_until_idle(began + self._patience * SHARE_TO_FINISH)
         for task in self.server_state.tasks:
             task.cancel()
-        # Uvicorn would close the lifespan, and with it the database, under those that are rolling back.
+        # Otherwise Uvicorn would close the database while requests are rolling back.
         self._at_once = False
-        await self._settle(time.monotonic() + self._patience * SHARE_TO_CANCEL)
+        await self._wait_until_idle(time.monotonic() + self._patience * SHARE_TO_CANCEL)
         await super().shutdown(sockets)
 
-    async def _settle(self, deadline: float) -> None:
-        """Wait until every request is answered and its connection closed, but no longer than that."""
+    async def _wait_until_idle(self, deadline: float) -> None:
+        """Wait until every request is answered and its connection closed, or until the deadline."""
         state = self.server_state
         while (state.tasks or state.connections) and not self._at_once:
             if time.monotonic() >= deadline:
@@ -133,9 +137,9 @@ class DrainingServer(Server):
 class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Uvicorn's own waiting comes after ours, when no connection is left to wait for.
+        # When Uvicorn begins its own wait, no connection is left to wait for.
         self.config.timeout_graceful_shutdown = 0.1
-        # Whom to believe about a client's address is decided in the edge, by TRUSTED_PROXIES.
+        # The HTTP middleware decides which proxies to trust, by TRUSTED_PROXIES.
         self.config.proxy_headers = False
         self.config.server_header = False
         self.config.http, self.config.ws = Protocol, "none"
@@ -152,11 +156,11 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGQUIT, server.handle_exit, signal.SIGQUIT, None)
-        # The sockets themselves: Gunicorn's wrappers would close descriptors that uvloop has closed and
-        # that may be another connection's by then.
+        # The sockets themselves: Gunicorn's wrappers would close descriptors that uvloop has closed already
+        # and that may belong to another connection by then.
         await server.serve(sockets=[listener.sock for listener in self.sockets])
-        # On its way out the interpreter would look through everything for garbage: 0.6 s of CPU, within which
-        # Gunicorn may lose its patience. The process's memory goes as a whole.
+        # The interpreter would collect garbage when it exits: 0.6 s of CPU, in which Gunicorn's time-out may
+        # end. The process's memory is freed as a whole.
         gc.freeze()
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)

@@ -1,4 +1,4 @@
-"""The probes of a worker, which answer as the API's do. It serves nothing else, and needs no framework."""
+"""Serves the probes of `tradepost worker`, with the same responses as the API's, without a web framework."""
 
 import asyncio
 import contextlib
@@ -17,8 +17,8 @@ from service.platform.server.health.schemas import Alive
 
 log = structlog.get_logger(__name__)
 
-#: A client that says nothing, or does not listen.
-PATIENCE_SECONDS: Final = 5.0
+#: For a client that sends no request, or does not read the response.
+TIMEOUT_SECONDS: Final = 5.0
 REASONS: Final = {200: "OK", 404: "Not Found", 503: "Service Unavailable"}
 
 Answer = tuple[int, dict[str, Any]]
@@ -26,15 +26,15 @@ Answer = tuple[int, dict[str, Any]]
 
 @asynccontextmanager
 async def served(settings: Settings, probes: Probes, worker: Worker) -> AsyncIterator[None]:
-    """On PORT, until the end."""
+    """Serve the probes on PORT while the context lasts."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
                 method, target, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
                 answer = await _answer(probes, worker, target.partition("?")[0].rstrip("/"))
-                writer.write(_written(*answer, body=method != "HEAD"))
+                writer.write(_response(*answer, body=method != "HEAD"))
                 await writer.drain()
         writer.close()
 
@@ -61,7 +61,7 @@ async def _answer(probes: Probes, worker: Worker, path: str) -> Answer:
         return 503, {"detail": fault.detail}
 
 
-def _written(status: int, document: dict[str, Any], *, body: bool) -> bytes:
+def _response(status: int, document: dict[str, Any], *, body: bool) -> bytes:
     content = json.dumps(document).encode()
     head = (
         f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: application/json\r\n"

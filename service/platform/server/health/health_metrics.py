@@ -1,4 +1,4 @@
-"""Metrics of a process and of its database, measured whether requests come or not."""
+"""Metrics of a process and of its database, measured all the time, without requests too."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ class ProcessMonitor:
     async def _ping_database(self) -> None:
         while True:
             in_use, size = self._database.pool_usage
-            # Without a free connection there is no answer, which is no fault of the database.
+            # Without a free connection the ping fails, though the database may be up.
             if in_use < size:
                 metrics.database_seen(up=await self._is_up())
             await asyncio.sleep(PING_SECONDS)

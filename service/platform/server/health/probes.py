@@ -1,4 +1,4 @@
-"""What probes depend on."""
+"""Readiness and startup of a process, as its probes report them."""
 
 import asyncio
 import os
@@ -20,9 +20,9 @@ Found = TypeVar("Found")
 
 
 class CachedCheck(Generic[Found]):
-    """A query that runs once for all that ask at the same time, and whose result is kept for a moment.
+    """A query that runs once for all concurrent callers, and whose result is reused for CACHED_SECONDS.
 
-    A result is never older than that, and the query's own time. An error is a result too.
+    An error is cached as a result is.
     """
 
     def __init__(self, query: Callable[[], Coroutine[Any, Any, Found]]) -> None:
@@ -34,9 +34,9 @@ class CachedCheck(Generic[Found]):
         task = self._running
         if task is None or (task.done() and time.monotonic() - self._finished > CACHED_SECONDS):
             task = self._running = asyncio.create_task(self._run(), name="probe")
-            # By the time of an error its client may have left: it counts as retrieved.
+            # If the client has left, asyncio would otherwise log that the exception was never retrieved.
             task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        # A client that leaves does not cancel it for the others.
+        # A caller that is cancelled does not cancel the query for the others.
         return await asyncio.shield(task)
 
     async def _run(self) -> Found:

@@ -9,33 +9,39 @@ import httptools
 
 from service.platform.http.request_state import Refusal
 
-#: What gateways let through: 60 KiB with Envoy, 32 with nginx. Each header is kept in memory until the head
-#: is complete, in up to fifteen times as many bytes.
-HEAD_BYTES: Final = 64 * 1024
-#: A head that is too large is still read so far, for the origin in it: without that a browser hides the
-#: refusal from the page.
-MOST_HEAD_BYTES: Final = 4 * HEAD_BYTES
-#: Apache's and Gunicorn's bound too. Each is looked at by several that come after.
-MOST_LINES: Final = 100
-#: Kept of a head that is too large.
-NEEDED: Final = frozenset({b"origin", b"access-control-request-method", b"access-control-request-headers"})
-#: RFC 9110, section 4.1, asks for 8,000 at least; ours are a tenth of that.
-TARGET_BYTES: Final = 8 * 1024
-#: For a head to come in, from its first bytes on. An honest client sends it in one piece.
+#: Gateways let through less: 60 KiB with Envoy, 32 with nginx. Until the head is complete, headers take up to
+#: fifteen times as much memory.
+MAX_HEAD_BYTES: Final = 64 * 1024
+#: A head that is too large is read up to here, to find its Origin: without it a browser hides the refusal
+#: from the page.
+MAX_READ_BYTES: Final = 4 * MAX_HEAD_BYTES
+#: The limit of Apache and Gunicorn too. Several components read every header.
+MAX_HEADERS: Final = 100
+#: All that is kept of a head that is too large.
+CORS_HEADERS: Final = frozenset(
+    {b"origin", b"access-control-request-method", b"access-control-request-headers"}
+)
+#: RFC 9110, section 4.1, asks for at least 8,000. The service's own targets have a tenth of that.
+MAX_TARGET_BYTES: Final = 8 * 1024
+#: Time for a complete head, from its first byte on. Normal clients send it at once.
 HEAD_SECONDS: Final = 30.0
 
 NOT_HTTP: Final = Refusal(400, "This is not HTTP.")
 BAD_BODY: Final = Refusal(400, "The body's chunks are not valid (RFC 9112, section 7.1).")
-LARGE_CHUNKS: Final = Refusal(431, f"The chunk extensions and trailers are larger than {HEAD_BYTES} bytes.")
-LATE: Final = Refusal(408, f"The request did not arrive within {HEAD_SECONDS:.0f} seconds.")
-LONG_TARGET: Final = Refusal(414, f"The target is longer than the {TARGET_BYTES} bytes that are accepted.")
-LARGE: Final = Refusal(431, f"The headers are larger than the {HEAD_BYTES} bytes that are accepted.")
-MANY: Final = Refusal(431, f"There are more than the {MOST_LINES} header lines that are accepted.")
+LARGE_CHUNKS: Final = Refusal(
+    431, f"The chunk extensions and trailers are larger than {MAX_HEAD_BYTES} bytes."
+)
+TIMED_OUT: Final = Refusal(408, f"The request did not arrive within {HEAD_SECONDS:.0f} seconds.")
+LONG_TARGET: Final = Refusal(
+    414, f"The target is longer than the {MAX_TARGET_BYTES} bytes that are accepted."
+)
+LARGE_HEAD: Final = Refusal(431, f"The headers are larger than the {MAX_HEAD_BYTES} bytes that are accepted.")
+MANY_HEADERS: Final = Refusal(431, f"There are more than the {MAX_HEADERS} header lines that are accepted.")
 BAD_TARGET: Final = Refusal(400, "The request's target is not valid. Send a path such as /api/v1/items.")
 BAD_HOST: Final = Refusal(400, "Send one Host header, with a host name and perhaps a port.")
-PROXYING: Final = Refusal(400, "The service is no proxy: do not send CONNECT.")
-CODING: Final = Refusal(501, "The only transfer coding that the service accepts is chunked.")
-VERSION: Final = Refusal(505, "Use HTTP/1.1.")
+CONNECT_REFUSED: Final = Refusal(400, "The service is no proxy: do not send CONNECT.")
+BAD_TRANSFER_CODING: Final = Refusal(501, "The only transfer coding that the service accepts is chunked.")
+BAD_VERSION: Final = Refusal(505, "Use HTTP/1.1.")
 
 #: RFC 3986, without the characters that no name in use has.
 HOST: Final = re.compile(
@@ -44,23 +50,23 @@ HOST: Final = re.compile(
 
 
 def read(parser: httptools.HttpRequestParser, url: bytes, scope: Any) -> Refusal | None:
-    """Complete the scope, which has the headers already; or say what is wrong."""
+    """Complete the scope, which has the headers already. Returns the refusal of an invalid head."""
     headers = scope["headers"]
-    if len(url) > TARGET_BYTES:
+    if len(url) > MAX_TARGET_BYTES:
         return LONG_TARGET
-    if sum([len(name) + len(value) for name, value in headers]) > HEAD_BYTES:
-        return LARGE
-    if len(headers) > MOST_LINES:
-        return MANY
+    if sum([len(name) + len(value) for name, value in headers]) > MAX_HEAD_BYTES:
+        return LARGE_HEAD
+    if len(headers) > MAX_HEADERS:
+        return MANY_HEADERS
     version, method = parser.get_http_version(), parser.get_method()
     if version != "1.1":
         scope["http_version"] = version
         if version != "1.0":
-            return VERSION
+            return BAD_VERSION
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1 or (not hosts and version == "1.1") or not all(map(HOST.fullmatch, hosts)):
         return BAD_HOST
-    return PROXYING if method == b"CONNECT" else _read_target(method, url, scope)
+    return CONNECT_REFUSED if method == b"CONNECT" else _read_target(method, url, scope)
 
 
 def _read_target(method: bytes, url: bytes, scope: Any) -> Refusal | None:
@@ -88,7 +94,7 @@ def _takes_host(target: Any, headers: list[tuple[bytes, bytes]]) -> bool:
 
 
 def path_of(target: bytes) -> str:
-    """As far as it can be read."""
+    """The path of a target, or "" if the target cannot be parsed."""
     with suppress(httptools.HttpParserInvalidURLError):
         return _decoded(httptools.parse_url(target).path or b"")
     return ""
