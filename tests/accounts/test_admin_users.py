@@ -30,7 +30,7 @@ class TestList:
         await make.user(full_name="J\u00f6rg 100%", email="joerg@south.example")
         await make.user(full_name="Under_score", email="gone@north.example", is_active=False)
 
-    async def test_everybody_in_the_order_of_registration(self, ada: Person) -> None:
+    async def test_all_users_in_the_order_of_registration(self, ada: Person) -> None:
         assert await names(ada) == ["Ada Admin", "Maria Anders", "J\u00f6rg 100%", "Under_score"]
 
     async def test_a_user_in_full(self, make: Make, ada: Person) -> None:
@@ -150,7 +150,7 @@ class TestAdminister:
         assert await flags(sql, maria) == (True, False)
 
     @pytest.mark.parametrize("body", [{}, {"is_admin": True}, {"is_active": False}])
-    async def test_nobody_is_404(self, ada: Person, body: dict[str, bool]) -> None:
+    async def test_an_unknown_user_is_404(self, ada: Person, body: dict[str, bool]) -> None:
         assert_problem(await ada.api.patch(f"/admin/users/{2**63 - 1}", json=body), 404, "not_found")
 
     async def test_is_for_administrators(self, api: Api, maria: Person, sql: asyncpg.Connection) -> None:

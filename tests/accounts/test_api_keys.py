@@ -354,7 +354,7 @@ class TestLastUse:
         shown = (await machine.maker.api.get(f"/api-keys/{machine.id}")).json()
         assert shown["last_used_at"].endswith("Z")
 
-    async def test_nobody_waits_for_it_and_nothing_fails_with_it(
+    async def test_no_request_waits_for_it_or_fails_with_it(
         self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         machine = await make.key("orders:read")

@@ -94,7 +94,7 @@ class TestAskForTheChange:
         assert await row(sql, maria) == before
         assert await subjects(container, other.email) == []
 
-    async def test_whether_it_is_taken_is_told_to_who_knows_the_password(
+    async def test_that_it_is_taken_is_revealed_only_with_the_password(
         self, make: Make, maria: Person
     ) -> None:
         other = await make.user()
@@ -260,7 +260,7 @@ class TestConfirmTheChange:
 
 
 class TestTellOfCredentials:
-    async def test_a_new_api_key_is_told_to_its_maker(self, make: Make, container: Container) -> None:
+    async def test_the_owner_of_a_new_api_key_gets_an_email(self, make: Make, container: Container) -> None:
         ada = await make.admin()
         new = {"name": "ERP <script>", "scopes": ["orders:read"]}
         made = (await ada.api.post("/api-keys", json=new)).json()
@@ -270,7 +270,9 @@ class TestTellOfCredentials:
         assert made["key"] not in mail.as_string()
         assert "<script>" not in mail.as_string().partition("text/html")[2]
 
-    async def test_a_changed_password_is_told(self, maria: Person, container: Container) -> None:
+    async def test_a_changed_password_is_confirmed_by_email(
+        self, maria: Person, container: Container
+    ) -> None:
         change = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
         assert (await maria.api.post("/users/profile/password", json=change)).status_code == 204
         [mail] = await mails_to(container, maria.email)

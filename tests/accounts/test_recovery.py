@@ -49,7 +49,7 @@ async def works(person: Person) -> bool:
 
 
 class TestRequestPasswordReset:
-    async def test_the_answer_does_not_tell_whether_there_is_an_account(
+    async def test_the_response_does_not_reveal_whether_an_account_exists(
         self, api: Api, make: Make, maria: Person, subjects: Callable[..., Any]
     ) -> None:
         gone = await make.user(is_active=False)

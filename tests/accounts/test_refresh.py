@@ -359,7 +359,7 @@ class TestAuditOfSigningIn:
         assert await audited(sql, last) == [("session.started", maria.id, "session", session_id, {})]
         assert counted_since(before) == {"sign_ins.succeeded": 1}
 
-    async def test_a_refusal_names_nobody_but_by_a_keyed_hash(
+    async def test_a_refusal_names_the_user_by_a_keyed_hash_alone(
         self, api: Api, make: Make, sql: asyncpg.Connection
     ) -> None:
         maria = await make.user(email="Maria@shop.example")

@@ -181,7 +181,7 @@ class TestRefusedSignIn:
         assert_refused(answer, "invalid_request", 405)
         assert answer.headers["allow"] == "POST"
 
-    async def test_too_many_at_once_are_told_to_come_again(
+    async def test_too_many_at_once_get_503_with_retry_after(
         self, api: Api, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(container.passwords, "_waiting", container.passwords.QUEUE)

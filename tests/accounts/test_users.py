@@ -93,7 +93,7 @@ class TestRegister:
         assert (made.status_code, made.json()["is_active"]) == (201, False)
         assert (await api.token(MARIA["email"], MARIA["password"])).json()["error"] == "invalid_grant"
 
-    async def test_everybody_may_say_that_it_is_active(self, api: Api) -> None:
+    async def test_any_user_may_send_that_it_is_active(self, api: Api) -> None:
         assert (await api.post("/users", json={**MARIA, "is_active": True})).status_code == 201
 
     async def test_a_bad_token_is_refused_though_the_route_is_public(
@@ -324,12 +324,12 @@ class TestGetUser:
         orders = (await maria.api.get(f"/users/{maria.id}")).json()["orders"]
         assert [order["reference"] for order in orders] == [str(n) for n in range(1, 101)]
 
-    async def test_an_administrator_sees_anybody(self, make: Make, maria: Person) -> None:
+    async def test_an_administrator_sees_any_user(self, make: Make, maria: Person) -> None:
         own = await maria.api.get(f"/users/{maria.id}")
         seen = await (await make.admin()).api.get(f"/users/{maria.id}")
         assert (seen.status_code, seen.json()) == (200, own.json())
 
-    async def test_others_and_nobody_are_alike(self, make: Make, maria: Person) -> None:
+    async def test_other_users_and_unknown_ones_are_404(self, make: Make, maria: Person) -> None:
         other = await make.user()
         another, nobody = [
             assert_problem(await other.api.get(f"/users/{user_id}"), 404, "not_found")

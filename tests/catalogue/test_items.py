@@ -244,7 +244,7 @@ class TestSearchItems:
         ]
 
     @pytest.mark.parametrize(("name", "words"), [("Шоколад", "шоколат"), ("Žižole", "žižola")])
-    async def test_finds_typos_in_any_letters(self, api: Api, make: Make, name: str, words: str) -> None:
+    async def test_finds_typos_in_any_script(self, api: Api, make: Make, name: str, words: str) -> None:
         await make_items(make, {"name": name}, {"name": "Tofu"})
         assert names(await api.get("/items", params={"search": words})) == [name]
 

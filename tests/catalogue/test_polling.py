@@ -102,7 +102,7 @@ class TestItems:
 
 
 class TestWhatIsGone:
-    async def test_a_withdrawn_item_is_told_by_its_id_alone_and_comes_back_whole(
+    async def test_a_withdrawn_item_is_listed_by_its_id_alone_and_comes_back_whole(
         self, api: Api, make: Make
     ) -> None:
         chai, staff = await make.item(), await make.admin()
@@ -131,13 +131,13 @@ class TestWhatIsGone:
             assert [item["is_active"] for item in await poller.poll()] == [False]
             assert await poller.removed() == []
 
-    async def test_what_was_never_on_sale_is_told_to_no_one(self, api: Api, make: Make) -> None:
+    async def test_what_was_never_on_sale_is_not_listed(self, api: Api, make: Make) -> None:
         secret, staff = await make.item(name="Secret", is_active=False), await make.admin()
         await staff.api.patch(f"/items/{secret.id}", json={"name": "More secret"})
         poller = Poller(api, "/items")
         assert (await poller.poll(), await poller.removed()) == ([], [])
 
-    async def test_a_deleted_post_and_one_that_waits_again_are_told(self, api: Api, make: Make) -> None:
+    async def test_a_deleted_post_and_an_unpublished_one_are_listed(self, api: Api, make: Make) -> None:
         maria, poller = await make.user(), Poller(api, "/posts")
         first, second = await make.post(maria, title="One"), await make.post(maria, title="Two")
         assert await poller.names() == ["One", "Two"]
@@ -147,7 +147,7 @@ class TestWhatIsGone:
         mine = Poller(maria.api, "/posts")
         assert (await mine.names(), await mine.removed()) == (["Too"], [first])
 
-    async def test_a_pending_post_is_told_to_its_author_and_administrators(
+    async def test_a_pending_post_is_listed_for_its_author_and_administrators(
         self, api: Api, make: Make
     ) -> None:
         maria, staff = await make.user(), await make.admin()
@@ -157,7 +157,9 @@ class TestWhatIsGone:
         await maria.api.delete(f"/posts/{pending}")
         assert [await each.removed() for each in (everyone, author, all_of_it)] == [[], [], [pending]]
 
-    async def test_truncated_tables_are_told_too(self, api: Api, make: Make, sql: asyncpg.Connection) -> None:
+    async def test_rows_of_truncated_tables_are_listed_as_removed(
+        self, api: Api, make: Make, sql: asyncpg.Connection
+    ) -> None:
         post, poller = await make.post(await make.user()), Poller(api, "/posts")
         await poller.poll()
         await sql.execute("TRUNCATE posts")

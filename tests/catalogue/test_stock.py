@@ -123,7 +123,7 @@ class TestAdjustStock:
         await admin.api.post(f"/items/{item.id}/stock", json={"delta": -49, "reason": "Count"})
         assert (await api.get(f"/items/{item.id}")).json() == before
 
-    async def test_tells_administrators_when_it_falls_to_the_reorder_level(
+    async def test_notifies_administrators_when_it_falls_to_the_reorder_level(
         self, make: Make, sql: asyncpg.Connection
     ) -> None:
         item = await make.item(stock=12, reorder_level=10)

@@ -51,11 +51,11 @@ class TestNotes:
             ("ingress.enabled=true,trustedProxies={10.0.0.0/8}", "config.PUBLIC_URL is not set"),
         ],
     )
-    def test_they_tell_of_what_may_surprise(self, options: str, said: str) -> None:
+    def test_they_warn_of_what_may_surprise(self, options: str, said: str) -> None:
         assert said not in self.notes()
         assert said in self.notes("--set", options)
 
-    def test_they_tell_how_a_secret_of_yours_reaches_the_pods(self) -> None:
+    def test_they_explain_how_an_existing_secret_reaches_the_pods(self) -> None:
         assert "The Secret is not the chart's" in self.notes(name="existing-secret")
 
     def test_they_show_no_secret(self) -> None:

@@ -63,7 +63,7 @@ class TestDependencies:
         paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         assert paths[claim["metadata"]["name"]] == "/var/lib/postgresql"
 
-    def test_letters_are_sorted_and_folded_alike_everywhere(self) -> None:
+    def test_every_database_has_the_same_collation(self) -> None:
         """The embedded server, compose, the cluster's PostgreSQL; CloudNativePG's own choice would be C."""
         [container] = one(objects("dependencies"), "StatefulSet")["spec"]["template"]["spec"]["containers"]
         [given] = [each["value"] for each in container["env"] if each["name"] == "POSTGRES_INITDB_ARGS"]

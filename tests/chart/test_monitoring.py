@@ -130,7 +130,7 @@ class TestScraping:
         assert of_kind(rendered("minimal"), "Service").keys() == {"tradepost"}
         assert of_kind(rendered("minimal"), "ConfigMap").keys() == {"tradepost"}
 
-    def test_without_workers_nobody_looks_for_them(self) -> None:
+    def test_without_workers_no_alert_expects_them(self) -> None:
         objects = rendered("minimal", *AS_THERE, "--set", "worker.enabled=false")
         assert of_kind(objects, "PodMonitor") == {}
         alerts = {

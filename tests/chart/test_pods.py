@@ -167,7 +167,7 @@ class TestProbes:
     """The table of docs/operations.md."""
 
     @pytest.mark.parametrize("suffix", ["tradepost", "-worker"])
-    def test_they_have_the_agreed_periods(self, suffix: str) -> None:
+    def test_they_have_the_documented_periods(self, suffix: str) -> None:
         [container] = spec_of("minimal", "Deployment", suffix)["containers"]
         found = {
             name: (

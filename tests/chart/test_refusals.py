@@ -250,7 +250,7 @@ class TestProxies:
         also = f"{self.LOAD_BALANCER},{self.LOCAL},trustedProxies=none"
         assert "trustedProxies is none, but with " in refused("--set", f"{way_in},{also}")
 
-    def test_inside_the_cluster_nobody_has_to_say(self) -> None:
+    def test_inside_the_cluster_no_proxies_need_be_named(self) -> None:
         assert "TRUSTED_PROXIES" not in one(rendered("minimal"), "ConfigMap", "tradepost")["data"]
         assert rendered("minimal", "--set", "trustedProxies=none")
 
@@ -340,7 +340,7 @@ class TestExtraEnvironment:
         [("api", "WEB_CONCURRENCY"), ("api", "OTEL_EXPORTER_OTLP_HEADERS"), ("worker", "GRACEFUL_TIMEOUT"),
          ("migrations", "ENVIRONMENT")],
     )  # fmt: skip
-    def test_a_name_twice_is_told_of_here_and_not_by_the_cluster(self, component: str, name: str) -> None:
+    def test_a_duplicate_name_is_refused_when_rendering(self, component: str, name: str) -> None:
         options = ("--set", f"{component}.extraEnv[0].name={name},{component}.extraEnv[0].value=x")
         assert f"{component}: extraEnv has {name}, which the chart sets already" in refused(*options)
 

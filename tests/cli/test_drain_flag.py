@@ -26,7 +26,7 @@ def test_none_is_no_trouble(tmp_path: Path, name: str | None) -> None:
     assert [*tmp_path.iterdir()] == []
 
 
-def test_one_that_stays_is_told(tmp_path: Path) -> None:
+def test_one_that_cannot_be_removed_is_logged(tmp_path: Path) -> None:
     (tmp_path / "now").mkdir()
     with pytest.raises(ConfigError) as refusal:
         drain_flag.remove(with_flag(tmp_path / "now"))

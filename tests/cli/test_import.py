@@ -198,6 +198,8 @@ class TestBrokenFiles:
         assert await sql.fetchval("SELECT description FROM items WHERE sku = 'NW-43'") == "16\n500 g tins"
         assert await sql.fetchval("SELECT name FROM items WHERE sku = 'NW-11'") == 'Queso, "Cabrales"'
 
-    async def test_without_a_password_nobody_can_sign_in(self, load: Load, folder: Path, api: Api) -> None:
+    async def test_without_a_password_no_customer_can_sign_in(
+        self, load: Load, folder: Path, api: Api
+    ) -> None:
         await load(folder)
         assert (await api.token("vinet@northwind.example", PASSWORD)).json()["error"] == "invalid_grant"

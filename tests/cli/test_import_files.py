@@ -355,7 +355,7 @@ class TestCountries:
 
 
 class TestTheCommand:
-    def test_an_unmigrated_database_is_told_what_to_do(self, folder: Path, tmp_path: Path) -> None:
+    def test_an_unmigrated_database_is_refused_with_what_to_do(self, folder: Path, tmp_path: Path) -> None:
         with cloned_database(template=None) as url:
             ended = tradepost(tmp_path, "import", str(folder), DATABASE_URL=url)
         assert (ended.returncode, ended.stdout) == (1, "")

@@ -48,7 +48,7 @@ class TestTheSampleInANetwork:
         ) in said
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-    def test_nobody_else_is_there_to_be_warned_of(
+    def test_without_other_clients_there_is_no_warning(
         self, capsys: pytest.CaptureFixture[str], with_sample: str, host: str
     ) -> None:
         assert "WARNING" not in self.said(capsys, with_sample, host)

@@ -50,7 +50,7 @@ async def authenticated(container: Container, key: str) -> KeyCaller:
     return await identity.authenticate_key(container.database, container.feed, container.api_keys, key)
 
 
-async def test_an_answer_from_before_a_change_is_not_remembered(
+async def test_a_result_from_before_a_change_is_not_cached(
     make: Make, container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = await make.key("orders:read")
@@ -71,7 +71,7 @@ async def test_an_answer_from_before_a_change_is_not_remembered(
     assert_problem(await machine.api.get("/orders"), 401, "invalid_token")
 
 
-async def test_a_process_that_hears_nothing_asks_each_time(
+async def test_a_process_that_is_out_of_sync_queries_each_time(
     make: Make, container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = await make.key("orders:read")
@@ -121,7 +121,7 @@ async def test_no_more_are_remembered_than_fit(
     assert list(container.api_keys._keys) == [fingerprint(machine.key) for machine in machines[1:]]
 
 
-async def test_every_process_hears_of_it(make: Make, settings: Settings) -> None:
+async def test_every_process_is_notified_of_it(make: Make, settings: Settings) -> None:
     """Two applications share nothing but the database: the second forgets what the first has revoked."""
     machine = await make.key("orders:read")
     app = create_app(settings)

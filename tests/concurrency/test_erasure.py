@@ -31,7 +31,9 @@ async def test_of_two_deletions_one_is_made(make: Make, sql: asyncpg.Connection)
     assert await sql.fetchval("SELECT count(*) FROM audit_log WHERE action = 'user.erased'") == 1
 
 
-async def test_the_second_waits_for_the_first_and_finds_nobody(make: Make, sql: asyncpg.Connection) -> None:
+async def test_the_second_waits_for_the_first_and_finds_no_account(
+    make: Make, sql: asyncpg.Connection
+) -> None:
     person = await make.user()
     async with sql.transaction():
         await sql.execute("SELECT 1 FROM users WHERE id = $1 FOR UPDATE", person.id)

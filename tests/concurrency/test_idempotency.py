@@ -124,7 +124,7 @@ class TestContention:
         assert await sql.fetchval("SELECT count(*) FROM idempotency_keys WHERE status = 201") == 1
 
     @pytest.mark.usefixtures("failing")
-    async def test_a_fourth_is_told_and_leaves_nothing(self, make: Make, sql: asyncpg.Connection) -> None:
+    async def test_a_fourth_is_refused_and_leaves_nothing(self, make: Make, sql: asyncpg.Connection) -> None:
         maria, chai = await make.user(), await make.item(stock=5)
         body = {"product_id": chai.id, "quantity": 1, "reference": "4"}
         answer = await maria.api.post("/orders", json=body, headers={"Idempotency-Key": "once"})

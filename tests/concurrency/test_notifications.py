@@ -19,7 +19,7 @@ async def tell(session: Session, user_id: int, title: str) -> None:
 
 
 class TestTellingSeveral:
-    async def test_in_whatever_order_nobody_waits_for_each_other(
+    async def test_no_order_of_users_causes_a_deadlock(
         self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         """A customer and administrators, one of whom is that customer: locks taken as told would deadlock."""
@@ -45,7 +45,7 @@ class TestTellingSeveral:
         rows = await sql.fetch("SELECT title FROM notifications ORDER BY id")
         assert [row["title"] for row in rows] == ["told last, committed first", "told first, committed last"]
 
-    async def test_one_person_is_told_in_the_order_of_the_telling(
+    async def test_one_users_notifications_are_in_the_order_of_their_ids(
         self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         ada, maria = await make.admin(), await make.user()
@@ -57,7 +57,7 @@ class TestTellingSeveral:
         assert await sql.fetchval(query, ada.id) == "0 2 4 6 8 10"
         assert await sql.fetchval(query, maria.id) == "1 3 5 7 9"
 
-    async def test_what_a_savepoint_undoes_is_told_to_nobody(
+    async def test_what_a_savepoint_undoes_notifies_no_user(
         self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         maria = await make.user()

@@ -110,7 +110,7 @@ async def test_what_is_rolled_back_is_no_change(api: Api, make: Make, sql: async
     assert await poller.poll() == []
 
 
-async def test_a_committed_change_is_told_while_another_of_the_same_row_is_under_way(
+async def test_a_committed_change_is_listed_while_another_of_the_same_row_is_uncommitted(
     api: Api, make: Make, sql: asyncpg.Connection, database_url: str
 ) -> None:
     await make.item()
@@ -211,7 +211,7 @@ class TestOfAStandby:
         assert [await poller.names(), await poller.names()] == [["Chai"], []]
 
 
-async def test_a_worker_gives_places_to_what_nobody_asks_for(
+async def test_a_worker_sequences_changes_that_no_client_polls(
     make: Make, settings: Settings, sql: asyncpg.Connection
 ) -> None:
     await make.item(name="Chai")

@@ -151,7 +151,7 @@ async def test_head_is_get_without_the_body(make: Make, route: Route) -> None:
 
 
 @each_template
-async def test_any_other_method_is_405_and_told_which_there_are(api: Api, template: str) -> None:
+async def test_any_other_method_is_405_with_the_allowed_ones(api: Api, template: str) -> None:
     known = {route.method for route in ROUTES if route.template == template}
     allowed = ", ".join(sorted(known | ({"HEAD"} if "GET" in known else set())))
     path = re.sub(r"\{\w+\}", "1", template)
@@ -165,7 +165,7 @@ async def test_any_other_method_is_405_and_told_which_there_are(api: Api, templa
             assert_problem(answer, 405, "method_not_allowed")
 
 
-async def test_a_method_nobody_knows_is_405_as_well(api: Api) -> None:
+async def test_an_unknown_method_is_405_too(api: Api) -> None:
     answer = await api.request("BREW", "/items")
     assert_problem(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == "GET, HEAD, POST"

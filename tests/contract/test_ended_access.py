@@ -65,7 +65,7 @@ OWN: Final = {
 
 
 @pytest.fixture
-def nobody_hears(monkeypatch: pytest.MonkeyPatch) -> None:
+def not_in_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process believes what it holds, for as long as the test takes."""
     monkeypatch.setattr(ChangeFeed, "has_lease", property(lambda _: True))
 
@@ -81,7 +81,7 @@ def test_what_is_listed_is_there() -> None:
     assert set(BELIEVED) | OWN <= {str(replace(route, note="")) for route in WRITES}
 
 
-@pytest.mark.usefixtures("nobody_hears")
+@pytest.mark.usefixtures("not_in_sync")
 @pytest.mark.parametrize("route", WRITES, ids=str)
 async def test_who_has_lost_access_writes_nothing(
     make: Make, sql: asyncpg.Connection, tables: list[str], route: Route
@@ -103,7 +103,7 @@ async def test_who_has_lost_access_writes_nothing(
             assert await contents(sql, tables) == before
 
 
-@pytest.mark.usefixtures("nobody_hears")
+@pytest.mark.usefixtures("not_in_sync")
 async def test_access_that_is_just_ending_is_waited_for(
     make: Make, sql: asyncpg.Connection, tables: list[str]
 ) -> None:
@@ -119,7 +119,7 @@ async def test_access_that_is_just_ending_is_waited_for(
     assert await contents(sql, tables) == before
 
 
-@pytest.mark.usefixtures("nobody_hears")
+@pytest.mark.usefixtures("not_in_sync")
 async def test_access_does_not_end_before_what_was_done_with_it_is_kept(
     make: Make, sql: asyncpg.Connection
 ) -> None:
@@ -140,7 +140,7 @@ async def test_access_does_not_end_before_what_was_done_with_it_is_kept(
 
 
 async def test_a_webhook_whose_host_is_looked_up_slowly_is_not_made_by_who_was_demoted_meanwhile(
-    make: Make, sql: asyncpg.Connection, app: FastAPI, container: Container, nobody_hears: None
+    make: Make, sql: asyncpg.Connection, app: FastAPI, container: Container, not_in_sync: None
 ) -> None:
     asked, answer = asyncio.Event(), asyncio.Event()
 
@@ -180,7 +180,7 @@ async def until_hashing(container: Container) -> None:
             await asyncio.sleep(0.005)
 
 
-@pytest.mark.usefixtures("nobody_hears")
+@pytest.mark.usefixtures("not_in_sync")
 class TestWaitingForAPasswordToBeHashed:
     async def ended_meanwhile(
         self,

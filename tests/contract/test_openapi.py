@@ -121,7 +121,7 @@ class TestDocument:
 
 @each_operation
 class TestOperation:
-    def test_is_named_and_told(self, method: str, path: str, operation: dict[str, Any]) -> None:
+    def test_has_a_summary_and_a_description(self, method: str, path: str, operation: dict[str, Any]) -> None:
         assert re.fullmatch(r"[a-z]+([A-Z][a-z]+)*", operation["operationId"])
         assert operation["description"].startswith(operation["summary"])
         assert re.match(r"[A-Z][a-z]+ .*\w", operation["summary"])
@@ -149,7 +149,7 @@ class TestOperation:
             own |= {"Accept-Patch"} if (method, status) == ("patch", "415") else set()
             assert set(error["headers"]) == {"X-Request-ID", *own}
 
-    def test_tells_what_any_request_may_be_refused_with(
+    def test_lists_the_refusals_that_any_request_may_get(
         self, method: str, path: str, operation: dict[str, Any]
     ) -> None:
         expected = {"400"}
@@ -190,7 +190,7 @@ class TestOperation:
 PROBLEM = {"type": "x", "title": "x", "status": 404, "detail": "x", "instance": "x", "code": "not_found"}
 
 
-async def test_signing_in_is_optional_where_a_handler_asks_who_calls_and_needs_nobody(app: FastAPI) -> None:
+async def test_signing_in_is_optional_where_a_handler_takes_any_caller(app: FastAPI) -> None:
     asking = {
         operation_id(context.original_route)
         for context in iter_route_contexts(app.routes)

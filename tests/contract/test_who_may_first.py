@@ -65,13 +65,13 @@ async def test_without_a_token_the_answer_is_401_whatever_else_is_wrong(make: Ma
 
 
 @pytest.mark.parametrize("route", FOR_STAFF, ids=str)
-async def test_a_customer_at_the_staffs_routes_is_told_403(make: Make, route: Route) -> None:
+async def test_a_customer_at_the_staffs_routes_gets_403(make: Make, route: Route) -> None:
     client, request = await prepared(make, route, "owner")
     assert await answers(client, request) == dict.fromkeys(FAULTS, (403, "forbidden"))
 
 
 @pytest.mark.parametrize("route", PROTECTED, ids=str)
-async def test_a_key_without_the_scope_is_told_403(make: Make, route: Route) -> None:
+async def test_a_key_without_the_scope_gets_403(make: Make, route: Route) -> None:
     _, request = await prepared(make, route, "anonymous")
     client = (await make.key("events:read")).api
     assert await answers(client, request) == dict.fromkeys(FAULTS, (403, "insufficient_scope"))
@@ -96,7 +96,7 @@ async def test_the_body_of_who_may_not_is_not_read(make: Make, route: Route) -> 
 
 
 @pytest.mark.parametrize("route", [each for each in ROUTES if each.expects[0] == 401], ids=str)
-async def test_of_anothers_object_nothing_else_is_told(make: Make, route: Route) -> None:
+async def test_of_another_users_object_nothing_is_revealed(make: Make, route: Route) -> None:
     """As of one that does not exist: faults would tell that it does. A public post is 403."""
     status = route.expects[CALLERS.index("other")]
     if status not in (403, 404) or refused(route, "owner") or route.note in BODY_DECIDES:

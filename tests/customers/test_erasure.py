@@ -96,7 +96,7 @@ class TestErasure:
             "orders.ship_to": {"zauberwort", "rumpelgasse", "zwiesel", "94227"},
         }
 
-    async def test_what_remains_of_the_account_stands_for_nobody(
+    async def test_what_remains_of_the_account_identifies_no_person(
         self, make: Make, sql: asyncpg.Connection
     ) -> None:
         person = await customer(make)
@@ -168,12 +168,12 @@ class TestErasure:
             assert (await make.api.token(email, PASSWORD)).json()["error"] == "invalid_grant"
         assert await sql.fetchval("SELECT count(*) FROM sessions WHERE ended_at IS NULL") == 0
 
-    async def test_anybody_may_register_the_address_again(self, make: Make) -> None:
+    async def test_the_address_may_be_registered_again(self, make: Make) -> None:
         await erase(await make.user(email=EMAIL))
         again = await make.user(email=EMAIL.upper())
         assert (await again.api.get("/orders")).json() == []
 
-    async def test_nobody_can_register_what_stands_for_the_address(self, api: Api) -> None:
+    async def test_the_placeholder_of_the_address_cannot_be_registered(self, api: Api) -> None:
         new = {"email": "erased-7@erased.invalid", "password": "Northwind1", "full_name": "Nobody"}
         assert_problem(await api.post("/users", json=new), 422, "invalid_input", "/email")
 
@@ -199,7 +199,7 @@ class TestErasure:
         assert_problem(await until_answered(machine.api, "/orders", 401), 401, "invalid_token")
         assert await sql.fetchval("SELECT revoked_at IS NOT NULL FROM api_keys") is True
 
-    async def test_nobody_brings_the_account_back(self, make: Make, sql: asyncpg.Connection) -> None:
+    async def test_the_account_cannot_be_reactivated(self, make: Make, sql: asyncpg.Connection) -> None:
         person, ada = await make.user(), await make.admin()
         await erase(person)
         before = await everything(sql, "users")

@@ -40,7 +40,7 @@ PARTS = {
 
 
 class TestExport:
-    async def test_of_somebody_who_has_done_nothing(self, make: Make) -> None:
+    async def test_of_a_user_without_any_activity(self, make: Make) -> None:
         person = await make.user()
         answer = await person.api.get("/users/profile/export")
         document = answer.json()

@@ -65,7 +65,7 @@ async def shop_make(shop: FastAPI) -> AsyncIterator[Make]:
         yield Make(api, shop.state.container)
 
 
-async def test_nobody_notices(shop_make: Make, close: Closing, sql: asyncpg.Connection) -> None:
+async def test_no_client_notices(shop_make: Make, close: Closing, sql: asyncpg.Connection) -> None:
     chai, maria = await shop_make.item(stock=5), await shop_make.user()
     machine: Machine = await shop_make.key("orders:read")
     body = {"product_id": chai.id, "quantity": 1}

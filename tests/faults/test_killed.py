@@ -42,7 +42,7 @@ async def test_a_refusal_stands(database: Database, sql: asyncpg.Connection) -> 
         await refuse()
 
 
-async def test_the_next_statement_is_told(database: Database, sql: asyncpg.Connection) -> None:
+async def test_the_next_statement_fails_as_unavailable(database: Database, sql: asyncpg.Connection) -> None:
     async def work() -> None:
         async with database.transaction() as session:
             await kill(session, sql)
@@ -53,7 +53,9 @@ async def test_the_next_statement_is_told(database: Database, sql: asyncpg.Conne
     assert type(refusal.value) is Unavailable
 
 
-async def test_the_statement_that_runs_is_told(database: Database, sql: asyncpg.Connection) -> None:
+async def test_the_running_statement_fails_as_unavailable(
+    database: Database, sql: asyncpg.Connection
+) -> None:
     async def work(known: "asyncio.Future[int]") -> None:
         async with database.transaction() as session:
             known.set_result(await session.scalar(PID))
@@ -67,13 +69,13 @@ async def test_the_statement_that_runs_is_told(database: Database, sql: asyncpg.
     assert type(refusal.value) is Unavailable
 
 
-async def test_a_commit_is_told_to_be_unknown(database: Database, sql: asyncpg.Connection) -> None:
+async def test_a_commit_fails_as_outcome_unknown(database: Database, sql: asyncpg.Connection) -> None:
     with pytest.raises(OutcomeUnknown):
         async with database.transaction() as session:
             await kill(session, sql)
 
 
-async def test_a_plain_read_is_told(database: Database, sql: asyncpg.Connection) -> None:
+async def test_a_plain_read_fails_as_unavailable(database: Database, sql: asyncpg.Connection) -> None:
     async def read() -> None:
         async with database.reading() as session:
             await kill(session, sql)

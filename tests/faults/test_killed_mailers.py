@@ -39,7 +39,7 @@ def url() -> Iterator[str]:
         yield url
 
 
-async def place_and_tell(url: str, count: int) -> None:
+async def place_and_publish(url: str, count: int) -> None:
     """One order, and so many events that say it has been placed."""
     settings = Settings(environment="test", database_url=for_sqlalchemy(url))
     database = Database(for_sqlalchemy(url), settings)
@@ -73,7 +73,7 @@ async def run(folder: Path, url: str, inbox: Inbox, *, count: int, size: int, ea
         workers.environment |= smtp
         try:
             await asyncio.to_thread(workers.fill)
-            telling = asyncio.create_task(place_and_tell(url, count))
+            telling = asyncio.create_task(place_and_publish(url, count))
             left = count
             while left or not telling.done():
                 assert time.monotonic() < deadline, f"{left} jobs are left after {workers.killed} kills"

@@ -190,9 +190,7 @@ async def test_a_job_that_kills_its_worker_ends_as_failed_and_the_others_go_on(
     assert await look(url, "SELECT count(*), count(DISTINCT event_id) FROM effects") == [(200, 200)]
 
 
-async def test_a_worker_that_is_told_to_stop_hands_back_what_it_cannot_finish(
-    tmp_path: Path, url: str
-) -> None:
+async def test_a_worker_that_is_stopped_releases_what_it_cannot_finish(tmp_path: Path, url: str) -> None:
     """Its successor need not wait until it is taken for lost."""
     connection = await asyncpg.connect(url)
     await connection.execute(EFFECTS)

@@ -124,7 +124,7 @@ async def becomes(app: FastAPI, wanted: tuple[int, str]) -> None:
     await eventually(told)
 
 
-async def test_what_is_in_memory_is_not_believed_until_the_feed_is_back(
+async def test_caches_are_bypassed_until_the_feed_is_back(
     shop: FastAPI, operator: asyncpg.Connection
 ) -> None:
     """A demoted primary answers queries and hears of no change."""

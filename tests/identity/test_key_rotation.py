@@ -113,7 +113,7 @@ class TestRefreshTokens:
         assert len({answer.json()["refresh_token"] for answer in answers}) == 1
         assert len(await sql.fetch(ALL_TOKENS)) == 2
 
-    async def test_a_successor_of_a_key_that_is_gone_is_not_told_again_and_the_family_lives_on(
+    async def test_a_successor_under_a_removed_key_is_not_repeated_and_its_session_goes_on(
         self, api: Api, maria: Person, keys: Keys, sql: asyncpg.Connection
     ) -> None:
         token = (await sign_in(api, maria))["refresh_token"]

@@ -128,7 +128,7 @@ class TestBeforeTheDatabaseIsAsked:
         assert await statuses(till, 5) == [401, 401, 429, 429, 429]
         assert statements == ["SELECT"] * 3
 
-    async def test_while_nothing_is_heard_a_void_token_uses_up_nothing_of_its_users(
+    async def test_out_of_sync_a_void_token_uses_up_none_of_its_users_limit(
         self, shop: Api, make: Make, statements: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         maria = await make.user()

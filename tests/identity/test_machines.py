@@ -158,7 +158,7 @@ class TestAccounts:
         assert (await reader.api.get(f"/users/{maria.id}")).json()["email"] == maria.email
         assert_problem(await reader.api.get("/users/9223372036854775807"), 404, "not_found")
 
-    async def test_nobody_is_administered_by_a_key(
+    async def test_no_user_is_administered_by_a_key(
         self, make: Make, maria: Person, sql: asyncpg.Connection
     ) -> None:
         reader = await make.key("users:read")
@@ -180,7 +180,7 @@ class TestAccounts:
         ):
             assert_problem(await machine.api.request(method, path), 403, "insufficient_scope")
 
-    async def test_it_registers_people_like_anybody(self, make: Make) -> None:
+    async def test_it_registers_users_as_any_client_does(self, make: Make) -> None:
         machine = await make.key("users:read")
         new = {"email": "new@shop.example", "password": "Northwind1", "full_name": "New"}
         assert (await machine.api.post("/users", json=new)).status_code == 201

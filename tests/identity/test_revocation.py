@@ -114,20 +114,20 @@ class TestHeard:
         assert access.apply(MARIA) is MARIA
         assert access.apply(ADA) is ADA
 
-    def test_an_ended_session_is_nobody(self, access: Revocations) -> None:
+    def test_an_ended_session_is_not_authenticated(self, access: Revocations) -> None:
         access.on_change({"of": "sessions", "id": MARIA.session_id})
         with pytest.raises(InvalidToken):
             access.apply(MARIA)
         # The others of the same user go on.
         assert access.apply(replace(MARIA, session_id=71)).user_id == MARIA.user_id
 
-    def test_a_deactivated_user_is_nobody_in_any_session(self, access: Revocations) -> None:
+    def test_a_deactivated_user_is_authenticated_by_no_session(self, access: Revocations) -> None:
         access.on_change(user_change(MARIA.user_id, is_active=False, is_admin=True))
         for session_id in (70, 71):
             with pytest.raises(InvalidToken):
                 access.apply(replace(MARIA, session_id=session_id))
 
-    def test_a_role_is_what_was_heard_last_and_not_what_the_token_says(self, access: Revocations) -> None:
+    def test_a_role_is_the_one_of_the_last_change_and_not_the_tokens(self, access: Revocations) -> None:
         access.on_change(user_change(ADA.user_id, is_admin=False))
         assert access.apply(ADA) == replace(ADA, is_admin=False)
         access.on_change(user_change(ADA.user_id, is_admin=True))
@@ -177,7 +177,7 @@ class TestLoaded:
         await access.load()
         assert (len(access._users), len(access._ended)) == ((1, 1) if held else (0, 0))
 
-    async def test_what_is_heard_while_it_is_read_is_newer(
+    async def test_a_change_received_during_the_read_is_newer(
         self, access: Revocations, make: Make, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         maria = await make.user()
@@ -255,7 +255,7 @@ class TestAuthenticateSession:
             "DELETE FROM users WHERE id = $1",
         ],
     )
-    async def test_without_it_whoever_has_lost_access_is_refused(
+    async def test_without_it_a_user_who_lost_access_is_refused(
         self, without_lease: Admit, make: Make, sql: asyncpg.Connection, change: str
     ) -> None:
         maria, other = await make.user(), await make.user()
@@ -271,7 +271,7 @@ class TestAuthenticateSession:
         with pytest.raises(InvalidToken):
             await without_lease(replace(maria.caller, session_id=other.caller.session_id))
 
-    async def test_without_it_and_without_the_database_nobody_is_authenticated(
+    async def test_without_it_and_without_the_database_no_caller_is_authenticated(
         self, nowhere: Database, feed: ChangeFeed, access: Revocations
     ) -> None:
         with pytest.raises(Unavailable):

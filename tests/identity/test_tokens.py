@@ -249,7 +249,7 @@ class TestAccessTokens:
             SigningKey("o" * 64).kid,
         ]
 
-    async def test_they_are_served_to_everybody(self, api: Api, settings: Settings) -> None:
+    async def test_they_are_served_to_anonymous_callers(self, api: Api, settings: Settings) -> None:
         answer = await api.root("/.well-known/jwks.json")
         key = SigningKey(settings.secret_key.get_secret_value())
         assert (answer.status_code, answer.json()) == (200, {"keys": [key.public]})

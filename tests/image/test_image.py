@@ -109,7 +109,7 @@ class TestContents:
             sys.stdout.write(f"\n\n| layer | MB |\n| --- | ---: |\n{table}\n")
         assert over < MOST_BYTES
 
-    def test_runs_as_nobody_in_particular(self, podman: Podman) -> None:
+    def test_runs_as_an_unprivileged_user(self, podman: Podman) -> None:
         assert podman.look("id -u; id -g") == [str(UID), str(UID)]
         status = dict(line.split(":\t") for line in podman.look("grep -E '^(Cap|NoNew)' /proc/self/status"))
         assert {name: int(value, 16) for name, value in status.items()} == {
@@ -192,9 +192,7 @@ class TestApi:
 
 
 class TestWorker:
-    def test_tells_how_it_is_and_stops(
-        self, podman: Podman, migrated: dict[str, str], tmp_path: Path
-    ) -> None:
+    def test_serves_probes_and_stops(self, podman: Podman, migrated: dict[str, str], tmp_path: Path) -> None:
         with podman.started(tmp_path, "worker", secrets=migrated) as worker:
             for probe in ("/startupz", "/livez", "/readyz"):
                 up(worker, probe)

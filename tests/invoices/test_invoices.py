@@ -272,7 +272,7 @@ class TestOverload:
         ana, other = await an_order(make)
         assert (await ana.api.get(f"/orders/{other['id']}/invoice.pdf")).status_code == 200
 
-    async def test_a_fault_of_the_drawing_is_500_and_tells_nothing(
+    async def test_a_rendering_error_is_500_without_details(
         self, make: Make, renderers: RendererPool
     ) -> None:
         maria, chai = await make.user(full_name="fails"), await make.item(stock=100)

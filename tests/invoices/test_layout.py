@@ -54,5 +54,5 @@ class TestLines:
         assert found == [line.rstrip() for line in lines]
         assert all(width(line, 9) <= 46 for line in found)
 
-    def test_accents_stay_with_their_letters(self) -> None:
+    def test_accents_stay_with_their_base_characters(self) -> None:
         assert [line[0] for line in wrapped("W\u030a" * 12, 9, 46)] == ["W", "W", "W"]

@@ -106,7 +106,7 @@ class TestScripts:
         (page,) = pages_of(render(of_names(name)))
         assert f"{shown} 1 1.25 5.00 1.99" in lines_of(page)
 
-    def test_accents_that_have_no_letter_of_their_own_stand_over_their_letters(self) -> None:
+    def test_accents_without_a_composed_character_stand_over_their_base(self) -> None:
         """Moved to the left, and up over a capital: by the font's own table, for each letter another way."""
         name = "x\u0302 W\u030a"
         (page,) = PdfReader(io.BytesIO(render(of_names(name)))).pages
@@ -115,7 +115,7 @@ class TestScripts:
         assert " Ts" in drawn
         assert "] TJ" in drawn
 
-    def test_letters_and_accents_that_have_one_are_composed(self) -> None:
+    def test_accents_with_a_composed_character_are_composed(self) -> None:
         (page,) = pages_of(render(of_names("Cafe\u0301 Vie\u0323\u0302t")))
         assert "Café Việt 1 1.25 5.00 1.99" in lines_of(page)
 

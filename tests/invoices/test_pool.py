@@ -143,7 +143,7 @@ class TestFaults:
         await eventually(lambda: not alive(first))
         assert (await pool.render(invoice(), anybody())).startswith(b"%PDF")
 
-    async def test_a_fault_of_the_drawing_is_told_as_it_was(self, opened: Open) -> None:
+    async def test_a_rendering_error_is_raised_as_it_was(self, opened: Open) -> None:
         pool, before = opened(), counted("failed")
         with pytest.raises(RenderingFailed, match="ZeroDivisionError: no such page"):
             await pool.render(invoice(buyer=FAIL), anybody())
@@ -191,7 +191,7 @@ class TestQueue:
         assert (await pool.render(invoice(), "user:flood")).startswith(b"%PDF")
         assert (pool._pending, pool._pending_of) == (0, {})
 
-    async def test_nobody_waits_for_longer_than_an_invoice_may_take(self, opened: Open) -> None:
+    async def test_no_request_waits_longer_than_an_invoice_may_take(self, opened: Open) -> None:
         pool, before = opened(seconds=0.05), counted("waited")
         async with pool._free:
             with pytest.raises(Overloaded) as refusal:

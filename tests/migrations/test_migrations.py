@@ -116,7 +116,7 @@ class TestModels:
         with cloned_database() as migrated:
             command.check(config(migrated))
 
-    def test_say_it_to_the_letter(self, empty: str) -> None:
+    def test_are_reproduced_exactly(self, empty: str) -> None:
         """Constraints, indexes and defaults too, which Alembic's comparison leaves out."""
         by_models(empty)
         with cloned_database() as migrated:
@@ -182,7 +182,7 @@ class TestLocks:
             assert revision(url) == [("later",)]
 
     @pytest.mark.parametrize("found", [None, "of_a_newer_build"], ids=["head", "newer"])
-    def test_where_nothing_is_to_be_done_nobody_is_waited_for(self, found: str | None) -> None:
+    def test_where_nothing_is_to_be_done_no_lock_is_waited_for(self, found: str | None) -> None:
         """A Job that is run again, or that of the build before; to wait would be a fault here."""
         with cloned_database() as url:
             if found is not None:

@@ -191,7 +191,7 @@ class TestWhatWasAgreed:
 
 class TestStates:
     @pytest.mark.parametrize(("start", "target"), [*product(WAYS, STATUSES)])
-    async def test_are_left_by_the_moves_of_the_service_alone(
+    async def test_are_left_by_the_transitions_of_the_service_alone(
         self, sql: asyncpg.Connection, maria: Person, start: str, target: str
     ) -> None:
         await recorded(sql, maria, status=start)
@@ -249,7 +249,7 @@ class TestEvents:
             ),
         ],
     )
-    async def test_only_grow_by_one_a_move(
+    async def test_only_grow_by_one_a_transition(
         self, sql: asyncpg.Connection, maria: Person, change: str, name: str
     ) -> None:
         await recorded(sql, maria)
@@ -299,7 +299,7 @@ START = "1996-07-04T00:00:00.000000Z"
 
 
 class TestOrdersFromBefore:
-    def test_get_the_timeline_that_their_moments_tell(self) -> None:
+    def test_get_the_timeline_of_their_timestamps(self) -> None:
         with cloned_database(template=None) as url:
             command.upgrade(config(url), "20261122_retries")
             statement(url, BEFORE)

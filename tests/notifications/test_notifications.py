@@ -92,7 +92,7 @@ class TestReadOne:
         first, second = [await maria.api.post(path) for _ in range(2)]
         assert (second.status_code, second.json()) == (200, first.json())
 
-    async def test_anothers_is_404_for_everybody(
+    async def test_another_users_is_404_for_administrators_too(
         self, make: Make, maria: Person, sql: asyncpg.Connection
     ) -> None:
         await make.notification(maria, title="a")

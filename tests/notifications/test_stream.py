@@ -21,7 +21,7 @@ from tests.helpers.waiting import eventually
 
 
 class TestStreaming:
-    async def test_what_is_told_arrives_in_full(self, url: str, make: Make) -> None:
+    async def test_a_notification_arrives_in_full(self, url: str, make: Make) -> None:
         maria = await make.user()
         async with listening(url, maria.token) as stream:
             await make.notification(maria, title="Order 1 has been shipped")
@@ -48,7 +48,7 @@ class TestStreaming:
             await make.notification(maria, title="Ünïcödé\r\nid: 1\n\ndata: x \N{LINE SEPARATOR}")
             assert (await stream.event()).data["title"] == "Ünïcödé\r\nid: 1\n\ndata: x \N{LINE SEPARATOR}"
 
-    async def test_nobody_hears_what_others_are_told(
+    async def test_a_user_gets_no_notifications_of_others(
         self, url: str, make: Make, sql: asyncpg.Connection
     ) -> None:
         maria, ana, ada = await make.user(), await make.user(), await make.admin()
@@ -66,7 +66,7 @@ class TestStreaming:
             await notify(sql, maria, "A", "B")
             assert [await first.titles(2), await second.titles(2)] == [["A", "B"], ["A", "B"]]
 
-    async def test_an_order_is_heard_of(self, url: str, make: Make) -> None:
+    async def test_an_order_arrives(self, url: str, make: Make) -> None:
         maria, ada, item = await make.user(), await make.admin(), await make.item(stock=3, reorder_level=2)
         async with listening(url, maria.token) as hers, listening(url, ada.token) as admins:
             body = {"product_id": item.id, "quantity": 2}
@@ -193,7 +193,7 @@ class TestResuming:
             await asyncio.sleep(0.01)
         pytest.fail("nobody waits")
 
-    async def test_no_gap_and_no_repeat_while_many_tell_and_the_client_comes_and_goes(
+    async def test_no_gap_and_no_repeat_while_the_client_reconnects_under_load(
         self, url: str, make: Make, sql: asyncpg.Connection, database_url: str
     ) -> None:
         """Transactions that tell two people each, and last as they like; the client leaves at any moment."""

@@ -89,7 +89,7 @@ class TestBackpressure:
 
 
 class TestWithoutTheFeed:
-    async def test_what_was_not_heard_is_found(
+    async def test_a_notification_whose_notify_was_lost_is_found(
         self,
         url: str,
         make: Make,

@@ -76,7 +76,7 @@ class TestTickets:
         answer = await api.get("/notifications/stream", params={"ticket": ticket})
         assert_problem(answer, 422, "invalid_input", "?ticket")
 
-    async def test_it_admits_its_maker_whoever_brings_it(
+    async def test_it_authenticates_the_user_who_created_it(
         self, url: str, make: Make, sql: asyncpg.Connection
     ) -> None:
         maria, ana = await make.user(), await make.user()

@@ -150,7 +150,7 @@ class TestMany:
             assert (await api.root("/readyz")).status_code == 503
             monkeypatch.undo()
 
-    async def test_who_leaves_takes_the_answer_from_nobody(
+    async def test_a_client_that_leaves_does_not_cancel_the_check_for_others(
         self, settings: Settings, silent_port: int
     ) -> None:
         async with running(settings, **at(silent_port)) as api:
@@ -251,9 +251,7 @@ class TestStartup:
 
 
 class TestWithoutDatabase:
-    async def test_the_api_says_so_and_tells_nothing_of_it(
-        self, settings: Settings, closed_port: int
-    ) -> None:
+    async def test_the_api_reports_it_without_details(self, settings: Settings, closed_port: int) -> None:
         async with running(settings, **at(closed_port)) as api:
             for answer in (
                 await api.get("/posts"),

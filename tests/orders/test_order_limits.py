@@ -147,7 +147,7 @@ class TestCancelledOrders:
 
 
 class TestLowStock:
-    async def test_is_told_once_an_hour_however_often_it_is_crossed(
+    async def test_is_notified_once_an_hour_however_often_it_is_crossed(
         self, make: Make, sql: asyncpg.Connection
     ) -> None:
         maria, admin, chai = await make.user(), await make.admin(), await make.item(stock=5, reorder_level=3)

@@ -136,7 +136,9 @@ class TestCancelOrder:
         ]
         assert (await maria.api.get(f"/items/{chai.id}")).json()["availability"] == "in_stock"
 
-    async def test_the_customer_is_told_whoever_cancels(self, make: Make, sql: asyncpg.Connection) -> None:
+    async def test_the_customer_is_notified_of_any_cancellation(
+        self, make: Make, sql: asyncpg.Connection
+    ) -> None:
         maria, admin, chai = await make.user(), await make.admin(), await make.item(stock=2)
         order = await placed(maria, chai.id)
         answer = await admin.api.post(f"/orders/{order['id']}/cancel")

@@ -89,7 +89,7 @@ class TestRecord:
             "1996-07-16T00:00:00Z",
         ]
 
-    async def test_moves_no_stock_and_tells_nobody(
+    async def test_changes_no_stock_and_notifies_no_user(
         self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         maria, chai = await make.user(), await make.item(stock=39, reorder_level=38)
@@ -114,7 +114,7 @@ class TestRecord:
         await record(container, past(maria, line(chai.id)))
         assert await sql.fetchval("SELECT count(*) FROM orders") == 21
 
-    async def test_references_tell_what_was_recorded(self, make: Make, container: Container) -> None:
+    async def test_references_identify_what_was_recorded(self, make: Make, container: Container) -> None:
         maria, other, chai = await make.user(), await make.user(), await make.item()
         for person, reference in ((maria, "NW-1"), (other, "NW-1"), (maria, "NW-2"), (maria, None)):
             await record(container, past(person, line(chai.id), reference=reference))

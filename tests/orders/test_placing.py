@@ -150,7 +150,7 @@ class TestPlacing:
         assert renamed.json()["price"] == "20.00"
         assert (await maria.api.get(f"/orders/{order['id']}")).json() == order
 
-    async def test_the_customer_is_told(self, make: Make, sql: asyncpg.Connection) -> None:
+    async def test_the_customer_is_notified(self, make: Make, sql: asyncpg.Connection) -> None:
         maria, chai = await make.user(), await make.item(stock=5)
         await make.admin()
         order = (await maria.api.post("/orders", json={"product_id": chai.id, "quantity": 2})).json()
@@ -162,7 +162,7 @@ class TestPlacing:
             "36.00 USD in total.",
         )
 
-    async def test_administrators_are_told_when_an_item_falls_to_its_reorder_level(
+    async def test_administrators_are_notified_when_an_item_falls_to_its_reorder_level(
         self, make: Make, sql: asyncpg.Connection
     ) -> None:
         maria, admin, chai = await make.user(), await make.admin(), await make.item(stock=5, reorder_level=3)
@@ -218,13 +218,13 @@ class TestAdministrators:
         assert await sql.fetchval("SELECT actor_id FROM stock_movements WHERE kind = 'sale'") == admin.id
         assert await sql.fetchval("SELECT user_id FROM notifications") == maria.id
 
-    async def test_order_for_themselves_where_nobody_is_named(self, make: Make) -> None:
+    async def test_order_for_themselves_where_no_user_is_named(self, make: Make) -> None:
         admin, chai = await make.admin(), await make.item(stock=1)
         order = (await admin.api.post("/orders", json={"product_id": chai.id, "quantity": 1})).json()
         assert (order["user_id"], order["total"]) == (admin.id, "18.00")
 
     @pytest.mark.parametrize("customer", ["unknown", "inactive"])
-    async def test_for_nobody(self, make: Make, sql: asyncpg.Connection, customer: str) -> None:
+    async def test_for_an_unknown_user(self, make: Make, sql: asyncpg.Connection, customer: str) -> None:
         admin, chai = await make.admin(), await make.item(stock=1)
         user_id = MAX_ID if customer == "unknown" else (await make.user(is_active=False)).id
         before = await everything(sql)
@@ -296,7 +296,7 @@ class TestRefusals:
         person = await make.admin() if staff else await make.user()
         await self.refused(sql, person, body, 422, "invalid_input", *pointers)
 
-    async def test_somebody_elses_order_is_for_administrators(
+    async def test_another_customers_order_is_for_administrators(
         self, make: Make, sql: asyncpg.Connection
     ) -> None:
         maria, other = await make.user(), await make.user()
@@ -325,7 +325,7 @@ class TestRefusals:
         await self.refused(sql, maria, lines[2], 409, "item_withdrawn", "/product_id")
         await self.refused(sql, maria, {**lines[2], "quantity": 2}, 409, "item_withdrawn", "/product_id")
 
-    async def test_an_order_of_nothing_is_told_what_to_send(
+    async def test_an_order_without_lines_is_refused_with_what_to_send(
         self, make: Make, sql: asyncpg.Connection
     ) -> None:
         problem = await self.refused(sql, await make.user(), {}, 422, "invalid_input", "/lines")

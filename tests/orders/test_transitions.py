@@ -176,7 +176,9 @@ class TestEveryMove:
         assert await scene.sql.fetchval("SELECT quantity FROM stock") == (5 if back else 3)
 
     @valid
-    async def test_the_customer_is_told_and_the_audit_log_who_it_was(self, scene: Scene, case: Case) -> None:
+    async def test_the_customer_is_notified_and_the_audit_log_has_the_actor(
+        self, scene: Scene, case: Case
+    ) -> None:
         order = await scene.order(case.start)
         await scene.sql.execute("DELETE FROM notifications")
         before = await last_entry(scene.sql)
@@ -201,7 +203,7 @@ class TestEveryMove:
             (f"order.{case.target}", scene.admin.id, "order", order["id"], data)
         ]
 
-    async def test_an_order_moves_on_after_its_product_is_withdrawn(self, scene: Scene) -> None:
+    async def test_an_order_goes_on_after_its_product_is_withdrawn(self, scene: Scene) -> None:
         order = await scene.order("placed")
         await scene.admin.api.delete(f"/items/{order['lines'][0]['product_id']}")
         for transition in ("pay", "ship", "deliver"):
@@ -224,7 +226,7 @@ class TestCallers:
         assert await everything(scene.sql) == before
 
     @each_staff_transition
-    async def test_nobody_is_asked_to_sign_in(self, scene: Scene, api: Api, transition: str) -> None:
+    async def test_an_anonymous_caller_gets_401(self, scene: Scene, api: Api, transition: str) -> None:
         order = await scene.order("placed")
         before = await everything(scene.sql)
         assert_problem(await scene.transition(order, transition, api), 401, "unauthenticated")
@@ -239,7 +241,9 @@ class TestCallers:
             assert problem["detail"] == "The order does not exist, or you may not see it. Check its id."
 
     @valid
-    async def test_a_key_with_the_scope_moves_it_in_nobodys_name(self, scene: Scene, case: Case) -> None:
+    async def test_a_key_with_the_scope_makes_transitions_without_a_user(
+        self, scene: Scene, case: Case
+    ) -> None:
         order, writer = await scene.order(case.start), await scene.make.key("orders:write")
         before = await last_entry(scene.sql)
         answer = await scene.transition(order, case.transition, writer.api)
@@ -252,7 +256,7 @@ class TestCallers:
         )
 
     @valid
-    async def test_a_key_without_it_moves_nothing(self, scene: Scene, case: Case) -> None:
+    async def test_a_key_without_it_makes_no_transition(self, scene: Scene, case: Case) -> None:
         order = await scene.order(case.start)
         other = await scene.make.key("orders:read", "catalogue:write", "users:read")
         before = await everything(scene.sql)
@@ -279,7 +283,7 @@ class TestShipping:
         answer = await admin.api.post(f"/orders/{order['id']}/ship", json=BODIES["ship"])
         assert (answer.status_code, answer.json()["tracking"]) == (200, "00340434161094042557")
 
-    async def test_what_is_not_paid_is_told_before_the_address(
+    async def test_that_it_is_not_paid_is_reported_before_the_address(
         self, make: Make, maria: Person, admin: Person
     ) -> None:
         order = await placed(maria, (await make.item(stock=5)).id)

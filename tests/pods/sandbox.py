@@ -203,7 +203,7 @@ class Pod:
                     os.kill(running.pid, signal.SIGKILL)
                 running.process.wait()
 
-    def told_to_stop(self, running: Running) -> None:
+    def asked_to_stop(self, running: Running) -> None:
         """As a kubelet does it: the hook, until it has ended, and then the signal."""
         if self.container.pre_stop is not None:
             hook = self.run(*self.container.pre_stop)

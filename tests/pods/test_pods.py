@@ -179,7 +179,7 @@ class TestApi:
         wait_until(lambda: len(running.events("service.started")) == WORKERS)
 
     def assert_stops(self, api: Pod, running: Running) -> None:
-        api.told_to_stop(running)
+        api.asked_to_stop(running)
         assert running.ended(api.container.grace_seconds) == 0
         assert len(running.events("service.stopped")) == WORKERS
         assert complaints(running) == []
@@ -198,7 +198,7 @@ class TestWorker:
             wait_until(lambda: bool(running.events("job.ended")))
             with worker.client(METRICS_PORT) as client:
                 assert "\njobs_total{" in client.get("/metrics").text
-            worker.told_to_stop(running)
+            worker.asked_to_stop(running)
             assert running.ended(worker.container.grace_seconds) == 0
             assert len(running.events("worker.stopped")) == 1
             assert complaints(running) == []

@@ -67,7 +67,7 @@ def test_the_end_of_a_worker_fits_too(tmp_path: Path) -> None:
     assert int(worker.environment["GRACEFUL_TIMEOUT"]) + LAST_SECONDS < worker.grace_seconds
 
 
-def test_the_drain_is_told_where_the_service_looks(tmp_path: Path) -> None:
+def test_the_drain_file_of_the_chart_is_that_of_the_service(tmp_path: Path) -> None:
     """In a folder of the pod's own, which is writable."""
     api = rendered(tmp_path, 10, 25)["api"]
     assert Path(api.environment["DRAIN_FILE"]).parent in api.folders
@@ -86,7 +86,7 @@ def test_it_is_never_the_service_that_closes_an_idle_connection_first() -> None:
     assert options(Settings(environment="test"))["keepalive"] == KEEPALIVE_SECONDS > 60
 
 
-def test_a_pod_leaves_before_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_a_pod_drains_before_sigterm(tmp_path: Path) -> None:
     """Where the end of its endpoint does not come first, its probe says so in time."""
     api = rendered(tmp_path, 10, 25)["api"]
     ready, alive = api.probes["readinessProbe"], api.probes["livenessProbe"]

@@ -135,7 +135,7 @@ class TestBrokenBodies:
         ],
         ids=["length", "end of a chunk", "trailer", "extension", "trailers"],
     )
-    def test_who_sends_bad_chunks_is_told_so(
+    def test_bad_chunks_are_refused(
         self, connection: Connection, token: str, body: bytes, problem: tuple[int, str]
     ) -> None:
         """The connection was closed without a word."""
@@ -145,7 +145,7 @@ class TestBrokenBodies:
         assert refused.headers["access-control-allow-origin"] == SHOP
         assert (refused.headers["connection"], connection.read()) == ("close", b"")
 
-    def test_who_may_not_call_is_told_that(self, connection: Connection) -> None:
+    def test_without_valid_credentials_it_is_401(self, connection: Connection) -> None:
         connection.send(chunked("Transfer-Encoding: chunked", token="nobody", body=b"x\r\n"))
         assert connection.answer().status == 401
 
@@ -206,11 +206,13 @@ class TestRefusedBodies:
         connection.send(sent + b" " * LARGE)
         assert connection.answer().problem == (415, "unsupported_media_type")
 
-    def test_who_may_not_is_told_so(self, connection: Connection, token: str) -> None:
+    def test_without_permission_it_is_refused(self, connection: Connection, token: str) -> None:
         connection.send(request("POST", f"{V1}/items", token=token, body=b" " * LARGE))
         assert connection.answer().problem == (403, "forbidden")
 
-    def test_who_waits_for_leave_to_send_is_told_and_hung_up_on(self, connection: Connection) -> None:
+    def test_a_client_that_expects_100_continue_is_refused_and_disconnected(
+        self, connection: Connection
+    ) -> None:
         """What came next on the connection could be the body or another request."""
         headers = "Expect: 100-continue", "Content-Length: 9", "Authorization: Bearer no.such.token"
         connection.send(request("POST", f"{V1}/posts", *headers))
@@ -303,7 +305,7 @@ class TestHttp10:
         assert (b"transfer-encoding: chunked" in head.lower()) is (version == "1.1")
         assert body.startswith(b"retry: ") is (version == "1.0")
 
-    def test_it_is_not_told_to_go_on(self, connection: Connection, token: str) -> None:
+    def test_it_gets_no_100_continue(self, connection: Connection, token: str) -> None:
         """An interim answer is unknown to it (RFC 9110, section 10.1.1)."""
         body = b'{"title": "News", "body": "x"}'
         sent = request("POST", f"{V1}/posts", "Expect: 100-continue", token=token, body=body)

@@ -172,7 +172,7 @@ def test_an_address_that_works_is_said_to(url: str, tmp_path: Path) -> None:
     assert checked.stdout.endswith("DATABASE_URL: connected\nDATABASE_DIRECT_URL: connected\n")
 
 
-def test_the_service_logs_the_cause_and_tells_clients_nothing(url: str, tmp_path: Path) -> None:
+def test_the_service_logs_the_cause_and_hides_it_from_clients(url: str, tmp_path: Path) -> None:
     address, cause = addresses(url)["a wrong password"]
     # Elsewhere it migrates first, and ends with the cause.
     key = generate_key()

@@ -134,7 +134,7 @@ class TestKilledWorker:
             assert value(service, "gunicorn_worker_exits_total", reason="normal") == 0
             assert service.stop() == 0
 
-    def test_one_that_hangs_is_told_apart(self, database: str, tmp_path: Path) -> None:
+    def test_one_that_hangs_is_counted_as_timeout(self, database: str, tmp_path: Path) -> None:
         """By SIGSTOP, as an event loop that is stuck; the time-out is the service's own, made short."""
         with started(
             tmp_path, module=(impatient.__name__,), DATABASE_URL=database, WEB_CONCURRENCY=1

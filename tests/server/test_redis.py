@@ -125,7 +125,7 @@ def test_two_services_share_one_limit_to_the_request(database: str, redis: Redis
         assert sum(decided(each, "default", "store_failed") for each in (one, two)) == 0
 
 
-async def test_whoever_waits_as_told_gets_in(redis: Redis) -> None:
+async def test_a_client_that_waits_for_retry_after_gets_in(redis: Redis) -> None:
     """The windows of the store are the same as those that a process keeps by itself."""
     shared, rule, took = Store(redis.url), Rule("default", "3/second"), 1.0
     while took > 0.5:  # on a slow machine the first might be over by the fourth

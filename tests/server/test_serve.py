@@ -128,7 +128,7 @@ class TestLog:
         assert "service/posts/repository.py" in line["exception"]
         assert service.stderr.count("\n") == 1
 
-    def test_a_killed_worker_is_told_and_replaced(self, service: Service) -> None:
+    def test_a_killed_worker_is_logged_and_replaced(self, service: Service) -> None:
         route = "/.well-known/jwks.json"
         known = counted(service, route)
         get(f"{service.url}{route}")
@@ -150,7 +150,7 @@ class TestLog:
 
 
 class TestSettings:
-    def test_every_fault_is_told_and_no_value(self, tmp_path: Path) -> None:
+    def test_every_fault_is_listed_and_no_value(self, tmp_path: Path) -> None:
         refused = tradepost(
             tmp_path, "serve", ENVIRONMENT="production", PORT="abcport", SECRET_KEY="tooshort", SAMPLE="true"
         )

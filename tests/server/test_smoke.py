@@ -106,7 +106,7 @@ class TestInOrder:
 
 
 class TestNotInOrder:
-    def test_nobody_listens(self, tmp_path: Path) -> None:
+    def test_a_closed_port_is_reported(self, tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{free_port()}"
         status, lines = smoke(tmp_path, url)
         refused = f"FAIL  register a customer: {url} cannot be reached: [Errno 111] Connection refused"
@@ -153,7 +153,7 @@ class TestNotInOrder:
             ),
         ],
     )
-    def test_somebody_else_answers(
+    def test_another_service_at_the_address_is_reported(
         self, tmp_path: Path, status: int, content_type: str, body: str, what: str
     ) -> None:
         with answering(status, content_type, body) as url:

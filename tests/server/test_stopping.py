@@ -83,7 +83,7 @@ class TestTerminating:
             warnings = [line for line in service.lines() if line["level"] not in {"info", "debug"}]
             assert warnings == []
 
-    async def test_a_request_that_cannot_finish_is_told_so(self, database: str, tmp_path: Path) -> None:
+    async def test_a_request_that_cannot_finish_gets_503(self, database: str, tmp_path: Path) -> None:
         """And the last spans, which nobody takes, do not cost the workers what is left of their time."""
         silent = socket.create_server(("127.0.0.1", 0))
         collector = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -107,7 +107,7 @@ class TestTerminating:
             # None was killed, by Gunicorn.
             assert len([line for line in service.lines() if "Worker exiting" in line["event"]]) == 2
 
-    async def test_nobody_waits_for_the_rest_of_a_head(self, database: str, tmp_path: Path) -> None:
+    async def test_an_incomplete_head_does_not_delay_the_stop(self, database: str, tmp_path: Path) -> None:
         with started(tmp_path, DATABASE_URL=database, GRACEFUL_TIMEOUT=600, WEB_CONCURRENCY=1) as service:
             service.wait_until_up()
             reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -118,7 +118,9 @@ class TestTerminating:
             writer.close()
             assert len(service.events("service.stopped")) == 1
 
-    async def test_a_pooled_client_that_pauses_is_told(self, database: str, tmp_path: Path) -> None:
+    async def test_a_pooled_client_that_pauses_gets_connection_close(
+        self, database: str, tmp_path: Path
+    ) -> None:
         """By an answer, on the connection that it has; there is nobody any more to connect to."""
         with started(tmp_path, DATABASE_URL=database, WEB_CONCURRENCY=1) as service:
             service.wait_until_up()

@@ -85,7 +85,7 @@ def stalled(service: Service, reader: Reader) -> socket.socket:
 
 
 class TestTerminating:
-    async def test_every_stream_gets_its_end_and_holds_nobody(self, database: str, tmp_path: Path) -> None:
+    async def test_every_stream_is_ended_and_delays_no_stop(self, database: str, tmp_path: Path) -> None:
         with started(tmp_path, DATABASE_URL=database) as service:
             service.wait_until_up()
             wait_until(lambda: len(service.workers()) == 2)

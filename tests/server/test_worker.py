@@ -50,7 +50,7 @@ def metrics(worker: Service) -> str:
 
 
 class TestCommand:
-    def test_works_tells_how_it_is_and_ends(self, tmp_path: Path, url: str) -> None:
+    def test_works_serves_probes_and_ends(self, tmp_path: Path, url: str) -> None:
         flag = tmp_path / "drain"
         flag.touch()
         with started(tmp_path, module=WORKER, DATABASE_URL=url, DRAIN_FILE=flag) as worker:

@@ -314,7 +314,7 @@ class TestCache:
 
 class TestSingleFlight:
     @pytest.mark.parametrize("leaving", [(), (0,), (1,), (0, 1, 2)])
-    async def test_callers_share_a_lookup_whoever_leaves(
+    async def test_callers_share_a_lookup_when_one_leaves(
         self, upstream: Upstream, leaving: tuple[int, ...]
     ) -> None:
         service, gate = upstream.service(), asyncio.Event()

@@ -39,7 +39,7 @@ class TestFanOut:
         ]
         assert await office.jobs() == [row[0] for row in await office.rows("id")]
 
-    async def test_once_for_an_event_however_often_it_is_told(self, office: Office, ada: Person) -> None:
+    async def test_once_for_an_event_however_often_it_is_published(self, office: Office, ada: Person) -> None:
         await office.webhook(ada, "http://a.example.com/")
         event_id = await office.happen()
         await office.webhook(ada, "http://b.example.com/")
@@ -48,7 +48,7 @@ class TestFanOut:
         assert both == [0, 0, 0]
         assert len(await office.rows("id")) == len(await office.jobs()) == 2
 
-    async def test_nobody_wants_it(self, office: Office, ada: Person) -> None:
+    async def test_no_webhook_subscribes(self, office: Office, ada: Person) -> None:
         await office.webhook(ada, "http://a.example.com/", "post.published")
         await office.happen("order.placed")
         assert (await office.rows("id"), await office.jobs()) == ([], [])
@@ -387,7 +387,7 @@ class TestFailure:
         shown = (await ada.api.get(f"/webhooks/{webhook['id']}")).json()
         assert (shown["is_active"], shown["failing_since"] is not None) == (True, True)
 
-    async def test_nobody_there(self, office: Office, ada: Person) -> None:
+    async def test_the_receiver_refuses_the_connection(self, office: Office, ada: Person) -> None:
         await office.webhook(ada, f"http://127.0.0.1:{free_port()}/")
         await office.happen()
         await office.work()
@@ -425,7 +425,7 @@ class TestFailure:
         assert await office.rows("status", "attempts", "next_try_at") == [("failed", 10, None)]
         assert (await ada.api.get(f"/webhooks/{webhook['id']}")).json()["is_active"] is True
 
-    async def test_a_secret_that_cannot_be_read_is_told(
+    async def test_a_secret_that_cannot_be_decrypted_is_logged(
         self, office: Office, ada: Person, erp: Receiver, sql: asyncpg.Connection
     ) -> None:
         await office.webhook(ada, erp)

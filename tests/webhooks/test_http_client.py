@@ -137,7 +137,7 @@ class TestMisbehaviour:
         ],
         ids=["hang", "hang up", "nonsense", "headers", "drip", "drip 500", "never ending"],
     )
-    async def test_ends_and_is_told(
+    async def test_ends_with_its_reason(
         self, erp: Receiver, client: DeliveryClient, how: Answering, status: int | None, fault: str | None
     ) -> None:
         erp.otherwise = how
@@ -146,11 +146,11 @@ class TestMisbehaviour:
         assert (answered.status, answered.fault) == (status, fault)
         assert len(answered.excerpt) <= EXCERPT_BYTES
 
-    async def test_nobody_there(self, client: DeliveryClient) -> None:
+    async def test_the_receiver_refuses_the_connection(self, client: DeliveryClient) -> None:
         answered = await client.post(f"http://127.0.0.1:{free_port()}/", {}, BODY)
         assert (answered.status, answered.fault) == (None, "connect")
 
-    async def test_somebody_at_one_of_the_addresses(self, erp: Receiver) -> None:
+    async def test_one_of_several_addresses_answers(self, erp: Receiver) -> None:
         client = DeliveryClient(Targets(Dns("127.0.0.3", "::1", "127.0.0.1"), allow_private=True))
         answered = await client.post(f"http://erp.example.com:{erp.port}/", {}, BODY)
         assert answered.status == 200
@@ -302,7 +302,7 @@ class TestTls:
             assert (await client.post(erp.url, {}, BODY)).status == 200
         await client.aclose()
 
-    async def test_an_authority_that_nobody_knows(self, authority: Authority) -> None:
+    async def test_an_unknown_certificate_authority(self, authority: Authority) -> None:
         client = DeliveryClient(Targets(Dns("127.0.0.1"), allow_private=True))
         async with receiver(tls=authority.server(x509.DNSName("erp.example.com"))) as erp:
             answered = await client.post(f"https://erp.example.com:{erp.port}/", {}, BODY)

@@ -117,7 +117,7 @@ def test_the_schedule_is_the_one_in_force() -> None:
     assert told == [pause.total_seconds() for pause in RETRY_DELAYS]
 
 
-def test_every_type_is_told_of() -> None:
+def test_every_event_type_is_documented() -> None:
     assert {each for each in MESSAGES if f"| `{each}`" in TEXT or f", `{each}`" in TEXT} == {
         *EVENT_TYPES,
         "ping",

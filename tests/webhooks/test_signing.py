@@ -53,7 +53,7 @@ class TestVault:
         assert secret not in sealed
         assert cipher.encrypt(secret) != sealed
 
-    def test_an_accepted_key_opens_too_and_it_is_told(self) -> None:
+    def test_an_accepted_key_decrypts_too_and_says_so(self) -> None:
         secret = new_secret()
         opened = SecretCipher(OTHER, (KEY,)).decrypt(SecretCipher(KEY, ()).encrypt(secret))
         assert (opened.secret, opened.stale) == (secret, True)

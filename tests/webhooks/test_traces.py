@@ -13,7 +13,7 @@ from tests.webhooks.receiver import Receiver, answer
 pytestmark = pytest.mark.usefixtures("private_targets")
 
 
-async def test_what_was_told_is_forgotten_and_orders_are_still_told(
+async def test_notifications_are_deleted_and_orders_still_notify(
     office: Office, make: Make, ada: Person, erp: Receiver, sql: asyncpg.Connection
 ) -> None:
     await office.webhook(ada, erp)

@@ -374,7 +374,7 @@ class TestGeneratedKey:
             "DATA_DIR: cannot keep a key (Not a directory); make it writable or set SECRET_KEY",
         )
 
-    def test_constructing_makes_a_key_that_nobody_knows(self, folder: Path) -> None:
+    def test_constructing_makes_a_random_key(self, folder: Path) -> None:
         assert len({Settings().secret_key.get_secret_value() for _ in range(3)}) == 3
         assert list(folder.iterdir()) == []
 

@@ -156,7 +156,7 @@ class TestLease:
         await feed.stop()
         assert not feed.has_lease
 
-    async def test_what_is_committed_while_it_loads_has_been_heard_when_it_is_given(
+    async def test_what_is_committed_during_the_load_is_received_before_the_lease(
         self, feed: ChangeFeed, listener: Listener, container: Container
     ) -> None:
         async def change() -> None:
@@ -245,7 +245,7 @@ class TestLease:
             await sql.execute("SELECT pg_terminate_backend($1)", row["pid"])
         await eventually(lambda: listener.loads == 2 and feed.has_lease)
 
-    async def test_a_slow_database_keeps_nobody_from_starting(
+    async def test_a_slow_database_does_not_delay_the_start(
         self, feed: ChangeFeed, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(changes, "START_SECONDS", 0.05)
@@ -257,7 +257,7 @@ class TestLease:
 
 
 class TestCatchingUp:
-    async def test_hears_all_that_was_committed_here_before(
+    async def test_receives_all_that_was_committed_here_before(
         self, feed: ChangeFeed, listener: Listener, container: Container
     ) -> None:
         feed.renew_seconds = 3600.0
@@ -392,7 +392,7 @@ class TestDeafness:
         await eventually(lambda: listener.loads == 2 and feed.has_lease)
         assert listener.heard == []
 
-    async def test_a_load_that_fails_is_told_and_tried_again(
+    async def test_a_load_that_fails_is_logged_and_retried(
         self, feed: ChangeFeed, listener: Listener
     ) -> None:
         async def fail() -> None:

@@ -169,14 +169,16 @@ class TestHead:
 
 class TestFaults:
     @pytest.mark.usefixtures("broken")
-    async def test_a_surprise_tells_nothing(self, api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_an_unexpected_error_reveals_nothing(
+        self, api: Api, caplog: pytest.LogCaptureFixture
+    ) -> None:
         answer = await api.get("/posts")
         problem = assert_problem(answer, 500, "internal_error")
         assert "hunter2" not in answer.text + str(answer.headers)
         assert set(problem) == {"type", "title", "status", "detail", "instance", "code"}
         assert "request.failed" in caplog.text
 
-    async def test_a_request_cut_short_is_told_to_come_again(
+    async def test_a_request_cut_short_gets_retry_after(
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def find(*_: Any, **__: Any) -> None:
@@ -358,7 +360,7 @@ class TestCors:
             assert "access-control-allow-origin" not in answer.headers
             assert answer.headers["vary"] == "Origin"
 
-    async def test_caches_tell_apart_who_asks(self, browser: Api) -> None:
+    async def test_caches_vary_by_credentials(self, browser: Api) -> None:
         assert (await browser.get("/posts")).headers["vary"] == "Origin"
 
     async def test_a_preflight_is_answered_without_credentials(self, browser: Api) -> None:
@@ -389,7 +391,7 @@ class TestCors:
         assert "access-control-allow-origin" not in answer.headers
         assert answer.headers["vary"].startswith("Origin, Access-Control-Request-Method")
 
-    async def test_without_origins_nobody_may(self, api: Api) -> None:
+    async def test_without_origins_no_page_may(self, api: Api) -> None:
         answer = await api.get("/posts", headers={"Origin": SHOP})
         assert "access-control-allow-origin" not in answer.headers
         refused = await api.request("OPTIONS", "/posts", headers=self.PREFLIGHT)

@@ -138,7 +138,7 @@ class TestVersions:
         answer = await api.get(f"/posts/{post_id}", headers={"If-None-Match": known})
         assert (answer.status_code, answer.json()["author_name"]) == (200, "Maria A. Anders")
 
-    async def test_of_an_order_that_moves_or_goes_elsewhere(self, make: Make) -> None:
+    async def test_of_an_order_whose_status_or_address_changes(self, make: Make) -> None:
         maria, chai = await make.user(), await make.item(stock=5)
         placed = await maria.api.post("/orders", json={"product_id": chai.id, "quantity": 1})
         path = f"/orders/{placed.json()['id']}"
@@ -160,9 +160,7 @@ class TestWriting:
         assert "If-Match" in problem["detail"]
         assert await sql.fetchval("SELECT version FROM items") == 1
 
-    async def test_of_two_administrators_who_have_read_the_same_one_is_told(
-        self, make: Make, sql: asyncpg.Connection
-    ) -> None:
+    async def test_of_two_concurrent_patches_one_gets_412(self, make: Make, sql: asyncpg.Connection) -> None:
         """Both at once, and again through a proxy that compresses."""
         ada, bob, chai = await make.admin(), await make.admin(), await make.item()
         path = f"/items/{chai.id}"
@@ -283,7 +281,7 @@ class TestMergePatch:
         shown = answer.json()
         assert (shown["name"], shown["description"], shown["category"]) == ("Chai", "", "Tea")
 
-    async def test_another_media_type_is_told_which_are_taken(self, make: Make) -> None:
+    async def test_another_media_type_is_415_with_the_accepted_ones(self, make: Make) -> None:
         admin, chai = await make.admin(), await make.item()
         headers = {"Content-Type": "application/json-patch+json"}
         answer = await admin.api.patch(f"/items/{chai.id}", content=b"[]", headers=headers)

@@ -80,7 +80,7 @@ class TestScheme:
             assert await token_endpoint(api, Host=SHOP, X_Forwarded_Proto="https") == f"https://{SHOP}"
             assert await token_endpoint(api, Host=SHOP) == f"http://{SHOP}"
 
-    async def test_nobody_else_does(self, api: Api) -> None:
+    async def test_no_other_host_does(self, api: Api) -> None:
         assert await token_endpoint(api, Host=SHOP, X_Forwarded_Proto="https") == f"http://{SHOP}"
 
     @pytest.mark.parametrize("forwarded", ["https, http", "http, https", "ftp", "", "https://evil.example"])

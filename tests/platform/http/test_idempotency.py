@@ -91,7 +91,7 @@ async def test_every_route_of_the_api_is_of_the_class_that_sees_to_it(api: Api) 
 
 
 class TestReplay:
-    async def test_an_order_sent_again_is_told_again_and_not_made_again(
+    async def test_an_order_sent_again_repeats_the_response_and_creates_nothing(
         self, make: Make, sql: asyncpg.Connection
     ) -> None:
         maria, chai = await make.user(), await make.item(stock=5)
@@ -169,7 +169,7 @@ class TestReplay:
             ),
         ]
 
-    async def test_a_move_is_told_again_although_the_state_would_refuse_it_by_now(
+    async def test_a_transition_is_repeated_although_the_status_would_refuse_it_now(
         self, make: Make, sql: asyncpg.Connection
     ) -> None:
         maria, chai = await make.user(), await make.item(stock=5)
@@ -190,7 +190,7 @@ class TestReplay:
 
 
 class TestRefusals:
-    async def test_an_order_without_a_key_is_told_which_header_to_send(
+    async def test_an_order_without_a_key_is_refused_with_the_header_to_send(
         self, make: Make, sql: asyncpg.Connection
     ) -> None:
         maria, chai = await make.user(), await make.item(stock=5)
@@ -233,7 +233,7 @@ class TestRefusals:
         assert (await place(maria, chai.id)).status_code == 201
         assert await sql.fetchval("SELECT count(*) FROM orders") == 1
 
-    async def test_who_has_lost_the_rights_is_not_told_again(
+    async def test_a_caller_who_lost_the_rights_gets_no_repeated_response(
         self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
         """Another customer's order, which the one who entered it may see no longer."""
@@ -254,7 +254,7 @@ class TestStorage:
         assert (len(row["fingerprint"]), row["status"]) == (32, 201)
         assert sorted(json.loads(row["headers"])) == ["Content-Type", "ETag", "Location"]
 
-    async def test_what_is_shown_once_is_neither_stored_nor_told_again(
+    async def test_what_is_shown_once_is_neither_stored_nor_repeated(
         self, make: Make, sql: asyncpg.Connection
     ) -> None:
         admin = await make.admin()

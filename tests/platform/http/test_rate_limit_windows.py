@@ -80,7 +80,7 @@ class TestWindow:
         quota=st.integers(1, 40),
         steps=st.lists(st.tuples(st.floats(0, 130), st.integers(1, 45)), min_size=1, max_size=8),
     )
-    def test_who_waits_as_told_gets_in_and_nobody_sooner_than_fair(
+    def test_a_client_that_waits_for_retry_after_gets_in_and_none_earlier(
         self, quota: int, steps: list[tuple[float, int]]
     ) -> None:
         async def scenario() -> None:
@@ -110,7 +110,7 @@ class TestSeveralLimits:
         # What the minute refused has not counted for the hour.
         assert await hits(rule, counts, 2) == [True, False]
 
-    async def test_the_one_that_is_used_up_first_is_told(self, counts: LocalCounts, clock: Clock) -> None:
+    async def test_the_one_that_is_used_up_first_is_reported(self, counts: LocalCounts, clock: Clock) -> None:
         rule = Rule("sign_in", "2/minute;3/hour")
         decision = await rule.hit(counts, "x")
         assert decision.policy == '"sign-in-minute";q=2;w=60, "sign-in-hour";q=3;w=3600'

@@ -57,7 +57,7 @@ class TestAnswers:
         ]
         assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"default";q=3;w=60'}
 
-    async def test_too_many_are_429_and_told_when_to_come_again(self, shop: Api, maria: Person) -> None:
+    async def test_too_many_are_429_with_retry_after(self, shop: Api, maria: Person) -> None:
         before = decided("default", "allowed"), decided("default", "refused")
         assert await statuses(shop, 3) == [200] * 3
         answer = await shop.get("/items")
@@ -344,7 +344,7 @@ class TestSlowDown:
             await self.attempt(door, f"nobody{number}@shop.example", "wrong-horse-1", 7)
         assert slept == [0.25, 0.5]
 
-    async def test_too_many_that_wait_are_told_so(
+    async def test_too_many_that_wait_are_refused(
         self, door: Api, maria: Person, slept: list[float], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for number in range(4):

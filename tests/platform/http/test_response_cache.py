@@ -115,7 +115,7 @@ class TestHit:
         found = [counted("requests_total", outcome=each) for each in ("hit", "miss", "bypass")]
         assert found == [outcomes[0] + 1, outcomes[1] + 1, outcomes[2]]
 
-    async def test_is_what_everybody_gets_who_may_have_it(
+    async def test_is_the_same_for_every_anonymous_caller(
         self, api: Api, make: Make, statements: list[str]
     ) -> None:
         chai = await make.item()
@@ -158,7 +158,7 @@ class TestHit:
 class TestPast:
     """What is not answered from memory though it is kept."""
 
-    async def test_whoever_is_signed_in(self, api: Api, make: Make, statements: list[str]) -> None:
+    async def test_signed_in_callers(self, api: Api, make: Make, statements: list[str]) -> None:
         ada, chai = await make.admin(), await make.item(is_active=False)
         path = f"/items/{chai.id}"
         assert (await ada.api.get(path)).status_code == 200
@@ -176,7 +176,7 @@ class TestPast:
         assert_problem(await api.get("/items", headers={"Accept": "text/html"}), 406, "not_acceptable")
 
     @pytest.mark.parametrize("name", ["Accept", "If-None-Match"])
-    async def test_who_has_more_to_say_than_anybody_would(
+    async def test_requests_with_uncommon_headers(
         self, api: Api, make: Make, statements: list[str], name: str
     ) -> None:
         await make.item()
@@ -206,7 +206,7 @@ class TestPast:
         assert counted("entries") == 0
 
     @pytest.mark.parametrize("current", [True, False])
-    async def test_while_changes_are_not_heard(
+    async def test_while_the_change_feed_is_out_of_sync(
         self,
         container: Container,
         api: Api,
@@ -372,7 +372,7 @@ class TestRoom:
             memory.store(("0", b""), self.answer(600, 1), changes=0)
         assert (len(memory), memory.currsize) == (1, 600)
 
-    def test_one_that_is_too_large_drives_out_nobody(self, memory: ResponseCache) -> None:
+    def test_one_that_is_too_large_evicts_no_other(self, memory: ResponseCache) -> None:
         memory.store(("small", b""), self.answer(600), changes=0)
         memory.store(("large", b""), self.answer(626), changes=0)
         assert (len(memory), memory.currsize) == (1, 600)

@@ -316,7 +316,7 @@ class TestEnding:
         assert noting.names == ["running"]
         assert await rows(sql) == [("queued", 0, b'{"name": "waiting"}')]
 
-    async def test_what_cannot_be_finished_is_handed_back(
+    async def test_what_cannot_be_finished_is_released(
         self, container: Container, settings: Settings, sql: asyncpg.Connection
     ) -> None:
         noting, before = Noting(lambda *_: asyncio.sleep(60)), counted("handed_back")

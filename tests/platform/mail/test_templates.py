@@ -130,7 +130,7 @@ class TestLetters:
             link.startswith("https://shop.example") for link in re.findall('href="(.*?)"', message.html)
         )
 
-    def test_an_order_is_told_to_the_cent(self, settings: Settings) -> None:
+    def test_an_orders_amounts_are_exact_to_the_cent(self, settings: Settings) -> None:
         text = rendered(settings, "order_placed", **VALUES).text
         assert text == (
             "Dear Maria Anders,\n\n"

@@ -152,7 +152,7 @@ class TestFile:
             assert json.loads(file.read_text())["status"] == 200
 
 
-def test_whoever_else_listens_hears_it() -> None:
+def test_other_handlers_get_it_too() -> None:
     heard: list[logging.LogRecord] = []
 
     class Listener(logging.Handler):

@@ -69,7 +69,7 @@ class TestRules:
         rates = [("page", "14.4", "1h"), ("page", "6", "6h"), ("ticket", "3", "1d"), ("ticket", "1", "3d")]
         assert found == [(objective, *rate) for objective in ("availability", "latency") for rate in rates]
 
-    def test_those_of_the_cluster_are_told_apart(self) -> None:
+    def test_those_of_the_cluster_are_known(self) -> None:
         [group] = [group for group in rules.groups() if group["name"] == "tradepost-cluster"]
         assert {rule["alert"] for rule in group["rules"]} == OF_THE_CLUSTER
         elsewhere = {

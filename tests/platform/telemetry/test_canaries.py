@@ -354,7 +354,7 @@ class TestTheWalk:
         assert routes - walk.asked(200, 201, 202, 204) == set()
         assert routes - walk.asked(400, 401, 409, 415, 422) == {("POST", f"{V1}/auth/verify-email")}
 
-    def test_what_libraries_tell_at_length_was_caught_too(self, walk: Walk) -> None:
+    def test_verbose_logs_of_libraries_were_captured_too(self, walk: Walk) -> None:
         assert ("debug", "all is told") in {(line["level"], line["event"]) for line in walk.lines()}
 
     def test_much_was_refused_and_much_has_failed(self, walk: Walk) -> None:

@@ -21,7 +21,7 @@ class TestSchema:
     def test_grafana_knows_every_name_and_takes_every_value(self) -> None:
         assert [*faults(rules.dashboard())] == []
 
-    def test_it_would_be_told_otherwise(self) -> None:
+    def test_unknown_names_and_values_are_found(self) -> None:
         board = rules.dashboard()
         board["templatin"] = {}
         board["graphTooltip"] = 7

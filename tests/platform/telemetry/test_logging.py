@@ -170,7 +170,7 @@ class TestExceptions:
         [line] = lines()
         assert "secret reasons" not in line["exception"]
 
-    def test_the_members_of_a_group_are_told(self, capsys: Capture) -> None:
+    def test_the_members_of_an_exception_group_are_logged(self, capsys: Capture) -> None:
         lines = listening(capsys)
         try:
             raise ExceptionGroup("two at once", [ValueError("first"), KeyError("second")])

@@ -81,7 +81,7 @@ class TestPages:
         assert listed == [(page, ", ".join(dict.fromkeys(severities[page]))) for page in PAGES]
 
     @pytest.mark.parametrize("page", PAGES)
-    def test_a_page_says_what_somebody_needs_at_night(self, page: str) -> None:
+    def test_a_page_has_every_heading_and_stays_short(self, page: str) -> None:
         assert text(page).startswith(f"# {page}\n")
         found = sections(page)
         assert list(found) == HEADINGS
@@ -127,7 +127,7 @@ class TestNames:
         for folder, suffix in (("api", ""), ("worker", "-worker")):
             assert f"{name}{suffix}\n" in (TEMPLATES / folder / "deployment.yaml").read_text()
 
-    def test_lines_of_the_log_are_told_by_the_code(self) -> None:
+    def test_log_events_and_fields_are_those_of_the_code(self) -> None:
         texts, keywords = told()
         asked = {found for each in all_commands() for found in re.findall(r'\.event == "([^"]+)"', each)}
         prose = "\n".join(text(page) for page in PAGES)

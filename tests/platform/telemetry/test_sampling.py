@@ -144,7 +144,7 @@ class TestSampler:
             assert (await api.root("/", headers={"traceparent": traceparent})).status_code == 200
         assert bool(called) is passes
 
-    async def test_what_goes_on_later_is_told_that_it_is_not_sampled(
+    async def test_later_work_inherits_that_it_is_not_sampled(
         self, settings: Settings, collector: Collector
     ) -> None:
         assert tracing.traceparent() is None
@@ -224,7 +224,7 @@ class TestBound:
         processor.shutdown()  # type: ignore[no-untyped-call]
         assert processor.max_queue_size == (16 if given == "16" else 2_048)
 
-    async def test_nobody_there_at_all_costs_a_counter(
+    async def test_an_absent_collector_costs_a_counter(
         self, settings: Settings, make: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
@@ -239,7 +239,7 @@ class TestBound:
             assert processor.waiting == 0
         assert counted("trace_spans_total", outcome="lost") == lost + 20
 
-    async def test_one_that_is_down_is_told_of_once_and_when_it_is_back(
+    async def test_one_that_is_down_is_logged_once_and_again_when_it_is_back(
         self, settings: Settings, make: Make, capsys: pytest.CaptureFixture[str]
     ) -> None:
         refusing = Collector(status=400)

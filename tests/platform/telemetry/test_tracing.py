@@ -97,7 +97,7 @@ class TestServerSpan:
         assert span.name == "GET"
         assert "http.route" not in attributes(span)
 
-    async def test_does_not_tell_what_was_searched_for(
+    async def test_does_not_reveal_the_search_terms(
         self, settings: Settings, make: Make, collector: Collector
     ) -> None:
         admin = await make.admin()

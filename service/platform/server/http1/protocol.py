@@ -63,6 +63,11 @@ class Protocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._bytes_to_drop is not None:
             self._drop(len(data))
+        # In pieces: one read may hold the end of a head and a chunk extension that is too large.
+        for start in range(0, len(data), head.MAX_HEAD_BYTES):
+            self._receive(data[start : start + head.MAX_HEAD_BYTES])
+
+    def _receive(self, data: bytes) -> None:
         if self._discards_input:
             return
         self._unread += len(data)
