@@ -8,9 +8,9 @@ import httpx2
 import pytest
 
 from service.accounts.sign_in import repository
-from service.main import create_app
 from service.platform.config import Settings
 from tests.accounts.test_sign_in import assert_refused
+from tests.helpers.application import app_of
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person
 from tests.helpers.identity import (
@@ -276,7 +276,7 @@ class TestMetadata:
     async def test_has_the_public_address_where_it_is_set(self, settings: Settings, path: str) -> None:
         base = f"https://shop.example{path}"
         update = {"public_url": base, "token_issuer": base, "docs_enabled": False}
-        app = create_app(settings.model_copy(update=update))
+        app = app_of(settings.model_copy(update=update))
         expected = self.expected(base, base)
         del expected["service_documentation"]
         async with Api.of(app) as client:

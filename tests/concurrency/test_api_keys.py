@@ -11,10 +11,10 @@ from service.container.api import Container
 from service.identity import KeyCaller
 from service.identity import service as identity
 from service.identity.api_keys import repository as api_keys
-from service.main import create_app
 from service.platform.config import Settings
 from service.platform.crypto import fingerprint
 from service.platform.database.change_feed import ChangeFeed
+from tests.helpers.application import app_of
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
 from tests.helpers.waiting import eventually, until_blocked
@@ -124,7 +124,7 @@ async def test_no_more_are_remembered_than_fit(
 async def test_every_process_is_notified_of_it(make: Make, settings: Settings) -> None:
     """Two applications share nothing but the database: the second forgets what the first has revoked."""
     machine = await make.key("orders:read")
-    app = create_app(settings)
+    app = app_of(settings)
     async with app.router.lifespan_context(app), Api.of(app, machine.key) as elsewhere:
         container: Container = app.state.container
         await eventually(lambda: container.feed.has_lease)

@@ -12,8 +12,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from service.container.api import Container
-from service.main import create_app
 from service.platform.config import Settings
+from tests.helpers.application import app_of
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person
 
@@ -53,7 +53,7 @@ async def test_fifty_send_the_same_order_at_once(
     """None waits for another in the database: the second is sent away at once, and holds nothing."""
     maria, chai = await make.user(), await make.item(stock=50)
     small = settings.model_copy(update={"database_pool_size": 4, "database_max_overflow": 0})
-    application = create_app(small)
+    application = app_of(small)
     watcher = await asyncpg.connect(database_url)
     active = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"

@@ -10,8 +10,8 @@ import asyncpg
 import httpx2
 import pytest
 
-from service.main import create_app
 from service.platform.config import Settings
+from tests.helpers.application import app_of
 from tests.helpers.client import Api
 from tests.helpers.factories import Make, Person
 
@@ -21,9 +21,7 @@ async def eight(settings: Settings) -> AsyncIterator[Api]:
     """Of an application with eight connections: so many meet often enough, and on a slow machine none waits
     for a lock longer than the service allows.
     """
-    application = create_app(
-        settings.model_copy(update={"database_pool_size": 8, "database_max_overflow": 0})
-    )
+    application = app_of(settings.model_copy(update={"database_pool_size": 8, "database_max_overflow": 0}))
     async with application.router.lifespan_context(application), Api.of(application) as client:
         yield client
 
@@ -71,7 +69,7 @@ async def test_lines_in_any_order_meet_no_deadlock(
     counter = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     others, before = [row["pid"] for row in await sql.fetch(pids)], await sql.fetchval(counter)
     eight = settings.model_copy(update={"database_pool_size": 8, "database_max_overflow": 0})
-    application, chance = create_app(eight), random.Random(4711)
+    application, chance = app_of(eight), random.Random(4711)
     async with application.router.lifespan_context(application), Api.of(application) as client:
         baskets = [
             (buyer.token, [{"product_id": item.id, "quantity": 1} for item in chance.sample(items, 4)])

@@ -10,10 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 from service.container.api import Container
-from service.main import create_app
 from service.platform.config import Settings
 from service.platform.database import sequenced_changes as changes
 from tests.conftest import for_sqlalchemy, with_database
+from tests.helpers.application import app_of
 from tests.helpers.client import Api
 from tests.helpers.factories import Make
 from tests.helpers.polling import Poller
@@ -193,7 +193,7 @@ class TestOfAStandby:
     async def copy(self, settings: Settings, sql: asyncpg.Connection, standby_url: str) -> AsyncIterator[Api]:
         """The service on it."""
         given = SecretStr(for_sqlalchemy(standby_url))
-        app = create_app(settings.model_copy(update={"database_url": given, "database_direct_url": given}))
+        app = app_of(settings.model_copy(update={"database_url": given, "database_direct_url": given}))
         async with app.router.lifespan_context(app), Api.of(app) as api:
             yield api
 

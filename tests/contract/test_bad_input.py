@@ -11,15 +11,15 @@ import asyncpg
 import httpx2
 import pytest
 
-from service.cli.export_openapi import document as exported
 from service.platform.http.openapi.components import resolved
 from tests.contract.routes import ROUTES, Route
+from tests.helpers.application import document_text
 from tests.helpers.client import V1, Api
 from tests.helpers.factories import Make
 
 pytestmark = pytest.mark.usefixtures("short_streams")
 
-DOCUMENT: Final[dict[str, Any]] = json.loads(exported())
+DOCUMENT: Final[dict[str, Any]] = json.loads(document_text())
 MEGABYTE: Final = 1024 * 1024
 JSON: Final = {"Content-Type": "application/json"}
 LONG: Final = "Zq" * 5_001

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from service.cli.export_openapi import document
 from service.errors import Conflict, ServiceError
 from service.platform.http.field_errors import FAULT_CODES
 from service.platform.http.openapi.problem_schemas import typed_errors
 from service.platform.http.problems import CODES, OAUTH_CODES, RFC6749_CODES
 from tests.contract.routes import HOME
+from tests.helpers.application import document_text
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
 
@@ -61,7 +61,7 @@ def test_the_words_are_stable_words_with_a_meaning() -> None:
 
 
 def test_openapi_and_the_guide_list_the_same() -> None:
-    described = document()
+    described = document_text()
     assert [word for word, meaning in FAULT_CODES.items() if f"- `{word}`: {meaning}" not in described] == []
     guide = (ROOT / "docs" / "api.md").read_text()
     assert dict(re.findall(r"^\| `([a-z_]+)` \| (.+) \|$", guide, re.MULTILINE)) == dict(FAULT_CODES)

@@ -13,14 +13,14 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from jsonschema_rs import Draft202012Validator
 
-from service.cli.export_openapi import document as exported
 from service.identity.dependencies import Anyone, CatalogueReader
 from service.platform.http.openapi import needs_caller, operation_id
 from service.platform.http.openapi.components import resolved
 from tests.contract.conformance import Document, Undocumented, document_of
+from tests.helpers.application import document_text
 
 KEPT = Path(__file__).parents[2] / "docs" / "openapi.json"
-TEXT = exported()
+TEXT = document_text()
 DOCUMENT: dict[str, Any] = json.loads(TEXT)
 OAUTH = {"/api/v1/auth/token", "/api/v1/auth/revoke"}
 COMPONENTS: dict[str, Any] = DOCUMENT["components"]
@@ -58,6 +58,9 @@ class TestDocument:
     def test_the_kept_one_is_what_the_application_says(self) -> None:
         assert KEPT.is_file(), "There is no docs/openapi.json: run `make openapi`."
         assert KEPT.read_text() == TEXT, "docs/openapi.json is out of date: run `make openapi`."
+
+    def test_is_the_same_with_other_settings(self, app: FastAPI) -> None:
+        assert json.loads(json.dumps(app.openapi())) == DOCUMENT
 
     def test_is_valid_openapi_3_1(self) -> None:
         assert DOCUMENT["openapi"].startswith("3.1.")

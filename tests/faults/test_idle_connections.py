@@ -10,9 +10,9 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from service.main import create_app
 from service.platform.config import Settings
 from tests.conftest import for_sqlalchemy
+from tests.helpers.application import app_of
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Machine, Make
 from tests.helpers.proxy import Proxy, proxy_before
@@ -36,7 +36,7 @@ async def shop(
         SecretStr(for_sqlalchemy("postgresql://127.0.0.1:9/x")),
     )
     update = {"database_url": given, "database_direct_url": direct, "response_cache_bytes": 0}
-    app = create_app(settings.model_copy(update=update))
+    app = app_of(settings.model_copy(update=update))
     async with app.router.lifespan_context(app):
         yield app
 

@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from service.container.api import Container
-from service.main import create_app
 from service.platform.config import Settings
 from service.platform.jobs import queue as jobs
 from tests.conftest import for_sqlalchemy
+from tests.helpers.application import app_of
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
 from tests.helpers.waiting import eventually
@@ -45,7 +45,7 @@ def own(settings: Settings, url: str) -> Settings:
 
 @pytest.fixture
 async def shop(own: Settings) -> AsyncIterator[FastAPI]:
-    app = create_app(own)
+    app = app_of(own)
     async with app.router.lifespan_context(app):
         yield app
 
@@ -106,7 +106,7 @@ async def readiness(app: FastAPI) -> tuple[int, str]:
 async def test_readiness_says_so_and_counts_on_it_in_mode_hard(
     own: Settings, operator: asyncpg.Connection, mode: str, status: int
 ) -> None:
-    app = create_app(own.model_copy(update={"readiness_database": mode}))
+    app = app_of(own.model_copy(update={"readiness_database": mode}))
     async with app.router.lifespan_context(app):
         assert await readiness(app) == (200, "up")
         await demote(operator)

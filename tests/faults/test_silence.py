@@ -4,10 +4,10 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from service.main import create_app
 from service.platform import database
 from service.platform.config import Settings
 from tests.conftest import for_sqlalchemy
+from tests.helpers.application import app_of
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.proxy import proxy_before
 
@@ -22,7 +22,7 @@ async def test_a_silent_database_costs_a_503_and_no_hanging_request(
         update = {"database_url": given, "database_direct_url": given, "response_cache_bytes": 0}
         # Long enough for a statement on a slow machine.
         update |= {"database_statement_timeout": 2}
-        app = create_app(settings.model_copy(update=update))
+        app = app_of(settings.model_copy(update=update))
         async with app.router.lifespan_context(app), Api.of(app) as api:
             assert (await api.get("/items/categories")).status_code == 200
             proxy.hang()

@@ -10,9 +10,9 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from service.identity.tokens import SigningKey
-from service.main import create_app
 from service.platform.config import Settings, generate_key
 from tests.accounts.test_sign_in import assert_refused
+from tests.helpers.application import app_of
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person
 from tests.helpers.identity import NOT_GOOD, refresh, rotated, sign_in
@@ -29,7 +29,7 @@ class Keys:
 
     def app(self, key: SecretStr, *accepted: SecretStr) -> FastAPI:
         update = {"secret_key": key, "secret_keys_accepted": accepted}
-        return create_app(self.settings.model_copy(update=update))
+        return app_of(self.settings.model_copy(update=update))
 
     @asynccontextmanager
     async def process(self, key: SecretStr, *accepted: SecretStr) -> AsyncIterator[Api]:

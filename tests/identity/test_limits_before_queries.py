@@ -10,10 +10,10 @@ from sqlalchemy import event
 
 from service.accounts.api_keys import repository as api_keys
 from service.identity.api_keys.format import new_key
-from service.main import create_app
 from service.platform.config import Settings
 from service.platform.crypto import fingerprint
 from service.platform.database.change_feed import ChangeFeed
+from tests.helpers.application import app_of
 from tests.helpers.client import Api
 from tests.helpers.factories import Make
 from tests.helpers.limited import NOBODY_LISTENS, limited, stands, statuses
@@ -22,7 +22,7 @@ from tests.helpers.limited import NOBODY_LISTENS, limited, stands, statuses
 @pytest.fixture(scope="module")
 async def application(settings: Settings) -> AsyncIterator[FastAPI]:
     """It keeps no answers, for those do not count."""
-    app = create_app(settings.model_copy(update={"response_cache_bytes": 0}))
+    app = app_of(settings.model_copy(update={"response_cache_bytes": 0}))
     async with app.router.lifespan_context(app):
         yield app
 

@@ -19,11 +19,11 @@ from service.identity import repository as sessions
 from service.identity.revocation import REMEMBERED_SECONDS, Revocations
 from service.identity.revocation import recent as recent_of
 from service.identity.tokens import ACCESS_TOKEN_SECONDS, LEEWAY_SECONDS
-from service.main import create_app
 from service.platform.config import Settings
 from service.platform.database import READ_ONLY, Database, Session
 from service.platform.database import change_feed as changes
 from service.platform.database.change_feed import ChangeFeed
+from tests.helpers.application import app_of
 from tests.helpers.client import Api
 from tests.helpers.factories import Make, Person
 
@@ -312,7 +312,7 @@ class TestCost:
             pytest.fail("who is calling was asked of the database")
 
         monkeypatch.setattr(sessions, "get_caller", never)
-        app = create_app(settings)
+        app = app_of(settings)
         async with app.router.lifespan_context(app), Api.of(app, maria.token) as client:
             self.counted(app.state.container.database, statements)
             for _ in range(3):
@@ -324,7 +324,7 @@ class TestCost:
         self, maria: Person, settings: Settings, statements: list[str]
     ) -> None:
         nowhere = SecretStr("postgresql+asyncpg://user:word@127.0.0.1:1/nothing")
-        app = create_app(settings.model_copy(update={"database_direct_url": nowhere}))
+        app = app_of(settings.model_copy(update={"database_direct_url": nowhere}))
         async with app.router.lifespan_context(app), Api.of(app, maria.token) as client:
             self.counted(app.state.container.database, statements)
             assert (await client.get("/users/profile")).status_code == 200

@@ -12,11 +12,11 @@ from pydantic import SecretStr
 
 from service.container.api import Container
 from service.errors import Unavailable
-from service.main import create_app
 from service.platform.config import Settings
 from service.verification import repository as verification
 from service.verification.repository import CHECKS
 from tests.conftest import for_sqlalchemy
+from tests.helpers.application import app_of
 from tests.helpers.client import Api
 from tests.helpers.factories import Make, Person
 from tests.invariants.model import ADMIN, FEES, REORDER_LEVEL, Answer, Item, Request, Shop, dollars
@@ -89,7 +89,7 @@ class World:
             "cancelled_orders_limit": 1_000_000,
             "shipping_rates": ",".join(f"{shipping}={fee}" for shipping, fee in fees.items()),
         }
-        app = create_app(Settings(**values))
+        app = app_of(Settings(**values))
         self.container: Container = app.state.container
         await self._stack.enter_async_context(app.router.lifespan_context(app))
         client = await self._stack.enter_async_context(Api.of(app))

@@ -11,9 +11,9 @@ from alembic import command
 from pydantic import SecretStr
 
 from service.dev import embedded
-from service.main import create_app
 from service.platform.config import Settings
 from tests.conftest import for_sqlalchemy
+from tests.helpers.application import app_of
 from tests.helpers.client import Api
 from tests.helpers.polling import Poller
 from tests.migrations.test_migrations import config
@@ -37,7 +37,7 @@ def url() -> Iterator[str]:
 @asynccontextmanager
 async def serving(settings: Settings, url: str) -> AsyncIterator[Api]:
     given = SecretStr(for_sqlalchemy(url))
-    app = create_app(settings.model_copy(update={"database_url": given, "database_direct_url": given}))
+    app = app_of(settings.model_copy(update={"database_url": given, "database_direct_url": given}))
     async with app.router.lifespan_context(app), Api.of(app) as api:
         yield api
 

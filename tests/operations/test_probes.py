@@ -1,31 +1,21 @@
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-from fastapi import FastAPI
 from pydantic import SecretStr
 
 from service import __version__
 from service.errors import Unavailable
-from service.main import create_app
 from service.platform.config import Settings
 from service.platform.database import Database, schema
 from service.platform.database.schema import required_revision
 from service.platform.server.health import probes
+from tests.helpers.application import running
 from tests.helpers.client import Api, assert_problem
-
-
-@asynccontextmanager
-async def running(settings: Settings, **update: Any) -> AsyncIterator[Api]:
-    """A client of the application with some settings changed."""
-    app: FastAPI = create_app(settings.model_copy(update=update))
-    async with app.router.lifespan_context(app), Api.of(app) as api:
-        yield api
 
 
 def at(port: int) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import playwright
 import pytest
 from jsonschema_rs import Draft202012Validator
 
-from service.cli.export_openapi import document as exported
 from service.events import EVENT_TYPES
 from service.webhooks.deliveries.retries import RETRY_DELAYS
 from service.webhooks.message_schemas import MESSAGES
+from tests.helpers.application import document_text
 from tests.helpers.factories import Make, Person
 from tests.server.process import REPOSITORY
 from tests.webhooks.office import Office, verified
@@ -23,7 +23,7 @@ from tests.webhooks.receiver import Receiver, Request
 pytestmark = pytest.mark.usefixtures("private_targets")
 
 TEXT = (REPOSITORY / "docs" / "api" / "webhooks.md").read_text()
-DOCUMENT: dict[str, Any] = json.loads(exported())
+DOCUMENT: dict[str, Any] = json.loads(document_text())
 #: The browser driver brings a Node.js that runs TypeScript as it is.
 NODE = Path(playwright.__file__).parent / "driver" / "node"
 ASK = """

@@ -3,17 +3,16 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from service.main import create_app
 from service.platform.config import Settings
 from service.platform.http import overload as limits
 from service.platform.http.error_handling import ErrorMiddleware
 from service.posts import repository as posts
+from tests.helpers.application import running
 from tests.helpers.client import V1, Api, assert_problem
 from tests.helpers.factories import Make
 
@@ -21,14 +20,6 @@ SHOP = "https://shop.example"
 MADE = re.compile(r"[0-9a-f]{32}")
 SECRET = "password=hunter2"
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-
-
-@asynccontextmanager
-async def running(settings: Settings, **update: Any) -> AsyncIterator[Api]:
-    """A client of the application with some settings changed."""
-    app = create_app(settings.model_copy(update=update))
-    async with app.router.lifespan_context(app), Api.of(app) as api:
-        yield api
 
 
 @pytest.fixture

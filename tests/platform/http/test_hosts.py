@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from service.platform.config import Settings
+from tests.helpers.application import running
 from tests.helpers.client import V1, Api, assert_problem
 from tests.helpers.factories import Make
-from tests.platform.http.test_answers import running
 
 METADATA = "/.well-known/oauth-authorization-server"
 SHOP, EVIL = "shop.example", "evil.example"

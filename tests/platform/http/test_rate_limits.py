@@ -12,8 +12,8 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
-from service.main import create_app
 from service.platform.config import Settings
+from tests.helpers.application import app_of
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import PASSWORD, Make, Person
 from tests.helpers.limited import NOBODY_LISTENS, limited, stands, statuses
@@ -25,7 +25,7 @@ ELSEWHERE = {"X-Forwarded-For": "198.51.100.7"}
 async def application(settings: Settings) -> AsyncIterator[FastAPI]:
     """Whose clients are where X-Forwarded-For says. It keeps no answers, for those do not count."""
     here = (ip_network("127.0.0.1/32"),)
-    app = create_app(settings.model_copy(update={"trusted_proxies": here, "response_cache_bytes": 0}))
+    app = app_of(settings.model_copy(update={"trusted_proxies": here, "response_cache_bytes": 0}))
     async with app.router.lifespan_context(app):
         yield app
 
@@ -115,7 +115,7 @@ class TestWhoIsCounted:
         self, settings: Settings, maria: Person
     ) -> None:
         few = {"rate_limit_default": "3/minute", "response_cache_bytes": 0}
-        app = create_app(settings.model_copy(update=few))
+        app = app_of(settings.model_copy(update=few))
         async with app.router.lifespan_context(app), Api.of(app) as api:
             forged = [{"X-Forwarded-For": f"198.51.100.{number}"} for number in range(4)]
             assert [await statuses(api, 1, **each) for each in forged] == [[200], [200], [200], [429]]

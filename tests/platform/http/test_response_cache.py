@@ -12,11 +12,11 @@ from sqlalchemy import event
 
 from service.catalogue import repository
 from service.container.api import Container
-from service.main import create_app
 from service.platform.config import Settings
 from service.platform.database import READ_ONLY
 from service.platform.http import response_cache
 from service.platform.http.response_cache import CachedResponse, ResponseCache, _Route
+from tests.helpers.application import app_of
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
 
@@ -228,7 +228,7 @@ class TestPast:
         assert len(statements) == (0 if current else 1)
 
     async def test_where_it_is_switched_off(self, settings: Settings, make: Make) -> None:
-        app = create_app(settings.model_copy(update={"response_cache_bytes": 0}))
+        app = app_of(settings.model_copy(update={"response_cache_bytes": 0}))
         await make.item()
         async with app.router.lifespan_context(app), Api.of(app) as api:
             tag = (await api.get("/items")).headers["etag"]

@@ -24,10 +24,10 @@ from prometheus_client import REGISTRY, generate_latest
 from pydantic import SecretStr
 
 from service.container.api import Container
-from service.main import create_app
 from service.platform.config import Settings, describe, generate_key
 from service.platform.telemetry.logging import configure
 from tests.conftest import for_sqlalchemy
+from tests.helpers.application import app_of
 from tests.helpers.client import V1, Api
 from tests.helpers.collector import Collector
 from tests.helpers.mailbox import mailed_token, mails_to, send_mails
@@ -283,7 +283,7 @@ async def walk(url: str, settings: Settings, tmp_path_factory: pytest.TempPathFa
     with redirect_stdout(written), redirect_stderr(written):
         collector = Collector()
         own = given(url, tmp_path_factory.mktemp("canaries"))
-        app = create_app(settings.model_copy(update={**own, "otel_exporter_otlp_endpoint": collector.url}))
+        app = app_of(settings.model_copy(update={**own, "otel_exporter_otlp_endpoint": collector.url}))
         walk = Walk(app, written=written, secrets=values(url))
         async with app.router.lifespan_context(app), Api.of(app) as api:
             ask = Client(walk, api)

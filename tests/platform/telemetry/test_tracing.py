@@ -18,9 +18,9 @@ from sqlalchemy.exc import IntegrityError
 from service import __version__
 from service.accounts.users import repository as users
 from service.container.api import Container
-from service.main import create_app
 from service.platform.config import Settings
 from service.platform.telemetry import tracing
+from tests.helpers.application import app_of
 from tests.helpers.client import Api
 from tests.helpers.collector import Collector
 from tests.helpers.factories import Make, Person
@@ -45,7 +45,7 @@ def collector() -> Iterator[Collector]:
 @asynccontextmanager
 async def traced(settings: Settings, collector: Collector) -> AsyncIterator[FastAPI]:
     """The application with tracing on; once it is left, everything has been sent."""
-    application = create_app(settings.model_copy(update={"otel_exporter_otlp_endpoint": collector.url}))
+    application = app_of(settings.model_copy(update={"otel_exporter_otlp_endpoint": collector.url}))
     lifespan = application.router.lifespan_context(application)
     await lifespan.__aenter__()
     try:
