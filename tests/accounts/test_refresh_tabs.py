@@ -50,6 +50,22 @@ class Contract:
         return len(self.rotated) - 1
 
 
+def orders(waits: tuple[int, ...]) -> set[tuple[int, ...]]:
+    """The orders in which the tokens that there are by then can be used, up to the end of the session."""
+    found = set()
+    for wanted in product(range(2), range(3), range(4)):
+        contract = Contract()
+        contract.use(0)
+        used: list[int] = []
+        for position, seconds in zip(wanted, waits, strict=True):
+            contract.now += seconds
+            used.append(min(position, len(contract.rotated) - 1))
+            if contract.use(used[-1]) is None:
+                break
+        found.add(tuple(used))
+    return found
+
+
 class TestTabs:
     async def test_the_third_tab_does_not_end_the_session(
         self, api: Api, maria: Person, sql: asyncpg.Connection
@@ -70,16 +86,15 @@ class TestTabs:
         self, api: Api, maria: Person, sql: asyncpg.Connection, waits: tuple[int, ...]
     ) -> None:
         """Each of the tokens so far, three times in a row after the first use, with these waits between."""
-        for order in product(range(2), range(3), range(4)):
+        for order in orders(waits):
             contract, tokens = Contract(), [(await sign_in(api, maria))["refresh_token"]]
             contract.use(0)
             tokens.append(await rotated(api, tokens[0]))
-            for position, seconds in zip(order, waits, strict=True):
+            for position, seconds in zip(order, waits, strict=False):
                 contract.now += seconds
                 await passes(sql, seconds)
-                given = tokens[min(position, len(tokens) - 1)]
-                due = contract.use(tokens.index(given))
-                answer = await refresh(api, given)
+                due = contract.use(position)
+                answer = await refresh(api, tokens[position])
                 if due is None:
                     assert assert_refused(answer, "invalid_grant") == NOT_GOOD, order
                     for token in tokens:
