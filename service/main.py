@@ -32,12 +32,11 @@ from service.orders import router as orders
 from service.platform.config import Settings, load_settings
 from service.platform.http import docs, openapi, problems
 from service.platform.http import metrics as http_metrics
-from service.platform.http.client_address import Proxies
+from service.platform.http.addresses import Hosts, Proxies
 from service.platform.http.context import RequestContext
 from service.platform.http.cors import Cors
-from service.platform.http.error_handling import ErrorMiddleware
-from service.platform.http.hosts import Hosts
 from service.platform.http.overload import BodyLimit, LoadShedding
+from service.platform.http.problems import ErrorMiddleware
 from service.platform.http.response_cache import ResponseCacheMiddleware
 from service.platform.telemetry import logging, tracing
 from service.posts import router as posts

@@ -8,7 +8,7 @@ from service.audit import repository
 from service.audit.repository import Filters
 from service.audit.schemas import AuditEntry
 from service.identity.dependencies import Administrator
-from service.platform.http.database_session import ReaderDep
+from service.platform.http.injection import ReaderDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route

@@ -10,11 +10,10 @@ from service.catalogue.repository import Filters
 from service.catalogue.schemas import CHAI, CHANG, MAX_BATCH, CategoryCount, Item, ItemCreate, ItemPatch, Sort
 from service.identity.dependencies import CatalogueReader, CatalogueWriter
 from service.platform.http.body import large_body
-from service.platform.http.database_session import ReaderDep, SessionDep
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
+from service.platform.http.injection import Located, ReaderDep, SessionDep
 from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, Removed, UpdatedSince
-from service.platform.http.location import Located
 from service.platform.http.openapi import CATALOGUE_READ, problems
 from service.platform.http.response_cache import public_read
 from service.platform.http.route import Route

@@ -17,10 +17,10 @@ from service.platform.crypto import derive
 from service.platform.database import Database
 from service.platform.database.change_feed import ChangeFeed
 from service.platform.database.pagination import Cursors
-from service.platform.http.idempotency.service import Retries
+from service.platform.http.idempotency.retries import Retries
 from service.platform.http.openapi import Contract
-from service.platform.http.rate_limit.policies import Limits
-from service.platform.http.rate_limit.store import Store
+from service.platform.http.rate_limit import Limits
+from service.platform.http.rate_limit_store import Store
 from service.platform.http.response_cache import ResponseCache
 from service.platform.mail import AddressCipher
 from service.platform.server.health.health_metrics import ProcessMonitor

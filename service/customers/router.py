@@ -13,13 +13,12 @@ from service.customers.export.schemas import Export
 from service.customers.schemas import UserWithAddress
 from service.identity import Passwords
 from service.identity.dependencies import ProfileReader, SignedIn
-from service.platform.http.access_checks import AccessCheck
-from service.platform.http.database_session import ReaderDep
+from service.platform.http import rate_limit as limits
+from service.platform.http.access import AccessCheck
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
-from service.platform.http.injection import Component, DatabaseDep
+from service.platform.http.injection import Component, DatabaseDep, ReaderDep
 from service.platform.http.openapi import problems
-from service.platform.http.rate_limit import dependencies as limits
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID
 

@@ -15,9 +15,9 @@ from service.identity.revocation import Revocations
 from service.identity.tokens import AccessTokens
 from service.platform.database import Database
 from service.platform.database.change_feed import ChangeFeed
-from service.platform.http.authentication import BeforeLookup, caller_of
-from service.platform.http.authorization import AccessRule
-from service.platform.http.rate_limit import dependencies as limits
+from service.platform.http import rate_limit as limits
+from service.platform.http.access import AccessRule
+from service.platform.http.request_state import BeforeLookup, caller_of
 
 
 @dataclass(frozen=True, slots=True)

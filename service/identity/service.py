@@ -12,7 +12,7 @@ from service.identity.revocation import Revocations
 from service.platform.crypto import fingerprint
 from service.platform.database import Database, Record, Session
 from service.platform.database.change_feed import ChangeFeed
-from service.platform.http.authentication import BeforeLookup
+from service.platform.http.request_state import BeforeLookup
 
 
 class InvalidApiKey(InvalidToken):

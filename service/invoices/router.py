@@ -8,8 +8,7 @@ from service.identity.dependencies import OrdersReader
 from service.invoices import service as invoices
 from service.invoices.pool import RendererPool
 from service.orders import get_order
-from service.platform.http.access_checks import AccessCheck
-from service.platform.http.authorization import confirm
+from service.platform.http.access import AccessCheck, confirm
 from service.platform.http.etag.conditions import not_modified
 from service.platform.http.injection import Component, DatabaseDep, SettingsDep
 from service.platform.http.openapi import problems

@@ -8,8 +8,8 @@ from service.identity.dependencies import SignedIn
 from service.notifications import repository
 from service.notifications import service as notifications
 from service.notifications.schemas import Notification, ReadCount
-from service.platform.http.access_checks import AccessCheck
-from service.platform.http.database_session import ReaderDep, SessionDep
+from service.platform.http.access import AccessCheck
+from service.platform.http.injection import ReaderDep, SessionDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Response
 from service import __version__
 from service.operations.schemas import Health, Welcome
 from service.platform.database.change_feed import ChangeFeed
-from service.platform.http.handler_adapter import ComponentRoute
 from service.platform.http.injection import Component, SettingsDep
+from service.platform.http.route import ComponentRoute
 from service.platform.server.health.probes import Probes
 from service.platform.server.health.schemas import Alive, Readiness, Startup
 

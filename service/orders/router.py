@@ -20,14 +20,12 @@ from service.orders.schemas import (
     Shipment,
     Status,
 )
-from service.platform.http.access_checks import AccessCheck
-from service.platform.http.database_session import ReaderDep, SessionDep
+from service.platform.http.access import AccessCheck
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
-from service.platform.http.idempotency.requests import key_required
-from service.platform.http.injection import SettingsDep
+from service.platform.http.idempotency.retries import key_required
+from service.platform.http.injection import Located, ReaderDep, SessionDep, SettingsDep
 from service.platform.http.listing import ListingDep
-from service.platform.http.location import Located
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID, Day

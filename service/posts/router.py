@@ -5,12 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from service.identity.dependencies import Administrator, Anyone, SignedIn
-from service.platform.http.access_checks import AccessCheck
-from service.platform.http.database_session import ReaderDep, SessionDep
+from service.platform.http.access import AccessCheck
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
+from service.platform.http.injection import Located, ReaderDep, SessionDep
 from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, Removed, UpdatedSince
-from service.platform.http.location import Located
 from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
 from service.platform.http.response_cache import public_read
 from service.platform.http.route import Route

@@ -6,10 +6,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import MISSING
 
 from service.identity.dependencies import Administrator
-from service.platform.http.database_session import ReaderDep, SessionDep
-from service.platform.http.injection import Component, component
+from service.platform.http.injection import Component, Located, ReaderDep, SessionDep, component
 from service.platform.http.listing import ListingDep
-from service.platform.http.location import Located
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID

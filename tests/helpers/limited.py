@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from service.accounts.sign_in.throttle import SignInThrottle, free_failures
 from service.container.api import Container
-from service.platform.http.rate_limit.policies import Limits
-from service.platform.http.rate_limit.store import LocalCounts, Store
+from service.platform.http.rate_limit import Limits
+from service.platform.http.rate_limit_store import LocalCounts, Store
 from tests.helpers.client import Api
 
 NOBODY_LISTENS: Final = SecretStr("redis://127.0.0.1:9/0")

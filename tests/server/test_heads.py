@@ -11,11 +11,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.platform.http.client_address import Proxies
+from service.platform.http.addresses import Hosts, Proxies
 from service.platform.http.context import RequestContext
 from service.platform.http.cors import Cors
-from service.platform.http.error_handling import ErrorMiddleware
-from service.platform.http.hosts import Hosts
+from service.platform.http.problems import ErrorMiddleware
 from service.platform.server.http1 import head as heads
 from service.platform.server.http1.head import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 from tests.helpers.client import assert_problem

@@ -17,8 +17,8 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.platform.http.rate_limit.policies import Rule
-from service.platform.http.rate_limit.store import Store
+from service.platform.http.rate_limit import Rule
+from service.platform.http.rate_limit_store import Store
 from tests.helpers.client import V1
 from tests.helpers.waiting import wait_until
 from tests.server.process import PASSWORD, Service, cloned_database, free_port, started

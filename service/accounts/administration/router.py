@@ -9,9 +9,9 @@ from service.accounts.administration import service as administration
 from service.accounts.administration.schemas import UserPatch
 from service.accounts.schemas import User
 from service.identity.dependencies import Administrator, UsersReader
-from service.platform.http.database_session import ReaderDep, SessionDep
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
+from service.platform.http.injection import ReaderDep, SessionDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route

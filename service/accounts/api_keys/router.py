@@ -8,9 +8,8 @@ from service.accounts.api_keys import repository
 from service.accounts.api_keys import service as api_keys
 from service.accounts.api_keys.schemas import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKey
 from service.identity.dependencies import Administrator
-from service.platform.http.database_session import ReaderDep, SessionDep
+from service.platform.http.injection import Located, ReaderDep, SessionDep
 from service.platform.http.listing import ListingDep
-from service.platform.http.location import Located
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID

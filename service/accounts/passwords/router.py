@@ -8,8 +8,8 @@ from service.accounts.passwords import service as password_service
 from service.accounts.passwords.schemas import PasswordChange
 from service.identity import Passwords
 from service.identity.dependencies import SignedIn
+from service.platform.http import rate_limit as limits
 from service.platform.http.injection import Component, DatabaseDep
-from service.platform.http.rate_limit import dependencies as limits
 from service.platform.http.route import Route
 
 router = APIRouter(route_class=Route, prefix="/users", tags=["users"])

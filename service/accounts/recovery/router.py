@@ -8,10 +8,9 @@ from service.accounts.recovery import service as recovery
 from service.accounts.recovery.schemas import Confirmation, Reset, ResetRequest
 from service.identity import Passwords
 from service.identity.dependencies import Anyone, SignedIn
-from service.platform.http.database_session import SessionDep
-from service.platform.http.injection import Component, DatabaseDep
+from service.platform.http import rate_limit as limits
+from service.platform.http.injection import Component, DatabaseDep, SessionDep
 from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
-from service.platform.http.rate_limit import dependencies as limits
 from service.platform.http.route import Route
 from service.platform.mail import AddressCipher
 

@@ -16,14 +16,12 @@ from service.accounts.sign_in.schemas import (
 from service.accounts.sign_in.service import Issuer
 from service.identity import AccessTokens
 from service.identity.dependencies import SignedIn
-from service.platform.http.access_checks import AccessCheck
-from service.platform.http.database_session import ReaderDep, SessionDep
-from service.platform.http.handler_adapter import ComponentRoute
-from service.platform.http.injection import Component, SettingsDep
+from service.platform.http import rate_limit as limits
+from service.platform.http.access import AccessCheck
+from service.platform.http.injection import Component, ReaderDep, SessionDep, SettingsDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
-from service.platform.http.rate_limit import dependencies as limits
-from service.platform.http.route import OpenRoute
+from service.platform.http.route import ComponentRoute, OpenRoute
 from service.platform.http.schemas import DIGITS, MAX_ID
 from service.platform.http.text_validation import shown
 

@@ -17,8 +17,8 @@ from service.accounts import metrics
 from service.errors import Overloaded, TooManyRequests
 from service.platform.config.email_addresses import known_as
 from service.platform.crypto import sign
-from service.platform.http.rate_limit.policies import bucket
-from service.platform.http.rate_limit.store import Store
+from service.platform.http.rate_limit import bucket
+from service.platform.http.rate_limit_store import Store
 from service.platform.telemetry import request_facts
 
 #: How long a failure counts.

@@ -10,14 +10,12 @@ from service.accounts.users import service as users
 from service.accounts.users.schemas import ProfilePatch, UserCreate
 from service.identity import Passwords
 from service.identity.dependencies import Anyone, SignedIn, limit_registration
-from service.platform.http.access_checks import AccessCheck
-from service.platform.http.database_session import ReaderDep, SessionDep
+from service.platform.http import rate_limit as limits
+from service.platform.http.access import AccessCheck
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
-from service.platform.http.injection import Component, DatabaseDep
-from service.platform.http.location import Located
+from service.platform.http.injection import Component, DatabaseDep, Located, ReaderDep, SessionDep
 from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
-from service.platform.http.rate_limit import dependencies as limits
 from service.platform.http.route import Route
 from service.platform.mail import AddressCipher
 

@@ -8,7 +8,7 @@ from service.catalogue.errors import StockBelowZero
 from service.catalogue.schemas import Stock, StockChange
 from service.catalogue.stock import service as stock
 from service.identity.dependencies import CatalogueWriter
-from service.platform.http.database_session import ReaderDep, SessionDep
+from service.platform.http.injection import ReaderDep, SessionDep
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route
 from service.platform.http.schemas import DIGITS, MAX_ID

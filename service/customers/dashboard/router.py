@@ -8,7 +8,7 @@ from service import accounts
 from service.customers.dashboard import service as dashboard
 from service.customers.dashboard.schemas import Dashboard
 from service.identity.dependencies import SignedIn
-from service.platform.http.access_checks import AccessCheck
+from service.platform.http.access import AccessCheck
 from service.platform.http.injection import DatabaseDep
 from service.platform.http.openapi import problems
 from service.platform.http.route import Route

@@ -7,24 +7,56 @@ task, which loses context variables and leaks connections when a client leaves.
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.platform.http import metrics
-from service.platform.http.client_address import Proxies
-from service.platform.http.headers import Headers, combined
-from service.platform.http.hosts import Hosts
+from service.platform.http.addresses import Hosts, Proxies
 from service.platform.http.problems import PROBES
-from service.platform.http.request_state import state_of
+from service.platform.http.request_state import UNMATCHED, Refusal, log_fields, route_template, state_of
 from service.platform.telemetry import access_log, request_facts, tracing
-from service.platform.telemetry.request_facts import RequestFacts
+from service.platform.telemetry.request_facts import METHODS, RequestFacts
 
+Headers = list[tuple[bytes, bytes]]
+
+LISTS: Final = frozenset(
+    {
+        b"accept",
+        b"accept-charset",
+        b"accept-encoding",
+        b"accept-language",
+        b"access-control-request-headers",
+        b"cache-control",
+        b"connection",
+        b"content-encoding",
+        b"expect",
+        b"if-match",
+        b"if-none-match",
+        b"tracestate",
+        b"transfer-encoding",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+    }
+)
+SINGLE: Final = frozenset(
+    {
+        b"access-control-request-method",
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"host",
+        b"idempotency-key",
+        b"if-modified-since",
+        b"if-unmodified-since",
+        b"last-event-id",
+        b"origin",
+    }
+)
+DESCRIPTIVE: Final = frozenset({b"traceparent", b"user-agent", b"x-request-id"})
 WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9_-]{8,128}")
-ANONYMOUS: Final[Mapping[str, int | None]] = {"user_id": None}
-UNMATCHED: Final = "unmatched"
 #: Statuses of requests for a change that was refused.
 REFUSED: Final = frozenset({403, 409, 422})
 #: On every response.
@@ -34,13 +66,6 @@ DEFAULTS: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"private, no-store"),
 )
-
-
-def route_template(scope: Scope) -> str:
-    """The route as declared, with its prefix: FastAPI's `scope["route"].path` lacks it since 0.137."""
-    context = scope.get("fastapi", {}).get("effective_route_context")
-    found = context or scope.get("route")
-    return getattr(found, "path_format", None) or UNMATCHED
 
 
 class RequestContext:
@@ -161,19 +186,34 @@ def _account(
     traced: bool,
 ) -> None:
     template, state = route_template(inner), state_of(inner)
-    metrics.request_answered(
-        method,
-        template,
-        status,
-        seconds,
-        received=state.received_bytes,
-        sent=sent,
-        streamed=state.streamed,
-    )
+    known = method if method in METHODS else "OTHER"
+    metrics.REQUESTS.inc(known, template, str(status))
+    if state.received_bytes:
+        metrics.RECEIVED.observe(state.received_bytes, template)
+    if not state.streamed:
+        # A stream lasts as long as its client likes, which says nothing of how quick the service is.
+        metrics.DURATION.observe(seconds, known, template)
+        metrics.SENT.observe(sent, template)
     access_log.write(method, template, status, seconds, who=log_fields(inner), client=client, traced=traced)
 
 
-def log_fields(scope: Scope) -> Mapping[str, int | None]:
-    """Who is calling, for lines in the log: no user, a user, or a key."""
-    caller = state_of(scope).caller
-    return ANONYMOUS if caller is None else caller.log_fields
+def combined(headers: Headers) -> tuple[Headers, Refusal | None]:
+    """The headers, each of those that are read here once; and why the request is refused, if it is.
+
+    Header lines may come more than once (RFC 9110, section 5.3). Those of a list are joined. Of the others
+    one line is right, and the request does not say which: a header that decides about the request is
+    refused, one that only describes it is left out.
+    """
+    names = [name for name, _ in headers]
+    if len(set(names)) == len(names):
+        return headers, None
+    lines: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        lines.setdefault(name, []).append(value)
+    twice = {name for name, values in lines.items() if len(values) > 1}
+    refused = sorted(twice & SINGLE)
+    if refused:
+        detail = f"The header {refused[0].decode().title()} came more than once. Send it once."
+        return headers, Refusal(400, detail, "repeated_header")
+    joined = [(name, b", ".join(lines[name])) for name in lines if name in twice & LISTS]
+    return [each for each in headers if each[0] not in twice & (LISTS | DESCRIPTIVE)] + joined, None

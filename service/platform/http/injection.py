@@ -3,22 +3,34 @@
     @router.get("/weather/{city}")
     async def get_weather(city: str, weather: Annotated[WeatherService, Component]) -> Weather: ...
 
-The route class hands it over (endpoint.py).
+The route class hands it over (route.py). Here are also the database sessions of handlers, and the Location
+of what a POST has made.
 """
 
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Protocol, TypeVar
 
-from fastapi import Request
+from fastapi import Depends, Request, Response
 
 from service.platform.config import Settings
-from service.platform.database import Database
-from service.platform.http.authentication import Authenticator
+from service.platform.database import Database, Session
+from service.platform.http.request_state import BeforeLookup, Caller
 
 T = TypeVar("T")
 
 
 class Component:
     """Stands in the annotation of what the container holds."""
+
+
+class Authenticator(Protocol):
+    async def authenticate(
+        self, request: Request, before_lookup: BeforeLookup | None = None
+    ) -> Caller | None:
+        """The caller, or None without credentials. Raises Unauthenticated for bad ones.
+
+        Where the database must be asked, `before_lookup` is awaited first.
+        """
 
 
 class Components(Protocol):
@@ -38,3 +50,35 @@ def component(request: Request, kind: type[T]) -> T:
 
 DatabaseDep = Annotated[Database, Component]
 SettingsDep = Annotated[Settings, Component]
+
+
+async def get_session(request: Request) -> AsyncIterator[Session]:
+    """One request is one transaction, committed before the answer is sent.
+
+    The scope "function" below is what makes it so: a plain yield dependency commits after the
+    response, and a COMMIT that fails would still have answered 201.
+    """
+    async with component(request, Database).transaction() as session:
+        yield session
+
+
+async def get_reader(request: Request) -> AsyncIterator[Session]:
+    """For plain reads: no transaction, so no BEGIN and no ROLLBACK."""
+    async with component(request, Database).reading() as session:
+        yield session
+
+
+SessionDep = Annotated[Session, Depends(get_session, scope="function")]
+ReaderDep = Annotated[Session, Depends(get_reader, scope="function")]
+
+
+async def get_located(request: Request, response: Response) -> Callable[[int], None]:
+    """A function that notes where the new resource is: below the collection that was posted to."""
+
+    def located(resource_id: int) -> None:
+        response.headers["Location"] = f"{request.scope['path']}/{resource_id}"
+
+    return located
+
+
+Located = Annotated[Callable[[int], None], Depends(get_located)]

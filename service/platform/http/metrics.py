@@ -7,7 +7,6 @@ from service.platform.telemetry.metrics import (
     Counter,
     unlabelled_counter,
 )
-from service.platform.telemetry.request_facts import METHODS
 
 REQUESTS = BatchedCounter(
     "http_requests_total",
@@ -53,35 +52,10 @@ CACHE_BYTES = BatchedGauge(
 )
 
 
-def request_answered(
-    method: str, route: str, status: int, seconds: float, *, received: int, sent: int, streamed: bool
-) -> None:
-    """A stream lasts as long as its client likes, which says nothing of how quick the service is."""
-    method = method if method in METHODS else "OTHER"
-    REQUESTS.inc(method, route, str(status))
-    if received:
-        RECEIVED.observe(received, route)
-    if not streamed:
-        DURATION.observe(seconds, method, route)
-        SENT.observe(sent, route)
-
-
 def requests_shed() -> Counter:
     return unlabelled_counter(
         "requests_shed_total", "Requests refused at once because the process is overloaded."
     )
-
-
-def rate_limit_decided(policy: str, decision: str) -> None:
-    RATE_LIMITS.inc(policy, decision)
-
-
-def answer_replayed(route: str) -> None:
-    REPLAYS.labels(route).inc()
-
-
-def transaction_retried(route: str) -> None:
-    RETRIES.labels(route).inc()
 
 
 def begin() -> None:

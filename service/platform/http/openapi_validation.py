@@ -6,10 +6,10 @@ from typing import Final
 from fastapi import HTTPException, Request
 
 from service.errors import FieldFault, ServiceError, Unprocessable
-from service.platform.http.context import route_template
 from service.platform.http.injection import component
 from service.platform.http.openapi import Contract, Operation
 from service.platform.http.problems import LONGEST_POINTER, OAUTH_PATHS
+from service.platform.http.request_state import route_template
 
 #: The weight of a media type that is not wanted (section 12.4.2).
 REFUSED: Final = re.compile(r"q=0(\.0{0,3})?")

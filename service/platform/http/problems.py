@@ -1,5 +1,6 @@
 """Problem details (RFC 9457) for every error; OAuth's form where RFC 6749 requires it."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -10,11 +11,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
-from starlette.types import Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import FieldFault, ServiceError
 from service.platform.http.field_errors import code_of, message
-from service.platform.http.request_state import state_of
+from service.platform.http.request_state import log_fields, route_template, state_of
 
 log = structlog.get_logger(__name__)
 
@@ -174,6 +175,53 @@ def allowed(app: FastAPI, path: str) -> set[str]:
     # /items/batch fits /items/{item_id} too, but is an address of its own.
     known = methods.get(path) or next(iter(methods.values()), set())
     return known | ({"HEAD"} if "GET" in known else set())
+
+
+class ErrorMiddleware:
+    """An unexpected exception is a 500 without details, and a log line with its traceback.
+
+    A request that the server or the outermost middleware has refused is answered here, within CORS.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        refusal = state_of(scope).refusal
+        if refusal is not None:
+            # What the client is still sending is not read.
+            headers = {"Connection": "close"}
+            answer = response(
+                scope, refusal.status, code=refusal.code, detail=refusal.detail, headers=headers
+            )
+            await answer(scope, receive, send)
+            return
+        started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched_send)
+        except asyncio.CancelledError:
+            # The graceful timeout is over: the client can try again with another process.
+            log.warning("request.cut_short")
+            if started:
+                raise
+            headers = {"Retry-After": "1", "Connection": "close"}
+            answer = response(scope, 503, detail="The service is shutting down. Try again.", headers=headers)
+            await answer(scope, receive, send)
+        except Exception:
+            method, route = scope.get("method"), route_template(scope)
+            log.exception("request.failed", method=method, route=route, status=500, **log_fields(scope))
+            if started:
+                raise
+            await response(scope, 500)(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:

@@ -1,19 +1,26 @@
-"""What middleware, routes and handlers share about one request. Use `state_of(scope)`."""
+"""What middleware, routes and handlers share about one request. Use `state_of(scope)`.
+
+The server and workers import it too, so that it loads no web framework.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import MutableMapping
+
+    from fastapi import Request
 
     from service.errors import Unauthenticated
-    from service.platform.http.authentication import Caller
-    from service.platform.http.idempotency.service import StoredResponse
-    from service.platform.http.rate_limit.policies import Decision, Policy
+    from service.platform.http.idempotency.retries import StoredResponse
+    from service.platform.http.rate_limit import Decision, Policy
     from service.platform.http.response_cache import Source
 
+ANONYMOUS: Final[Mapping[str, int | None]] = {"user_id": None}
+UNMATCHED: Final = "unmatched"
 _KEY: Final = "tradepost.request"
 #: In an ASGI message `http.disconnect` of our own server: why the rest of the body is refused.
 REFUSAL: Final = "tradepost.refusal"
@@ -25,6 +32,24 @@ class Refusal(NamedTuple):
     status: int
     detail: str
     code: str | None = None
+
+
+class Caller(Protocol):
+    @property
+    def subject(self) -> str:
+        """Whose rate limits and idempotency keys these are, such as `user:12` or `key:3`."""
+
+    @property
+    def rights(self) -> frozenset[str]:
+        """What a stored response may need: with fewer rights it is not sent again."""
+
+    @property
+    def log_fields(self) -> Mapping[str, int | None]:
+        """Who it is, in lines of the log."""
+
+
+#: Awaited before the database is asked who is calling, with whom it seems to be, or None; may refuse.
+BeforeLookup = Callable[[Caller | None], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -61,6 +86,11 @@ class RequestState:
     #: Stores the response under the key.
     store_response: Callable[[StoredResponse], Awaitable[None]] | None = None
 
+    @property
+    def will_be_cached(self) -> bool:
+        """Whether the response cache is waiting for this response, to answer If-None-Match itself."""
+        return self.cache_waits and self.cache_source is not None
+
 
 def state_of(scope: MutableMapping[str, Any]) -> RequestState:
     """The state of this request; a new one where no middleware has made it."""
@@ -68,3 +98,24 @@ def state_of(scope: MutableMapping[str, Any]) -> RequestState:
     if state is None:
         state = scope[_KEY] = RequestState()
     return state
+
+
+def caller_of(request: Request) -> Caller | None:
+    """The caller, or None without credentials. Raises Unauthenticated for bad ones, on public routes too."""
+    state = state_of(request.scope)
+    if state.unauthenticated is not None:
+        raise state.unauthenticated
+    return state.caller
+
+
+def log_fields(scope: MutableMapping[str, Any]) -> Mapping[str, int | None]:
+    """Who is calling, for lines in the log: no user, a user, or a key."""
+    caller = state_of(scope).caller
+    return ANONYMOUS if caller is None else caller.log_fields
+
+
+def route_template(scope: MutableMapping[str, Any]) -> str:
+    """The route as declared, with its prefix: FastAPI's `scope["route"].path` lacks it since 0.137."""
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    found = context or scope.get("route")
+    return getattr(found, "path_format", None) or UNMATCHED

@@ -24,11 +24,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.platform.database.change_feed import Change, ChangeListener
 from service.platform.http import metrics
-from service.platform.http.context import route_template
 from service.platform.http.etag.versions import NOT_MODIFIED_HEADERS, has_already
 from service.platform.http.openapi_validation import acceptable
 from service.platform.http.problems import PROBES
-from service.platform.http.request_state import state_of
+from service.platform.http.request_state import route_template, state_of
 
 #: Requests with one of these bypass the cache: they have a caller, or a body that must be measured.
 BYPASS: Final = frozenset({b"authorization", b"content-length", b"transfer-encoding"})
@@ -85,12 +84,6 @@ def public_read(table: str | None = None, *, row: str | None = None) -> Callable
         return endpoint
 
     return declare
-
-
-def will_store(scope: Scope) -> bool:
-    """Whether the cache is waiting for this response, to answer If-None-Match itself."""
-    state = state_of(scope)
-    return state.cache_waits and state.cache_source is not None
 
 
 class Feed(Protocol):

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 
 from service.platform.config.types import MOST_HOPS
-from service.platform.http.client_address import client_address
+from service.platform.http.addresses import client_address
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("192.0.2.1/32"), ip_network("2001:db8:ffff::/48"))
 PROXY, INNER, CLIENT, STRANGER = "10.0.0.1", "10.0.0.2", "198.51.100.7", "203.0.113.9"

@@ -12,7 +12,7 @@ from fastapi.routing import iter_route_contexts
 from service.container.api import Container
 from service.identity import Caller
 from service.platform.http.idempotency import repository
-from service.platform.http.idempotency.service import Retries, canonical, read_key, slot_of
+from service.platform.http.idempotency.retries import Retries, canonical, read_key, slot_of
 from service.platform.http.openapi.components import resolved
 from service.platform.http.route import Route
 from tests.helpers.client import Api, assert_problem

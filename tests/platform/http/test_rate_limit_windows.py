@@ -13,9 +13,9 @@ from service.accounts.sign_in import throttle as throttling
 from service.accounts.sign_in.throttle import SignInThrottle, folded, free_failures
 from service.errors import Overloaded, TooManyRequests
 from service.platform.config import Settings
-from service.platform.http.rate_limit import store
-from service.platform.http.rate_limit.policies import Decision, Limits, Policy, Rule, Standing, bucket
-from service.platform.http.rate_limit.store import LocalCounts, Store, StoreFailed
+from service.platform.http import rate_limit_store as store
+from service.platform.http.rate_limit import Decision, Limits, Policy, Rule, Standing, bucket
+from service.platform.http.rate_limit_store import LocalCounts, Store, StoreFailed
 from service.platform.telemetry import request_facts
 from service.platform.telemetry.request_facts import RequestFacts
 

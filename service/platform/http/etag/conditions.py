@@ -17,7 +17,7 @@ from service.platform.http.etag.versions import (
     versions_in,
 )
 from service.platform.http.listing import NEXT_UPDATED_SINCE
-from service.platform.http.response_cache import will_store
+from service.platform.http.request_state import state_of
 
 IF_MATCH: Final = "If-Match"
 IF_NONE_MATCH: Final = "If-None-Match"
@@ -82,7 +82,7 @@ def not_modified(request: Request, response: Response) -> Response:
         goes_on = headers.get("Link", "") + headers.get(NEXT_UPDATED_SINCE, "")
         headers["ETag"] = _digest(bytes(response.body), goes_on)
     wanted = request.headers.get(IF_NONE_MATCH)
-    if wanted is None or "ETag" not in headers or will_store(request.scope):
+    if wanted is None or "ETag" not in headers or state_of(request.scope).will_be_cached:
         return response
     if not has_already(wanted, headers["ETag"]):
         return response

@@ -1,4 +1,8 @@
-"""Rate limits: what each policy allows, and where a caller stands.
+"""Rate limits, which a router declares: `dependencies=[Depends(limits.reset)]`.
+
+Every route of the API has the default one: by user or API key, or by address for clients without
+credentials. What invites guessing has a stricter one beside it, by address for every caller, because anyone
+can register an account.
 
 Windows slide: of the window before counts as much as the sliding one still covers of it. That takes two
 numbers a caller, where an exact list of times would take one for each request, and it reads the clock of
@@ -6,19 +10,26 @@ the store, so that the clocks of pods may differ.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final, Literal
 
+from fastapi import Request
 from limits import RateLimitItem, parse_many
 
+from service.errors import TooManyRequests, Unauthenticated
 from service.platform.config import Settings
 from service.platform.http import metrics
-from service.platform.http.rate_limit.store import Counts, Store, StoreFailed, Windows
+from service.platform.http.injection import component
+from service.platform.http.rate_limit_store import Counts, Store, StoreFailed, Windows
+from service.platform.http.request_state import Caller, caller_of, state_of
+from service.platform.telemetry import request_facts
 
 Policy = Literal["default", "sign_in", "refresh", "register", "reset"]
 #: These hold for this process alone while the shared store fails; the default one then does not hold.
 STRICT: Final[frozenset[Policy]] = frozenset({"sign_in", "refresh", "register", "reset"})
+OF_GRANT: Final[dict[object, Policy]] = {"password": "sign_in", "refresh_token": "refresh"}
 #: A client that has one IPv6 address has 2^64 of them.
 IPV6_PREFIX: Final = 64
 
@@ -140,5 +151,65 @@ class Limits:
             if strict or policy in STRICT:
                 decision = await rule.hit(self._store.local, key)
             outcome = "store_failed" if decision.allowed else "refused"
-        metrics.rate_limit_decided(policy, outcome)
+        metrics.RATE_LIMITS.inc(policy, outcome)
         return decision
+
+
+async def default(request: Request, caller: Caller | Unauthenticated | None, *, strict: bool = False) -> None:
+    """The default limit. A request may count twice: by address, and by its caller once that is known.
+
+    `strict`: count in this process while the shared store fails.
+    """
+    await hit(request, "default", _key(caller), strict=strict)
+
+
+async def grant(request: Request) -> None:
+    """Signing in and refreshing, which share an endpoint; it refuses any other grant type itself."""
+    policy = OF_GRANT.get((await request.form()).get("grant_type"))
+    if policy is not None:
+        await hit(request, policy, client())
+
+
+async def reset(request: Request) -> None:
+    await hit(request, "reset", client())
+
+
+async def own_password(request: Request) -> None:
+    """Where a signed-in caller must give the password: a thief of a token might guess it."""
+    await hit(request, "sign_in", _key(caller_of(request)))
+
+
+def _key(caller: Caller | Unauthenticated | None) -> str:
+    return client() if caller is None or isinstance(caller, Unauthenticated) else caller.subject
+
+
+def client() -> str:
+    """The key of a client that is known by its address alone."""
+    return bucket(request_facts.facts().address)
+
+
+async def hit(request: Request, policy: Policy, key: str, *, strict: bool = False) -> None:
+    """Count this request. Raises TooManyRequests."""
+    state = state_of(request.scope)
+    decisions = state.rate_limits
+    if policy in decisions and decisions[policy][0] == key:
+        return  # The request runs again after a deadlock, and counts once.
+    decision = await component(request, Limits).hit(policy, key, strict=strict)
+    decisions[policy] = key, decision
+    # Also on a response that refuses: the outermost middleware adds them to any.
+    state.response_headers = _headers([each for _, each in decisions.values()])
+    if not decision.allowed:
+        wait = decision.standing.seconds if decision.standing else 1
+        raise TooManyRequests(f"Too many requests. Try again in {wait} s.", retry_after=wait)
+
+
+def _headers(decisions: Collection[Decision]) -> dict[str, str]:
+    """As in draft-ietf-httpapi-ratelimit-headers: every policy, and the one that is used up first."""
+    standings = [decision.standing for decision in decisions if decision.standing]
+    if not standings:
+        return {}
+    tightest = min(standings, key=lambda standing: standing.remaining)
+    return {
+        "RateLimit-Policy": ", ".join(decision.policy for decision in decisions),
+        "RateLimit": str(tightest),
+    }
