@@ -107,7 +107,7 @@ newest: $(SYNCED) ## the checks on the newest versions of all dependencies, whos
 fuzz: $(SYNCED) ## requests made up from the OpenAPI document, then shopping against a model; SECONDS=300 STEPS=10000
 	@$(BIN)/python tools/fuzz.py $(SECONDS) $(if $(STEPS),--steps $(STEPS))
 
-bench-timing: $(SYNCED) ## whether the time of an answer tells if an account exists; N=200
+bench-timing: $(SYNCED) ## whether response times reveal if an account exists; N=200
 	@$(BIN)/python bench/timing.py $(N)
 
 bench-streams: $(SYNCED) ## a thousand streams in one worker: memory, time to arrive, CPU; N=1000 SECONDS=20

@@ -87,7 +87,7 @@ def started(folder: Path, database: str, command: str, **more: str) -> Iterator[
 def running(
     folder: Path, command: list[str], settings: dict[str, str], port: int, path: str
 ) -> Iterator[int]:
-    """Of a Python program that answers at `path` by now, the process id; it is told to end at the end."""
+    """Start a Python program and wait until `path` answers; its process id. It is stopped in the end."""
     folder.mkdir()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -106,7 +106,7 @@ class Shop:
             return str(json.loads(answer.read())["access_token"])
 
     def _item(self, number: int) -> int:
-        text = f"Item {number}, which somebody has described in a sentence or two, as one does"
+        text = f"Item {number}, which is described in a sentence or two, as usual in a shop"
         item = self.call("POST", "/items", self.admin, name=text, price="12.50", stock=1_000_000)
         return int(item["id"])
 

@@ -5,7 +5,7 @@
 Each round (10) is a quiet phase and a stormy one, in turn, so that whatever else the machine does hits both
 alike. One client asks for an item a hundred times a second, by the clock: what comes late counts from when
 it should have been sent. In the storm, clients in another process ask for an invoice of 100 lines again
-and again; refused, they wait 50 ms, which is far less than they are told. Everything stops by itself.
+and again; when refused they wait 50 ms, far less than Retry-After. Everything stops by itself.
 
 The first storm stands apart: it starts the processes that render.
 """

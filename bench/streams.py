@@ -48,7 +48,7 @@ class Listener:
         self.pings = 0
 
     async def open(self, port: int, token: str) -> asyncio.Task[None]:
-        # Whoever forgets the writer closes the connection.
+        # Without a reference to the writer the connection is closed.
         reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
         request = (
             f"GET {V1}/notifications/stream HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\r\n"
@@ -116,8 +116,8 @@ async def measure(shop: Shop, count: int, seconds: float) -> None:
     used = await sql.fetchval(
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tradepost' AND state <> 'idle'"
     )
-    one = await told_one_by_one(sql, people, listeners, seconds)
-    everyone = await told_at_once(sql, people, listeners)
+    one = await notify_one_by_one(sql, people, listeners, seconds)
+    everyone = await notify_at_once(sql, people, listeners)
     for task in reading:
         task.cancel()
     await sql.close()
@@ -136,7 +136,7 @@ async def measure(shop: Shop, count: int, seconds: float) -> None:
     row("  the last", f"{max(everyone) * 1000:.0f}")
 
 
-async def told_one_by_one(
+async def notify_one_by_one(
     sql: asyncpg.Connection, people: Sequence[tuple[int, str]], listeners: Sequence[Listener], seconds: float
 ) -> list[float]:
     committed: list[tuple[Listener, str, float]] = []
@@ -150,7 +150,7 @@ async def told_one_by_one(
     return [listener.arrived[title] - at for listener, title, at in committed]
 
 
-async def told_at_once(
+async def notify_at_once(
     sql: asyncpg.Connection, people: Sequence[tuple[int, str]], listeners: Sequence[Listener]
 ) -> list[float]:
     # Each person's lock stands in PostgreSQL's table of locks: in one transaction not more than fit there.

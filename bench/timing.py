@@ -1,4 +1,4 @@
-"""Does the time of an answer tell whether an account exists? Measure it against a service started for it.
+"""Does the time of a response reveal whether an account exists? Measure it against a service started for it.
 
     python bench/timing.py [N]
 
@@ -87,16 +87,16 @@ def main() -> int:
 
 
 def cases(shop: Shop) -> dict[tuple[str, str], Callable[[], float]]:
-    def nobody() -> str:
+    def unknown_address() -> str:
         # As long as the known one, and never the same.
         return f"{secrets.token_hex(3)[:5]}@shop.example"
 
     return {
-        ("sign in", "unknown account"): lambda: shop.sign_in(nobody(), "wrong-horse-1"),
-        ("sign in", "unknown again"): lambda: shop.sign_in(nobody(), "wrong-horse-1"),
+        ("sign in", "unknown account"): lambda: shop.sign_in(unknown_address(), "wrong-horse-1"),
+        ("sign in", "unknown again"): lambda: shop.sign_in(unknown_address(), "wrong-horse-1"),
         ("sign in", "wrong password"): lambda: shop.sign_in(KNOWN, "wrong-horse-1"),
-        ("reset", "unknown address"): lambda: shop.reset(nobody()),
-        ("reset", "unknown again"): lambda: shop.reset(nobody()),
+        ("reset", "unknown address"): lambda: shop.reset(unknown_address()),
+        ("reset", "unknown again"): lambda: shop.reset(unknown_address()),
         ("reset", "known address"): lambda: shop.reset(KNOWN),
     }
 

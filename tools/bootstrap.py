@@ -100,7 +100,7 @@ def sync():
 
 
 def environment():
-    """Ours, with pip's configuration told to uv wherever uv has none of its own."""
+    """This environment, with pip's configuration passed to uv where uv has none of its own."""
     env = dict(os.environ)
     ours = pip_settings()
     for name, variable, others in SETTINGS:

@@ -3,8 +3,8 @@
     python tools/checkov.py
 
 checkov stands in an environment of its own, .venv/checkov, from tools/checkov.lock, because it has many
-dependencies of many years. It asks nobody. Every finding must be in tools/checkov-waivers.yaml with a reason,
-and every waiver must be needed.
+dependencies of many years. It sends no requests. Every finding must be in tools/checkov-waivers.yaml with a
+reason, and every waiver must be needed.
 """
 
 import json

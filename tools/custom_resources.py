@@ -186,7 +186,7 @@ def main() -> None:
         reader = Reader(fetched(Path(folder)))
     for name in (*ROOTS.values(), BARMAN):
         reader.read(name)
-        # Nobody but the operators writes it.
+        # Only the operators write it.
         reader.found[name]["properties"].pop("status", None)
     roots = ROOTS | {"ObjectStore": "ObjectStore"}
     reader.found["ObjectStore"] = OBJECT_STORE

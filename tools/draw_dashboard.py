@@ -239,7 +239,7 @@ def draw(document, target):
         DRAWN[panel["type"]](axes, panel)
     with BytesIO() as drawn:
         figure.savefig(drawn, dpi=80, facecolor=BACKGROUND)
-        # A quarter of the size, and nobody sees a difference.
+        # A quarter of the size, without a visible difference.
         Image.open(drawn).convert("RGB").quantize(COLOURS_KEPT, dither=Image.Dither.NONE).save(
             target, optimize=True
         )

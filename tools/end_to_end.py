@@ -31,7 +31,7 @@ VALUES = [
     *("--values", SECRETS),
     # From outside of the cluster by a port of each node, so that kube-proxy does what it does in life.
     *("--set", "api.service.type=NodePort", "--set", "config.RATE_LIMIT_DEFAULT=1000000/minute"),
-    # Nodes put their addresses in place of the load's, and no proxy is there: nobody's network.
+    # Nodes put their addresses in place of the load's, and there is no proxy: a network that no client has.
     *("--set", "trustedProxies={192.0.2.0/24}"),
     *("--set", "config.RATE_LIMIT_REGISTER=1000/minute", "--set", "config.RATE_LIMIT_SIGN_IN=1000/minute"),
 ]

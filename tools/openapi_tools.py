@@ -2,7 +2,7 @@
 
     python tools/openapi_tools.py
 
-No warning is admitted. What the generators make is compiled, and two of the clients go shopping at a service
+No warning is allowed. What the generators make is compiled, and two of the clients go shopping at a service
 that is started for them. The tools stand in an environment of their own, .venv/openapi-tools: those of Python
 and Node.js itself from tools/openapi-tools.lock, the others from tools/openapi/package-lock.json.
 """
@@ -93,9 +93,11 @@ def lint(_: Path) -> None:
 
 def generate_python(folder: Path) -> None:
     client = ["--output-path", str(folder / "python"), "--meta", "none", "--fail-on-warning"]
-    told = run([str(FOLDER / "bin" / "openapi-python-client"), "generate", "--path", str(DOCUMENT), *client])
-    if "WARNING" in told.upper():
-        stop(told)
+    output = run(
+        [str(FOLDER / "bin" / "openapi-python-client"), "generate", "--path", str(DOCUMENT), *client]
+    )
+    if "WARNING" in output.upper():
+        stop(output)
     (folder / "python").rename(folder / "tradepost_client")
     operations = [
         each for path in json.loads(DOCUMENT.read_text())["paths"].values() for each in path.values()
@@ -108,12 +110,12 @@ def generate_python(folder: Path) -> None:
 def generate_typescript(folder: Path) -> None:
     # Otherwise what has a default must be sent.
     types = ["--output", str(folder / "types.ts"), "--default-non-nullable=false"]
-    for told in (
+    for output in (
         run([str(NODE / "openapi-typescript"), str(DOCUMENT), *types]),
         run([str(NODE / "openapi-ts"), "--input", str(DOCUMENT), "--output", str(folder / "hey")]),
     ):
-        if "warn" in told.lower():
-            stop(told)
+        if "warn" in output.lower():
+            stop(output)
     shutil.copy(SETUP / "shopping.ts", folder)
     (folder / "node_modules").symlink_to(FOLDER / "node_modules")
     output = ["--outDir", str(folder / "compiled"), "--rootDir", str(folder)]

@@ -3,7 +3,7 @@
     python tools/prod_like_secrets.py build/prod-like-secrets.yaml
 
 Values for the chart, readable by their owner alone. A file that is there stays as it is: a new key would end
-every session, and what is sealed in the database could not be read any more.
+every session, and what is encrypted in the database could not be decrypted any more.
 """
 
 import os

@@ -27,11 +27,11 @@ V1 = "/api/v1"
 PATIENCE_SECONDS = 30.0
 #: Access tokens last ten minutes.
 SIGN_IN_SECONDS = 300.0
-TOLD = 20
+MAX_EXAMPLES = 20
 
 
 @dataclass
-class Tally:
+class Counts:
     """What came of it. Only the first failures are kept in full."""
 
     answered: Counter[str] = field(default_factory=Counter)
@@ -42,10 +42,10 @@ class Tally:
 
     def fail(self, what: str) -> None:
         self.failed += 1
-        if len(self.first) < TOLD:
+        if len(self.first) < MAX_EXAMPLES:
             self.first.append(f"{time.monotonic() - self.begin:8.2f} s  {what}")
 
-    def told(self) -> str:
+    def summary(self) -> str:
         seconds = time.monotonic() - self.begin
         lines = [f"FAIL {one}" for one in self.first]
         lines += [f"{count:8} {what}" for what, count in sorted(self.answered.items())]
@@ -59,11 +59,11 @@ class Tally:
 class Client:
     """One customer, on connections of its own."""
 
-    def __init__(self, url: str, tally: Tally, *, keeps: bool) -> None:
+    def __init__(self, url: str, counts: Counts, *, keeps: bool) -> None:
         kept = 1 if keeps else 0
         limits = httpx2.Limits(max_keepalive_connections=kept, keepalive_expiry=60)
         self._http = httpx2.AsyncClient(base_url=url + V1, timeout=PATIENCE_SECONDS, limits=limits)
-        self._tally = tally
+        self._counts = counts
         self._kind = "kept connection" if keeps else "new connection"
         self._email = f"rollout-{secrets.token_hex(8)}@tradepost.example"
         self._password = f"{secrets.token_urlsafe(18)}-1"
@@ -108,14 +108,14 @@ class Client:
         try:
             answer = await self._http.request(method, path, **options)
         except httpx2.HTTPError as fault:
-            self._tally.fail(f"{what}: {type(fault).__name__} {fault}")
+            self._counts.fail(f"{what}: {type(fault).__name__} {fault}")
             return None
-        self._tally.longest = max(self._tally.longest, time.monotonic() - begin)
+        self._counts.longest = max(self._counts.longest, time.monotonic() - begin)
         if answer.status_code != status or not _has(answer, shows):
             expected = f"{status} with {shows}" if shows else str(status)
-            self._tally.fail(f"{what}: {answer.status_code}, not {expected}: {answer.text[:200]}")
+            self._counts.fail(f"{what}: {answer.status_code}, not {expected}: {answer.text[:200]}")
             return None
-        self._tally.answered[what] += 1
+        self._counts.answered[what] += 1
         return answer
 
 
@@ -126,9 +126,9 @@ def _has(answer: httpx2.Response, shows: dict[str, str] | None) -> bool:
         return False
 
 
-async def load(arguments: argparse.Namespace) -> Tally:
-    tally, stopped = Tally(), asyncio.Event()
-    clients = [Client(arguments.url, tally, keeps=turn % 2 == 0) for turn in range(arguments.clients)]
+async def load(arguments: argparse.Namespace) -> Counts:
+    counts, stopped = Counts(), asyncio.Event()
+    clients = [Client(arguments.url, counts, keeps=turn % 2 == 0) for turn in range(arguments.clients)]
     for client in clients:
         await client.register()
     loop = asyncio.get_running_loop()
@@ -136,13 +136,13 @@ async def load(arguments: argparse.Namespace) -> Tally:
     for signal_ in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_, stopped.set)
     print(f"{len(clients)} clients are asking {arguments.url}", flush=True)
-    tally.begin = time.monotonic()
+    counts.begin = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for client in clients:
             group.create_task(client.run(arguments.pause, stopped))
     for client in clients:
         await client.leave()
-    return tally
+    return counts
 
 
 def main() -> int:
@@ -151,9 +151,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--pause", type=float, default=0.02, help="seconds between the rounds of a client")
-    tally = asyncio.run(load(parser.parse_args()))
-    print(tally.told(), flush=True)
-    return 0 if tally.answered and not tally.failed else 1
+    counts = asyncio.run(load(parser.parse_args()))
+    print(counts.summary(), flush=True)
+    return 0 if counts.answered and not counts.failed else 1
 
 
 if __name__ == "__main__":

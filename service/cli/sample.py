@@ -42,7 +42,7 @@ async def _ensure_administrator(database: Database, email: str, password: str) -
 
 def run(settings: Settings) -> int:
     if settings.environment == "production":
-        print("The sample is for development: its passwords are known to everybody.", file=sys.stderr)
+        print("The sample is for development: its passwords are published.", file=sys.stderr)
         return 1
     with dev_only.required("The command `sample`"):
         import service.dev.sample_data  # noqa: F401 - before anything is done

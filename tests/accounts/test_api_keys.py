@@ -190,7 +190,7 @@ class TestChange:
 
 
 async def heard(machine: Machine, path: str, status: int) -> None:
-    """The change has come by the feed: within a second, without that anybody asks the database."""
+    """The change arrives by the change feed within a second; no process queries the database."""
     for _ in range(100):
         answer = await machine.api.get(path)
         if answer.status_code == status:
@@ -377,7 +377,7 @@ class TestLastUse:
         machine = await make.key("orders:read")
         await machine.api.get("/orders")
         assert await self.last_used(container, sql) is not None
-        # What is told stands in a queue: whoever has heard the second has heard all between.
+        # Notifications are ordered: a listener that has received the second has received all between.
         seen = container.api_keys.generation
         await sql.execute("UPDATE api_keys SET expires_at = NULL")
         await eventually(lambda: container.api_keys.generation > seen)

@@ -196,7 +196,7 @@ class TestConfirmTheChange:
     ) -> None:
         other = await make.user()
         token = await ask_change(container, maria, NEW)
-        # Somebody else's session is not the account's, though it is the one that asks.
+        # The session that confirms belongs to another user, not to the account.
         assert (await confirm(other.api, token)).status_code == 204
         open_now = await sql.fetch("SELECT user_id FROM sessions WHERE ended_at IS NULL")
         assert [session["user_id"] for session in open_now] == [other.id]

@@ -1,4 +1,4 @@
-"""Refresh tokens: rotation, its grace, and what becomes of a session whose token is stolen or too old."""
+"""Refresh tokens: rotation, its grace, and the end of a session whose token is stolen or too old."""
 
 import asyncio
 import base64

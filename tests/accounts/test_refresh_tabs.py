@@ -122,7 +122,7 @@ class TestTabs:
         assert [answer.status_code for answer in answers] == [200] * 18
         assert await sql.fetchval(FRESH) == 1
         got = {answer.json()["refresh_token"] for answer in answers}
-        # Who came before the newest one was used got that; everybody else its successor.
+        # Requests before the newest token was used got that one; all others its successor.
         (newest,) = got - {tokens[-1]}
         assert await rotated(api, tokens[0]) == newest
 

@@ -51,7 +51,7 @@ class TestSignIn:
     async def test_the_token_has_the_claims_of_rfc_9068(
         self, api: Api, maria: Person, sql: asyncpg.Connection
     ) -> None:
-        """Whoever holds the public keys can check it: a gateway, say."""
+        """Any service with the public keys can verify it, such as a gateway."""
         form = {"grant_type": "password", "username": maria.email, "password": PASSWORD, "client_id": "app"}
         token = (await api.post("/auth/token", data=form, headers={"User-Agent": "till/1.0"})).json()
         keys = KeySet.import_key_set((await api.root("/.well-known/jwks.json")).json())

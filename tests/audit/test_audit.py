@@ -32,7 +32,7 @@ async def listed(admin: Person, query: str = "") -> list[dict[str, Any]]:
 
 
 async def deactivated(admin: Person, person: Person, **headers: str) -> str:
-    """Somebody is deactivated; the id of the request."""
+    """Deactivates a user; returns the request's id."""
     path = f"/admin/users/{person.id}"
     answer = await admin.api.patch(path, json={"is_active": False}, headers=headers)
     assert answer.status_code == 200

@@ -1,4 +1,4 @@
-"""Files for the import to read, and what became of them."""
+"""Files for the import to read, and its outcome."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path

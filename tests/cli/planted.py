@@ -218,7 +218,7 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
         [("order_timelines", "order {paid}", "it came to be paid before what was before")],
     ),
     "a transition by an unknown actor": (
-        ["UPDATE orders SET events = jsonb_set(events, '{{0,by}}', '\"somebody\"') WHERE id = {paid}"],
+        ["UPDATE orders SET events = jsonb_set(events, '{{0,by}}', '\"someone\"') WHERE id = {paid}"],
         [("order_timelines", "order {paid}", "it is unknown who made it placed")],
     ),
     "lines and movements without their order": (

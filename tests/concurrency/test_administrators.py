@@ -24,7 +24,7 @@ async def test_two_who_end_each_other_leave_one(
             ada.api.patch(f"/admin/users/{grace.id}", json=change),
             grace.api.patch(f"/admin/users/{ada.id}", json=change),
         )
-        # Whoever comes second is the last one, or has already lost what this takes.
+        # The second one is the last administrator, or has already lost the role.
         assert min(answer.status_code for answer in answers) == 200
         assert {answer.status_code for answer in answers} <= {200, 401, 403, 409}
         left = await sql.fetchval("SELECT count(*) FROM users WHERE is_admin AND is_active")

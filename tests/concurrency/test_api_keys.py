@@ -1,4 +1,4 @@
-"""A key that has ended is not believed, whatever happens at the same time and whoever has not heard."""
+"""A key that has ended is refused by every process, whatever happens at the same time."""
 
 import asyncio
 from typing import Any
@@ -57,7 +57,7 @@ async def test_a_result_from_before_a_change_is_not_cached(
     read = api_keys.get_good
 
     async def get_good(*arguments: Any) -> Any:
-        """The key is revoked, and everybody has heard of it, after it was read and before it is told."""
+        """The key is revoked, and every process notified, between the query and the use of its result."""
         row = await read(*arguments)
         forgotten = container.api_keys.generation
         await sql.execute("UPDATE api_keys SET revoked_at = now()")

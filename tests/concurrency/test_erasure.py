@@ -26,7 +26,7 @@ async def test_of_two_deletions_one_is_made(make: Make, sql: asyncpg.Connection)
     person = await make.user()
     statuses = await asyncio.gather(*(erase(person) for _ in range(3)))
     assert statuses.count(204) == 1
-    # Whoever comes later finds no account, or with it no password.
+    # The later one finds no account, or an account without a password.
     assert set(statuses) <= {204, 401, 422}
     assert await sql.fetchval("SELECT count(*) FROM audit_log WHERE action = 'user.erased'") == 1
 

@@ -139,7 +139,7 @@ class TestContention:
     async def test_a_real_deadlock_is_run_again(
         self, make: Make, container: Container, sql: asyncpg.Connection, database_url: str
     ) -> None:
-        """Somebody locks the two items in the other order; PostgreSQL ends the order's transaction."""
+        """A transaction locks the two items in the other order; PostgreSQL ends the order's transaction."""
         maria = await make.user()
         first, second = await make.item(stock=5), await make.item(stock=5)
         lock = "SELECT FROM items WHERE id = $1 FOR UPDATE"

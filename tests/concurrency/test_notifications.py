@@ -1,4 +1,4 @@
-"""Whoever tells several people holds up few, and never anybody for ever."""
+"""Transactions that notify several users block few others, and never cause a deadlock."""
 
 import asyncio
 from contextlib import suppress
@@ -22,7 +22,7 @@ class TestTellingSeveral:
     async def test_no_order_of_users_causes_a_deadlock(
         self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:
-        """A customer and administrators, one of whom is that customer: locks taken as told would deadlock."""
+        """One administrator is the customer too: locks in the order of notifications would deadlock."""
         people = [await make.admin() for _ in range(3)]
 
         async def work(number: int) -> None:

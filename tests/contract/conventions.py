@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,17 +13,44 @@ ASGI_KEYS: Final = frozenset(
 )
 #: Methods of an SQLAlchemy session that load, hold or make entities.
 ENTITY_METHODS: Final = frozenset({"add", "add_all", "get", "get_one", "merge", "refresh"})
-#: Words of our own that the field has a name for. Once a word is gone, add it here.
-PRIVATE_WORDS: Final = (
-    "before_asking",
-    "built_from",
-    "for_any_cache",
-    "honour_contract",
-    "illegal_move",
-    "IllegalMove",
-    "Shedding",
-)
-_WORDS: Final = re.compile(rf"\b(?:{'|'.join(PRIVATE_WORDS)})\b")
+#: Private words, by regular expression, and the word of the field for each. Once a word is gone, add it here.
+PRIVATE_WORDS: Final = {
+    r"anybody": "any user, any client",
+    r"be(?:came|comes) of": "the outcome of",
+    r"before_asking": "before_request",
+    r"built_from": "depends_on",
+    r"come_round": "enqueue_due",
+    r"deaf": "not receiving",
+    r"everybody": "all users, every client",
+    r"for_any_cache": "public",
+    r"honour_contract": "check_against_openapi",
+    r"IllegalMove|illegal_move": "InvalidTransition, invalid_transition",
+    r"mails\.ask": "enqueue",
+    r"PartsDep": "the one component that is used",
+    r"(?-i:Shedding)": "LoadShedding",
+    r"signs? of life": "heartbeat",
+    r"somebody": "a user, a client, an operator",
+    r"tally": "counter",
+    r"vitals": "health",
+    r"whoever": "the caller, the client that",
+}
+#: Words that tests and the decision records still use.
+PRIVATE_WORDS_OF_CODE: Final = {
+    r"heard": "received",
+    r"seal(?:ed|s)?": "encrypt",
+    r"told": "notified, published, asked",
+}
+#: Stored names, which must not change.
+STORED_NAMES: Final = re.compile(r"changes\.not_heard|-heard\.md|-told-to-stop\.md|told_changes")
+TEXTS: Final = frozenset({".css", ".html", ".json", ".md", ".py", ".toml", ".tpl", ".txt", ".yaml", ".yml"})
+
+
+def _pattern(words: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"(?i)(?<![A-Za-z])(?:{'|'.join(words)})(?![A-Za-z])")
+
+
+_WORDS: Final = _pattern(PRIVATE_WORDS)
+_WORDS_OF_CODE: Final = _pattern({**PRIVATE_WORDS, **PRIVATE_WORDS_OF_CODE})
 
 
 def modules() -> Iterator[tuple[str, str]]:
@@ -31,6 +58,17 @@ def modules() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "service").rglob("*.py")):
         if "migrations" not in path.parts:
             yield str(path.relative_to(ROOT)), path.read_text()
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Path and text of each file, but for migrations, decision records, generated files and this list."""
+    left_out = {"versions", "adr", "golden", "fonts", "schemas", "openapi.json", "common_passwords.txt"}
+    for folder in ("service", "charts", "docs", "tools", "bench", "tests"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix not in TEXTS or left_out.intersection(path.parts) or "conventions" in path.stem:
+                continue
+            if "node_modules" not in path.parts:
+                yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
 
 
 def entities() -> frozenset[str]:
@@ -103,6 +141,13 @@ def _makes_entity(call: ast.Call, names: frozenset[str]) -> bool:
 
 
 def private_words(path: str, source: str) -> Iterator[str]:
+    """Names and sentences use the words that the field uses."""
+    words = _WORDS if path.startswith("tests/") else _WORDS_OF_CODE
     for number, line in enumerate(source.splitlines(), start=1):
-        for word in _WORDS.findall(line):
-            yield f"{path}:{number} {word}"
+        for word in words.findall(STORED_NAMES.sub("", line)):
+            yield f"{path}:{number} {word}: write {_instead_of(word)}"
+
+
+def _instead_of(word: str) -> str:
+    known = PRIVATE_WORDS | PRIVATE_WORDS_OF_CODE
+    return next(instead for pattern, instead in known.items() if re.fullmatch(pattern, word, re.IGNORECASE))

@@ -151,7 +151,7 @@ async def checksum(sql: asyncpg.Connection, tables: list[str]) -> dict[str, str]
 
 @dataclass
 class Sender:
-    """Sends a request of somebody who may, with a fault in it; keeps what is wrong with the answers."""
+    """Sends an authorized request with a fault in it; collects what is wrong with the responses."""
 
     api: Api
     request: dict[str, Any]
@@ -253,7 +253,7 @@ async def test_too_large_a_body_is_413(sender: Sender, route: Route) -> None:
 async def test_an_answer_that_is_not_wanted_is_406(sender: Sender, route: Route) -> None:
     answers = operation(route)["responses"].items()
     if not any("content" in answer for status, answer in answers if int(status) < 400):
-        return  # nothing is answered, which suits everybody
+        return  # no response is needed
     for accept in ("text/html", "application/xml, image/*;q=0.5", "application/json;q=0", "*/*;q=0"):
         await sender.send(accept, 406, headers={"Accept": accept})
 

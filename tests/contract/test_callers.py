@@ -1,4 +1,4 @@
-"""Every route, asked by everybody: who may, by the table in `routes`; and what is the same for each."""
+"""Every route, called by every kind of caller: who may, by the table in `routes`; and common rules."""
 
 import re
 from collections.abc import AsyncIterator
@@ -56,7 +56,7 @@ async def ask(make: Make, route: Route, caller: str) -> httpx2.Response:
     return await client.request(**request)
 
 
-def whoever_may(route: Route) -> str:
+def allowed_caller(route: Route) -> str:
     return next(caller for caller, status in zip(CALLERS, route.expects, strict=True) if status < 300)
 
 
@@ -83,7 +83,7 @@ async def test_who_may(make: Make, route: Route) -> None:
 
 @each_route
 async def test_what_an_api_key_may(make: Make, route: Route) -> None:
-    """By its scope alone: with all others it is refused, or where anybody may it is just anybody."""
+    """By its scope alone: with all others a key is refused, or anonymous on public routes."""
     scope, status = route.key or (None, 0)
     others = [each for each in SCOPES if each != scope]
     stranger = 403 if route.expects[0] == 401 else route.expects[0]
@@ -127,7 +127,7 @@ async def test_a_token_is_asked_for_where_the_documentation_says(make: Make, rou
 
 @each_route
 async def test_a_trailing_slash_changes_nothing(make: Make, route: Route) -> None:
-    caller = whoever_may(route)
+    caller = allowed_caller(route)
     client, request = await prepared(make, route, caller)
     path, mark, query = request["url"].partition("?")
     answer = await client.request(**{**request, "url": f"{path.rstrip('/')}/{mark}{query}"})
@@ -139,7 +139,7 @@ async def test_a_trailing_slash_changes_nothing(make: Make, route: Route) -> Non
 
 @readable
 async def test_head_is_get_without_the_body(make: Make, route: Route) -> None:
-    client, request = await prepared(make, route, whoever_may(route))
+    client, request = await prepared(make, route, allowed_caller(route))
     whole = await client.request(**request)
     head = await client.request(**{**request, "method": "HEAD"})
     assert (head.status_code, head.content) == (whole.status_code, b"")

@@ -1,7 +1,7 @@
 """What lasts is not done with an access that has ended, not even while this process has not heard of it.
 
-Between the moment in which somebody's access ends and the one in which every process knows, and while a
-request waits for DNS, for a lock or for the hashing of a password, its token is believed. Whoever writes
+Between the moment in which a caller's access ends and the one in which every process knows, and while a
+request waits for DNS, for a lock or for the hashing of a password, its token is believed. A route that writes
 asks in the transaction itself, where the answer cannot change any more.
 """
 
@@ -40,7 +40,7 @@ ENDINGS: Final[tuple[tuple[str, AbstractSet[str], int, str], ...]] = (
 )
 #: The writes that do not ask, and why.
 BELIEVED: Final[dict[str, AbstractSet[str]]] = {
-    # Nothing of the caller's goes into it: anybody may.
+    # Public: nothing of the caller's goes into it.
     f"POST {V1}/auth/password-reset": PERSONS,
     f"POST {V1}/auth/password-reset/confirm": PERSONS,
     # What customers do all day to what is theirs: it gives no access, and stays visible to them.
@@ -51,7 +51,7 @@ BELIEVED: Final[dict[str, AbstractSet[str]]] = {
     f"POST {V1}/notifications/read": PERSONS,
     f"POST {V1}/notifications/{{notification_id}}/read": PERSONS,
 }
-#: What administrators do as anybody does, with accounts of their own: without the role too.
+#: What administrators do as any user does, with their own accounts: without the role too.
 OWN: Final = {
     f"DELETE {V1}/auth/sessions",
     f"DELETE {V1}/auth/sessions/{{session_id}}",
@@ -107,7 +107,7 @@ async def test_who_has_lost_access_writes_nothing(
 async def test_access_that_is_just_ending_is_waited_for(
     make: Make, sql: asyncpg.Connection, tables: list[str]
 ) -> None:
-    """The race made certain: whoever ends it has not committed yet when the write begins."""
+    """The race made certain: the transaction that ends access has not committed when the write begins."""
     ada = await make.admin()
     async with sql.transaction():
         await sql.execute("SET LOCAL session_replication_role = replica")

@@ -1,4 +1,4 @@
-"""The tools under which `make openapi-tools` holds the document are locked, whoever installs them."""
+"""The tools under which `make openapi-tools` holds the document are locked."""
 
 import json
 import re

@@ -1,6 +1,6 @@
 """A body that trickles does not outlive its caller's access: who is calling is asked again when it is in.
 
-Every route with a body, by everybody who may call it, and each way to lose access: the first byte is sent,
+Every route with a body, by every caller who may call it, and each way to lose access: the first byte is sent,
 the access ends and the process has heard of it, then the rest is sent.
 """
 
@@ -127,7 +127,7 @@ async def test_the_rest_comes_too_late(
 async def test_who_is_no_administrator_any_more_may_do_what_customers_may(
     make: Make, sql: asyncpg.Connection, tables: list[str], route: Route
 ) -> None:
-    """With what belongs to somebody else: what a customer may not is refused, and changes nothing."""
+    """With another user's object: what a customer may not is refused, and changes nothing."""
     expected = route.expects[CALLERS.index("other")]
     trickle, answer = await begun(make, route, "administrator")
     assert (await demoted(make, trickle.tried.caller)).status_code == 200

@@ -154,7 +154,7 @@ class TestWhatTheBodyDecides:
 
 
 class TestASlowBody:
-    """Whoever may no longer when the body is in, is refused."""
+    """A caller whose access has ended when the body is complete is refused."""
 
     async def test_of_a_session_that_has_ended_meanwhile(self, make: Make, sql: asyncpg.Connection) -> None:
         maria = await make.user()

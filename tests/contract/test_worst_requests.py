@@ -12,7 +12,7 @@ import pytest
 
 from tests.contract.routes import ROUTES, Route
 from tests.contract.test_bad_input import WITH_BODY
-from tests.contract.test_callers import prepared, whoever_may
+from tests.contract.test_callers import allowed_caller, prepared
 from tests.contract.worst import HEADERS, KIB, PLAIN_HEADER, PLAIN_QUERY, QUERIES, sized
 from tests.helpers.client import Api
 from tests.helpers.factories import Make
@@ -57,7 +57,7 @@ async def dearest(client: Api, base: dict[str, Any], plain: Any, worst: dict[str
 
 
 async def without_body(make: Make, route: Route) -> tuple[Api, dict[str, Any]]:
-    client, request = await prepared(make, route, whoever_may(route))
+    client, request = await prepared(make, route, allowed_caller(route))
     return client, {"method": route.method, "url": request["url"].partition("?")[0]}
 
 

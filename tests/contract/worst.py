@@ -1,4 +1,4 @@
-"""The dearest requests that anybody could think of: each within the limits, made to be long in reading."""
+"""The most expensive requests within the limits, each made to take long to read."""
 
 import json
 from typing import Any, Final

@@ -52,7 +52,7 @@ async def everything(sql: asyncpg.Connection, *tables: str) -> list[Any]:
 
 
 async def customer(make: Make) -> Person:
-    """Somebody who has left something wherever one can."""
+    """A user with data in every table that can have some."""
     person = await make.user(email=EMAIL, full_name=NAME, address=ADDRESS)
     agent = {"User-Agent": "Browser/7", "X-Request-ID": "request-number-1"}
     await make.api.post(

@@ -68,7 +68,7 @@ class TestExport:
         }
 
     async def test_has_everything_as_the_api_shows_it(self, make: Make) -> None:
-        """Amounts and times have the same form; nothing of anybody else is in it."""
+        """Amounts and times have the same form; nothing of other users is in it."""
         person, other = await make.user(address=HOME), await make.user(full_name="Ana Trujillo", address=HOME)
         items = [await make.item(price=price, stock=50) for price in ("18.00", "0.10")]
         lines = [{"product_id": item.id, "quantity": 3} for item in items]

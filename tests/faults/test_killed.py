@@ -1,4 +1,4 @@
-"""A connection that is killed while somebody works on it: nothing was done, and no other one suffers."""
+"""A connection that is killed in use: nothing was done, and no other connection is affected."""
 
 import asyncio
 from collections.abc import AsyncIterator

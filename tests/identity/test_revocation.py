@@ -1,4 +1,4 @@
-"""Whether a token that is signed by us still stands for somebody: by what is held, or by the database."""
+"""Whether a valid token still authenticates a user: by what the process knows, or by the database."""
 
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -278,7 +278,7 @@ class TestAuthenticateSession:
             await authenticate_session(nowhere, feed, access, MARIA)
 
 
-#: What the process asks for its metrics, whoever is served meanwhile.
+#: The queries of the process for its own metrics.
 PING = READ_ONLY
 
 

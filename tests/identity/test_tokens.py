@@ -73,7 +73,7 @@ LONG_AGO, FAR_AHEAD = 1_000_000_000, 9_000_000_000
 
 
 class TestForgedTokens:
-    """Each is refused by the application, on a route that anybody may ask as well."""
+    """Each is refused by the application, on a public route too."""
 
     @pytest.fixture
     async def maria(self, make: Make) -> Person:

@@ -21,7 +21,7 @@ TRANSITIONS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "cancel": (("placed", "paid"), "cancelled"),
     "refund": (("cancelled",), "refunded"),
 }
-#: Whoever calls is known by a letter; the administrator may see and enter everybody's orders.
+#: A caller is known by a letter; the administrator may see and enter the orders of all.
 ADMIN = "a"
 
 
@@ -228,7 +228,7 @@ def ends(requests: Sequence[Request], answers: Sequence[Answer], shop: Shop) -> 
 
 def _after(request: Request, answer: Answer, shop: Shop) -> Iterator[Shop]:
     if answer.status == 503:
-        # Whoever sends no key learns no more: nothing was done, or nobody knows.
+        # Without a key a client learns no more: nothing was done, or the outcome is unknown.
         yield shop
         if answer.code == "outcome_unknown":
             yield request.act(shop, None).shop

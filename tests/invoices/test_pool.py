@@ -27,7 +27,7 @@ from tests.invoices.stand_in import DIE, FAIL, HANG, TELL
 from tests.server.process import alive
 
 #: Another caller each time.
-anybody = map("user:{}".format, count()).__next__
+any_caller = map("user:{}".format, count()).__next__
 STAND_IN = "tests.invoices.stand_in"
 Open = Callable[..., RendererPool]
 
@@ -61,7 +61,7 @@ def children() -> set[int]:
 
 
 async def told(pool: RendererPool) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(await pool.render(invoice(buyer=TELL), anybody()))
+    answer: dict[str, Any] = json.loads(await pool.render(invoice(buyer=TELL), any_caller()))
     return answer
 
 
@@ -74,7 +74,7 @@ class TestRendering:
         pool = opened()
         for document in (invoice(), hundred_lines()):
             before = counted("rendered")
-            assert await pool.render(document, anybody()) == render(document)
+            assert await pool.render(document, any_caller()) == render(document)
             assert counted("rendered") == before + 1
 
     async def test_processes_start_with_the_first_invoice_and_are_used_again(self, opened: Open) -> None:
@@ -96,7 +96,7 @@ class TestRendering:
         monkeypatch.setenv("SECRET_KEY", "x" * 40)
         monkeypatch.setenv("DATABASE_URL", "postgresql://shop:secret@db/shop")
         mine = await told(opened())
-        # There is no nicer than that, and whoever runs the tests may be nice themselves.
+        # That is the maximum, and the process that runs the tests may be niced itself.
         assert mine["nice"] == min(os.nice(0) + NICENESS, 19)
         ours = {*pools.INHERITED, "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUTF8", "LC_CTYPE"}
         assert set(mine["environment"]) <= ours
@@ -111,7 +111,7 @@ class TestRendering:
         pool = opened(idle_seconds=0.0)
         await told(pool)
         await eventually(lambda: children() == set())
-        assert (await pool.render(invoice(), anybody())).startswith(b"%PDF")
+        assert (await pool.render(invoice(), any_caller())).startswith(b"%PDF")
 
 
 class TestFaults:
@@ -119,7 +119,7 @@ class TestFaults:
         pool = opened()
         first, before = (await told(pool))["pid"], counted("died")
         with pytest.raises(Unavailable) as refusal:
-            await pool.render(invoice(buyer=DIE), anybody())
+            await pool.render(invoice(buyer=DIE), any_caller())
         assert (refusal.value.code, refusal.value.headers) == ("unavailable", {"Retry-After": "1"})
         assert counted("died") == before + 1
         assert (await told(pool))["pid"] != first
@@ -137,23 +137,23 @@ class TestFaults:
         first, before = (await told(pool))["pid"], counted("timed_out")
         pool.seconds = 0.5
         with pytest.raises(Unavailable):
-            await pool.render(invoice(buyer=HANG), anybody())
+            await pool.render(invoice(buyer=HANG), any_caller())
         pool.seconds = 60.0
         assert counted("timed_out") == before + 1
         await eventually(lambda: not alive(first))
-        assert (await pool.render(invoice(), anybody())).startswith(b"%PDF")
+        assert (await pool.render(invoice(), any_caller())).startswith(b"%PDF")
 
     async def test_a_rendering_error_is_raised_as_it_was(self, opened: Open) -> None:
         pool, before = opened(), counted("failed")
         with pytest.raises(RenderingFailed, match="ZeroDivisionError: no such page"):
-            await pool.render(invoice(buyer=FAIL), anybody())
+            await pool.render(invoice(buyer=FAIL), any_caller())
         assert counted("failed") == before + 1
-        assert (await pool.render(invoice(), anybody())).startswith(b"%PDF")
+        assert (await pool.render(invoice(), any_caller())).startswith(b"%PDF")
 
     async def test_what_is_given_up_does_not_come_back_as_another_invoice(self, opened: Open) -> None:
         pool = opened()
         first = (await told(pool))["pid"]
-        task = asyncio.create_task(pool.render(invoice(buyer=HANG), anybody()))
+        task = asyncio.create_task(pool.render(invoice(buyer=HANG), any_caller()))
         await eventually(lambda: not pool._idle)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -166,16 +166,16 @@ class TestQueue:
     async def test_what_does_not_fit_is_refused_at_once(self, opened: Open) -> None:
         pool, before = opened(processes=1, waiting=2), counted("refused")
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(pool.render(invoice(buyer=HANG), anybody())) for _ in range(3)]
+            tasks = [group.create_task(pool.render(invoice(buyer=HANG), any_caller())) for _ in range(3)]
             await eventually(lambda: len(children()) == 1 and pool._pending == 3)
             with pytest.raises(Overloaded) as refusal:
-                await pool.render(invoice(), anybody())
+                await pool.render(invoice(), any_caller())
             assert (refusal.value.code, refusal.value.headers) == ("overloaded", {"Retry-After": "2"})
             assert counted("refused") == before + 1
             assert len(children()) == 1
             for task in tasks:
                 task.cancel()
-        assert (await pool.render(invoice(), anybody())).startswith(b"%PDF")
+        assert (await pool.render(invoice(), any_caller())).startswith(b"%PDF")
 
     async def test_one_caller_has_a_share_and_others_find_room_beside_it(self, opened: Open) -> None:
         pool, before = opened(processes=1, waiting=8), counted("refused")
@@ -186,7 +186,7 @@ class TestQueue:
                 await pool.render(invoice(), "user:flood")
             assert refusal.value.headers == {"Retry-After": "2"}
             assert counted("refused") == before + 1
-            assert (await pool.render(invoice(), anybody())).startswith(b"%PDF")
+            assert (await pool.render(invoice(), any_caller())).startswith(b"%PDF")
         assert all(task.result().startswith(b"%PDF") for task in flood)
         assert (await pool.render(invoice(), "user:flood")).startswith(b"%PDF")
         assert (pool._pending, pool._pending_of) == (0, {})
@@ -195,7 +195,7 @@ class TestQueue:
         pool, before = opened(seconds=0.05), counted("waited")
         async with pool._free:
             with pytest.raises(Overloaded) as refusal:
-                await pool.render(invoice(), anybody())
+                await pool.render(invoice(), any_caller())
         assert refusal.value.headers == {"Retry-After": "5"}
         assert (counted("waited"), children()) == (before + 1, set())
 
@@ -208,9 +208,9 @@ class TestQueue:
                 for state in ("waiting", "rendering")
             )
 
-        await pool.render(invoice(), anybody())
+        await pool.render(invoice(), any_caller())
         assert under_way() == (0, 0)
-        tasks = [asyncio.create_task(pool.render(invoice(buyer=HANG), anybody())) for _ in range(3)]
+        tasks = [asyncio.create_task(pool.render(invoice(buyer=HANG), any_caller())) for _ in range(3)]
         await eventually(lambda: under_way() == (2, 1))
         for task in tasks:
             task.cancel()
@@ -222,14 +222,14 @@ class TestTheEnd:
     async def test_closing_ends_every_process_also_one_at_work(self, opened: Open) -> None:
         pool = opened(processes=2)
         await asyncio.gather(told(pool), told(pool))
-        task = asyncio.create_task(pool.render(invoice(buyer=HANG), anybody()))
+        task = asyncio.create_task(pool.render(invoice(buyer=HANG), any_caller()))
         await eventually(lambda: len(pool._idle) == 1)
         await pool.aclose()
         assert children() == set()
         with pytest.raises(Unavailable):
             await task
         with pytest.raises(Overloaded):
-            await pool.render(invoice(), anybody())
+            await pool.render(invoice(), any_caller())
         assert children() == set()
 
     async def test_signals_for_the_whole_group_are_the_services_to_answer(self, opened: Open) -> None:

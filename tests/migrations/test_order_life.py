@@ -1,4 +1,4 @@
-"""What the database itself refuses of orders, whoever asks it; and orders from before it did."""
+"""What the database itself refuses of orders, from any client; and orders from before it did."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What a stream may take, and what becomes of it when others fail: clients, the feed, the database."""
+"""What a stream may take, and its outcome when clients, the feed or the database fail."""
 
 import asyncio
 import socket
@@ -97,14 +97,14 @@ class TestWithoutTheFeed:
         sql: asyncpg.Connection,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """As if every notification were lost: what comes, and what ends, is found by asking."""
+        """As if every notification were lost: new notifications and ended access are found by polling."""
         monkeypatch.setattr(subscribers, "POLL_SECONDS", 0.05)
         maria, ana = await make.user(), await make.user()
         async with listening(url, maria.token) as hers, listening(url, ana.token) as other:
-            with monkeypatch.context() as deaf:
-                deaf.setattr(container.subscribers, "on_change", lambda change: None)
-                deaf.setattr(type(container.feed), "has_lease", False)
-                deaf.setattr(container.feed, "_listeners", ())
+            with monkeypatch.context() as silenced:
+                silenced.setattr(container.subscribers, "on_change", lambda change: None)
+                silenced.setattr(type(container.feed), "has_lease", False)
+                silenced.setattr(container.feed, "_listeners", ())
                 await notify(sql, maria, "A", "B")
                 assert await hers.titles(2) == ["A", "B"]
                 await sql.execute("UPDATE sessions SET ended_at = now() WHERE user_id = $1", maria.id)
@@ -112,7 +112,7 @@ class TestWithoutTheFeed:
             await notify(sql, ana, "Goes on")
             assert await other.titles(1) == ["Goes on"]
 
-    async def test_nothing_is_sent_to_who_has_lost_access_unheard(
+    async def test_nothing_is_sent_to_a_user_whose_lost_access_was_not_notified(
         self, make: Make, container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         maria = await make.user()
@@ -138,8 +138,8 @@ class TestWithoutTheFeed:
         monkeypatch.setattr(subscribers, "POLL_SECONDS", 3600)
         maria, ana = await make.user(), await make.user()
         async with listening(url, maria.token) as hers, listening(url, ana.token) as other:
-            with monkeypatch.context() as deaf:
-                deaf.setattr(container.feed, "_listeners", ())
+            with monkeypatch.context() as silenced:
+                silenced.setattr(container.feed, "_listeners", ())
                 await notify(sql, maria, "A")
                 await sql.execute("UPDATE sessions SET ended_at = now() WHERE user_id = $1", ana.id)
                 await make.notification(maria, title="B")

@@ -101,7 +101,7 @@ class TestReadiness:
 
 
 class TestMany:
-    """Anybody may ask for them, signed in or not, and under no rate limit."""
+    """They are public, signed in or not, and have no rate limit."""
 
     @pytest.mark.parametrize(("path", "question"), [("/readyz", "ping"), ("/startupz", "revision")])
     async def test_a_flood_of_probes_asks_the_database_once(

@@ -58,7 +58,7 @@ class TestTheSystemCancels:
     async def test_nothing_else(
         self, make: Make, container: Container, sql: asyncpg.Connection, status: str
     ) -> None:
-        """Somebody may have paid while the worker was looking."""
+        """The order may have been paid while the worker was looking."""
         maria, chai = await make.user(), await make.item(stock=3)
         order = await placed(maria, chai.id, 2)
         await brought_to(sql, order, status)

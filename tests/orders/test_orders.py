@@ -39,7 +39,7 @@ class TestGetOrder:
 class TestListOrders:
     @pytest.fixture
     async def history(self, make: Make, sql: asyncpg.Connection) -> tuple[Person, Person, list[int]]:
-        """Maria's orders of five days, two of them of one moment, and one of somebody else."""
+        """Maria's orders of five days, two of them of one moment, and one of another customer."""
         maria, other, chai = await make.user(), await make.user(), await make.item(stock=100)
         days = (3, 1, 2, 2, 4)
         ids = [(await placed(maria, chai.id))["id"] for _ in days] + [(await placed(other, chai.id))["id"]]

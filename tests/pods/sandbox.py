@@ -29,7 +29,7 @@ from tests.server.process import REPOSITORY
 
 #: By the package of Debian and Ubuntu that has it.
 PROGRAMS: Final = {"bwrap": "bubblewrap", "nsenter": "util-linux", "setpriv": "util-linux", "ip": "iproute2"}
-#: A cluster's network is made by root; whoever is not becomes root of a network of their own.
+#: A cluster's network is made by root; any other user becomes root of their own network.
 ROOT: Final = os.geteuid() == 0
 DATABASE_HOST: Final = "database.example"
 SERVICE: Final = f"{RELEASE}-tradepost.{NAMESPACE}"

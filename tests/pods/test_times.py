@@ -17,9 +17,9 @@ from service.platform.telemetry.tracing import FLUSH_SECONDS, SHARE_TO_FLUSH
 from tests.pods.rendered import Container, containers
 
 SECRETS = {"secretKey": generate_key(), "databaseUrl": "postgresql://shop@database/shop"}
-#: Until kube-proxy has heard on every node that a pod has gone.
+#: Until kube-proxy knows on every node that a pod has gone.
 NEWS_SECONDS = 1
-#: What Uvicorn takes before it ends the lifespan, whether there is anybody to wait for or not.
+#: What Uvicorn takes before it ends the lifespan, even with nothing to wait for.
 UVICORN_SECONDS = 0.2
 #: Whatever is left of the grace period when Gunicorn has ended its workers: its metrics' process, and itself.
 LAST_SECONDS = 5

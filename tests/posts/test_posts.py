@@ -200,10 +200,10 @@ class TestGet:
     ) -> None:
         path = f"/posts/{await make.post(maria, published=False)}"
         other = await make.user()
-        for nobody in (api, other.api):
-            assert_problem(await nobody.get(path), 404, "not_found")
-        for somebody in (maria, ada):
-            assert (await somebody.api.get(path)).json()["status"] == "pending"
+        for stranger in (api, other.api):
+            assert_problem(await stranger.get(path), 404, "not_found")
+        for reader in (maria, ada):
+            assert (await reader.api.get(path)).json()["status"] == "pending"
 
     @pytest.mark.parametrize("post_id", [1, 2**63 - 1])
     async def test_an_unknown_id_is_404(self, api: Api, post_id: int) -> None:

@@ -240,7 +240,7 @@ def started(
 
 @asynccontextmanager
 async def locked_row(url: str, email: str) -> AsyncIterator[asyncpg.Connection]:
-    """This account's row is locked, so that whoever changes it waits; closing the connection frees it."""
+    """This account's row is locked, so that any change of it waits; closing the connection frees it."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute("BEGIN")

@@ -234,7 +234,7 @@ class TestDevelopment:
             (code / "service" / "__init__.py").write_text('__version__ = "99.0"\n')
 
             def changed() -> bool:
-                # Whoever asks at the very moment of the restart gets no answer: that is for developers.
+                # A request during the restart gets no response: only developers see that.
                 with suppress(httpx2.TransportError):
                     return bool(get(f"{service.url}/health").json()["version"] == "99.0")
                 return False

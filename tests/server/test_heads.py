@@ -43,7 +43,7 @@ class Connection:
         await self.writer.drain()
 
     async def send_for_ever(self, piece: bytes) -> None:
-        """Until somebody listens no longer, or answers."""
+        """Until the server closes the connection or answers."""
         self._rest = asyncio.create_task(self._read())
         sent = 0
         while not self._rest.done():
@@ -165,7 +165,7 @@ class TestSize:
                 assert_problem(await connection.refusal(), 431, "headers_too_large")
 
     async def test_of_what_follows_a_body(self) -> None:
-        """Trailers are headers. Whoever reads the body is told that there is no end to it, and answers."""
+        """Trailers are headers. The handler that reads the body gets the refusal, and answers with it."""
 
         async def reading(scope: Scope, receive: Receive, send: Send) -> None:
             with pytest.raises(ClientDisconnect):

@@ -1,4 +1,4 @@
-"""Whoever loses access has lost it a second later, in every process, whatever becomes of the change feed.
+"""A user who loses access has lost it a second later, in every process, in whatever state the change feed is.
 
 Two services on one database: both are asked all the time, while something is taken away. An answer to a
 request that began more than a second after the COMMIT must not know better.

@@ -123,7 +123,7 @@ def test_a_start_that_is_refused(tmp_path: Path, command: str) -> None:
 
 
 def test_a_start_that_fails(database: str, tmp_path: Path) -> None:
-    """The settings are good, and the port is somebody else's."""
+    """The settings are good, and the port is taken."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with started(tmp_path, DATABASE_URL=database, PORT=port) as service:

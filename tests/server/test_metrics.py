@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 ROUTE = "/.well-known/jwks.json"
 WORKERS = 4
 
-#: Of the API, from its start on: whoever watches increases must see the first one.
+#: Of the API, from its start on: so that increase() sees the first one.
 API = {
     "build_info", "change_feed_listening", "database_pool_connections_in_use", "database_pool_size",
     "database_pool_wait_seconds", "database_query_duration_seconds", "database_up", "event_loop_lag_seconds",
@@ -81,7 +81,7 @@ def remarks(text: str) -> str:
 
 
 class Load:
-    """Clients that ask again and again, whatever becomes of their connections. Answers wait for the database,
+    """Clients that repeat requests, though their connections may break. Answers wait for the database,
     or hardly a request would be seen while it is worked on.
     """
 

@@ -1,4 +1,4 @@
-"""Rate limits that several processes share, in a real Redis, and what becomes of them without it."""
+"""Rate limits that several processes share, in a real Redis, and their behaviour without it."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Streams of real processes: what becomes of them when those end, and the guide's code in a browser."""
+"""Streams of real processes: how they end with their process, and the guide's code in a browser."""
 
 import asyncio
 import json

@@ -103,7 +103,7 @@ class NameServer:
 async def rebound(
     names: NameServer, targets: Targets, client: DeliveryClient, number: int, address: str
 ) -> list[str | None]:
-    """What becomes of a delivery to a name that was public at its registration, and of a new registration."""
+    """The outcome of a delivery to a name that was public at its registration, and of a new registration."""
     url = f"https://rebound-{number}.example.com/"
     names.addresses = PUBLIC
     await targets.check(url)

@@ -26,7 +26,7 @@ ORDER = {"id": 10248, "version": 1, "status": "placed", "total": "440.00"}
 
 @dataclass
 class Office:
-    """Delivers as a worker does, but only when it is told to."""
+    """Delivers as a worker does, but only when called."""
 
     container: Container
     sql: asyncpg.Connection
@@ -41,7 +41,7 @@ class Office:
         return made
 
     async def happen(self, event_type: EventType = "order.placed", **data: Any) -> int:
-        """An event, handed on to whoever wants it; its id."""
+        """An event, delivered to its consumers; its id."""
         async with self.container.database.transaction() as session:
             event_id = await events.publish(session, event_type, object_id=10248, data={**ORDER, **data})
         await self.fan_out(event_id)

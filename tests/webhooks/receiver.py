@@ -1,4 +1,4 @@
-"""A receiver of webhooks: a real server on 127.0.0.1 that answers as it is told, or misbehaves."""
+"""A receiver of webhooks: a real server on 127.0.0.1 that answers as a test asks, or misbehaves."""
 
 import asyncio
 import ssl

@@ -446,7 +446,7 @@ class TestRetryAfter:
     async def test_the_receiver_is_left_alone_for_so_long(
         self, office: Office, ada: Person, erp: Receiver, sql: asyncpg.Connection, status: int
     ) -> None:
-        """Whatever else is to be told to it: that costs no try."""
+        """Whatever else is due for it: that costs no attempt."""
         erp.script = [answer(status, Retry_After="600")]
         await office.webhook(ada, erp)
         await office.happen()

@@ -109,7 +109,7 @@ class TestConcurrency:
     async def test_one_that_hangs_has_its_limit_and_no_more(
         self, container: Container, sql: asyncpg.Connection, ada: Person, erp: Receiver
     ) -> None:
-        """While it takes its time, the others are told of everything."""
+        """While it takes its time, the others get every event."""
         goes_on = asyncio.Event()
 
         async def hold(request: Request, writer: asyncio.StreamWriter) -> None:
@@ -125,7 +125,7 @@ class TestConcurrency:
             await eventually(lambda: len(erp.requests) == 20)
             assert (len(slow.requests), slow.under_way) == (LOW_CONCURRENCY, LOW_CONCURRENCY)
             goes_on.set()
-            # Whoever waits is brought on by the end of another.
+            # A delivery that waits starts when another one ends.
             await working
             assert slow.most_under_way <= MAX_CONCURRENCY
         assert await office.rows("status", "waiting") == [("succeeded", False)] * 40

@@ -35,7 +35,7 @@ BODY = b'{"type":"ping"}'
 
 
 class Dns:
-    """Answers for every name what it is told."""
+    """Resolves every name to the given addresses."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = addresses
@@ -200,7 +200,7 @@ class TestAddresses:
     async def test_it_is_the_checked_address_that_is_connected_to(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """By number: nobody looks the name up a second time."""
+        """By number: the name is not resolved a second time."""
         called: list[tuple[str, int]] = []
 
         async def connect(remote_host: str, remote_port: int, **_: Any) -> None:

@@ -10,7 +10,7 @@ from tests.helpers.waiting import PATIENCE_SECONDS
 from tests.server.process import REPOSITORY
 from tests.webhooks.in_namespace import PUBLIC, REFUSED, WOULD_LEAVE
 
-#: Root of the machine may make namespaces; whoever is not becomes root of one of their own first.
+#: Root of the machine may make namespaces; any other user becomes root of their own first.
 UNSHARE = ["unshare", "--net", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
 
 

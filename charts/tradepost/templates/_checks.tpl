@@ -36,7 +36,7 @@
 {{- if regexMatch `^\s*[A-Za-z][A-Za-z0-9+.-]*://\S*[@?#]` (toString .) }}true{{ end -}}
 {{- end -}}
 
-{{/* Whoever may read pods and ConfigMaps need not be who may read Secrets. */}}
+{{/* Users who may read pods and ConfigMaps need not be allowed to read Secrets. */}}
 {{- define "tradepost.checkConfig" -}}
 {{- $list := include "tradepost.secretList" . | fromYaml -}}
 {{- range $name, $value := .Values.config -}}
@@ -60,12 +60,12 @@
 {{- define "tradepost.checkVariable" -}}
 {{- with .variable -}}
 {{- if or (include "tradepost.holdsKey" .value) (and .value (hasKey (include "tradepost.secretList" . | fromYaml) .name)) -}}
-{{- fail (printf "%s: extraEnv has %s as plain text, which whoever may see pods reads: use valueFrom.secretKeyRef." $.of .name) -}}
+{{- fail (printf "%s: extraEnv has %s as plain text, which every user who may see pods can read: use valueFrom.secretKeyRef." $.of .name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Who lets strangers in has to say by whom their addresses are told, for rate limits and the audit log. */}}
+{{/* A public service needs to know which proxies to trust for client addresses, for rate limits and the audit log. */}}
 {{- define "tradepost.checkProxies" -}}
 {{- $service := .Values.api.service -}}
 {{- $none := eq (toString .Values.trustedProxies) "none" -}}

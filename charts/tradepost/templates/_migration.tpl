@@ -1,4 +1,4 @@
-{{/* The Job's spec, by which its name is told apart where it is no hook. */}}
+{{/* The Job's spec. Where the Job is no hook, its name has a hash of it. */}}
 {{- define "tradepost.migrations.spec" -}}
 {{- $given := dict "root" . "component" "migration" "values" .Values.migrations -}}
 {{- $hook := include "tradepost.migrations.isHook" . -}}
@@ -9,7 +9,7 @@ ttlSecondsAfterFinished: {{ .Values.migrations.ttlSecondsAfterFinished }}
 {{- end }}
 podFailurePolicy:
   rules:
-    # Settings that somebody has to change: trying again does not help.
+    # Bad settings, which an operator has to change: retries do not help.
     - action: FailJob
       onExitCodes: {containerName: migrate, operator: In, values: [78]}
     - action: Ignore

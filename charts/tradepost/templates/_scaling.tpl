@@ -2,7 +2,7 @@
 How many pods a Deployment has is the autoscaler's where that is on, and Helm must neither reset it nor fight for it.
 
 - A number that Helm set and then leaves out becomes 1. So what there is now is repeated as long as Helm alone has a say.
-- Applied on the server (Helm 4), it is in conflict with whoever scaled since, and so would be a rollback to it. So it is
+- Applied on the server (Helm 4), it is in conflict with any other scaling since, and so would be a rollback to it. So it is
   left out from then on: it stays as it is, for it has another owner.
 - Merged by the client (Helm 3), it is only ever compared with what Helm itself wrote before, and is always repeated.
 */}}

@@ -61,5 +61,5 @@ def fault(password: str) -> Rule | None:
 
 
 def is_published(password: str) -> bool:
-    """Whether it stands in this repository, in any case or in base64: then it is everybody's."""
+    """Whether it is in this repository, in any case or in base64: then it is public."""
     return any(normalised(form).casefold() in PUBLISHED for form in forms(password))

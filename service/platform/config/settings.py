@@ -213,7 +213,7 @@ def _refused_in_production(settings: Settings) -> Iterator[tuple[tuple[str, ...]
 
 
 def _published(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What stands in the repository is known to everybody."""
+    """Keys and passwords that are in the repository are public."""
     if secret_key_policy.is_published(settings.secret_key):
         yield ("secret_key",), f"is published with the source code; {secret_key_policy.ADVICE}"
     for position, key in enumerate(settings.secret_keys_accepted, start=1):

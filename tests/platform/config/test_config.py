@@ -266,7 +266,7 @@ class TestRules:
 
 
 class TestSilence:
-    #: Text may be anything; a path is judged by whoever opens it.
+    #: Text may be anything; a path is checked when it is opened.
     FREE = frozenset(
         (
             "SELLER",

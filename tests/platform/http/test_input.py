@@ -173,7 +173,7 @@ class TestForms:
 
     @pytest.fixture
     async def cheese(self, make: Make) -> Person:
-        """Somebody whose password has a letter that is not in ASCII."""
+        """A user whose password has a character that is not in ASCII."""
         ana = await make.user()
         change = {"current_password": PASSWORD, "new_password": "K\u00e4sebrot-1"}
         assert (await ana.api.post("/users/profile/password", json=change)).status_code == 204

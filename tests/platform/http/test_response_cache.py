@@ -22,7 +22,7 @@ from tests.helpers.factories import Make
 
 pytestmark = pytest.mark.usefixtures("lease")
 
-#: What the process asks for its metrics, whoever is served meanwhile.
+#: The queries of the process for its own metrics.
 PING = READ_ONLY
 
 
@@ -247,7 +247,7 @@ class TestChanges:
             assert (one.json()["price"], many.json()[0]["price"]) == (price, price)
 
     @pytest.mark.parametrize("change", DROPPED)
-    async def test_drop_what_was_built_from_them_and_nothing_else(
+    async def test_invalidate_what_depends_on_them_and_nothing_else(
         self, make: Make, sql: asyncpg.Connection, statements: list[str], *, change: str
     ) -> None:
         api, container, dropped = make.api, make.container, DROPPED[change]

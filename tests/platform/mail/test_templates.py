@@ -78,7 +78,7 @@ def trusted(secured: Certificate, monkeypatch: pytest.MonkeyPatch) -> Certificat
 
 
 async def sent(transport: Transport, message: Message) -> tuple[Outcome | tuple[str, bool], Logs]:
-    """What became of it, or why it was not delivered and whether that passes; and what the log says."""
+    """The outcome, or why it was not delivered and whether to retry; and the log lines."""
     outcome: Outcome | tuple[str, bool]
     with capture_logs() as logs:
         try:

@@ -51,7 +51,7 @@ class Load:
                 with suppress(httpx2.TransportError):
                     act()
                 self.stop.wait(pause)
-        except Exception:  # noqa: BLE001 - told where somebody waits for what this makes
+        except Exception:  # noqa: BLE001 - raised where its result is awaited
             self.world.faults.append(traceback.format_exc())
 
     def client(self, token: str | None = None) -> httpx2.Client:
@@ -62,7 +62,7 @@ class Load:
         return client
 
     def shop(self) -> None:
-        """Somebody comes, looks, orders, pays, and gets it or not."""
+        """A customer looks around, orders, pays, and gets the order or not."""
         email = f"person{uuid4().hex[:12]}@shop.example"
         with self.client() as client:
             body = {"email": email, "password": PASSWORD, "full_name": "Maria Anders", "address": HOME}
@@ -80,14 +80,14 @@ class Load:
             self.refresh(client, tokens["refresh_token"])
 
     def browse(self) -> None:
-        """Somebody looks around without an account: these answers come from memory."""
+        """An anonymous visitor looks around: these responses come from the cache."""
         with self.client() as client:
             for _ in range(20):
                 path = random.choice(("/items", "/items/categories", f"/items/{random.choice(ITEMS)}"))
                 assert client.get(path).status_code == 200, path
 
     def curate(self) -> None:
-        """Somebody of the shop's changes a price."""
+        """An administrator changes a price."""
         path = f"/items/{random.choice(ITEMS)}"
         tag = self.admin.get(path).headers["ETag"]
         price = f"{random.randint(60, 80)}.00"
@@ -129,7 +129,7 @@ class Load:
             assert answer.status_code == 409, answer.text
 
     def refresh(self, client: httpx2.Client, token: str) -> None:
-        """Rotated, and the old one used again by somebody else."""
+        """Rotated, and the old one used again by another client."""
         del client.headers["Authorization"]
         form = {"grant_type": "refresh_token", "refresh_token": token}
         newer = client.post("/auth/token", data=form)

@@ -83,7 +83,7 @@ def alerts() -> list[Json]:
 
 
 def runbook_queries() -> Iterator[tuple[str, str]]:
-    """Each query of a page, as somebody would paste it, with the release's names."""
+    """Each query of a page, as an operator would paste it, with the release's names."""
     for page in sorted(RUNBOOKS.glob("*.md")):
         for block in re.findall(r"```promql\n(.*?)```", page.read_text(), re.DOTALL):
             for query in block.strip().split("\n"):
@@ -103,7 +103,7 @@ def selectors(query: str) -> set[str]:
 
 
 def bare_names(query: str) -> set[str]:
-    """Metrics without matchers: those would be anybody's."""
+    """Metrics without matchers: those would match every release."""
     return set(re.findall(r"[A-Za-z_:][\w:]*", _NO_METRICS.sub(" ", _SELECTOR.sub(" ", query))))
 
 

@@ -1,4 +1,4 @@
-"""What is somebody's secret or somebody's own is nowhere but where it belongs.
+"""Secrets and personal data are nowhere but where they belong.
 
 Every route about accounts is asked with values that would be recognised anywhere: as it is meant to be
 asked, wrongly, and while the database fails, with all logging on. Then everything that leaves the process

@@ -43,7 +43,7 @@ def test_lines_are_named_by_what_has_happened() -> None:
 
 
 def test_names_are_written_out() -> None:
-    """A value in a name could be somebody's own, and nobody could look for it."""
+    """A value in a name could be personal data, and no search would find it."""
     made = [
         f"{file.relative_to(SERVICE)}:{found.lineno}"
         for file in SERVICE.rglob("*.py")

@@ -1,4 +1,4 @@
-"""One JSON object a line, whoever writes it, and never what is somebody's secret."""
+"""One JSON object a line, from every logger, and never a secret."""
 
 import json
 import logging

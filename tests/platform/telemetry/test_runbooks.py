@@ -1,4 +1,4 @@
-"""The pages that somebody follows at night: one an alert, with what is needed, and nothing that is not there.
+"""The runbooks: one page an alert, complete, and naming only what exists.
 
 Their queries and statements are run by test_prometheus.
 """
@@ -25,7 +25,7 @@ HEADINGS: Final = [
 ]
 PAGES: Final = sorted({alert["alert"] for alert in rules.alerts()})
 TEMPLATES: Final = REPOSITORY / "charts" / "tradepost" / "templates"
-#: Of every line, or of those of a request; the rest are given where a line is told.
+#: Of every line, or of those of a request; the rest are given where a line is logged.
 FIELDS: Final = {"ts", "level", "event", "logger", "request_id", "route", "status", "duration_ms", "client"}
 FIELDS_OF_A_FAULT: Final = {"exception"}
 #: Of PostgreSQL, Gunicorn, Kubernetes and this folder, not of the service.
@@ -101,7 +101,7 @@ class TestPages:
 
 
 class TestNames:
-    """What a page tells somebody to look for is there to be found."""
+    """The labels, log events, settings and commands that a page names exist."""
 
     def test_queries_name_the_release(self) -> None:
         found = [query for _, query in rules.runbook_queries()]

@@ -138,7 +138,7 @@ class TestSizes:
 class TestDatabase:
     @pytest.fixture
     def one(self, database_url: str, settings: Settings) -> Database:
-        """With a single connection, for which somebody waits not at all."""
+        """With a single connection, and no waiting for it."""
         one = {"database_pool_size": 1, "database_max_overflow": 0, "database_pool_timeout": 0.05}
         return Database(for_sqlalchemy(database_url), settings.model_copy(update=one))
 

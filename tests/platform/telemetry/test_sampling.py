@@ -1,4 +1,4 @@
-"""What is traced, by the standard settings, and what becomes of spans that nobody takes."""
+"""What is traced, by the standard settings, and the loss of spans that no collector accepts."""
 
 import asyncio
 import json

@@ -84,7 +84,7 @@ class World:
     prometheus: Prometheus
     receiver: str
     redis: Redis
-    #: Of whoever makes the load: nothing that is seen afterwards is worth anything.
+    #: A fault of the load itself: then the results mean nothing.
     faults: list[str] = field(default_factory=list)
 
 
@@ -120,7 +120,7 @@ class _Receiver(BaseHTTPRequestHandler):
 
 
 def cluster(pods: dict[str, Service]) -> type[BaseHTTPRequestHandler]:
-    """Stands in for what kube-state-metrics and the kubelet tell, from the processes that there are."""
+    """Stands in for what kube-state-metrics and the kubelet report, from the processes that there are."""
 
     def samples() -> Iterator[tuple[str, dict[str, str], float]]:
         for deployment in (FULLNAME, f"{FULLNAME}-worker"):
