@@ -1,7 +1,7 @@
 """The components of a process that serves requests."""
 
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar, get_type_hints
+from typing import Any, Self, get_type_hints
 
 from service.accounts.sign_in.service import Issuer
 from service.accounts.sign_in.throttle import SignInThrottle, free_failures
@@ -29,8 +29,6 @@ from service.weather.open_meteo import OpenMeteo
 from service.weather.service import WeatherService
 from service.webhooks.signing import SecretCipher
 from service.webhooks.targets import Targets
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -60,13 +58,9 @@ class Container:
     probes: Probes
 
     def __post_init__(self) -> None:
-        self._by_type: dict[type[Any], Any] = {
+        self.by_type: dict[type[Any], Any] = {
             kind: getattr(self, name) for name, kind in get_type_hints(type(self)).items()
         }
-
-    def of(self, kind: type[T]) -> T:
-        component: T = self._by_type[kind]
-        return component
 
     @classmethod
     def build(cls, settings: Settings) -> Self:

@@ -20,16 +20,8 @@ TRANSACTIONS: Final = BatchedCounter(
     "Transactions: committed, rolled back, or unknown because the connection was lost during COMMIT.",
     ["outcome"],
 )
-OPERATIONS: Final = {name[:4].upper(): name for name in ("select", "insert", "update", "delete", "with")}
 
 Outcome = Literal["committed", "rolled_back", "unknown"]
-
-
-def operation(statement: str) -> str:
-    """The label for a statement, whatever it says."""
-    return OPERATIONS.get(statement[:4].upper(), "") or OPERATIONS.get(
-        statement.lstrip()[:4].upper(), "other"
-    )
 
 
 def pool_seen(in_use: int, size: int) -> None:

@@ -21,7 +21,6 @@ from service.platform.database import Database, Session
 from service.platform.http import rate_limit as limits
 from service.platform.http.injection import Authenticator, component
 from service.platform.http.openapi import Operation
-from service.platform.http.openapi_validation import operation_of
 from service.platform.http.request_state import BeforeLookup, Caller, caller_of, state_of
 from service.platform.http.schemas import MAX_ID
 
@@ -71,12 +70,12 @@ class Authorization:
     rules: tuple[AccessRule, ...]
     lenient: bool
 
-    async def authorize(self, request: Request) -> Operation:
+    async def authorize(self, request: Request, operation: Operation) -> None:
         """Within the caller's rate limit. A caller who may not learns that, and nothing about the input."""
         await _authenticate(request)
-        operation = operation_of(request)
+        if request.scope["path"] in operation.elsewhere:
+            raise HTTPException(405)
         self._check(request)
-        return operation
 
     async def confirm(self, request: Request) -> None:
         """Check again after a wait: rights may have ended. No query while the change feed is in sync."""

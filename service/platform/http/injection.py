@@ -7,8 +7,8 @@ The route class hands it over (route.py). Here are also the database sessions of
 of what a POST has made.
 """
 
-from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Request, Response
 
@@ -38,14 +38,15 @@ class Components(Protocol):
 
     authenticator: Authenticator
 
-    def of(self, kind: type[T]) -> T:
-        """The one thing of this type. Raises KeyError where there is none."""
+    #: The one thing of each type.
+    by_type: Mapping[type[Any], Any]
 
 
 def component(request: Request, kind: type[T]) -> T:
     """The same for dependencies, which are handed a request."""
     components: Components = request.app.state.container
-    return components.of(kind)
+    found: T = components.by_type[kind]
+    return found
 
 
 DatabaseDep = Annotated[Database, Component]

@@ -3,13 +3,11 @@
 import re
 from typing import Final
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 
 from service.errors import FieldFault, ServiceError, Unprocessable
-from service.platform.http.injection import component
-from service.platform.http.openapi import Contract, Operation
+from service.platform.http.openapi import Operation
 from service.platform.http.problems import LONGEST_POINTER, OAUTH_PATHS
-from service.platform.http.request_state import route_template
 
 #: The weight of a media type that is not wanted (section 12.4.2).
 REFUSED: Final = re.compile(r"q=0(\.0{0,3})?")
@@ -25,15 +23,6 @@ class UnsupportedMediaType(ServiceError):
 
 class NotAcceptable(ServiceError):
     status, code, title = 406, "not_acceptable", "Not acceptable"
-
-
-def operation_of(request: Request) -> Operation:
-    """The operation in the OpenAPI document. Raises HTTPException 405 where there is none."""
-    path, template = request.scope["path"], route_template(request.scope)
-    operation = component(request, Contract).operation(request.method, template, path)
-    if operation is None:
-        raise HTTPException(405)
-    return operation
 
 
 def check_against_openapi(request: Request, operation: Operation) -> None:

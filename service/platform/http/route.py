@@ -29,7 +29,7 @@ from service.platform.http.etag.conditions import conditional, not_modified, req
 from service.platform.http.etag.versions import Versioned, tag_of
 from service.platform.http.idempotency.retries import Idempotency
 from service.platform.http.injection import Component, component
-from service.platform.http.openapi import problems
+from service.platform.http.openapi import Contract, Operation, problems
 from service.platform.http.openapi_validation import check_against_openapi
 from service.platform.http.request_state import route_template, state_of
 from service.platform.http.response_cache import PublicRead
@@ -81,8 +81,14 @@ class Route(APIRoute):
         handle = self._reading(run) if self.methods == {"GET"} else self._writing(run)
         reader, checks = Reader.of(self), tuple(access_checks(self))
 
+        operation: Operation | None = None
+
         async def authorized(request: Request) -> Response:
-            operation = await authorization.authorize(request)
+            nonlocal operation
+            if operation is None:
+                template = route_template(request.scope)
+                operation = component(request, Contract).operation(request.method, template)
+            await authorization.authorize(request, operation)
             try:
                 check_against_openapi(request, operation)
                 if reader is not None:
@@ -110,7 +116,8 @@ class Route(APIRoute):
         return handle
 
     def _writing(self, run: Handler) -> Handler:
-        idempotency, model, has_condition = self.idempotency, self.response_model, conditional(self.endpoint)
+        idempotency, model = self.idempotency, self.response_model
+        creates = self.methods == {"POST"} or conditional(self.endpoint)
 
         async def once(request: Request) -> Response:
             async with AsyncExitStack() as stack:
@@ -122,7 +129,7 @@ class Route(APIRoute):
 
         async def handle(request: Request) -> Response:
             idempotency.read(request)
-            if not has_condition:
+            if not creates:
                 require_absence(request)
             for longest in PAUSES:
                 try:

@@ -66,7 +66,7 @@ def conditional(endpoint: Callable[..., Any]) -> bool:
 
 def require_absence(request: Request) -> None:
     """`If-None-Match: *` asks to create what does not exist, which PUT, PATCH and DELETE never do."""
-    if request.method != "POST" and request.headers.get(IF_NONE_MATCH, "").strip() == "*":
+    if request.headers.get(IF_NONE_MATCH, "").strip() == "*":
         raise PreconditionFailed
 
 

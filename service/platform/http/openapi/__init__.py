@@ -230,6 +230,9 @@ class Operation:
     parameters: frozenset[str]
     accepts: frozenset[str]
     offers: frozenset[str]
+    #: Fixed paths without this method. The router may take one for this operation's template:
+    #: `PATCH /items/batch` is routed to `/items/{item_id}`, but /items/batch has no PATCH.
+    elsewhere: frozenset[str]
 
 
 class Contract:
@@ -237,30 +240,30 @@ class Contract:
 
     def __init__(self) -> None:
         self.document: Callable[[], dict[str, Any]] = dict
-        self._operations: dict[str, dict[str, Operation]] = {}
+        self._operations: dict[tuple[str, str], Operation] = {}
 
     def read(self) -> None:
         """Ahead of the first request, which would hold the event loop for as long as building it takes."""
         document = self.document()
+        paths = document["paths"]
         self._operations = {
-            each: {
-                verb.upper(): _operation(document["components"], operation)
-                for verb, operation in operations.items()
-            }
-            for each, operations in document["paths"].items()
+            (verb.upper(), each): _operation(
+                document["components"],
+                operation,
+                frozenset(other for other in paths if "{" not in other and verb not in paths[other]),
+            )
+            for each, operations in paths.items()
+            for verb, operation in operations.items()
         }
 
-    def operation(self, method: str, template: str, path: str) -> Operation | None:
-        """None where the router has taken a fixed path for a template.
-
-        `PATCH /items/batch` is routed to `/items/{item_id}`, but /items/batch has no PATCH.
-        """
+    def operation(self, method: str, template: str) -> Operation:
+        """A route asks once, and remembers it."""
         if not self._operations:
             self.read()
-        return self._operations[path if path in self._operations else template].get(method)
+        return self._operations[method, template]
 
 
-def _operation(components: dict[str, Any], operation: dict[str, Any]) -> Operation:
+def _operation(components: dict[str, Any], operation: dict[str, Any], elsewhere: frozenset[str]) -> Operation:
     parameters = [resolved(components, each) for each in operation.get("parameters", ())]
     return Operation(
         frozenset(each["name"] for each in parameters if each["in"] == "query"),
@@ -272,6 +275,7 @@ def _operation(components: dict[str, Any], operation: dict[str, Any]) -> Operati
             if int(status) < 400
             for media in resolved(components, answer).get("content", ())
         ),
+        elsewhere,
     )
 
 
