@@ -1,4 +1,4 @@
-"""Say whether the service would start with this configuration, before it is rolled out."""
+"""Check whether the service would start with this configuration, before a rollout."""
 
 import asyncio
 import sys
@@ -51,7 +51,7 @@ async def _fault(url: str) -> str | None:
     try:
         async with engine.connect():
             return None
-    except Exception as fault:  # noqa: BLE001 - whatever it is, it is reported
+    except Exception as fault:  # noqa: BLE001 - any error is reported
         return connections.cause_of(fault)
     finally:
         await engine.dispose()

@@ -1,4 +1,4 @@
-"""Where commands write for people: standard error. What machines read goes to standard output."""
+"""Commands write for people to standard error. Output for programs goes to standard output."""
 
 from rich.console import Console
 

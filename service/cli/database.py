@@ -12,7 +12,7 @@ from service.errors import ConfigError
 from service.platform.config import Settings
 from service.platform.database import Database
 
-#: Said by commands that do not migrate, and cannot work without.
+#: The error of commands that need the schema and do not migrate.
 NO_SCHEMA: Final = "The database lacks the tables of this build: run `tradepost migrate` first."
 _MISSING: Final = "DATABASE_URL: is missing; write postgresql://user:password@host:5432/name"
 

@@ -22,7 +22,7 @@ from service.verification import repository as verification
 from service.verification.repository import CHECKS
 from service.verification.repository.check import Finding
 
-#: EX_UNAVAILABLE of sysexits.h: nothing is known of the data, good or bad.
+#: EX_UNAVAILABLE of sysexits.h: the data could not be checked.
 NOT_CHECKED: Final = 69
 #: A statement reads whole tables here.
 STATEMENT_SECONDS: Final = 6 * 3600.0
@@ -33,7 +33,7 @@ class SchemaMismatch(Exception):
 
 
 async def verify(database: Database) -> list[Finding]:
-    """What each check finds, all of one moment. Raises SchemaMismatch, ServiceError."""
+    """The findings of all checks, from one snapshot. Raises SchemaMismatch, ServiceError."""
     found, needed = await database.revision(), required_revision()[0]
     if found != needed:
         raise SchemaMismatch(f"the schema is at {found or 'no revision'}, and this build knows {needed}")

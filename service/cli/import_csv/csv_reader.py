@@ -1,7 +1,7 @@
 """Reads CSV files as spreadsheets write them, so that a row that is refused is named with its line.
 
-What stands in a quoted field is never taken for a row: where the quotes of a file do not match, nothing
-says where its rows end, and the whole file is refused.
+Text in a quoted field is never taken for a row. Where the quotes of a file do not match, the ends of its rows
+are unknown, and the whole file is refused.
 """
 
 import codecs
@@ -30,7 +30,7 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-#: What a spreadsheet writes where a formula has failed, in its user's language (#VALUE!, #WERT!, #¡VALOR!,
+#: What a spreadsheet exports where a formula has failed, in its user's language (#VALUE!, #WERT!, #¡VALOR!,
 #: #NOM?; not available: #N/A, #NV, #N/D, ...; LibreOffice's Err:502), or where a column was too narrow.
 _FAILED: Final = re.compile(r"#[¡¿]?[^\W\d_a-z][^\sa-z]*[!?]|#N/[A-Z]|#NV|#I/T|#YOK|Err:\d{3}|#{3,}")
 _AS: Final = "Export it as CSV in UTF-8."

@@ -17,9 +17,10 @@ from sqlalchemy import TextClause, text
 from service.platform.database import Database, Record
 from service.platform.jobs.queue import NOW
 
-#: Of each kind the jobs that are due and those whose lease has expired, the most urgent first; of all, those
-#: of the first kinds. An attempt counts when it is claimed, so that a job which kills its worker comes to an
-#: end too; `taken` in the headers is how often it was claimed since an end was last recorded.
+#: For each kind, claims the jobs that are due and those whose lease has expired, the most urgent first; the
+#: kinds are in order of urgency too. An attempt counts when it is claimed, so that a job which kills its
+#: worker comes to an end too; `taken` in the headers is how often it was claimed since an end was last
+#: recorded.
 _CLAIM = text("""
     WITH due AS (
         SELECT id
@@ -55,7 +56,8 @@ _CLAIM = text("""
     SELECT id, entrypoint, payload, attempts, headers, execute_after FROM claimed
     ORDER BY array_position(CAST(:kinds AS text[]), entrypoint), priority DESC, id
 """)
-#: What is locked is just being recorded: waiting for it could be a deadlock, and it needs no heartbeat.
+#: A locked job is being recorded at this moment: it needs no heartbeat, and waiting for its lock could
+#: deadlock.
 _HEARTBEAT = text("""
     UPDATE pgqueuer SET heartbeat = now() WHERE id IN (
         SELECT id FROM pgqueuer WHERE id = ANY(:ids) AND queue_manager_id = :worker FOR UPDATE SKIP LOCKED)
@@ -73,7 +75,7 @@ _FAIL = text("""
     INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority)
     SELECT id, 'failed', entrypoint, priority FROM ended
 """)
-#: These two only where the job is still this worker's: another may have claimed it.
+#: Only while the job is still claimed by this worker: another may have claimed it since.
 _RETRY_LATER = text("""
     UPDATE pgqueuer SET status = 'queued', execute_after = now() + CAST(:delay AS interval), updated = now(),
         queue_manager_id = NULL, headers = headers - 'taken'
@@ -134,7 +136,7 @@ class Claims:
             await self._execute(_HEARTBEAT, self._claimed, worker=self.worker_id)
 
     def finish(self, job: Job) -> None:
-        """It has been done. That is recorded soon, with others: `record_finished` has to run."""
+        """Mark the job as done. `record_finished`, which has to run, records it soon, with others."""
         self._done.add(job.id)
         self._some_done.set()
 
@@ -158,11 +160,11 @@ class Claims:
         self.forget(job)
 
     def forget(self, job: Job) -> None:
-        """Its end could not be recorded: without heartbeats its lease expires."""
+        """Send no more heartbeats for it: its end could not be recorded, so its lease has to expire."""
         self._claimed.discard(job.id)
 
     async def release(self, jobs: Collection[Job], delay: timedelta = NOW) -> None:
-        """They were not run to an end: this attempt does not count."""
+        """Give back jobs that were not run to their end: this attempt does not count."""
         await self._release(frozenset(job.id for job in jobs), delay)
 
     async def release_all(self) -> int:

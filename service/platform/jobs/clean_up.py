@@ -1,4 +1,4 @@
-"""The clean-up: what need not be kept any longer is deleted, step by step. Each domain has its own steps."""
+"""The clean-up job: deletes expired rows, step by step. Each domain has its own steps."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
@@ -22,7 +22,7 @@ class Purge(Protocol):
 
 
 def in_batches(purge: Purge, kept: timedelta, *, batch: int = BATCH) -> Step:
-    """Each in a transaction of its own, until nothing is left to purge."""
+    """Purge in batches, each in its own transaction, until no expired row is left."""
 
     async def step(database: Database) -> None:
         purged = batch
@@ -34,7 +34,7 @@ def in_batches(purge: Purge, kept: timedelta, *, batch: int = BATCH) -> Step:
 
 
 async def clean_up(database: Database, steps: Mapping[str, Step]) -> None:
-    """A step that fails keeps no other from its work; the last fault is raised in the end."""
+    """Run every step, even after one has failed; the last fault is raised in the end."""
     faults: list[Exception] = []
     for name, step in steps.items():
         try:

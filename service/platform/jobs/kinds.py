@@ -1,4 +1,4 @@
-"""What a kind of job consists of. The composition root says which there are."""
+"""The definition of a kind of job. service/container/worker.py lists all kinds."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The queue of jobs, in the database of what they are about.
+"""The job queue, in the same database as the data.
 
 A change enqueues its jobs in its own transaction; workers claim them (claims.py). Tables, names and values
 are those of pgqueuer 1.6, with which earlier releases work on the same queue.
@@ -88,7 +88,7 @@ def queued_from(rows: str, kind: str, payload: str, *, priority: str = "0") -> s
     )"""
 
 
-#: Workers wait for each other's row here, and then find that it is not due any more.
+#: Concurrent workers wait for each other's row lock here, and then find that the kind is no longer due.
 _COME_DUE = text("""
     INSERT INTO pgqueuer_schedules AS known (expression, entrypoint, next_run, last_run)
     SELECT expression, kind, now() + period, now()

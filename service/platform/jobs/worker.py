@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 AT_ONCE: Final = 256
 #: After so long without a heartbeat other workers claim a worker's jobs.
 LEASE: Final = timedelta(seconds=30)
-#: In that time: one or two may be late.
+#: Heartbeats in that time: one or two may be late.
 HEARTBEATS: Final = 5
 #: How often to look for jobs without a notification: for those to be retried, and those of lost workers.
 POLL_SECONDS: Final = 1.0
@@ -44,7 +44,7 @@ SCHEDULE_SECONDS: Final = 5.0
 MEASURE_SECONDS: Final = 15.0
 #: Before changes that no poll has asked for yet are seen by clients of a read-only copy.
 SEQUENCE_SECONDS: Final = 1.0
-#: After a fault.
+#: Pause after a fault.
 RETRY_SECONDS: Final = 1.0
 #: Before a second attempt at a job; doubled before each further one.
 FIRST_BACKOFF: Final = 1.0

@@ -15,7 +15,7 @@ MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def wipe(folder: Path) -> None:
-    """Remove what an earlier run left: its counts would be added to ours."""
+    """Remove the files of an earlier run: its counts would be added to those of this one."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.glob("*.db"):
         file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What the request being served is known by, for log lines and the audit log."""
+"""Ids and client address of the current request, for log lines and the audit log."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """`request_id` goes back to the client; it may be the client's own word. `own_id` is always ours."""
+    """`request_id` goes back to the client; it may be chosen by the client. `own_id` is always ours."""
 
     request_id: str | None = None
     own_id: str | None = None

@@ -1,4 +1,4 @@
-"""Calls to other services: counted, timed, and a span of the trace that they belong to."""
+"""Calls to upstream services: metrics, and a span in the current trace."""
 
 import asyncio
 import time

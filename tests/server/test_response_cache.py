@@ -1,4 +1,4 @@
-"""Four workers, each with a memory of its own, and nobody who has got an answer reads anything older."""
+"""Four workers, each with its own response cache: a client that has a response reads nothing older."""
 
 import asyncio
 import re
