@@ -78,7 +78,8 @@ class Revocations:
         """The caller with the role of now. Raises InvalidToken if the session or the user has lost access."""
         if claimed.session_id in self._ended:
             raise InvalidToken
-        access = self._users.get(claimed.user_id)
+        # Most users are not in it, and `get` would look twice.
+        access = self._users.get(claimed.user_id) if claimed.user_id in self._users else None
         if access is None:
             return claimed
         if not access.is_active:

@@ -27,7 +27,7 @@ class NotAcceptable(ServiceError):
 
 def check_against_openapi(request: Request, operation: Operation) -> None:
     """Raises for parameters and media types that the OpenAPI document does not name."""
-    if request.scope["path"] not in OAUTH_PATHS:
+    if request.scope["query_string"] and request.scope["path"] not in OAUTH_PATHS:
         # Those ignore what they do not know (RFC 6749, section 3.2).
         _known_parameters(request, operation)
     if operation.accepts and content_length(request):

@@ -84,7 +84,10 @@ class LocalCounts:
 
     def _current(self, key: str, expiry: int) -> tuple[float, int, int]:
         now = self._clock()
-        began, before, running = self._windows.get(key, (now, 0, 0))
+        try:
+            began, before, running = self._windows[key]
+        except KeyError:
+            return now, 0, 0
         if now < began + expiry:
             return began, before, running
         return (began + expiry, running, 0) if now < began + 2 * expiry else (now, 0, 0)
