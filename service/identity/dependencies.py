@@ -82,7 +82,7 @@ class Role:
             raise Forbidden("Only administrators may do this.")
 
 
-class Person(OAuth2PasswordBearer):
+class UserToken(OAuth2PasswordBearer):
     """A dependency that states a route's access rule, which the route class checks before the body is read.
 
     It is the security scheme too, so that Authorize works in the docs.
@@ -101,7 +101,7 @@ class Person(OAuth2PasswordBearer):
         return await get_caller(request)
 
 
-class Machine(HTTPBearer):
+class ApiKeyToken(HTTPBearer):
     """The security scheme of API keys, for the OpenAPI document."""
 
     def __init__(self) -> None:
@@ -116,31 +116,31 @@ class Machine(HTTPBearer):
         return
 
 
-def _or_key(scope: Scope, *, administrators: bool = False) -> params.Depends:
-    class PersonOrMachine(Person):
+def _user_or_api_key(scope: Scope, *, administrators: bool = False) -> params.Depends:
+    class UserOrApiKey(UserToken):
         async def __call__(  # type: ignore[override]  # the framework asks for what is named
-            self, request: Request, _: Annotated[None, Security(Machine(), scopes=[scope])]
+            self, request: Request, _: Annotated[None, Security(ApiKeyToken(), scopes=[scope])]
         ) -> AnyCaller | None:
             return await get_caller(request)
 
-    return params.Depends(PersonOrMachine(Role(administrators, scope)))
+    return params.Depends(UserOrApiKey(Role(administrators, scope)))
 
 
 Anyone = Annotated[Caller | None, Depends(get_anyone)]
-SignedIn = Annotated[Caller, Depends(Person(Role()))]
-Administrator = Annotated[Caller, Depends(Person(Role(administrators=True)))]
+SignedIn = Annotated[Caller, Depends(UserToken(Role()))]
+Administrator = Annotated[Caller, Depends(UserToken(Role(administrators=True)))]
 
 #: Every client; a key with catalogue:write sees what administrators see.
 CatalogueReader = Identified
 #: Administrators, and keys with the scope.
-CatalogueWriter = Annotated[AnyCaller, _or_key("catalogue:write", administrators=True)]
-UsersReader = Annotated[AnyCaller, _or_key("users:read", administrators=True)]
+CatalogueWriter = Annotated[AnyCaller, _user_or_api_key("catalogue:write", administrators=True)]
+UsersReader = Annotated[AnyCaller, _user_or_api_key("users:read", administrators=True)]
 #: Signed-in users, for their own resources; and keys with the scope, for those of all users.
-ProfileReader = Annotated[AnyCaller, _or_key("users:read")]
-OrdersReader = Annotated[AnyCaller, _or_key("orders:read")]
-OrdersWriter = Annotated[AnyCaller, _or_key("orders:write")]
+ProfileReader = Annotated[AnyCaller, _user_or_api_key("users:read")]
+OrdersReader = Annotated[AnyCaller, _user_or_api_key("orders:read")]
+OrdersWriter = Annotated[AnyCaller, _user_or_api_key("orders:write")]
 #: Administrators, and keys with the scope.
-OrdersKeeper = Annotated[AnyCaller, _or_key("orders:write", administrators=True)]
+OrdersAdministrator = Annotated[AnyCaller, _user_or_api_key("orders:write", administrators=True)]
 
 
 async def limit_registration(request: Request, caller: Anyone) -> None:

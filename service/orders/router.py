@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Depends, Path, Query
 
 from service.accounts import HOME, ShipToIn
 from service.catalogue import OutOfStock
-from service.identity.dependencies import OrdersKeeper, OrdersReader, OrdersWriter
+from service.identity.dependencies import OrdersAdministrator, OrdersReader, OrdersWriter
 from service.orders import service as orders
 from service.orders import transitions
 from service.orders.errors import ItemWithdrawn, PriceChanged, TooManyReserved
@@ -107,7 +107,9 @@ async def cancel_order(
 
 
 @router.post("/{order_id}/pay", responses=problems(403, 404, 409))
-async def pay_order(order_id: OrderId, payment: Payment, caller: OrdersKeeper, session: SessionDep) -> Order:
+async def pay_order(
+    order_id: OrderId, payment: Payment, caller: OrdersAdministrator, session: SessionDep
+) -> Order:
     """Mark an order as paid. It must be placed.
 
     Needs an administrator or an API key with `orders:write`.
@@ -117,7 +119,7 @@ async def pay_order(order_id: OrderId, payment: Payment, caller: OrdersKeeper, s
 
 @router.post("/{order_id}/ship", responses=problems(403, 404, 409))
 async def ship_order(
-    order_id: OrderId, shipment: Shipment, caller: OrdersKeeper, session: SessionDep
+    order_id: OrderId, shipment: Shipment, caller: OrdersAdministrator, session: SessionDep
 ) -> Order:
     """Mark an order as shipped. It must be paid, and have a shipping address.
 
@@ -128,7 +130,7 @@ async def ship_order(
 
 @router.post("/{order_id}/deliver", responses=problems(403, 404, 409))
 async def deliver_order(
-    order_id: OrderId, caller: OrdersKeeper, session: SessionDep, _: Delivery | None = None
+    order_id: OrderId, caller: OrdersAdministrator, session: SessionDep, _: Delivery | None = None
 ) -> Order:
     """Mark an order as delivered. It must be shipped.
 
@@ -138,7 +140,9 @@ async def deliver_order(
 
 
 @router.post("/{order_id}/refund", responses=problems(403, 404, 409))
-async def refund_order(order_id: OrderId, refund: Refund, caller: OrdersKeeper, session: SessionDep) -> Order:
+async def refund_order(
+    order_id: OrderId, refund: Refund, caller: OrdersAdministrator, session: SessionDep
+) -> Order:
     """Mark an order as refunded. It must have been paid before it was cancelled.
 
     Needs an administrator or an API key with `orders:write`.

@@ -7,7 +7,7 @@ from fastapi import Depends, Header, Query, Request
 
 from service.errors import InvalidToken
 from service.identity import AccessTokens, AnyCaller, Caller, Revocations, authenticate_session
-from service.identity.dependencies import Person, Role, SignedIn
+from service.identity.dependencies import Role, SignedIn, UserToken
 from service.notifications.streams import service as streams
 from service.notifications.streams.subscribers import OpenedBy, Subscriber, Subscribers
 from service.platform.database import Database
@@ -78,7 +78,7 @@ class TicketOrRole(Role):
 async def get_subscription(
     *,
     request: Request,
-    signed_in: Annotated[Caller, Depends(Person(TicketOrRole()))],
+    signed_in: Annotated[Caller, Depends(UserToken(TicketOrRole()))],
     ticket: Ticket = None,
     last_event_id: LastEventId = None,
     same_in_query: SameInQuery = None,
