@@ -23,6 +23,9 @@ set --; case "$${T-}" in \
 	esac
 endef
 
+# With it, each process of a test run would compile all tests and the service anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run dev test test-slow prove test-image lint format types imports deps sql lock lock-check \
 	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-telemetry bench-requests dashboard-picture \

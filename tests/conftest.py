@@ -7,8 +7,9 @@ transaction.
 
 import asyncio
 import os
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -27,8 +28,11 @@ from tests.helpers.factories import Make
 from tests.helpers.streaming import served
 from tests.helpers.waiting import eventually
 
+FOLDER = Path(__file__).parent
 URL_VARIABLE = "TRADEPOST_TEST_POSTGRESQL"
 TEMPLATE = "tradepost_template"
+#: What tests the whole. Coverage counts nothing while these run: that they pass a line does not test it.
+OF_THE_WHOLE = {"chart", "contract", "faults", "image", "invariants", "migrations", "pods", "server"}
 #: Rate limits that no test reaches; with them failed sign-ins do not slow down either.
 PLENTY = "1000000/minute"
 
@@ -64,6 +68,22 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[URL_VARIABLE] = server.url
     asyncio.run(_execute(server.url, f"CREATE DATABASE {TEMPLATE}"))
     migrate.upgrade(for_sqlalchemy(with_database(server.url, TEMPLATE)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Without coverage, whose tracer doubles the CPU time of what runs under it, for tests of the whole.
+
+    pytest-cov's own marker does nothing under xdist: below the measurement that it stops runs another.
+    """
+    whole = item.path.is_relative_to(FOLDER) and item.path.relative_to(FOLDER).parts[0] in OF_THE_WHOLE
+    if not whole or (tracer := sys.gettrace()) is None:
+        return (yield)
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
 def cluster(folder: Path, objects: dict[str, Json]) -> Iterator[Path]:
     """The kubeconfig of a cluster that has these objects."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, dict(_discovered()) | objects)) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         config = folder / "kubeconfig"
         config.write_text(
