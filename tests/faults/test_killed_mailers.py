@@ -24,7 +24,8 @@ from service.orders.schemas import OrderCreate
 from service.platform.config import Settings
 from service.platform.database import Database
 from tests.conftest import for_sqlalchemy
-from tests.faults.test_killed_workers import EFFECTS, Fleet, look
+from tests.faults.test_killed_workers import EFFECTS, Fleet
+from tests.helpers.rows import rows_of
 from tests.helpers.smtp import Inbox, serving
 from tests.server.process import cloned_database
 
@@ -92,12 +93,14 @@ async def run(folder: Path, url: str, inbox: Inbox, *, count: int, size: int, ea
 
 
 async def assert_each_once(url: str, inbox: Inbox, count: int, killed: int) -> None:
-    told = {event_id for (event_id,) in await look(url, "SELECT id FROM events WHERE type = 'order.placed'")}
+    told = {
+        event_id for (event_id,) in await rows_of(url, "SELECT id FROM events WHERE type = 'order.placed'")
+    }
     assert len(told) == count
-    assert await look(url, "SELECT kind, status, count(*) FROM mails GROUP BY 1, 2") == [
+    assert await rows_of(url, "SELECT kind, status, count(*) FROM mails GROUP BY 1, 2") == [
         ("order_placed", "sent", count)
     ]
-    assert await look(url, "SELECT status::text FROM pgqueuer") == []
+    assert await rows_of(url, "SELECT status::text FROM pgqueuer") == []
     arrived = Counter(mail["Message-ID"] for mail in inbox.mails)
     matched = [EVENT.fullmatch(message_id) for message_id in arrived]
     assert sorted(int(match[1]) for match in matched if match) == sorted(told)

@@ -21,6 +21,7 @@ from service.platform.database import Database
 from service.platform.jobs import queue as jobs
 from service.platform.jobs.worker import MOST_CLAIMS
 from tests.conftest import for_sqlalchemy
+from tests.helpers.rows import rows_of
 from tests.server.process import REPOSITORY, cloned_database, environment
 
 EFFECTS = """
@@ -114,14 +115,6 @@ async def raise_events(url: str, count: int) -> None:
         await database.close()
 
 
-async def look(url: str, query: str) -> list[tuple[Any, ...]]:
-    connection = await asyncpg.connect(url)
-    try:
-        return [tuple(row) for row in await connection.fetch(query)]
-    finally:
-        await connection.close()
-
-
 async def run(folder: Path, url: str, *, count: int, size: int, seed: int, every: int | None) -> Fleet:
     """Raise the events while workers run, until there is nothing left to do. Whenever about `every` tries
     have been made, one worker is killed at a random moment of its work.
@@ -147,14 +140,14 @@ async def run(folder: Path, url: str, *, count: int, size: int, seed: int, every
 
 
 async def assert_each_once(url: str, count: int) -> None:
-    assert await look(url, "SELECT count(*) FROM events") == [(count,)]
-    assert await look(url, "SELECT count(*), count(DISTINCT event_id) FROM webhook_deliveries") == [
+    assert await rows_of(url, "SELECT count(*) FROM events") == [(count,)]
+    assert await rows_of(url, "SELECT count(*), count(DISTINCT event_id) FROM webhook_deliveries") == [
         (count, count)
     ]
-    assert await look(url, "SELECT count(*), count(DISTINCT event_id) FROM effects") == [(count, count)]
-    assert await look(url, "SELECT event_id FROM effects EXCEPT SELECT id FROM events") == []
-    assert await look(url, "SELECT status::text FROM pgqueuer") == []
-    [(most,)] = await look(url, "SELECT max(attempt) FROM tried")
+    assert await rows_of(url, "SELECT count(*), count(DISTINCT event_id) FROM effects") == [(count, count)]
+    assert await rows_of(url, "SELECT event_id FROM effects EXCEPT SELECT id FROM events") == []
+    assert await rows_of(url, "SELECT status::text FROM pgqueuer") == []
+    [(most,)] = await rows_of(url, "SELECT max(attempt) FROM tried")
     assert most <= MOST_CLAIMS + 1
 
 
@@ -164,7 +157,7 @@ async def test_five_thousand_events_through_three_workers(tmp_path: Path, url: s
     assert workers.killed >= 10
     await assert_each_once(url, 5_000)
     # It was not for nothing: work was lost with those that were killed, and done again.
-    [(tries,)] = await look(url, "SELECT count(*) FROM tried")
+    [(tries,)] = await rows_of(url, "SELECT count(*) FROM tried")
     assert tries > 5_000
 
 
@@ -183,11 +176,11 @@ async def test_a_job_that_kills_its_worker_ends_as_failed_and_the_others_go_on(
         await jobs.enqueue(session, "poison", {})
     await database.close()
     workers = await run(tmp_path, url, count=200, size=1, seed=3, every=None)
-    [(kind, status, attempts)] = await look(url, "SELECT entrypoint, status::text, attempts FROM pgqueuer")
+    [(kind, status, attempts)] = await rows_of(url, "SELECT entrypoint, status::text, attempts FROM pgqueuer")
     assert (kind, status, attempts) == ("poison", "failed", MOST_CLAIMS + 1)
     [failed] = workers.lines("job.failed")
     assert (failed["job"], failed["attempts"]) == ("poison", MOST_CLAIMS)
-    assert await look(url, "SELECT count(*), count(DISTINCT event_id) FROM effects") == [(200, 200)]
+    assert await rows_of(url, "SELECT count(*), count(DISTINCT event_id) FROM effects") == [(200, 200)]
 
 
 async def test_a_worker_that_is_stopped_releases_what_it_cannot_finish(tmp_path: Path, url: str) -> None:
@@ -197,11 +190,11 @@ async def test_a_worker_that_is_stopped_releases_what_it_cannot_finish(tmp_path:
     await raise_events(url, 20)
     with fleet(tmp_path, url, 1, seconds=600) as workers:
         async with asyncio.timeout(60):
-            while await look(url, "SELECT count(*) FROM tried") != [(16,)]:  # noqa: ASYNC110 - another process's
+            while await rows_of(url, "SELECT count(*) FROM tried") != [(16,)]:  # noqa: ASYNC110 - another process's
                 await asyncio.sleep(0.02)
         [worker] = workers.processes
         worker.terminate()
         assert await asyncio.to_thread(worker.wait, 30) == 0
-    assert await look(url, "SELECT DISTINCT status::text, attempts FROM pgqueuer") == [("queued", 0)]
-    assert await look(url, "SELECT count(*) FROM pgqueuer") == [(20,)]
+    assert await rows_of(url, "SELECT DISTINCT status::text, attempts FROM pgqueuer") == [("queued", 0)]
+    assert await rows_of(url, "SELECT count(*) FROM pgqueuer") == [(20,)]
     await connection.close()

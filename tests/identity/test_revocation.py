@@ -25,20 +25,13 @@ from service.platform.database import change_feed as changes
 from service.platform.database.change_feed import ChangeFeed
 from tests.helpers.application import app_of
 from tests.helpers.client import Api
+from tests.helpers.clock import Clock
 from tests.helpers.factories import Make, Person
 
 Admit = Callable[[Caller], Awaitable[Caller]]
 
 MARIA = Caller(user_id=7, session_id=70, is_admin=False)
 ADA = Caller(user_id=8, session_id=80, is_admin=True)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from service.migrations.tables import Base
 from service.platform.config import Settings
 from service.platform.database.errors import sqlstate, translate
 from tests.conftest import for_sqlalchemy
+from tests.helpers.rows import rows_of
 from tests.helpers.waiting import PATIENCE_SECONDS, wait_until
 from tests.server.process import cloned_database, environment, statement
 
@@ -78,14 +79,7 @@ def head() -> str:
 
 
 def rows(url: str, query: str) -> list[tuple[Any, ...]]:
-    async def fetch() -> list[tuple[Any, ...]]:
-        connection = await asyncpg.connect(url)
-        try:
-            return [tuple(row) for row in await connection.fetch(query)]
-        finally:
-            await connection.close()
-
-    return asyncio.run(fetch())
+    return asyncio.run(rows_of(url, query))
 
 
 def revision(url: str) -> list[tuple[Any, ...]]:

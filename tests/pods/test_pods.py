@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 
 from service.platform.config import generate_key
 from service.platform.database.schema import required_revision
+from tests.helpers.rows import rows_of
 from tests.helpers.waiting import wait_until
 from tests.pods.rendered import Container, containers
 from tests.pods.sandbox import DATABASE_HOST, METRICS_PORT, Network, Pod, Running, need_programs, network, pod
@@ -70,14 +70,6 @@ def migrated(rendered: dict[str, Container], apart: Network) -> list[Running]:
             assert runs[-1].ended() == 0, runs[-1].stdout + runs[-1].stderr
         assert job.written() == {"/tmp": []}
     return runs
-
-
-async def look(url: str, query: str) -> list[tuple[object, ...]]:
-    connection = await asyncpg.connect(url)
-    try:
-        return [tuple(row) for row in await connection.fetch(query)]
-    finally:
-        await connection.close()
 
 
 def complaints(running: Running) -> list[object]:
@@ -146,8 +138,10 @@ class TestMigration:
             assert complaints(running) == []
             assert len(running.events("schema.migrated")) == 1
         assert [len(running.events("administrator.created")) for running in migrated] == [1, 0]
-        assert await look(database, "SELECT version_num FROM alembic_version") == [(required_revision()[0],)]
-        assert await look(database, "SELECT email FROM users WHERE is_admin") == [(ADMIN,)]
+        assert await rows_of(database, "SELECT version_num FROM alembic_version") == [
+            (required_revision()[0],)
+        ]
+        assert await rows_of(database, "SELECT email FROM users WHERE is_admin") == [(ADMIN,)]
 
 
 @pytest.mark.usefixtures("migrated")

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from tests.helpers.http_server import serving
+from tests.helpers.rows import rows_of
 from tests.server.process import PASSWORD, Service, cloned_database, free_port, started, tradepost
 
 ADMIN = "ada@shop.example"
@@ -45,14 +45,7 @@ def smoke(folder: Path, url: str, **settings: object) -> tuple[int, list[str]]:
 
 
 def rows(url: str, query: str) -> list[tuple[object, ...]]:
-    async def fetch() -> list[tuple[object, ...]]:
-        connection = await asyncpg.connect(url)
-        try:
-            return [tuple(row) for row in await connection.fetch(query)]
-        finally:
-            await connection.close()
-
-    return asyncio.run(fetch())
+    return asyncio.run(rows_of(url, query))
 
 
 @contextmanager

@@ -4,9 +4,9 @@ from typing import Any
 
 import asyncpg
 import pytest
-from prometheus_client import REGISTRY
 
 from tests.helpers.factories import PASSWORD, Make, Person
+from tests.platform.telemetry.counted import counted
 from tests.webhooks.office import Office
 from tests.webhooks.receiver import Receiver, answer
 
@@ -34,10 +34,6 @@ async def test_notifications_are_deleted_and_orders_still_notify(
         (ana.id, "order.paid", "pending"),
         (ana.id, "user.registered", "pending"),
     ]
-
-
-def counted(metric: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(metric, labels) or 0.0
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(200, "succeeded"), (500, "retried"), (410, "failed")])

@@ -18,19 +18,10 @@ from service.platform.http.rate_limit import Decision, Limits, Policy, Rule, Sta
 from service.platform.http.rate_limit_store import LocalCounts, Store, StoreFailed
 from service.platform.telemetry import request_facts
 from service.platform.telemetry.request_facts import RequestFacts
+from tests.helpers.clock import Clock
 
 T = TypeVar("T")
 NOWHERE = "redis://127.0.0.1:9/0"
-
-
-class Clock:
-    """Stands still until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

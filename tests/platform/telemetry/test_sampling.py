@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,13 +23,6 @@ from tests.platform.telemetry.test_tracing import PARENT, TRACE, TRACEPARENT, as
 from tests.webhooks.receiver import receiver
 
 UNSAMPLED = {"traceparent": f"00-{TRACE}-{PARENT}-00"}
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    collector = Collector()
-    yield collector
-    collector.close()
 
 
 def ids(spans: list[Any]) -> set[bytes]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,13 +33,6 @@ TRACEPARENT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
 
 def attributes(span: Any) -> dict[str, str | int]:
     return {pair.key: pair.value.string_value or pair.value.int_value for pair in span.attributes}
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    collector = Collector()
-    yield collector
-    collector.close()
 
 
 @asynccontextmanager
