@@ -1,8 +1,8 @@
 """What n requests a second need, from the costs in bench/scaling.toml: the tables of docs/scaling.md.
 
-    python tools/scaling.py [--print]
+    python tools/scaling.py
 
-writes them between the marks in the document, or prints them. Nothing is measured here.
+writes them between the marks in the document. Nothing is measured here.
 """
 
 import math
@@ -149,10 +149,7 @@ def document(text: str, numbers: Numbers) -> str:
 
 def main() -> int:
     numbers = tomllib.loads(NUMBERS.read_text())
-    if "--print" in sys.argv[1:]:
-        print("\n\n".join(table(numbers) for table in TABLES.values()))
-    else:
-        DOCUMENT.write_text(document(DOCUMENT.read_text(), numbers))
+    DOCUMENT.write_text(document(DOCUMENT.read_text(), numbers))
     return 0
 
 

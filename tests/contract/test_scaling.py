@@ -1,7 +1,5 @@
 """The tables of docs/scaling.md are what the measured numbers make."""
 
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -16,12 +14,6 @@ NUMBERS = tomllib.loads((ROOT / "bench" / "scaling.toml").read_text())
 def test_the_tables_are_what_the_numbers_make() -> None:
     text = (ROOT / "docs" / "scaling.md").read_text()
     assert scaling.document(text, NUMBERS) == text, "make scaling"
-
-
-def test_the_tool_prints_the_same() -> None:
-    command = [sys.executable, "tools/scaling.py", "--print"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert printed == "\n\n".join(table(NUMBERS) for table in scaling.TABLES.values()) + "\n"
 
 
 def test_the_mix_is_a_whole() -> None:
