@@ -5,11 +5,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service import notifications
+from service import notifications, orders
 from service.container.api import Container
 from service.customers.dashboard import repository as dashboard
 from service.errors import Unavailable
-from service.orders import repository as orders
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person
 from tests.helpers.orders import recorded
