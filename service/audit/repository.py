@@ -89,7 +89,7 @@ async def find(session: Session, page: Page, filters: Filters) -> list[Any]:
             statement = statement.where(condition(value))
     if page.after is not None:
         statement = statement.where(AuditEntry.id < page.after[0])
-    return page.cut((await session.execute(statement)).all(), "id")
+    return page.cut(await session.rows(statement), "id")
 
 
 async def lock_months(session: Session) -> bool:
@@ -99,13 +99,13 @@ async def lock_months(session: Session) -> bool:
     behind it.
     """
     await session.execute(select(func.set_config("lock_timeout", "1s", True)))
-    free: bool = (await session.execute(select(func.pg_try_advisory_xact_lock(PARTITIONS_LOCK)))).scalar_one()
+    free: bool = await session.value(select(func.pg_try_advisory_xact_lock(PARTITIONS_LOCK)))
     return free
 
 
 async def get_months(session: Session) -> list[date]:
     """The first days of the months that have a partition, in order."""
-    names = await session.scalars(
+    names = await session.values(
         text(
             "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
             " WHERE inhparent = 'audit_addresses'::regclass AND relname ~ '_[0-9]{6}$' ORDER BY relname"

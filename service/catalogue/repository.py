@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from asyncpg import UniqueViolationError
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -23,19 +24,16 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import IntegrityError
 
 from service.catalogue.models import AVAILABILITY, Item, Stock
-from service.platform.database import Record, Session
+from service.platform.database import Record, Session, any_of
 from service.platform.database import sequenced_changes as changes
-from service.platform.database.errors import sqlstate
 from service.platform.database.pagination import Page
 
 #: Everything but the search vector: the row has the shape of schemas.Item.
 COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
 _NAMES: Final = ", ".join(column.name for column in COLUMNS)
 OUT_OF_STOCK: Final = "out_of_stock"
-UNIQUE_VIOLATION: Final = "23505"
 
 #: Columns of the table and not of the mapped class, whose statements take the longer way through the ORM.
 _item: Final = Item.__table__.c
@@ -156,7 +154,7 @@ async def find(session: Session, page: Page, filters: Filters, *, sort: str, wit
     if page.after is not None:
         here = tuple_(*columns)
         statement = statement.where(here < page.after if falling else here > page.after)
-    return page.cut((await session.execute(statement)).all(), *(column.key for column in columns))
+    return page.cut(await session.rows(statement), *(column.key for column in columns))
 
 
 async def find_changed(
@@ -178,15 +176,14 @@ async def find_removed(
 
 async def get(session: Session, item_id: int, *, withdrawn: bool) -> Record | None:
     statement = _BY_ID if withdrawn else _ON_SALE_BY_ID
-    row: Record | None = (await session.execute(statement, {"item_id": item_id})).one_or_none()
-    return row
+    return await session.one(statement, {"item_id": item_id})
 
 
 async def get_products(session: Session, item_ids: Collection[int]) -> dict[int, Record]:
     """id, name, price and is_active of these items, withdrawn ones too, by id; without locks."""
     wanted = bindparam("item_ids", list(item_ids), type_=ARRAY(Item.__table__.c.id.type))
     statement = select(Item.id, Item.name, Item.price, Item.is_active).where(Item.id == func.any(wanted))
-    return {row.id: row for row in (await session.execute(statement)).all()}
+    return {row.id: row for row in await session.rows(statement)}
 
 
 async def count_by_category(session: Session) -> Sequence[Record]:
@@ -197,7 +194,7 @@ async def count_by_category(session: Session) -> Sequence[Record]:
         .group_by(Item.category)
         .order_by(Item.category)
     )
-    return (await session.execute(statement)).all()
+    return await session.rows(statement)
 
 
 async def add(session: Session, new: Sequence[New], *, actor_id: int | None) -> list[Record | None]:
@@ -205,7 +202,7 @@ async def add(session: Session, new: Sequence[New], *, actor_id: int | None) -> 
     skus = [item.sku for item in new if item.sku is not None]
     ids: list[int] = []
     while len(ids) < len(new):
-        taken = await session.scalars(_TAKE_IDS, {"count": len(new) - len(ids), "skus": skus})
+        taken = await session.values(_TAKE_IDS, {"count": len(new) - len(ids), "skus": skus})
         ids += sorted(taken)
     values = {
         "ids": ids,
@@ -219,7 +216,7 @@ async def add(session: Session, new: Sequence[New], *, actor_id: int | None) -> 
         "reorder_levels": [item.reorder_level for item in new],
         "actor_id": actor_id,
     }
-    made = {row.id: row for row in await session.execute(_ADD, values)}
+    made = {row.id: row for row in await session.rows(_ADD, values)}
     return [made.get(item_id) for item_id in ids]
 
 
@@ -238,16 +235,14 @@ async def change(session: Session, item_id: int, values: Mapping[str, Any]) -> b
         await session.execute(statement)
         return True
     try:
-        async with session.begin_nested():
+        async with session.savepoint():
             await session.execute(statement)
-    except IntegrityError as fault:
-        if sqlstate(fault) != UNIQUE_VIOLATION:
-            raise
+    except UniqueViolationError:
         return False
     return True
 
 
 async def get_ids_by_sku(session: Session, skus: Collection[str]) -> dict[str, int]:
     """The ids of those of these items that exist, withdrawn ones too."""
-    rows = await session.execute(select(Item.sku, Item.id).where(Item.sku.in_(skus)))
+    rows = await session.rows(select(Item.sku, Item.id).where(any_of(Item.sku, skus)))
     return {row.sku: row.id for row in rows}

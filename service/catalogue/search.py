@@ -38,7 +38,7 @@ async def search(session: Session, page: Page, filters: Filters, words: str, *, 
         + func.similarity(words, Item.name)
     )
     statement = chosen(filters, withdrawn=withdrawn).where(matches).order_by(rank.desc(), Item.id)
-    rows = (await session.execute(statement.limit(wanted).offset(offset))).all()
+    rows = await session.rows(statement.limit(wanted).offset(offset))
     if len(rows) > page.limit:
         page.next = (offset + page.limit,)
     return list(rows[: page.limit])

@@ -1,4 +1,4 @@
-"""Check whether the service would start with this configuration, before a rollout."""
+"""Say whether the service would start with this configuration, before it is rolled out."""
 
 import asyncio
 import sys
@@ -47,11 +47,9 @@ async def _connect(settings: Settings) -> int:
 
 
 async def _fault(url: str) -> str | None:
-    engine = connections.engine(url, connect_args={"timeout": CONNECT_SECONDS})
     try:
-        async with engine.connect():
-            return None
+        connection = await connections.connect(url, timeout=CONNECT_SECONDS)
     except Exception as fault:  # noqa: BLE001 - any error is reported
         return connections.cause_of(fault)
-    finally:
-        await engine.dispose()
+    await connection.close()
+    return None

@@ -7,9 +7,5 @@ EVENTS = Counter(
 )
 
 
-def events_raised(event_type: str, count: int) -> None:
-    EVENTS.labels(event_type, "raised").inc(count)
-
-
 def event_handed_on(event_type: str) -> None:
     EVENTS.labels(event_type, "handed_on").inc()

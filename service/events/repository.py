@@ -81,19 +81,18 @@ async def _add(
         "object_ids": object_ids,
         "datas": [json.dumps(each) for each in objects],
     }
-    ids = list((await session.scalars(_ADD, values)).all())
-    after_commit(session, lambda: metrics.events_raised(event_type, len(ids)))
+    ids = await session.values(_ADD, values)
+    after_commit(session, lambda: metrics.EVENTS.labels(event_type, "raised").inc(len(ids)))
     return ids
 
 
 async def get(session: Session, event_id: int) -> Record | None:
     statement = select(*Event.__table__.columns).where(Event.id == event_id)
-    row: Record | None = (await session.execute(statement)).one_or_none()
-    return row
+    return await session.one(statement)
 
 
 async def purge(session: Session, kept: timedelta, *, most: int) -> int:
     """Delete at most so many events that happened longer ago than that; how many they were."""
     old = select(Event.id).where(Event.occurred_at < func.now() - kept).limit(most)
     gone = delete(Event).where(Event.id.in_(old)).returning(Event.id)
-    return len((await session.scalars(gone)).all())
+    return len(await session.values(gone))

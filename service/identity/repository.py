@@ -28,8 +28,7 @@ async def get_caller(session: Session, *, user_id: int, session_id: int, lock: b
     With `lock` both rows stay as they are until the transaction ends.
     """
     statement, values = _LOCKED_CALLER if lock else _CALLER, {"user_id": user_id, "session_id": session_id}
-    row: Record | None = (await session.execute(statement, values)).one_or_none()
-    return row
+    return await session.one(statement, values)
 
 
 async def lock_user(session: Session, user_id: int) -> Record | None:
@@ -37,7 +36,7 @@ async def lock_user(session: Session, user_id: int) -> Record | None:
     statement = select(User.is_active, User.is_admin, User.version).where(
         User.id == user_id, User.erased_at.is_(None)
     )
-    return (await session.execute(statement.with_for_update(key_share=True))).one_or_none()
+    return await session.one(statement.with_for_update(key_share=True))
 
 
 async def end_session(session: Session, session_id: int, *, user_id: int | None = None) -> int | None:
@@ -45,7 +44,7 @@ async def end_session(session: Session, session_id: int, *, user_id: int | None 
     statement = update(SessionRow).where(SessionRow.id == session_id, SessionRow.ended_at.is_(None))
     if user_id is not None:
         statement = statement.where(SessionRow.user_id == user_id)
-    owner_id: int | None = await session.scalar(
+    owner_id: int | None = await session.value(
         statement.values(ended_at=func.now()).returning(SessionRow.user_id)
     )
     return owner_id
@@ -56,16 +55,16 @@ async def end_sessions(session: Session, user_id: int, *, but: int | None = None
     statement = update(SessionRow).where(SessionRow.user_id == user_id, SessionRow.ended_at.is_(None))
     if but is not None:
         statement = statement.where(SessionRow.id != but)
-    return (await session.scalars(statement.values(ended_at=func.now()).returning(SessionRow.id))).all()
+    return await session.values(statement.values(ended_at=func.now()).returning(SessionRow.id))
 
 
 async def get_access_changes(session: Session, seconds: float) -> Sequence[Record]:
     """Id, is_active and is_admin of the users whose access has changed within so many seconds."""
     recent = User.access_changed_at > func.now() - timedelta(seconds=seconds)
-    return (await session.execute(select(User.id, User.is_active, User.is_admin).where(recent))).all()
+    return await session.rows(select(User.id, User.is_active, User.is_admin).where(recent))
 
 
 async def get_ended_sessions(session: Session, seconds: float) -> Sequence[int]:
     """The ids of the sessions that have ended within so many seconds."""
     recent = SessionRow.ended_at > func.now() - timedelta(seconds=seconds)
-    return (await session.scalars(select(SessionRow.id).where(recent))).all()
+    return await session.values(select(SessionRow.id).where(recent))

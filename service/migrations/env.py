@@ -3,7 +3,7 @@
 import asyncio
 
 from alembic import context
-from sqlalchemy import Connection, pool, text
+from sqlalchemy import Connection, text
 
 from service.migrations.tables import Base
 from service.platform.database import connections
@@ -38,7 +38,7 @@ def _run(connection: Connection | None) -> None:
 
 
 async def _online(url: str) -> None:
-    engine = connections.engine(url, poolclass=pool.NullPool)
+    engine = connections.engine(url)
     try:
         async with engine.connect() as connection:
             await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})

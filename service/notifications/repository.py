@@ -18,7 +18,7 @@ from service.platform.database.pagination import Page
 
 _WAITING: Final = "notifications"
 _COLUMNS: Final = {"user_ids": BigInteger, "kinds": Text, "titles": Text, "bodies": Text, "data": JSONB}
-#: Each to the user named, or to every administrator where none is; by user, then in the order of `add`.
+#: Each to the user named, or to every administrator where none is; by user, then in the order of the calls.
 _ADD: Final = text("""
     INSERT INTO notifications (user_id, kind, title, body, data)
     SELECT coalesce(new.user_id, users.id), new.kind, new.title, new.body, new.data
@@ -30,15 +30,23 @@ _ADD: Final = text("""
 """).bindparams(*(bindparam(name, type_=ARRAY(kind)) for name, kind in _COLUMNS.items()))
 
 
-async def add(
-    session: Session, user_id: int | None, *, kind: str, title: str, body: str, data: dict[str, Any]
+async def notify(
+    session: Session, user_id: int, *, kind: str, title: str, body: str, data: dict[str, Any]
 ) -> None:
-    """To this user, or to every active administrator where it is None.
+    """Notify a user, if the session's transaction is committed."""
+    await _add(session, (user_id, kind, title, body, data))
 
-    Written before the COMMIT; inside a savepoint at once, which may be rolled back alone.
-    """
-    new = (user_id, kind, title, body, data)
-    if session.in_nested_transaction():
+
+async def notify_administrators(
+    session: Session, *, kind: str, title: str, body: str, data: dict[str, Any]
+) -> None:
+    """Notify every active administrator, if the session's transaction is committed."""
+    await _add(session, (None, kind, title, body, data))
+
+
+async def _add(session: Session, new: tuple[int | None, str, str, str, dict[str, Any]]) -> None:
+    """Written before the COMMIT; inside a savepoint at once, which may be rolled back alone."""
+    if session.in_savepoint:
         await session.execute(_ADD, _parameters([new]))
         return
     waiting = session.info.get(_WAITING)
@@ -64,7 +72,7 @@ async def find(session: Session, user_id: int, page: Page, *, unread: bool = Fal
     if page.after is not None:
         statement = statement.where(Notification.id < page.after[0])
     statement = statement.order_by(Notification.id.desc()).limit(page.fetch).offset(page.skip)
-    return page.cut((await session.execute(statement)).all(), "id")
+    return page.cut(await session.rows(statement), "id")
 
 
 async def find_after(session: Session, user_id: int, last: int, count: int) -> Sequence[Record]:
@@ -72,7 +80,7 @@ async def find_after(session: Session, user_id: int, last: int, count: int) -> S
     statement = select(*Notification.__table__.columns).where(
         Notification.user_id == user_id, Notification.id > last
     )
-    return (await session.execute(statement.order_by(Notification.id).limit(count))).all()
+    return await session.rows(statement.order_by(Notification.id).limit(count))
 
 
 async def mark_read(session: Session, user_id: int, notification_id: int) -> Record | None:
@@ -83,19 +91,17 @@ async def mark_read(session: Session, user_id: int, notification_id: int) -> Rec
         .values(read_at=func.coalesce(Notification.read_at, func.now()))
         .returning(*Notification.__table__.columns)
     )
-    row: Record | None = (await session.execute(statement)).one_or_none()
-    return row
+    return await session.one(statement)
 
 
 async def exists(session: Session, user_id: int, notification_id: int) -> bool:
     statement = select(Notification.id).where(
         Notification.id == notification_id, Notification.user_id == user_id
     )
-    return (await session.execute(statement)).one_or_none() is not None
+    return await session.one(statement) is not None
 
 
 async def mark_all_read(session: Session, user_id: int) -> int:
     """The number of notifications that were unread before."""
     statement = update(Notification).where(Notification.user_id == user_id, Notification.read_at.is_(None))
-    changed = await session.execute(statement.values(read_at=func.now()).returning(Notification.id))
-    return len(changed.all())
+    return await session.execute(statement.values(read_at=func.now()))

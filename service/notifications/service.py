@@ -1,26 +1,10 @@
-"""Notifying users in the transaction of what happened, and marking notifications as read."""
-
-from typing import Any
+"""Marking notifications as read."""
 
 from service.errors import NotFound
 from service.identity import Caller
 from service.notifications import repository as notifications
 from service.notifications.schemas import Notification, ReadCount
 from service.platform.database import Session
-
-
-async def notify(
-    session: Session, user_id: int, *, kind: str, title: str, body: str, data: dict[str, Any]
-) -> None:
-    """Notify a user, if the session's transaction is committed."""
-    await notifications.add(session, user_id, kind=kind, title=title, body=body, data=data)
-
-
-async def notify_administrators(
-    session: Session, *, kind: str, title: str, body: str, data: dict[str, Any]
-) -> None:
-    """Notify every active administrator, if the session's transaction is committed."""
-    await notifications.add(session, None, kind=kind, title=title, body=body, data=data)
 
 
 async def mark_read(session: Session, caller: Caller, notification_id: int) -> Notification:

@@ -82,5 +82,4 @@ async def get(session: Session, user_id: int, *, max_cancelled: int) -> Record:
     `wait` is None unless there are `max_cancelled` orders of the last hour that were cancelled.
     """
     values = {"user_id": user_id, "max_cancelled": max_cancelled}
-    row: Record = (await session.execute(_HELD, values)).one()
-    return row
+    return (await session.rows(_HELD, values))[0]

@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, arr
 from service.orders import metrics
 from service.orders.models import INSTANT, STATUSES, Order, OrderLine
 from service.orders.order_limits import UNLIMITED, OrderLimits, within_limits
-from service.platform.database import Record, Session, after_commit
+from service.platform.database import Record, Session, after_commit, any_of, none_of
 from service.platform.database.pagination import Page
 from service.platform.http.etag.versions import AllBut, Versions
 
@@ -73,7 +73,7 @@ def _lines() -> ScalarSelect[Any]:
 #: The shape of schemas.Order. Built once, for it costs more than to ask the database.
 _SHAPE = (*Order.__table__.columns, _lines().label("lines"))
 _WHOLE = select(*_SHAPE)
-_CHANGED = update(Order).returning(*_SHAPE).execution_options(synchronize_session=False)
+_CHANGED = update(Order).returning(*_SHAPE)
 
 
 def _event(status: Any, at: Any, by: str | ColumnElement[str]) -> ColumnElement[Any]:
@@ -90,14 +90,13 @@ def visible_to(user_id: int | None) -> ColumnElement[bool]:
 async def get_latest(session: Session, user_id: int, count: int) -> list[Any]:
     """The user's last orders, newest first."""
     statement = _WHOLE.where(Order.user_id == user_id).order_by(Order.placed_at.desc(), Order.id.desc())
-    return list((await session.execute(statement.limit(count))).all())
+    return await session.rows(statement.limit(count))
 
 
 async def get(session: Session, order_id: int, *, viewer_id: int | None) -> Record | None:
     """The order, if `viewer_id` may see it (None: a caller who sees all)."""
     statement = _WHOLE.where(Order.id == order_id, visible_to(viewer_id))
-    row: Record | None = (await session.execute(statement)).one_or_none()
-    return row
+    return await session.one(statement)
 
 
 async def find(
@@ -119,7 +118,7 @@ async def find(
         statement = statement.where(Order.placed_at >= placed_from)
     if placed_until is not None:
         statement = statement.where(Order.placed_at <= placed_until)
-    rows = (await session.execute(statement.limit(page.fetch).offset(page.skip))).all()
+    rows = await session.rows(statement.limit(page.fetch).offset(page.skip))
     return page.cut(rows, "placed_at", "id")
 
 
@@ -127,7 +126,7 @@ async def get_references(session: Session, references: Collection[str]) -> set[t
     """Which of these references are taken, and by whom: pairs of user_id and reference."""
     wanted = bindparam("references", list(references), type_=ARRAY(Text))
     statement = select(Order.user_id, Order.reference).where(Order.reference == func.any(wanted))
-    return {(row.user_id, row.reference or "") for row in (await session.execute(statement)).all()}
+    return {(row.user_id, row.reference or "") for row in await session.rows(statement)}
 
 
 def _adding() -> Select[Any]:
@@ -181,7 +180,7 @@ async def add(
     parameters |= {f"line_{name}": [getattr(line, name) for line in lines] for name in LINE_COLUMNS}
     units = sum(line.quantity for line in lines)
     parameters |= {"by": by, **(limits.parameters(units) if limits else UNLIMITED)}
-    row: Record | None = (await session.execute(_ADD, parameters)).one_or_none()
+    row = await session.one(_ADD, parameters)
     if row is not None:
         after_commit(session, lambda: metrics.count_status(row))
     return row
@@ -202,15 +201,14 @@ async def change(
     And if its version is `expected`. All of that is checked in the UPDATE itself: of two that change the
     order at once, the second finds it changed.
     """
-    guards = (Order.status.in_(tuple(sources)), visible_to(viewer_id), true() if guard is None else guard)
+    guards = (any_of(Order.status, sources), visible_to(viewer_id), true() if guard is None else guard)
     statement = _CHANGED.where(Order.id == order_id, *guards)
     if isinstance(expected, AllBut):
-        statement = statement.where(Order.version.not_in(expected.versions))
+        statement = statement.where(none_of(Order.version, expected.versions))
     elif expected is not None:
-        statement = statement.where(Order.version.in_(expected))
+        statement = statement.where(any_of(Order.version, expected))
     statement = statement.values(**values, version=Order.version + 1)
-    row: Record | None = (await session.execute(statement)).one_or_none()
-    return row
+    return await session.one(statement)
 
 
 #: Not before the transitions so far: a transaction that waits for the row began before the other's end.
@@ -259,4 +257,4 @@ async def transition(
 async def get_unpaid(session: Session, before: datetime, *, after: int, count: int) -> Sequence[int]:
     """The ids of orders placed before this moment that are unpaid, in order, beginning after `after`."""
     unpaid = (Order.status == literal_column("'placed'"), Order.placed_at < before, Order.id > after)
-    return (await session.scalars(select(Order.id).where(*unpaid).order_by(Order.id).limit(count))).all()
+    return await session.values(select(Order.id).where(*unpaid).order_by(Order.id).limit(count))

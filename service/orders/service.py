@@ -134,7 +134,7 @@ async def place(session: Session, settings: Settings, caller: AnyCaller, new: Or
         raise await _over_limits(
             session, customer_id, limits, units=units, email_verified=customer.email_verified
         )
-    order = Order.of({**row._asdict(), "lines": [OrderLine.priced(line) for line in lines]})
+    order = Order.of({**row, "lines": [OrderLine.priced(line) for line in lines]})
     await announce(session, caller, order, f"{order.total} {order.currency} in total.")
     quantities = {line.product_id: line.quantity for line in lines}
     await catalogue.take_stock(session, quantities, order_id=order.id, by=caller)

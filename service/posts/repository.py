@@ -51,7 +51,7 @@ async def find(
         statement = statement.where(Post.id < last if newest_first else Post.id > last)
     if status is not None:
         statement = statement.where(Post.status == status)
-    rows = (await session.execute(statement.limit(page.fetch).offset(page.skip))).all()
+    rows = await session.rows(statement.limit(page.fetch).offset(page.skip))
     return page.cut(rows, "id")
 
 
@@ -76,15 +76,13 @@ async def find_removed(
 
 
 async def get(session: Session, caller: Caller | None, post_id: int) -> Record | None:
-    row: Record | None = (await session.execute(_whole(caller).where(Post.id == post_id))).one_or_none()
-    return row
+    return await session.one(_whole(caller).where(Post.id == post_id))
 
 
 async def lock(session: Session, caller: Caller, post_id: int) -> Record | None:
     """The post, locked until the transaction ends, so that it is not published or edited meanwhile."""
     statement = _whole(caller).where(Post.id == post_id).with_for_update(of=Post)
-    row: Record | None = (await session.execute(statement)).one_or_none()
-    return row
+    return await session.one(statement)
 
 
 async def add(session: Session, author_id: int, *, title: str, body: str, published: bool) -> int:
@@ -95,13 +93,13 @@ async def add(session: Session, author_id: int, *, title: str, body: str, publis
         status="published" if published else "pending",
         published_at=func.now() if published else None,
     )
-    post_id: int = (await session.execute(statement.returning(Post.id))).scalar_one()
+    post_id: int = await session.value(statement.returning(Post.id))
     return post_id
 
 
 async def count_pending(session: Session, author_id: int) -> int:
     statement = select(func.count()).where(Post.author_id == author_id, Post.status == "pending")
-    return await session.scalar(statement) or 0
+    return await session.value(statement) or 0
 
 
 async def change(session: Session, post_id: int, values: Mapping[str, Any]) -> None:

@@ -1,4 +1,7 @@
-"""Posts: who may write and change them, and which are public. Who may publish is said by the routes."""
+"""Posts: who may write and change them, and which are public.
+
+Who may publish them is said in `router.py`: administrators.
+"""
 
 from datetime import datetime
 from typing import Any, Final

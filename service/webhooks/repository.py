@@ -22,19 +22,17 @@ async def add(
 ) -> Record | None:
     """The new webhook; None where there are `most` already. Transactions that add one wait for each other."""
     await session.execute(select(func.pg_advisory_xact_lock(COUNT_LOCK)))
-    if (await session.scalar(select(func.count()).select_from(Webhook)) or 0) >= most:
+    if (await session.value(select(func.count()).select_from(Webhook)) or 0) >= most:
         return None
     values = {"url": url, "description": description, "events": list(events), "secret": secret}
-    row: Record = (await session.execute(insert(Webhook).values(**values).returning(*_columns))).one()
-    return row
+    return await session.one(insert(Webhook).values(**values).returning(*_columns))
 
 
 async def get(session: Session, webhook_id: int, *, lock: bool = False) -> Record | None:
     statement = select(*_columns).where(Webhook.id == webhook_id)
     if lock:
         statement = statement.with_for_update(key_share=True)
-    row: Record | None = (await session.execute(statement)).one_or_none()
-    return row
+    return await session.one(statement)
 
 
 async def find(session: Session, page: Page) -> list[Any]:
@@ -42,7 +40,7 @@ async def find(session: Session, page: Page) -> list[Any]:
     statement = select(*_columns).order_by(Webhook.id.desc())
     if page.after is not None:
         statement = statement.where(Webhook.id < page.after[0])
-    rows = (await session.execute(statement.limit(page.fetch).offset(page.skip))).all()
+    rows = await session.rows(statement.limit(page.fetch).offset(page.skip))
     return page.cut(rows, "id")
 
 
@@ -63,8 +61,7 @@ async def rotate(session: Session, webhook_id: int, secret: bytes, overlap: time
 
 async def remove(session: Session, webhook_id: int) -> bool:
     """Delete a webhook with its deliveries; whether there was one."""
-    removed = await session.execute(delete(Webhook).where(Webhook.id == webhook_id).returning(Webhook.id))
-    return removed.one_or_none() is not None
+    return bool(await session.execute(delete(Webhook).where(Webhook.id == webhook_id)))
 
 
 async def record_failure(
@@ -78,20 +75,17 @@ async def record_failure(
         new = or_(new, Webhook.paused_until.is_(None), Webhook.paused_until < func.now() + pause)
     await session.execute(update(Webhook).where(Webhook.id == webhook_id, new).values(**values))
     since = select(Webhook.failing_since <= func.now() - longest).where(Webhook.id == webhook_id)
-    return bool(await session.scalar(since))
+    return bool(await session.value(since))
 
 
 async def disable(session: Session, webhook_id: int, reason: str) -> bool:
     """Whether the webhook was active."""
     values = {"is_active": False, "disabled_at": func.now(), "disabled_reason": reason}
     statement = update(Webhook).where(Webhook.id == webhook_id, Webhook.is_active).values(**values)
-    done = await session.execute(statement.returning(Webhook.id))
-    return done.one_or_none() is not None
+    return bool(await session.execute(statement))
 
 
 async def get_secrets(session: Session) -> Sequence[Record]:
     """Every secret, encrypted; locked against another change."""
     columns = (Webhook.id, Webhook.secret, Webhook.previous_secret)
-    return (
-        await session.execute(select(*columns).order_by(Webhook.id).with_for_update(key_share=True))
-    ).all()
+    return await session.rows(select(*columns).order_by(Webhook.id).with_for_update(key_share=True))

@@ -48,7 +48,7 @@ async def create(session: Session, cipher: SecretCipher, caller: Caller, new: We
     if row is None:
         raise TooManyWebhooks(f"There are {MAX_WEBHOOKS} webhooks already. Delete one first.")
     await _record(session, caller, "webhook.created", row.id, {"events": new.events})
-    return NewWebhook.of({**row._asdict(), "secret": encode_secret(secret)})
+    return NewWebhook.of({**row, "secret": encode_secret(secret)})
 
 
 async def get(session: Session, webhook_id: int) -> Webhook:
@@ -94,7 +94,7 @@ async def rotate_secret(
     await webhooks.rotate(session, webhook_id, cipher.encrypt(secret), ROTATION_OVERLAP)
     await _record(session, caller, "webhook.secret_rotated", webhook_id, {})
     row = _found(await webhooks.get(session, webhook_id))
-    return NewWebhook.of({**row._asdict(), "secret": encode_secret(secret)})
+    return NewWebhook.of({**row, "secret": encode_secret(secret)})
 
 
 async def find_deliveries(session: Session, webhook_id: int, page: Page, *, status: str | None) -> list[Any]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import event
 from structlog.testing import capture_logs
 
 from service.container.api import Container
@@ -25,6 +24,7 @@ from tests.helpers.recovering import (
     row,
     turn_passes,
 )
+from tests.helpers.statements import statements
 from tests.platform.mail.test_sending import Refusing
 
 #: As long as a good one.
@@ -68,19 +68,11 @@ class TestRequestPasswordReset:
         self, api: Api, maria: Person, container: Container, subjects: Callable[..., Any]
     ) -> None:
         """It makes the same statements for both, and none of them names the table."""
-        asked: list[str] = []
-
-        def note(_: Any, __: Any, statement: str, *___: Any) -> None:
-            asked.append(statement)
-
-        event.listen(container.database.engine.sync_engine, "before_cursor_execute", note)
-        try:
+        with statements(container.database) as asked:
             counts = []
             for email in (maria.email, "nobody@shop.example"):
                 assert (await api.post("/auth/password-reset", json={"email": email})).status_code == 202
                 counts.append(len(asked))
-        finally:
-            event.remove(container.database.engine.sync_engine, "before_cursor_execute", note)
         assert counts == [1, 2]
         assert asked[0] == asked[1]
         assert "users" not in asked[0]

@@ -6,7 +6,6 @@ from typing import Any
 import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
 
 from service import audit
 from service.container.api import Container
@@ -182,7 +181,7 @@ class TestAppendOnly:
     ) -> None:
         await make.item()
         before = await sql.fetch("SELECT * FROM audit_log")
-        with pytest.raises(ProgrammingError, match="audit_log is append-only"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="audit_log is append-only"):
             async with container.database.transaction() as session:
                 await session.execute(text(statement))
         assert await sql.fetch("SELECT * FROM audit_log") == before

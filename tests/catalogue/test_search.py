@@ -2,7 +2,6 @@ from decimal import Decimal
 
 import asyncpg
 import pytest
-from sqlalchemy.exc import IntegrityError
 
 from service.catalogue import repository
 from service.catalogue import service as items
@@ -125,6 +124,6 @@ class TestChange:
     async def test_only_a_taken_sku_passes_for_one(self, make: Make, container: Container) -> None:
         """A price of 0, which no schema lets pass, breaks another constraint, and that is a fault of ours."""
         item = await make.item()
-        with pytest.raises(IntegrityError):
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError):
             async with container.database.transaction() as session:
                 await repository.change(session, item.id, {"sku": "NW-1", "price": Decimal(0)})

@@ -119,9 +119,8 @@ async def undone(container: Container) -> AsyncIterator[Session]:
 
 async def found_after(container: Container, *statements: str) -> list[tuple[str, str, str]]:
     async with undone(container) as session:
-        connection = await session.connection()
         for statement in (REPLICA, *statements):
-            await connection.exec_driver_sql(statement)
+            await session.execute(statement)
         findings = [await verification.find_faults(session, check) for check in CHECKS]
     return [(finding.check, fault.place, fault.fault) for finding in findings for fault in finding.first]
 
@@ -163,8 +162,7 @@ async def test_of_many_faults_the_first_twenty_are_listed(
 ) -> None:
     items = [(await make.item(stock=1)).id for _ in range(25)]
     async with undone(container) as session:
-        connection = await session.connection()
-        await connection.exec_driver_sql(f"UPDATE stock SET quantity = 2 WHERE item_id >= {items[0]}")
+        await session.execute(f"UPDATE stock SET quantity = 2 WHERE item_id >= {items[0]}")
         findings = {check.name: await verification.find_faults(session, check) for check in CHECKS}
     stock = findings["stock"]
     assert stock.faults == 25
@@ -176,15 +174,13 @@ async def test_it_reads_one_moment_and_cannot_write(
     shop: Shop, container: Container, sql: asyncpg.Connection
 ) -> None:
     [check] = [check for check in CHECKS if check.name == "order_totals"]
-    async with container.database.transaction() as session:
+    async with undone(container) as session:
         await verification.begin_snapshot(session)
         before = await verification.find_faults(session, check)
         await sql.execute("SET session_replication_role = replica; DELETE FROM orders; RESET ALL")
         assert await verification.find_faults(session, check) == before
-        connection = await session.connection()
         with pytest.raises(Exception, match="cannot execute DELETE in a read-only transaction"):
-            await connection.exec_driver_sql("DELETE FROM items")
-        await session.rollback()
+            await session.execute("DELETE FROM items")
 
 
 class TestTheCommand:

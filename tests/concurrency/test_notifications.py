@@ -63,9 +63,9 @@ class TestTellingSeveral:
         maria = await make.user()
         async with container.database.transaction() as session:
             with suppress(RuntimeError):
-                async with session.begin_nested():
+                async with session.savepoint():
                     await tell(session, maria.id, "undone")
                     raise RuntimeError
-            async with session.begin_nested():
+            async with session.savepoint():
                 await tell(session, maria.id, "done")
         assert [row["title"] for row in await sql.fetch("SELECT title FROM notifications")] == ["done"]

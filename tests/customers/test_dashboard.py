@@ -38,7 +38,7 @@ async def maria(make: Make) -> Person:
 
 
 def in_use(container: Container) -> int:
-    connections: int = container.database.engine.pool.checkedout()  # type: ignore[attr-defined]
+    connections: int = container.database.pool_usage[0]
     return connections
 
 
@@ -143,7 +143,7 @@ class TestConcurrency:
 
         def waiting(read: Any) -> Any:
             async def wait_and_read(session: Any, *arguments: Any, **options: Any) -> Any:
-                await session.connection()
+                await session.execute("SELECT 1")
                 async with asyncio.timeout(60), together:
                     held.append(in_use(container))
                 return await read(session, *arguments, **options)
@@ -183,7 +183,7 @@ class TestConcurrency:
 
         async def hangs(session: Any, *_: Any, **__: Any) -> None:
             try:
-                await session.connection()
+                await session.execute("SELECT 1")
                 await running.wait()
                 await asyncio.sleep(60)
             finally:
@@ -215,9 +215,9 @@ class TestConcurrency:
         running = asyncio.Barrier(4)
 
         async def sleeps(session: Any, *_: Any, **__: Any) -> None:
-            connection = await session.connection()
+            await session.execute("SELECT 1")
             await running.wait()
-            await connection.exec_driver_sql("SELECT pg_sleep(60)")
+            await session.execute("SELECT pg_sleep(60)")
 
         for module, name in ((dashboard, "statistics"), (orders, "get_latest"), (notifications, "find")):
             monkeypatch.setattr(module, name, sleeps)

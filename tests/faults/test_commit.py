@@ -7,10 +7,10 @@ from typing import Any
 import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.container.api import Container
 from service.errors import OutcomeUnknown
+from service.platform.database import Session
 from tests.helpers.client import assert_problem
 from tests.helpers.factories import Make
 
@@ -74,9 +74,9 @@ async def test_a_commit_that_is_cut_short_may_have_been_made(
     container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As at the end of the grace time, while a standby does not confirm."""
-    real, committing = AsyncSession.commit, asyncio.Event()
+    real, committing = Session.commit, asyncio.Event()
 
-    async def slow(session: AsyncSession) -> None:
+    async def slow(session: Session) -> None:
         await real(session)
         committing.set()
         await asyncio.Event().wait()
@@ -85,7 +85,7 @@ async def test_a_commit_that_is_cut_short_may_have_been_made(
         async with container.database.transaction() as session:
             await session.execute(text("SELECT 1"))
 
-    monkeypatch.setattr(AsyncSession, "commit", slow)
+    monkeypatch.setattr(Session, "commit", slow)
     writing = asyncio.create_task(write())
     await committing.wait()
     writing.cancel()

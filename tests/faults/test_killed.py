@@ -20,14 +20,14 @@ async def database(settings: Settings, sql: asyncpg.Connection) -> AsyncIterator
     assert settings.database_url is not None
     one = Database(settings.database_url.get_secret_value(), settings)
     yield one
-    assert one.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert one.pool_usage[0] == 0
     async with one.transaction() as session:
-        assert await session.scalar(text("SELECT 1")) == 1
+        assert await session.value(text("SELECT 1")) == 1
     await one.close()
 
 
 async def kill(session: Session, sql: asyncpg.Connection) -> None:
-    assert await sql.fetchval(KILL, await session.scalar(PID))
+    assert await sql.fetchval(KILL, await session.value(PID))
 
 
 async def test_a_refusal_stands(database: Database, sql: asyncpg.Connection) -> None:
@@ -58,7 +58,7 @@ async def test_the_running_statement_fails_as_unavailable(
 ) -> None:
     async def work(known: "asyncio.Future[int]") -> None:
         async with database.transaction() as session:
-            known.set_result(await session.scalar(PID))
+            known.set_result(await session.value(PID))
             await session.execute(text("SELECT pg_sleep(60)"))
 
     known: asyncio.Future[int] = asyncio.get_running_loop().create_future()

@@ -103,7 +103,8 @@ class Proxy:
                     return
                 writer.write(block)
                 await writer.drain()
-            writer.close()
+        # After a reset too: the other side would wait for what does not come.
+        writer.close()
 
 
 @contextmanager

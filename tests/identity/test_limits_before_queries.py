@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import event
 
 from service.accounts.api_keys import repository as api_keys
 from service.identity.api_keys.format import new_key
@@ -17,6 +16,7 @@ from tests.helpers.application import app_of
 from tests.helpers.client import Api
 from tests.helpers.factories import Make
 from tests.helpers.limited import NOBODY_LISTENS, limited, stands, statuses
+from tests.helpers.statements import noting
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +40,13 @@ class TestBeforeTheDatabaseIsAsked:
         """Those that ask who is calling. What has been heard is believed, however slow the machine is."""
         monkeypatch.setattr(ChangeFeed, "has_lease", property(lambda _: True))
         sent: list[str] = []
-        engine = application.state.container.database.engine.sync_engine
 
-        def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-            if "api_keys.hash =" in statement or "JOIN sessions" in statement:
-                sent.append(statement.split(maxsplit=1)[0])
+        def note(text: str) -> None:
+            if "api_keys.hash =" in text or "JOIN sessions" in text:
+                sent.append(text.split(maxsplit=1)[0])
 
-        event.listen(engine, "before_cursor_execute", note)
-        yield sent
-        event.remove(engine, "before_cursor_execute", note)
+        with noting(application.state.container.database, note):
+            yield sent
 
     async def test_made_up_api_keys_cost_no_query_past_the_limit(
         self, shop: Api, statements: list[str]

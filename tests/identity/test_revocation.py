@@ -10,7 +10,6 @@ import asyncpg
 import pytest
 from cachetools import TTLCache
 from pydantic import SecretStr
-from sqlalchemy import event
 
 from service.container.api import Container
 from service.errors import InvalidToken, Unavailable
@@ -27,6 +26,7 @@ from tests.helpers.application import app_of
 from tests.helpers.client import Api
 from tests.helpers.clock import Clock
 from tests.helpers.factories import Make, Person
+from tests.helpers.statements import statements
 
 Admit = Callable[[Caller], Awaitable[Caller]]
 
@@ -277,22 +277,11 @@ PING = READ_ONLY
 
 class TestCost:
     @pytest.fixture
-    def statements(self) -> list[str]:
-        return []
-
-    @staticmethod
-    def counted(database: Database, statements: list[str]) -> None:
-        @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
-        def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-            if statement != PING:
-                statements.append(statement)
-
-    @pytest.fixture
     async def maria(self, make: Make) -> Person:
         return await make.user()
 
     async def test_a_signed_in_read_asks_the_database_for_what_is_read_alone(
-        self, maria: Person, settings: Settings, statements: list[str], monkeypatch: pytest.MonkeyPatch
+        self, maria: Person, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The first request that a new process sees, by a token that it has never seen; then warm ones.
 
@@ -307,18 +296,16 @@ class TestCost:
         monkeypatch.setattr(sessions, "get_caller", never)
         app = app_of(settings)
         async with app.router.lifespan_context(app), Api.of(app, maria.token) as client:
-            self.counted(app.state.container.database, statements)
-            for _ in range(3):
-                assert (await client.get("/users/profile")).status_code == 200
-                assert len(statements) == 1, statements
-                assert "FROM users" in statements.pop()
+            with statements(app.state.container.database) as seen:
+                for _ in range(3):
+                    assert (await client.get("/users/profile")).status_code == 200
+                    assert len(seen) == 1, seen
+                    assert "FROM users" in seen.pop()
 
-    async def test_one_without_a_lease_asks_once_more(
-        self, maria: Person, settings: Settings, statements: list[str]
-    ) -> None:
+    async def test_one_without_a_lease_asks_once_more(self, maria: Person, settings: Settings) -> None:
         nowhere = SecretStr("postgresql+asyncpg://user:word@127.0.0.1:1/nothing")
         app = app_of(settings.model_copy(update={"database_direct_url": nowhere}))
         async with app.router.lifespan_context(app), Api.of(app, maria.token) as client:
-            self.counted(app.state.container.database, statements)
-            assert (await client.get("/users/profile")).status_code == 200
-            assert len(statements) == 2, statements
+            with statements(app.state.container.database) as seen:
+                assert (await client.get("/users/profile")).status_code == 200
+            assert len(seen) == 2, seen

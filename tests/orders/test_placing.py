@@ -1,12 +1,9 @@
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import event
 
 from service.container.api import Container
 from service.errors import Unprocessable
@@ -16,6 +13,7 @@ from service.platform.http.schemas import MAX_ID
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person
 from tests.helpers.orders import HOME, recorded
+from tests.helpers.statements import statements
 
 #: As it goes out.
 BERLIN = {**HOME, "name": None, "region": None}
@@ -177,22 +175,10 @@ class TestPlacing:
         maria = await make.user(address=HOME)
         items = [await make.item(stock=5) for _ in range(4)]
         new = OrderCreate.model_validate({"lines": [{"product_id": i.id, "quantity": 1} for i in items]})
-        with statements(container) as seen:
+        with statements(container.database) as seen:
             async with container.database.transaction() as session:
                 await orders.place(session, container.settings, maria.caller, new)
         assert len(seen) == 7, seen
-
-
-@contextmanager
-def statements(container: Container) -> Iterator[list[str]]:
-    engine, seen = container.database.engine.sync_engine, list[str]()
-
-    def note(_: Any, __: Any, statement: str, *rest: Any) -> None:
-        seen.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(engine, "before_cursor_execute", note)
 
 
 class TestAdministrators:

@@ -30,7 +30,7 @@ async def find(
         statement = statement.where(User.is_active == is_active)
     if is_admin is not None:
         statement = statement.where(User.is_admin == is_admin)
-    return page.cut((await session.execute(statement)).all(), "id")
+    return page.cut(await session.rows(statement), "id")
 
 
 async def lock_administrators(session: Session) -> Sequence[int]:
@@ -41,4 +41,4 @@ async def lock_administrators(session: Session) -> Sequence[int]:
     """
     locked = select(User.id).where(User.is_admin, User.is_active).order_by(User.id)
     statement = locked.with_for_update(key_share=True)
-    return (await session.scalars(statement)).all()
+    return await session.values(statement)

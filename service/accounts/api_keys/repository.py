@@ -27,16 +27,14 @@ async def add(
     """The new key. Its maker's access is locked: a role that is withdrawn meanwhile takes the key with it."""
     values: dict[str, Any] = {"name": name, "hash": key_hash, "hint": hint, "expires_at": expires_at}
     values |= {"scopes": list(scopes), "created_by": created_by}
-    row: Record = (await session.execute(insert(ApiKey).values(**values).returning(*_columns))).one()
-    return row
+    return (await session.rows(insert(ApiKey).values(**values).returning(*_columns)))[0]
 
 
 async def get(session: Session, key_id: int, *, lock: bool = False) -> Record | None:
     statement = select(*_columns).where(ApiKey.id == key_id)
     if lock:
         statement = statement.with_for_update()
-    row: Record | None = (await session.execute(statement)).one_or_none()
-    return row
+    return await session.one(statement)
 
 
 async def find(session: Session, page: Page) -> list[Any]:
@@ -44,7 +42,7 @@ async def find(session: Session, page: Page) -> list[Any]:
     statement = select(*_columns).order_by(ApiKey.id.desc())
     if page.after is not None:
         statement = statement.where(ApiKey.id < page.after[0])
-    rows = (await session.execute(statement.limit(page.fetch).offset(page.skip))).all()
+    rows = await session.rows(statement.limit(page.fetch).offset(page.skip))
     return page.cut(rows, "id")
 
 

@@ -28,7 +28,7 @@ async def create(session: Session, caller: Caller, new: ApiKeyCreate) -> NewApiK
         hint=key[:HINT],
         created_by=caller.user_id,
     )
-    created = NewApiKey.of({**row._asdict(), "key": key})
+    created = NewApiKey.of({**row, "key": key})
     await _record(session, caller, "api_key.created", created.id, _audited(new))
     facts = {"name": created.name, "hint": created.hint}
     await mails.enqueue(session, "api_key_created", user_id=caller.user_id, facts=facts)

@@ -13,7 +13,7 @@ async def rehash_password(session: Session, user_id: int, *, old_hash: str, new_
 
 
 async def get_password_hash(session: Session, user_id: int) -> str | None:
-    stored: str | None = await session.scalar(select(User.password_hash).where(User.id == user_id))
+    stored: str | None = await session.value(select(User.password_hash).where(User.id == user_id))
     return stored
 
 
@@ -25,4 +25,4 @@ async def change_password(session: Session, user_id: int, *, old_hash: str, new_
         .values(password_hash=new_hash, version=User.version + 1)
         .returning(User.id)
     )
-    return (await session.execute(statement)).first() is not None
+    return await session.one(statement) is not None

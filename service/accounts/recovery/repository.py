@@ -4,12 +4,12 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
+from asyncpg import UniqueViolationError
 from sqlalchemy import ColumnElement, Select, delete, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
 
 from service.accounts.users.repository import has_address
 from service.identity.models import MailToken, User
-from service.platform.database import Record, Session
+from service.platform.database import Record, Session, any_of
 from service.platform.mail.models import Mail
 
 _account = select(
@@ -34,7 +34,7 @@ async def get_account_by_email(session: Session, email: str, *, lock: bool = Fal
 
 async def _first(session: Session, found: Select[*tuple[Any, ...]], *, lock: bool) -> Record | None:
     locked = found.with_for_update(key_share=True) if lock else found
-    return (await session.execute(locked)).first()
+    return await session.one(locked)
 
 
 async def get_recent_mail(
@@ -61,7 +61,7 @@ async def get_recent_mail(
         .order_by(Mail.status.desc())
         .limit(1)
     )
-    status: str | None = await session.scalar(statement)
+    status: str | None = await session.value(statement)
     return status
 
 
@@ -87,7 +87,7 @@ async def add_token(
 def _good(hash: bytes, purposes: Collection[str]) -> ColumnElement[bool]:  # noqa: A002
     return (
         (MailToken.hash == hash)
-        & MailToken.purpose.in_(purposes)
+        & any_of(MailToken.purpose, purposes)
         & MailToken.used_at.is_(None)
         & (MailToken.expires_at > func.now())
     )
@@ -95,7 +95,7 @@ def _good(hash: bytes, purposes: Collection[str]) -> ColumnElement[bool]:  # noq
 
 async def get_owner(session: Session, hash: bytes, purposes: Collection[str]) -> int | None:  # noqa: A002
     """The user whose token it is; None for a bad one."""
-    owner: int | None = await session.scalar(select(MailToken.user_id).where(_good(hash, purposes)))
+    owner: int | None = await session.value(select(MailToken.user_id).where(_good(hash, purposes)))
     return owner
 
 
@@ -103,16 +103,16 @@ async def use_token(session: Session, hash: bytes, purposes: Collection[str]) ->
     """Purpose, address and account state of the token, which is used up; None for a bad one."""
     used = update(MailToken).where(_good(hash, purposes)).values(used_at=func.clock_timestamp())
     columns = (MailToken.purpose, MailToken.email, MailToken.account_state)
-    return (await session.execute(used.returning(*columns))).one_or_none()
+    return await session.one(used.returning(*columns))
 
 
 async def change_email(session: Session, user_id: int, email: str) -> bool:
     """Whether the address was free. It is verified: its owner has answered from there."""
     values = {"email": email, "email_verified": True, "version": User.version + 1}
     try:
-        async with session.begin_nested():
+        async with session.savepoint():
             await session.execute(update(User).where(User.id == user_id).values(**values))
-    except IntegrityError:
+    except UniqueViolationError:
         return False
     return True
 
@@ -124,4 +124,4 @@ async def purge(session: Session, kept: timedelta, *, most: int) -> int:
     """
     old = select(MailToken.hash).where(MailToken.expires_at < func.now() - kept).limit(most)
     gone = delete(MailToken).where(MailToken.hash.in_(old)).returning(MailToken.hash)
-    return len((await session.scalars(gone)).all())
+    return len(await session.values(gone))

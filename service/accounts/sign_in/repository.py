@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from service.accounts.users.repository import has_address
 from service.identity.models import RefreshToken, User
 from service.identity.models import Session as SessionRow
-from service.platform.database import Record, Session
+from service.platform.database import Record, Session, any_of
 from service.platform.database.pagination import Page
 
 #: How long a refresh token that has been used still yields the newest of its chain: for a lost answer, or
@@ -23,7 +23,7 @@ SESSION_LONGEST: Final = timedelta(days=90)
 async def get_credentials(session: Session, email: str) -> Record | None:
     """Id, password hash, `is_active` and `is_admin` of the account with this address, in any spelling."""
     statement = select(User.id, User.password_hash, User.is_active, User.is_admin)
-    return (await session.execute(has_address(statement, email))).first()
+    return await session.one(has_address(statement, email))
 
 
 def _live() -> ColumnElement[bool]:
@@ -48,7 +48,7 @@ async def start_session(
         .with_for_update(read=True)
     )
     statement = insert(SessionRow).from_select(["user_id", "client"], still_good).returning(SessionRow.id)
-    session_id: int | None = await session.scalar(statement)
+    session_id: int | None = await session.value(statement)
     return session_id
 
 
@@ -85,15 +85,15 @@ async def use_refresh_token(session: Session, token_hash: bytes) -> Record | Non
             func.coalesce(locked.c.rotated_at <= func.now() - REFRESH_GRACE, False).label("is_reused"),
         )
     )
-    return (await session.execute(statement)).one_or_none()
+    return await session.one(statement)
 
 
 async def get_known_token(session: Session, session_id: int, hashes: Sequence[bytes]) -> Record | None:
     """Hash and `is_rotated` of the token of this session that has one of the hashes."""
     statement = select(RefreshToken.hash, RefreshToken.rotated_at.is_not(None).label("is_rotated")).where(
-        RefreshToken.session_id == session_id, RefreshToken.hash.in_(hashes)
+        RefreshToken.session_id == session_id, any_of(RefreshToken.hash, hashes)
     )
-    return (await session.execute(statement)).one_or_none()
+    return await session.one(statement)
 
 
 async def add_refresh_token(session: Session, session_id: int, token_hash: bytes) -> None:
@@ -109,7 +109,7 @@ async def touch_session(session: Session, session_id: int) -> None:
 async def get_session_of_token(session: Session, token_hash: bytes) -> int | None:
     """The session that this refresh token is or was one of."""
     statement = select(RefreshToken.session_id).where(RefreshToken.hash == token_hash)
-    session_id: int | None = await session.scalar(statement)
+    session_id: int | None = await session.value(statement)
     return session_id
 
 
@@ -125,7 +125,7 @@ async def find(session: Session, user_id: int, page: Page, *, current: int) -> l
     if page.after is not None:
         statement = statement.where(SessionRow.id < page.after[0])
     statement = statement.order_by(SessionRow.id.desc()).limit(page.fetch).offset(page.skip)
-    return page.cut((await session.execute(statement)).all(), "id")
+    return page.cut(await session.rows(statement), "id")
 
 
 async def purge(session: Session, kept: timedelta, *, most: int) -> int:
@@ -140,4 +140,4 @@ async def purge(session: Session, kept: timedelta, *, most: int) -> int:
     )
     found = select(SessionRow.id).where(old).limit(most)
     gone = delete(SessionRow).where(SessionRow.id.in_(found)).returning(SessionRow.id)
-    return len((await session.scalars(gone)).all())
+    return len(await session.values(gone))

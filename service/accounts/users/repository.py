@@ -3,12 +3,12 @@
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import JSON, Select, bindparam, case, delete, func, select, update
+from sqlalchemy import JSON, Select, Text, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.identity.models import Address, User
 from service.platform.config import email_addresses
-from service.platform.database import Record, Session
+from service.platform.database import Record, Session, any_of
 
 Columns = TypeVarTuple("Columns")
 
@@ -37,7 +37,8 @@ def select_users() -> Select[Any]:
     return select(*_columns, _user_address)
 
 
-#: Built once: every order asks for it.
+#: Built once: every profile and every order asks for one of these.
+_USER = select_users().where(User.id == bindparam("user_id"))
 _CUSTOMER = select(User.full_name, User.is_active, User.email_verified, _user_address).where(
     User.id == bindparam("user_id")
 )
@@ -51,8 +52,7 @@ async def get_customer(session: Session, user_id: int, *, lock: bool = False) ->
     placed one after the other. Locks are always taken in this order: user, then items.
     """
     statement = _LOCKED_CUSTOMER if lock else _CUSTOMER
-    row: Record | None = (await session.execute(statement, {"user_id": user_id})).one_or_none()
-    return row
+    return await session.one(statement, {"user_id": user_id})
 
 
 async def add(
@@ -77,13 +77,12 @@ async def add(
         .on_conflict_do_nothing()
         .returning(User.id)
     )
-    user_id: int | None = await session.scalar(statement)
+    user_id: int | None = await session.value(statement)
     return user_id
 
 
 async def get(session: Session, user_id: int) -> Record | None:
-    row: Record | None = (await session.execute(select_users().where(User.id == user_id))).one_or_none()
-    return row
+    return await session.one(_USER, {"user_id": user_id})
 
 
 def has_address(statement: Select[*Columns], email: str) -> Select[*Columns]:
@@ -100,7 +99,7 @@ async def change(session: Session, user_id: int, values: Mapping[str, Any]) -> b
     """Whether there was such a user, not erased. `values` maps column names to new values."""
     statement = update(User).where(User.id == user_id, User.erased_at.is_(None)).returning(User.id)
     changed = statement.values(**values, version=User.version + 1)
-    return (await session.execute(changed)).first() is not None
+    return await session.one(changed) is not None
 
 
 async def put_address(session: Session, user_id: int, address: Mapping[str, Any]) -> None:
@@ -116,6 +115,6 @@ async def remove_address(session: Session, user_id: int) -> None:
 async def get_ids_by_email(session: Session, emails: Collection[str]) -> dict[str, int]:
     """The ids of those of these accounts that exist, by their address in lower case."""
     wanted = [email.lower() for email in emails]
-    address = func.lower(User.email)
-    rows = await session.execute(select(address.label("email"), User.id).where(address.in_(wanted)))
+    address = func.lower(User.email, type_=Text)
+    rows = await session.rows(select(address.label("email"), User.id).where(any_of(address, wanted)))
     return {row.email: row.id for row in rows}

@@ -69,7 +69,7 @@ async def lock(session: Session, item_ids: Iterable[int]) -> Sequence[Record]:
     Rows have LOCKED_COLUMNS, quantity and reorder_level, as of the lock. Unknown ids
     have no row. The item is locked too, so that neither its price nor its withdrawal changes meanwhile.
     """
-    return (await session.execute(_LOCK, {"item_ids": list(item_ids)})).all()
+    return await session.rows(_LOCK, {"item_ids": list(item_ids)})
 
 
 async def record_movements(
@@ -96,7 +96,7 @@ async def record_movements(
         "order_id": order_id,
         "actor_id": actor_id,
     }
-    return (await session.execute(_RECORD_MOVEMENTS, values)).all()
+    return await session.rows(_RECORD_MOVEMENTS, values)
 
 
 async def get_taken(session: Session, order_id: int) -> dict[int, int]:
@@ -104,7 +104,7 @@ async def get_taken(session: Session, order_id: int) -> dict[int, int]:
     statement = select(StockMovement.item_id, StockMovement.delta).where(
         StockMovement.order_id == order_id, StockMovement.kind == "sale"
     )
-    return {row.item_id: -row.delta for row in (await session.execute(statement)).all()}
+    return {row.item_id: -row.delta for row in await session.rows(statement)}
 
 
 async def set_reorder_level(session: Session, item_id: int, reorder_level: int) -> None:
@@ -133,5 +133,4 @@ async def get(session: Session, item_id: int) -> Record | None:
         Stock.reorder_level,
         func.coalesce(movements.scalar_subquery(), literal([], JSON)).label("movements"),
     ).where(Stock.item_id == item_id)
-    row: Record | None = (await session.execute(statement)).one_or_none()
-    return row
+    return await session.one(statement)

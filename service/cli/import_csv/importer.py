@@ -118,7 +118,7 @@ class Import:
     async def one(self, session: Session, file: str, record: Record) -> AsyncIterator[None]:
         """One row of a chunk: refused, it is undone alone."""
         try:
-            async with session.begin_nested():
+            async with session.savepoint():
                 yield
         except (ValidationError, ServiceError) as error:
             self.refuse(file, record, why(error))

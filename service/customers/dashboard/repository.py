@@ -5,7 +5,7 @@ from sqlalchemy import JSON, func, select, true
 from service.identity.models import User
 from service.notifications.models import Notification
 from service.orders.models import STATUSES, Order
-from service.platform.database import Record, Session
+from service.platform.database import Record, Session, none_of
 from service.posts.models import Post
 
 NOT_SPENT = ("cancelled", "refunded")
@@ -15,7 +15,7 @@ async def statistics(session: Session, user_id: int) -> Record | None:
     """The row has the shape of Statistics; None when there is no such user."""
     counts = {status: func.count().filter(Order.status == status) for status in STATUSES}
     by_status = func.json_build_object(*(part for pair in counts.items() for part in pair), type_=JSON)
-    spent = func.coalesce(func.sum(Order.total).filter(Order.status.not_in(NOT_SPENT)), 0)
+    spent = func.coalesce(func.sum(Order.total).filter(none_of(Order.status, NOT_SPENT)), 0)
     of_orders = (
         select(
             func.count().label("orders_count"),
@@ -40,5 +40,4 @@ async def statistics(session: Session, user_id: int) -> Record | None:
         .join(of_orders, true())
         .where(User.id == user_id)
     )
-    row: Record | None = (await session.execute(statement)).one_or_none()
-    return row
+    return await session.one(statement)

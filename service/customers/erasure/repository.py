@@ -28,8 +28,7 @@ async def lock(session: Session, user_id: int) -> Record | None:
     finds no user (the trigger leave_erased_alone).
     """
     statement = select(User.password_hash, User.version).where(User.id == user_id, User.erased_at.is_(None))
-    row: Record | None = (await session.execute(statement.with_for_update())).one_or_none()
-    return row
+    return await session.one(statement.with_for_update())
 
 
 async def erase(session: Session, user_id: int, *, email: str, full_name: str, password_hash: str) -> None:

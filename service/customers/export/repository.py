@@ -43,7 +43,7 @@ INSTANT = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 
 async def get(session: Session, user_id: int) -> str:
     """The document as JSON text. One statement, so it is all of one moment."""
-    document: str = (await session.scalars(_whole(user_id))).one()
+    document: str = await session.value(_whole(user_id))
     return document
 
 

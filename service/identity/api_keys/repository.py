@@ -20,13 +20,13 @@ async def get_good(session: Session, key_hash: bytes) -> Record | None:
     statement = select(ApiKey.id, ApiKey.scopes, left).where(
         ApiKey.hash == key_hash, ApiKey.revoked_at.is_(None), _not_expired
     )
-    return (await session.execute(statement)).one_or_none()
+    return await session.one(statement)
 
 
 async def lock_good(session: Session, key_id: int) -> Sequence[str] | None:
     """The scopes of a key that is good, which stay so until the transaction ends; None for a bad one."""
     statement = select(ApiKey.scopes).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None), _not_expired)
-    scopes: Sequence[str] | None = await session.scalar(statement.with_for_update(read=True))
+    scopes: Sequence[str] | None = await session.value(statement.with_for_update(read=True))
     return scopes
 
 

@@ -33,14 +33,14 @@ async def use_ticket(session: Session, ticket_hash: bytes) -> Record | None:
         .where(User.id == SessionRow.user_id, User.is_active)
         .returning(User.id.label("user_id"), User.is_admin, StreamTicket.session_id, seconds.label("seconds"))
     )
-    return (await session.execute(statement)).one_or_none()
+    return await session.one(statement)
 
 
 async def purge_tickets(session: Session, kept: timedelta, *, most: int) -> int:
     """Delete at most so many that expired longer ago than that; how many they were."""
     expired = select(StreamTicket.hash).where(StreamTicket.expires_at < func.now() - kept).limit(most)
     gone = delete(StreamTicket).where(StreamTicket.hash.in_(expired)).returning(StreamTicket.hash)
-    return len((await session.scalars(gone)).all())
+    return len(await session.values(gone))
 
 
 async def get_valid_sessions(session: Session, session_ids: Collection[int]) -> set[int]:
@@ -51,7 +51,7 @@ async def get_valid_sessions(session: Session, session_ids: Collection[int]) -> 
         .join(User, User.id == SessionRow.user_id)
         .where(SessionRow.id == func.any(wanted), SessionRow.ended_at.is_(None), User.is_active)
     )
-    return set((await session.scalars(statement)).all())
+    return set(await session.values(statement))
 
 
 async def get_newest_ids(session: Session, user_ids: Collection[int]) -> dict[int, int]:
@@ -59,5 +59,5 @@ async def get_newest_ids(session: Session, user_ids: Collection[int]) -> dict[in
     wanted = func.unnest(bindparam("user_ids", list(user_ids), type_=ARRAY(BigInteger)))
     users = wanted.table_valued(column("id", BigInteger), name="wanted").render_derived()
     newest = select(func.max(Notification.id)).where(Notification.user_id == users.c.id).scalar_subquery()
-    rows = (await session.execute(select(users.c.id, newest.label("newest")))).all()
+    rows = await session.rows(select(users.c.id, newest.label("newest")))
     return {row.id: row.newest for row in rows if row.newest is not None}

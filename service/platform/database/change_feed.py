@@ -30,11 +30,10 @@ from typing import Any, Final
 
 import asyncpg
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from service.errors import ReadOnly, ServiceError
 from service.platform.database import connections
+from service.platform.database.errors import FAULTS
 
 log = structlog.get_logger(__name__)
 
@@ -91,16 +90,7 @@ class ChangeListener:
 
 class ChangeFeed:
     def __init__(self, url: str, listeners: tuple[ChangeListener, ...], notify: Notify) -> None:
-        self._engine = connections.engine(
-            url,
-            poolclass=NullPool,
-            isolation_level="AUTOCOMMIT",
-            connect_args={
-                "timeout": CONNECT_SECONDS,
-                "command_timeout": LEASE_SECONDS,
-                "server_settings": {"application_name": "tradepost changes"},
-            },
-        )
+        self._url = url
         self._listeners, self._notify = listeners, notify
         self._lease_ends = 0.0
         self.renew_seconds = RENEW_SECONDS
@@ -146,7 +136,6 @@ class ChangeFeed:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._engine.dispose()
 
     async def _run(self) -> None:
         pause = 0.05
@@ -154,13 +143,7 @@ class ChangeFeed:
             began = time.monotonic()
             try:
                 await self._listen()
-            except (
-                SQLAlchemyError,
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-                OSError,
-                ServiceError,
-            ) as fault:
+            except (*FAULTS, ServiceError) as fault:
                 cause = connections.cause_of(fault)
                 log.warning("changes.connection_lost", fault=type(fault).__name__, cause=cause)
             except NotReceiving as fault:
@@ -177,7 +160,9 @@ class ChangeFeed:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnections
 
     async def _listen(self) -> None:
-        async with connections.driver_connection(self._engine) as raw:
+        async with connections.listening(
+            self._url, name="tradepost changes", connect_seconds=CONNECT_SECONDS, answer_seconds=LEASE_SECONDS
+        ) as raw:
             self._unreadable = False
             await raw.add_listener(CHANNEL, self._received)
             await self._check_receiving()

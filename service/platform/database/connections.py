@@ -4,16 +4,17 @@
 what listens and for migrations alike.
 """
 
+import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 #: The trigram search needs operators that may be installed elsewhere, as hosted databases do.
 _FIND_TRIGRAMS: Final = """
@@ -48,20 +49,21 @@ _BY_WORDS: Final = {
 }
 
 
-def engine(url: str, *, connect_args: dict[str, Any] | None = None, **options: Any) -> AsyncEngine:
-    """For an address as the settings hold it."""
-    parts = urlsplit(url)
-    query = {("sslmode" if name == "ssl" else name): value for name, value in parse_qsl(parts.query)}
-    arguments: dict[str, Any] = {"async_creator_fn": _connect, **(connect_args or {})}
-    if (size := query.pop("prepared_statement_cache_size", None)) is not None:
-        arguments["prepared_statement_cache_size"] = int(size)
-    rest = f"?{urlencode(query)}" if query else ""
-    arguments["dsn"] = f"postgresql://{parts.netloc}{parts.path}{rest}"
-    return create_async_engine("postgresql+asyncpg://", connect_args=arguments, **options)
+async def connect(url: str, **options: Any) -> asyncpg.Connection:
+    """For an address as the settings hold it, with options of the driver."""
+    dsn, arguments = _address(url)
+    connection = await _open(dsn=dsn, **arguments, **options)
+    try:
+        for name in ("json", "jsonb"):
+            await connection.set_type_codec(name, schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
 
 
-async def _connect(**arguments: Any) -> asyncpg.Connection:
-    connection: asyncpg.Connection = await asyncpg.connect(**arguments)
+async def _open(**options: Any) -> asyncpg.Connection:
+    connection: asyncpg.Connection = await asyncpg.connect(**options)
     try:
         await connection.execute(_FIND_TRIGRAMS)
     except BaseException:
@@ -71,19 +73,44 @@ async def _connect(**arguments: Any) -> asyncpg.Connection:
 
 
 @asynccontextmanager
-async def driver_connection(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the driver for what listens, cut off at the end."""
-    connection = await engine.connect()
-    driver: asyncpg.Connection | None = (await connection.get_raw_connection()).driver_connection
-    assert driver is not None  # noqa: S101 - it has just been connected
+async def listening(
+    url: str, *, name: str, connect_seconds: float, answer_seconds: float
+) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that listens, cut off at the end. It may take so long to connect, and to answer.
+    PostgreSQL shows it under the name.
+    """
+    dsn, arguments = _address(url)
+    settings = {"application_name": name}
+    connection: asyncpg.Connection = await asyncpg.connect(
+        dsn, **arguments, timeout=connect_seconds, command_timeout=answer_seconds, server_settings=settings
+    )
     try:
-        yield driver
+        yield connection
     finally:
         # One that has gone silent would never answer a polite goodbye.
-        driver.terminate()
-        with suppress(SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            await connection.invalidate()
-            await connection.close()
+        connection.terminate()
+
+
+def engine(url: str) -> AsyncEngine:
+    """SQLAlchemy's, for migrations."""
+    dsn, arguments = _address(url)
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        poolclass=NullPool,
+        connect_args={"dsn": dsn, "async_creator_fn": _open, **arguments},
+    )
+
+
+def _address(url: str) -> tuple[str, dict[str, Any]]:
+    """As the driver takes it, with the arguments that SQLAlchemy's users write into it."""
+    parts = urlsplit(url)
+    query = {("sslmode" if name == "ssl" else name): value for name, value in parse_qsl(parts.query)}
+    # Statements are kept by a connection as long as it lives: what a migration has changed is prepared anew.
+    arguments = {"statement_cache_size": 500, "max_cached_statement_lifetime": 0}
+    if (size := query.pop("prepared_statement_cache_size", None)) is not None:
+        arguments["statement_cache_size"] = int(size)
+    rest = f"?{urlencode(query)}" if query else ""
+    return f"postgresql://{parts.netloc}{parts.path}{rest}", arguments
 
 
 def cause_of(fault: BaseException | None) -> str:

@@ -3,12 +3,12 @@
 import socket
 from typing import Final
 
+import asyncpg
 import structlog
-from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from asyncpg.exceptions import InternalClientError, OutdatedSchemaCacheError
+from sqlalchemy.exc import DBAPIError
 
-from service.errors import Contention, FieldFault, Overloaded, ReadOnly, Unavailable, Unprocessable
+from service.errors import Contention, FieldFault, ReadOnly, Unavailable, Unprocessable
 from service.platform.database.connections import cause_of
 
 log = structlog.get_logger(__name__)
@@ -33,32 +33,26 @@ OUT_OF_RANGE: Final = "22003"
 _UNREACHABLE: Final = "The service cannot reach its database at the moment."
 
 
-def sqlstate(fault: BaseException) -> str:
+#: What the driver raises: the server's errors, its own, and those of the network with time-outs.
+FAULTS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, InternalClientError, OSError)
+#: A migration has changed what a statement returns since it was prepared: prepared again, it works.
+_OUTDATED: Final = (asyncpg.InvalidCachedStatementError, OutdatedSchemaCacheError)
+
+
+def sqlstate(fault: BaseException | None) -> str:
     """The five letters of the SQLSTATE, or '' when the fault did not come from the server."""
-    return getattr(getattr(fault, "orig", None), "sqlstate", None) or ""
+    return getattr(getattr(fault, "orig", fault), "sqlstate", None) or ""
 
 
-def invalidate(context: ExceptionContext) -> None:
-    """Take a connection out of the pool that the driver may take for a good one.
-
-    Where it has gone silent, this one alone. When the server says that it ends or has been demoted, all that
-    were made before go too.
-    """
-    fault = context.sqlalchemy_exception or context.original_exception
-    if context.is_disconnect or not (is_lost(fault) or sqlstate(fault) in SPOILT):
-        return
-    context.is_disconnect = True
-    context.invalidate_pool_on_disconnect = sqlstate(fault).startswith((READ_ONLY, *LOST))
+def is_unfit(fault: BaseException) -> bool:
+    """Whether the driver refuses a value, before it sends anything."""
+    return isinstance(fault, asyncpg.DataError) and getattr(fault, "severity", None) is None
 
 
 def is_lost(fault: BaseException) -> bool:
-    return (
-        isinstance(fault, OSError | InterfaceError)
-        # The driver's own: a connection that is being closed is still busy with its last command.
-        or (isinstance(fault, InternalError) and not sqlstate(fault))
-        or (isinstance(fault, DBAPIError) and fault.connection_invalidated)
-        or sqlstate(fault).startswith(LOST)
-    )
+    # The driver's own errors are also of a connection that is being closed, or busy with its last command.
+    own = isinstance(fault, OSError | asyncpg.InterfaceError | InternalClientError)
+    return (own and not isinstance(fault, _OUTDATED)) or sqlstate(fault).startswith(LOST)
 
 
 def was_stale(fault: BaseException) -> bool:
@@ -74,6 +68,10 @@ def was_stale(fault: BaseException) -> bool:
 
 def translate(fault: BaseException) -> BaseException:
     """The service error that a database fault means to a client; other faults come back as they are."""
+    if isinstance(fault, DBAPIError) and fault.orig is not None:
+        fault_of_driver: BaseException = fault.orig.__cause__ or fault.orig  # of a migration
+        meaning = translate(fault_of_driver)
+        return fault if meaning is fault_of_driver else meaning
     error = _translate(fault)
     if isinstance(error, Unavailable):
         error.cause = cause_of(fault)
@@ -82,19 +80,17 @@ def translate(fault: BaseException) -> BaseException:
 
 def _translate(fault: BaseException) -> BaseException:
     state = sqlstate(fault)
-    if isinstance(fault, PoolTimeout):
-        return Overloaded("Every database connection is in use. Try again shortly.")
     if state == OUT_OF_RANGE:
         detail = "An amount or a sum is too large to store: send smaller ones."
         too_large = FieldFault("", detail, "too_large")
         return Unprocessable(too_large.detail, errors=(too_large,))
-    if state in CONTENTION:
+    if state in CONTENTION or isinstance(fault, _OUTDATED):
         log.warning("database.contention_met", sqlstate=state)
         return Contention("Other requests are changing the same data. Try again shortly.")
     if state == READ_ONLY:
         log.warning("database.read_only_met")
         return ReadOnly()
-    if is_lost(fault) or state.startswith(TRANSIENT) or (isinstance(fault, OperationalError) and not state):
+    if is_lost(fault) or state.startswith(TRANSIENT):
         cause = cause_of(fault)
         log.warning("database.fault_met", sqlstate=state, fault=type(fault).__name__, cause=cause)
         met = "The database took too long." if state in TOO_SLOW else _UNREACHABLE

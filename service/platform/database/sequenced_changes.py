@@ -5,7 +5,6 @@ notes each change in the change's own transaction. After the commit a poll or th
 gives it its place in the order.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -69,7 +68,7 @@ async def sequence(session: Session) -> None:
 
 async def begin_poll(session: Session, kind: Kind, since: datetime) -> Poll:
     await sequence(session)
-    last = await session.scalar(select(func.max(_change.sequenced_at)).where(_change.kind == kind))
+    last = await session.value(select(func.max(_change.sequenced_at)).where(_change.kind == kind))
     return Poll(kind, since, last or _BEGINNING)
 
 
@@ -105,7 +104,7 @@ async def _page(session: Session, page: Page, poll: Poll, statement: Select[Any]
     place = _change.sequenced_at
     begin = place >= poll.since if page.after is None else place > page.after[0]
     statement = statement.where(begin, place <= poll.last).order_by(place)
-    found: Sequence[Any] = (await session.execute(statement.limit(page.fetch).offset(page.skip))).all()
+    found = await session.rows(statement.limit(page.fetch).offset(page.skip))
     shown = page.cut(found, "sequenced_at")
     page.mark = (page.next[0] if page.next else poll.last) + _STEP
     return shown

@@ -1,99 +1,197 @@
-"""Sessions and the pool of their connections: one that was closed while idle costs no request.
+"""Sessions: a connection from the first statement to the end, in a transaction or without one.
 
 Servers and poolers close connections that are idle. Mostly the process knows by then, and the pool makes
 another. Otherwise the first statement finds out: nothing has been done yet, so it is run again.
 """
 
-import logging
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Literal
 
+import asyncpg
 import structlog
-from sqlalchemy import Select, TextClause
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session as SyncSession
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy import Executable
 
 from service.platform.database import metrics
-from service.platform.database.errors import is_lost, was_stale
+from service.platform.database.errors import (
+    FAULTS,
+    LOST,
+    READ_ONLY,
+    SPOILT,
+    is_lost,
+    is_unfit,
+    sqlstate,
+    was_stale,
+)
+from service.platform.database.pool import Pool
+from service.platform.database.statements import Prepared, prepare
 
 log = structlog.get_logger(__name__)
 
-_STARTED: Final = "begun"
+Parameters = Mapping[str, Any]
+_NONE: Final[Parameters] = {}
+#: The driver's methods, looked up at each call: tracing replaces them.
+_Run = Literal["fetch", "execute"]
 
 
-class _RetryFirstStatement(SyncSession):
-    """Of a transaction the first statement is run again where its connection was no good before."""
+class Record(asyncpg.Record):
+    """A row of a result: its columns are its items and its attributes. A column that is called `items`,
+    `keys`, `values` or `get` is an item only.
+    """
 
-    def execute(self, statement: Any, *args: Any, **options: Any) -> Any:
-        return self._run(super().execute, statement, args, options)
-
-    def scalar(self, statement: Any, *args: Any, **options: Any) -> Any:
-        return self._run(super().scalar, statement, args, options)
-
-    def scalars(self, statement: Any, *args: Any, **options: Any) -> Any:
-        return self._run(super().scalars, statement, args, options)
-
-    def _run(self, run: Callable[..., Any], statement: Any, args: Any, options: Any) -> Any:
-        if _STARTED in self.info:
-            return run(statement, *args, **options)
-        first, self.info[_STARTED] = not self.in_transaction(), True
+    def __getattr__(self, name: str) -> Any:
         try:
-            return run(statement, *args, **options)
-        except (SQLAlchemyError, OSError) as fault:
-            if not (first and was_stale(fault) and self._may_retry(statement)):
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the row has no column {name}") from None
+
+
+class Session:
+    """Runs statements of SQLAlchemy, or text. One task at a time."""
+
+    __slots__ = ("_connection", "_lost", "_pool", "_savepoints", "_transactional", "after_commit",
+                 "before_commit", "info")  # fmt: skip
+
+    def __init__(self, pool: Pool, *, transactional: bool) -> None:
+        self._pool, self._transactional = pool, transactional
+        self._connection: asyncpg.Connection | None = None
+        self._lost, self._savepoints = False, 0
+        self.info: dict[str, Any] = {}
+        self.before_commit: list[Callable[[], Awaitable[None]]] = []
+        self.after_commit: list[Callable[[], None]] = []
+
+    async def rows(self, statement: Executable | str, parameters: Parameters = _NONE) -> list[Record]:
+        found: list[Record] = await self._run(statement, parameters, "fetch")
+        return found
+
+    async def one(self, statement: Executable | str, parameters: Parameters = _NONE) -> Record | None:
+        """The only row, or None. Raises LookupError where there are more."""
+        found = await self.rows(statement, parameters)
+        if len(found) > 1:
+            raise LookupError("one row was expected, and there are more")
+        return found[0] if found else None
+
+    async def value(self, statement: Executable | str, parameters: Parameters = _NONE) -> Any:
+        """The first column of the first row, or None."""
+        found = await self._run(statement, parameters, "fetch")
+        return found[0][0] if found else None
+
+    async def values(self, statement: Executable | str, parameters: Parameters = _NONE) -> list[Any]:
+        """The first column of each row."""
+        return [row[0] for row in await self._run(statement, parameters, "fetch")]
+
+    async def execute(self, statement: Executable | str, parameters: Parameters = _NONE) -> int:
+        """How many rows were changed, for a statement that returns none."""
+        status: str = await self._run(statement, parameters, "execute")
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdecimal() else 0
+
+    @property
+    def in_savepoint(self) -> bool:
+        return self._savepoints > 0
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """What is done inside is undone alone when it raises."""
+        self._savepoints += 1
+        name = f"savepoint_{self._savepoints}"
+        try:
+            await self.execute(f"SAVEPOINT {name}")
+            try:
+                yield
+            except Exception:
+                if not self._lost:
+                    await self.execute(f"ROLLBACK TO SAVEPOINT {name}")
                 raise
-            log.info("database.connection_replaced", fault=type(fault).__name__)
-        # What the server had begun has ended with its connection.
-        self.rollback()
-        return run(statement, *args, **options)
+            await self.execute(f"RELEASE SAVEPOINT {name}")
+        finally:
+            self._savepoints -= 1
 
-    def _may_retry(self, _statement: Any) -> bool:
-        return True
+    async def commit(self) -> None:
+        if self._lost:
+            raise _lost()
+        if self._connection is not None:
+            status = await self._guarded("execute", "COMMIT", ())
+            if status != "COMMIT":
+                raise RuntimeError("the transaction had failed, and was rolled back")
 
-
-class _RetryFirstRead(_RetryFirstStatement):
-    """Without a transaction a write may have been done when its connection is lost."""
-
-    def _may_retry(self, statement: Any) -> bool:
-        if isinstance(statement, TextClause):
-            return statement.text.lstrip().upper().startswith("SELECT")
-        return isinstance(statement, Select)
-
-
-class WriteSession(AsyncSession):
-    sync_session_class = _RetryFirstStatement
-
-    async def close(self) -> None:
+    async def close(self, *, cut_short: bool) -> None:
+        """Give the connection back, rolled back where it was not committed. `cut_short`: a task was
+        cancelled, perhaps while a statement ran; its connection is of no further use.
+        """
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if cut_short or connection.is_closed():
+            self._pool.discard(connection)
+            return
         try:
-            await super().close()
-        except (SQLAlchemyError, OSError) as fault:
+            if connection.is_in_transaction():
+                await connection.execute("ROLLBACK")
+        except FAULTS as fault:
+            self._pool.discard(connection)
             # Its transaction has gone with it. An error that is being raised at this moment is still true.
             if not is_lost(fault):
                 raise
             log.warning("rollback.connection_lost")
+        except BaseException:
+            self._pool.discard(connection)
+            raise
+        else:
+            self._pool.release(connection)
 
+    async def _run(self, statement: Executable | str, parameters: Parameters, run: _Run) -> Any:
+        prepared = prepare(statement)
+        arguments = prepared.arguments(parameters)
+        first = self._connection is None and not self._lost
+        try:
+            return await self._run_on_connection(prepared, arguments, run)
+        except FAULTS as fault:
+            if not (first and was_stale(fault) and (self._transactional or prepared.reads)):
+                raise
+            log.info("database.connection_replaced", fault=type(fault).__name__)
+        # What the server had begun has ended with its connection. So have, as a rule, the others that idle.
+        self._pool.expire()
+        self._lost = False
+        return await self._run_on_connection(prepared, arguments, run)
 
-class ReadSession(WriteSession):
-    sync_session_class = _RetryFirstRead
-
-
-class Pool(AsyncAdaptedQueuePool):
-    """Tells how long each waits for a connection; SQLAlchemy has events for having got one only."""
-
-    def _do_get(self) -> Any:
+    async def _run_on_connection(self, prepared: Prepared, arguments: Sequence[Any], run: _Run) -> Any:
+        if self._connection is None:
+            await self._begin()
         began = time.perf_counter()
         try:
-            record = super()._do_get()
+            return await self._guarded(run, prepared.text, arguments)
         finally:
-            metrics.WAIT.observe(time.perf_counter() - began)
-        connection = record.dbapi_connection
-        if connection is not None and connection.driver_connection.is_closed():
-            record.invalidate()
-        return record
+            metrics.QUERIES.observe(time.perf_counter() - began, prepared.operation)
+
+    async def _begin(self) -> None:
+        if self._lost:
+            raise _lost()
+        self._connection = await self._pool.acquire()
+        if self._transactional:
+            await self._guarded("execute", "BEGIN", ())
+
+    async def _guarded(self, run: _Run, text: str, arguments: Sequence[Any]) -> Any:
+        """Take a connection out of the pool that the driver may take for a good one.
+
+        Where it has gone silent, this one alone. When the server says that it ends or has been demoted, all
+        that were made before go too.
+        """
+        assert self._connection is not None  # noqa: S101 - `_begin` has set it
+        try:
+            return await getattr(self._connection, run)(text, *arguments)
+        except FAULTS as fault:
+            if is_unfit(fault):
+                # The driver's message has the value in it, and would end up in a log line.
+                raise TypeError("the driver does not take this value for its parameter") from None
+            if is_lost(fault) or sqlstate(fault) in SPOILT:
+                self._pool.discard(self._connection)
+                self._connection, self._lost = None, True
+                if sqlstate(fault).startswith((READ_ONLY, *LOST)):
+                    self._pool.expire()
+            raise
 
 
-# SQLAlchemy logs under the name of the class, and would tell of every pool that is closed.
-logging.getLogger(f"{__name__}.{Pool.__name__}").setLevel(logging.WARNING)
+def _lost() -> asyncpg.InterfaceError:
+    return asyncpg.InterfaceError("the connection of this session has been lost")

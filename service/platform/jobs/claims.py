@@ -126,7 +126,7 @@ class Claims:
         values = {"kinds": list(counts), "counts": list(counts.values()), "most": most, "lease": self._lease}
         async with self._database.reading() as session:
             # Heartbeats may have been late: its own jobs are not lost to itself.
-            rows = await session.execute(_CLAIM, values | {"worker": self.worker_id, "own": [*self._claimed]})
+            rows = await session.rows(_CLAIM, values | {"worker": self.worker_id, "own": [*self._claimed]})
             jobs = [Job.of(row) for row in rows]
         self._claimed.update(job.id for job in jobs)
         return jobs

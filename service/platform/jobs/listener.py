@@ -5,13 +5,10 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
-import asyncpg
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
-
 from service.errors import ReadOnly, Unavailable
 from service.platform.database import connections
 from service.platform.database.change_feed import is_read_only
+from service.platform.database.errors import FAULTS
 from service.platform.jobs.queue import CHANNEL
 
 #: A connection that has gone silent is noticed after so long; the worker polls meanwhile.
@@ -25,17 +22,10 @@ async def listen(url: str, notify: Callable[[], None]) -> None:
         if '"insert"' in str(payload):
             notify()
 
-    engine = connections.engine(
-        url,
-        poolclass=NullPool,
-        connect_args={
-            "timeout": CHECK_SECONDS,
-            "command_timeout": CHECK_SECONDS,
-            "server_settings": {"application_name": "tradepost jobs"},
-        },
-    )
     try:
-        async with connections.driver_connection(engine) as raw:
+        async with connections.listening(
+            url, name="tradepost jobs", connect_seconds=CHECK_SECONDS, answer_seconds=CHECK_SECONDS
+        ) as raw:
             closed = asyncio.Event()
             raw.add_termination_listener(lambda _: closed.set())
             await raw.add_listener(CHANNEL, received)
@@ -48,5 +38,5 @@ async def listen(url: str, notify: Callable[[], None]) -> None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(CHECK_SECONDS):
                         await closed.wait()
-    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as fault:
+    except FAULTS as fault:
         raise Unavailable("The connection that listens for jobs was lost.") from fault

@@ -62,8 +62,8 @@ async def enqueue(
     request than this one, where that is the cause.
     """
     values = {"kind": kind, "payload": json.dumps(payload), "priority": priority, "delay": delay, "key": key}
-    headers = json.dumps(dict(source) if source is not None else origin())
-    job_id: int | None = await session.scalar(_ENQUEUE, values | {"headers": headers})
+    headers = dict(source) if source is not None else origin()
+    job_id: int | None = await session.value(_ENQUEUE, values | {"headers": headers})
     return job_id
 
 
@@ -107,7 +107,7 @@ async def enqueue_due(session: Session, periods: Mapping[str, timedelta]) -> lis
     """
     values = {"kinds": list(periods), "periods": list(periods.values())}
     expressions = [f"every {period}" for period in periods.values()]
-    due = list(await session.scalars(_COME_DUE, values | {"expressions": expressions}))
+    due = await session.values(_COME_DUE, values | {"expressions": expressions})
     for kind in due:
         await enqueue(session, kind, {}, key=f"every {kind}")
     return due
@@ -135,10 +135,10 @@ async def get_state(session: Session) -> list[Record]:
     """Of each kind that is there: how many jobs wait, how many have failed for good, and for how many seconds
     the oldest could have been claimed.
     """
-    return list((await session.execute(_STATE)).all())
+    return await session.rows(_STATE)
 
 
 async def purge(session: Session, kept: timedelta, *, most: int) -> int:
     """Delete jobs that failed longer ago than that, and at most so many old records; how many those were."""
     await session.execute(_PURGE_FAILED, {"kept": kept})
-    return len((await session.execute(_PURGE_LOG, {"kept": kept, "most": most})).all())
+    return len(await session.rows(_PURGE_LOG, {"kept": kept, "most": most}))

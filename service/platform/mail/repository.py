@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from service.platform.database import Record, Session
+from service.platform.database import Record, Session, any_of
 from service.platform.jobs import queue as jobs
 from service.platform.mail.models import Mail
 
@@ -48,7 +48,7 @@ _ENQUEUE = text(f"""
     bindparam("address", type_=LargeBinary),
     bindparam("priority", type_=SmallInteger),
 )
-_open = Mail.status.in_(("queued", "sending"))
+_open = any_of(Mail.status, ("queued", "sending"))
 _unclaimed = or_(Mail.claimed_until.is_(None), Mail.claimed_until <= func.now())
 
 
@@ -78,7 +78,7 @@ async def enqueue(
         "headers": json.dumps(jobs.origin()),
         "priority": URGENT if event_id is None else ORDINARY,
     }
-    mail_id: int | None = await session.scalar(_ENQUEUE, values)
+    mail_id: int | None = await session.value(_ENQUEUE, values)
     return mail_id
 
 
@@ -88,7 +88,7 @@ async def get(session: Session, mail_id: int) -> Record | None:
     # Null where it is not claimed, which `greatest` skips.
     leased = func.greatest(extract("epoch", Mail.claimed_until - func.now()), 0).label("leased_seconds")
     statement = select(*Mail.__table__.columns, age, leased)
-    return (await session.execute(statement.where(Mail.id == mail_id, _open))).one_or_none()
+    return await session.one(statement.where(Mail.id == mail_id, _open))
 
 
 async def claim(session: Session, mail_id: int, user_id: int | None, lease: timedelta) -> bool:
@@ -102,7 +102,7 @@ async def claim(session: Session, mail_id: int, user_id: int | None, lease: time
             user_id=func.coalesce(Mail.user_id, user_id),
         )
     )
-    return (await session.execute(statement.returning(Mail.id))).one_or_none() is not None
+    return await session.one(statement.returning(Mail.id)) is not None
 
 
 async def release(session: Session, mail_id: int) -> None:
@@ -128,17 +128,17 @@ async def count(
     """How many emails of these kinds were sent to this account within the window, or are being sent."""
     statement = select(func.count()).where(
         Mail.user_id == user_id,
-        Mail.kind.in_(kinds),
+        any_of(Mail.kind, kinds),
         or_(
             Mail.status == "sending",
             (Mail.status == "sent") & (Mail.ended_at > func.now() - literal(window, Interval)),
         ),
         Mail.id != but,
     )
-    return await session.scalar(statement) or 0
+    return await session.value(statement) or 0
 
 
 async def purge(session: Session, kept: timedelta, *, most: int) -> int:
     """Delete at most so many that were queued longer ago than that; how many they were."""
     old = select(Mail.id).where(Mail.created_at < func.now() - kept).limit(most)
-    return len((await session.scalars(delete(Mail).where(Mail.id.in_(old)).returning(Mail.id))).all())
+    return len(await session.values(delete(Mail).where(Mail.id.in_(old)).returning(Mail.id)))

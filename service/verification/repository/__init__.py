@@ -26,13 +26,11 @@ async def begin_snapshot(session: Session) -> None:
 
 
 async def find_faults(session: Session, check: Check) -> Finding:
-    connection = await session.connection()
     counts = " + ".join(f"(SELECT count(*) FROM {table})" for table in check.tables)
-    rows = (await connection.exec_driver_sql(f"SELECT {counts}")).scalar_one()
-    found = await connection.exec_driver_sql(f"""
+    rows = await session.value(f"SELECT {counts}")
+    listed = await session.rows(f"""
         SELECT place, fault, count(*) OVER () AS total FROM ({check.faults}) AS found (id, place, fault)
         ORDER BY id, place, fault LIMIT {MAX_LISTED}
     """)
-    listed = found.all()
     first = tuple(Fault(row.place, row.fault) for row in listed)
     return Finding(check.name, rows, listed[0].total if listed else 0, first)

@@ -101,7 +101,7 @@ async def fan_out(session: Session, event: Record, message_id: str, body: bytes)
         "traceparent": event.traceparent,
         "headers": json.dumps(jobs.origin()),
     }
-    return list((await session.scalars(_FAN_OUT, values)).all())
+    return await session.values(_FAN_OUT, values)
 
 
 async def add_ping(
@@ -117,8 +117,9 @@ async def add_ping(
         "request_id": request_id,
         "traceparent": traceparent,
     }
-    added = await session.scalars(insert(WebhookDelivery).values(**values).returning(WebhookDelivery.id))
-    return added.one()
+    statement = insert(WebhookDelivery).values(**values).returning(WebhookDelivery.id)
+    delivery_id: int = await session.value(statement)
+    return delivery_id
 
 
 async def set_message(session: Session, delivery_id: int, message_id: str, body: bytes) -> Record | None:
@@ -133,7 +134,7 @@ async def find(session: Session, webhook_id: int, page: Page, *, status: str | N
     if page.after is not None:
         statement = statement.where(WebhookDelivery.id < page.after[0])
     statement = statement.order_by(WebhookDelivery.id.desc()).limit(page.fetch).offset(page.skip)
-    return page.cut((await session.execute(statement)).all(), "id")
+    return page.cut(await session.rows(statement), "id")
 
 
 async def restart(session: Session, webhook_id: int, delivery_id: int) -> Record | None:
@@ -143,8 +144,7 @@ async def restart(session: Session, webhook_id: int, delivery_id: int) -> Record
     )
     attempts = case((_pending, WebhookDelivery.attempts), else_=0)
     values = {"status": "pending", "attempts": attempts, "next_try_at": func.now(), "waiting": False}
-    row: Record | None = (await session.execute(again.values(**values).returning(*_columns))).one_or_none()
-    return row
+    return await session.one(again.values(**values).returning(*_columns))
 
 
 async def get_state(session: Session, delivery_id: int) -> Record | None:
@@ -163,7 +163,7 @@ async def get_state(session: Session, delivery_id: int) -> Record | None:
         .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
         .where(WebhookDelivery.id == delivery_id)
     )
-    return (await session.execute(statement)).one_or_none()
+    return await session.one(statement)
 
 
 async def claim(session: Session, delivery_id: int, lease: timedelta, most: int) -> Record | None:
@@ -173,7 +173,7 @@ async def claim(session: Session, delivery_id: int, lease: timedelta, most: int)
     if the worker is lost. One statement, which needs no transaction around it.
     """
     values = {"id": delivery_id, "lease": lease, "most": most}
-    return (await session.execute(_CLAIM, values)).one_or_none()
+    return await session.one(_CLAIM, values)
 
 
 async def mark_succeeded(
@@ -194,7 +194,7 @@ async def record_failure(
         .where(WebhookDelivery.id == delivery_id, WebhookDelivery.attempts == attempts, _pending)
         .values(**values, next_try_at=following, claimed_until=None)
     )
-    return (await session.execute(statement.returning(WebhookDelivery.id))).one_or_none() is not None
+    return await session.one(statement.returning(WebhookDelivery.id)) is not None
 
 
 async def enqueue(
@@ -244,7 +244,7 @@ async def take_waiting(session: Session, webhook_id: int, most: int) -> Sequence
         .with_for_update(skip_locked=True)
     )
     statement = update(WebhookDelivery).where(WebhookDelivery.id.in_(first)).values(waiting=False)
-    return (await session.execute(statement.returning(*_queued))).all()
+    return await session.rows(statement.returning(*_queued))
 
 
 async def find_overdue(session: Session, overdue: timedelta, most: int) -> Sequence[Record]:
@@ -255,17 +255,17 @@ async def find_overdue(session: Session, overdue: timedelta, most: int) -> Seque
         .where(_pending, WebhookDelivery.next_try_at < func.now() - overdue, _unclaimed)
         .subquery()
     )
-    return (await session.execute(select(due).where(due.c.turn <= most).order_by(due.c.id))).all()
+    return await session.rows(select(due).where(due.c.turn <= most).order_by(due.c.id))
 
 
 async def purge(session: Session, before: datetime, *, most: int) -> int:
     """Delete at most so many that were created before this moment and have ended; how many those were."""
     old = select(WebhookDelivery.id).where(WebhookDelivery.created_at < before, ~_pending).limit(most)
     gone = delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)).returning(WebhookDelivery.id)
-    return len((await session.scalars(gone)).all())
+    return len(await session.values(gone))
 
 
 async def _change(session: Session, delivery_id: int, values: Mapping[str, Any]) -> Record | None:
     """None where the delivery has been deleted meanwhile, with its webhook."""
     statement = update(WebhookDelivery).where(WebhookDelivery.id == delivery_id).values(**values)
-    return (await session.execute(statement.returning(*_columns))).one_or_none()
+    return await session.one(statement.returning(*_columns))

@@ -8,22 +8,18 @@ from typing import Any
 import asyncpg
 import pytest
 from prometheus_client import REGISTRY
-from sqlalchemy import event
 
 from service.catalogue import repository
 from service.container.api import Container
 from service.platform.config import Settings
-from service.platform.database import READ_ONLY
 from service.platform.http import response_cache
 from service.platform.http.response_cache import CachedResponse, ResponseCache, _Route
 from tests.helpers.application import app_of
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
+from tests.helpers.statements import statements
 
 pytestmark = pytest.mark.usefixtures("lease")
-
-#: The queries of the process for its own metrics.
-PING = READ_ONLY
 
 
 #: Statements, however they come about, and the answers that they make untrue.
@@ -51,17 +47,10 @@ DROPPED: dict[str, set[str]] = {
 
 
 @pytest.fixture
-def statements(container: Container) -> Iterator[list[str]]:
+def asked(container: Container) -> Iterator[list[str]]:
     """What the application's requests ask the database."""
-    asked: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement != PING:
-            asked.append(statement)
-
-    event.listen(container.database.engine.sync_engine, "before_cursor_execute", note)
-    yield asked
-    event.remove(container.database.engine.sync_engine, "before_cursor_execute", note)
+    with statements(container.database) as seen:
+        yield seen
 
 
 def counted(name: str, **labels: str) -> float:
@@ -77,11 +66,11 @@ async def heard(container: Container, since: int) -> None:
     pytest.fail("it was not heard")
 
 
-async def kept(api: Api, statements: list[str], path: str) -> bool:
+async def kept(api: Api, asked: list[str], path: str) -> bool:
     """Whether this is answered from memory."""
-    statements.clear()
+    asked.clear()
     assert (await api.get(path)).status_code == 200
-    return statements == []
+    return asked == []
 
 
 class TestHit:
@@ -97,16 +86,16 @@ class TestHit:
         ],
     )
     async def test_says_what_the_database_said(
-        self, api: Api, make: Make, statements: list[str], path: str
+        self, api: Api, make: Make, asked: list[str], path: str
     ) -> None:
         item = await make.item(category="Tea")
         await make.item(name="Chai extra", category="Tea")
         path = path.format(item=item.id, post=await make.post(await make.admin()))
         outcomes = [counted("requests_total", outcome=each) for each in ("hit", "miss", "bypass")]
         first = await api.get(path)
-        statements.clear()
+        asked.clear()
         again = await api.get(path)
-        assert statements == []
+        assert asked == []
         assert again.content == first.content
         differing = {"x-request-id", "ratelimit", "ratelimit-policy"}
         assert {n: v for n, v in again.headers.items() if n not in differing} == {
@@ -116,12 +105,12 @@ class TestHit:
         assert found == [outcomes[0] + 1, outcomes[1] + 1, outcomes[2]]
 
     async def test_is_the_same_for_every_anonymous_caller(
-        self, api: Api, make: Make, statements: list[str]
+        self, api: Api, make: Make, asked: list[str]
     ) -> None:
         chai = await make.item()
         path = f"/items/{chai.id}"
         tag = (await api.get(path)).headers["etag"]
-        statements.clear()
+        asked.clear()
         head = await api.head(path)
         assert (head.status_code, head.content, int(head.headers["content-length"]) > 0) == (200, b"", True)
         known = await api.get(path, headers={"If-None-Match": tag})
@@ -131,17 +120,15 @@ class TestHit:
         for accept in ("*/*", "application/json", "text/html, application/*;q=0.5"):
             assert (await api.get(path, headers={"Accept": accept})).status_code == 200
         assert (await api.get(path + "/")).json()["id"] == chai.id
-        assert statements == []
+        assert asked == []
 
-    async def test_is_kept_of_who_has_it_already_too(
-        self, api: Api, make: Make, statements: list[str]
-    ) -> None:
+    async def test_is_kept_of_who_has_it_already_too(self, api: Api, make: Make, asked: list[str]) -> None:
         """Shops' caches always ask so."""
         chai = await make.item()
         known = {"If-None-Match": (await make.api.get(f"/items/{chai.id}")).headers["etag"]}
         make.container.response_cache.clear()
         assert (await api.get(f"/items/{chai.id}", headers=known)).status_code == 304
-        assert await kept(api, statements, f"/items/{chai.id}")
+        assert await kept(api, asked, f"/items/{chai.id}")
 
     async def test_counts_under_no_limit_and_is_logged_like_any_other(
         self, api: Api, make: Make, caplog: pytest.LogCaptureFixture
@@ -158,43 +145,43 @@ class TestHit:
 class TestPast:
     """What is not answered from memory though it is kept."""
 
-    async def test_signed_in_callers(self, api: Api, make: Make, statements: list[str]) -> None:
+    async def test_signed_in_callers(self, api: Api, make: Make, asked: list[str]) -> None:
         ada, chai = await make.admin(), await make.item(is_active=False)
         path = f"/items/{chai.id}"
         assert (await ada.api.get(path)).status_code == 200
         assert_problem(await api.get(path), 404, "not_found")
         before = counted("requests_total", outcome="bypass")
-        statements.clear()
+        asked.clear()
         assert (await ada.api.get(path)).status_code == 200
-        assert len(statements) == 1
+        assert len(asked) == 1
         assert counted("requests_total", outcome="bypass") == before + 1
         assert_problem(await api.signed_in("x.y.z").get(path), 401, "invalid_token")
 
-    async def test_who_takes_no_json(self, api: Api, make: Make, statements: list[str]) -> None:
+    async def test_who_takes_no_json(self, api: Api, make: Make, asked: list[str]) -> None:
         await make.item()
         assert (await api.get("/items")).status_code == 200
         assert_problem(await api.get("/items", headers={"Accept": "text/html"}), 406, "not_acceptable")
 
     @pytest.mark.parametrize("name", ["Accept", "If-None-Match"])
     async def test_requests_with_uncommon_headers(
-        self, api: Api, make: Make, statements: list[str], name: str
+        self, api: Api, make: Make, asked: list[str], name: str
     ) -> None:
         await make.item()
         assert (await api.get("/items")).status_code == 200
-        statements.clear()
+        asked.clear()
         assert (await api.get("/items", headers={name: "*/*, " * 250})).status_code == 200
-        assert len(statements) == 1
+        assert len(asked) == 1
 
     async def test_who_sends_a_body_that_is_to_be_measured(
-        self, api: Api, make: Make, statements: list[str]
+        self, api: Api, make: Make, asked: list[str]
     ) -> None:
         await make.item()
         assert (await api.get("/items")).status_code == 200
-        statements.clear()
+        asked.clear()
         assert (await api.request("GET", "/items", content=b"x")).status_code == 200
-        assert len(statements) == 1
+        assert len(asked) == 1
 
-    async def test_refusals(self, api: Api, sql: asyncpg.Connection, statements: list[str]) -> None:
+    async def test_refusals(self, api: Api, sql: asyncpg.Connection, asked: list[str]) -> None:
         for path, status in (
             ("/items/1", 404),
             ("/items/x", 422),
@@ -211,7 +198,7 @@ class TestPast:
         container: Container,
         api: Api,
         make: Make,
-        statements: list[str],
+        asked: list[str],
         monkeypatch: pytest.MonkeyPatch,
         *,
         current: bool,
@@ -221,11 +208,11 @@ class TestPast:
 
         chai = await make.item()
         assert (await api.get(f"/items/{chai.id}")).status_code == 200
-        statements.clear()
+        asked.clear()
         monkeypatch.setattr(type(container.feed), "in_sync", False)
         monkeypatch.setattr(type(container.feed), "sync", catch_up)
         assert (await api.get(f"/items/{chai.id}")).status_code == 200
-        assert len(statements) == (0 if current else 1)
+        assert len(asked) == (0 if current else 1)
 
     async def test_where_it_is_switched_off(self, settings: Settings, make: Make) -> None:
         app = app_of(settings.model_copy(update={"response_cache_bytes": 0}))
@@ -248,7 +235,7 @@ class TestChanges:
 
     @pytest.mark.parametrize("change", DROPPED)
     async def test_invalidate_what_depends_on_them_and_nothing_else(
-        self, make: Make, sql: asyncpg.Connection, statements: list[str], *, change: str
+        self, make: Make, sql: asyncpg.Connection, asked: list[str], *, change: str
     ) -> None:
         api, container, dropped = make.api, make.container, DROPPED[change]
         chai, chang, ada = await make.item(name="Chai"), await make.item(name="Chang"), await make.admin()
@@ -274,10 +261,10 @@ class TestChanges:
             True,
             entries - len(dropped),
         )
-        statements.clear()
+        asked.clear()
         for path in paths.values():
             await api.get(path)
-        assert len(statements) == len(dropped)
+        assert len(asked) == len(dropped)
 
     async def test_are_one_word_however_many_items_one_statement_changes(
         self, make: Make, container: Container, sql: asyncpg.Connection
@@ -292,13 +279,13 @@ class TestChanges:
         assert (await container.feed.sync(), container.response_cache.changes) == (True, since + 2)
 
     async def test_a_sale_drops_an_answer_only_if_it_changes_what_is_shown(
-        self, api: Api, make: Make, statements: list[str]
+        self, api: Api, make: Make, asked: list[str]
     ) -> None:
         maria, chai = await make.user(), await make.item(stock=50, reorder_level=10)
         path = f"/items/{chai.id}"
         await api.get(path)
         await maria.api.post("/orders", json={"product_id": chai.id, "quantity": 5})
-        assert await kept(api, statements, path)
+        assert await kept(api, asked, path)
         await maria.api.post("/orders", json={"product_id": chai.id, "quantity": 40})
         assert (await api.get(path)).json()["availability"] == "low_stock"
 

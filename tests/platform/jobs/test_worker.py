@@ -8,13 +8,13 @@ from typing import Any
 import asyncpg
 import pytest
 from prometheus_client import REGISTRY
-from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from service.container.api import Container
 from service.errors import Unavailable
 from service.platform.config import Settings
+from service.platform.database import Session
 from service.platform.jobs.claims import Claims
 from service.platform.jobs.kinds import Attempt
 from service.platform.jobs.worker import MOST_CLAIMS, backoff
@@ -347,14 +347,14 @@ class TestEnding:
         self, settings: Settings, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As while a standby does not confirm: the outcome is unknown, and that is no reason to go on."""
-        real, committing = AsyncSession.commit, asyncio.Event()
+        real, committing = Session.commit, asyncio.Event()
 
-        async def slow(session: AsyncSession) -> None:
+        async def slow(session: Session) -> None:
             await real(session)
             committing.set()
             await asyncio.Event().wait()
 
-        monkeypatch.setattr(AsyncSession, "commit", slow)
+        monkeypatch.setattr(Session, "commit", slow)
         async with asyncio.timeout(60), working(settings, {"test": kind(Noting())}):
             await committing.wait()
 

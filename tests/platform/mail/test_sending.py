@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 import pytest
@@ -254,7 +254,7 @@ class TestSending:
         self, maria: Person, container: Container
     ) -> None:
         async def look(_: Message) -> None:
-            assert cast("Any", container.database.engine.pool).checkedout() == 0
+            assert container.database.pool_usage[0] == 0
 
         transport = Recorder(look)
         await enqueue(container, maria)

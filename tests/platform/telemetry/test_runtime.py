@@ -10,10 +10,10 @@ import threading
 import time
 from typing import Any
 
+import asyncpg
 import pytest
 from anyio import to_thread
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from service.errors import Conflict, Overloaded
 from service.identity import Passwords
@@ -169,7 +169,7 @@ class TestDatabase:
     async def test_those_that_fail_too(self, one: Database) -> None:
         await one.ping()
         before = counted("database_query_duration_seconds_count", operation="select")
-        with pytest.raises(DBAPIError):
+        with pytest.raises(asyncpg.UndefinedTableError):
             async with one.reading() as session:
                 await session.execute(text("SELECT * FROM nowhere"))
         await one.close()

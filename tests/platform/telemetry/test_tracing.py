@@ -13,7 +13,6 @@ import pytest
 from fastapi import FastAPI
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from prometheus_client import REGISTRY
-from sqlalchemy.exc import IntegrityError
 
 from service import __version__
 from service.accounts.users import repository as users
@@ -161,7 +160,7 @@ class TestStatements:
         try:
             async with traced(settings, collector) as application:
                 tracer = application.state.tracing.provider.get_tracer("tests")
-                with tracer.start_as_current_span("work"), pytest.raises(IntegrityError):
+                with tracer.start_as_current_span("work"), pytest.raises(asyncpg.CheckViolationError):
                     await self._add_user(application.state.container)
         finally:
             await sql.execute("ALTER TABLE users DROP CONSTRAINT ck_probe")

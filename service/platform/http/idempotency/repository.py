@@ -70,8 +70,7 @@ async def take(
         "rights": rights,
         "retention": retention,
     }
-    row: Record = (await session.execute(_TAKE, values)).one()
-    return row
+    return (await session.rows(_TAKE, values))[0]
 
 
 def _is(slot: Slot) -> tuple[Any, ...]:
@@ -86,8 +85,7 @@ async def get(session: Session, slot: Slot) -> Record | None:
     """fingerprint, rights, status, headers and body of what is stored there."""
     columns = ("fingerprint", "rights", "status", "headers", "body")
     statement = select(*(getattr(IdempotencyKey, name) for name in columns)).where(*_is(slot))
-    row: Record | None = (await session.execute(statement)).one_or_none()
-    return row
+    return await session.one(statement)
 
 
 _STORE = text("""
@@ -119,7 +117,7 @@ async def purge(session: Session, kept: timedelta, *, most: int) -> int:
         IdempotencyKey.route == expired.c.route,
         IdempotencyKey.key == expired.c.key,
     )
-    return (await session.execute(statement)).rowcount  # type: ignore[attr-defined,no-any-return]
+    return await session.execute(statement)
 
 
 async def forget(session: Session, caller: str) -> None:

@@ -1,0 +1,143 @@
+"""Statements of SQLAlchemy as the driver runs them: a text, and which value stands at which place.
+
+SQLAlchemy takes ten times as long to run a statement as the driver, so it writes the text and no more. A
+statement is compiled once: one that a module keeps when it is first used, one that is built for a call when
+its shape is. What SQLAlchemy would make of values on their way is left out; the types that need more than the
+driver does are JSON and JSONB (`connections`), and others are refused when the statement is compiled.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from cachetools import LRUCache
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    BindParameter,
+    Boolean,
+    ColumnElement,
+    Executable,
+    Select,
+    all_,
+    any_,
+    bindparam,
+)
+from sqlalchemy.dialects.postgresql import asyncpg
+from sqlalchemy.sql.compiler import SQLCompiler
+
+_DIALECT: Final = asyncpg.dialect()  # type: ignore[no-untyped-call]
+#: The labels of statements in metrics, by the first four letters.
+_OPERATIONS: Final = {name[:4].upper(): name for name in ("select", "insert", "update", "delete", "with")}
+#: The shapes of what is built for a call, such as a list with some of its filters.
+_SHAPES: Final = 1_000
+#: SQLAlchemy converts values of these types, and the driver as well.
+_CONVERTED: Final = (JSON, Boolean)
+#: Of a parameter that has no value before the statement is run.
+_REQUIRED: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """`values` are those that stand in the statement, by the place of their parameter in `names`."""
+
+    text: str
+    names: tuple[str, ...] = ()
+    values: tuple[Any, ...] = ()
+    #: Whether it changes nothing, as far as can be seen.
+    reads: bool = False
+    #: Its label in metrics.
+    operation: str = "other"
+
+    def arguments(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        """Raises TypeError where a value is missing."""
+        found = tuple(map(parameters.get, self.names, self.values)) if parameters else self.values
+        if any(value is _REQUIRED for value in found):
+            missing = [name for name, value in zip(self.names, found, strict=True) if value is _REQUIRED]
+            raise TypeError(f"the statement needs values for: {', '.join(missing)}")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """`keys` are SQLAlchemy's own, which two statements of one shape share where their values differ."""
+
+    text: str
+    names: tuple[str, ...]
+    keys: tuple[str, ...]
+
+    def filled(self, statement: Any, values: Iterable[Any]) -> Prepared:
+        reads = isinstance(statement, Select) or _is_select(self.text)
+        return Prepared(self.text, self.names, tuple(values), reads, _operation(self.text))
+
+
+_prepared: Final[WeakKeyDictionary[Executable, Prepared]] = WeakKeyDictionary()
+_shapes: Final[LRUCache[object, tuple[_Shape, tuple[int, ...]]]] = LRUCache(_SHAPES)
+
+
+def any_of(column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
+    """Whether the column has one of these values: one text for any number of them, which IN has not."""
+    found: ColumnElement[bool] = column == any_(bindparam(None, list(values), type_=ARRAY(column.type)))
+    return found
+
+
+def none_of(column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
+    """Whether the column has another value than these."""
+    found: ColumnElement[bool] = column != all_(bindparam(None, list(values), type_=ARRAY(column.type)))
+    return found
+
+
+def prepare(statement: Executable | str) -> Prepared:
+    if isinstance(statement, str):
+        return Prepared(statement, operation=_operation(statement), reads=_is_select(statement))
+    found = _prepared.get(statement)
+    if found is None:
+        found = _prepared[statement] = _prepare(statement)
+    return found
+
+
+def _prepare(statement: Any) -> Prepared:
+    # The key that SQLAlchemy's own cache of compiled statements has, and the parameters in a fixed order.
+    key = statement._generate_cache_key()  # noqa: SLF001 - there is no public way to it
+    if key is None:
+        shape, binds = _compile(statement)
+        return shape.filled(statement, map(_value, binds))
+    known = _shapes.get(key.key)
+    if known is None:
+        shape, _ = _compile(statement)
+        places = {bind.key: place for place, bind in enumerate(key.bindparams)}
+        known = _shapes[key.key] = (shape, tuple(places[name] for name in shape.keys))
+    shape, places_ = known
+    return shape.filled(statement, (_value(key.bindparams[place]) for place in places_))
+
+
+def _compile(statement: Any) -> tuple[_Shape, list[BindParameter[Any]]]:
+    compiled: SQLCompiler = statement.compile(dialect=_DIALECT)
+    names = tuple(compiled.positiontup or ())
+    binds = [compiled.binds[name] for name in names]
+    for bind in binds:
+        _refuse_unknown(bind)
+    return _Shape(compiled.string, names, tuple(bind.key for bind in binds)), binds
+
+
+def _refuse_unknown(bind: BindParameter[Any]) -> None:
+    """Raises TypeError for what the driver would not take as SQLAlchemy hands it on."""
+    if bind.expanding:
+        raise TypeError("IN with values has a text for each number of them: use any_of")
+    kind = bind.type.dialect_impl(_DIALECT)
+    item = kind.item_type if isinstance(kind, ARRAY) else kind
+    if not isinstance(item, _CONVERTED) and item.dialect_impl(_DIALECT).bind_processor(_DIALECT) is not None:
+        raise TypeError(f"{bind.key}: values of type {bind.type!r} need more than the driver does")
+
+
+def _value(bind: BindParameter[Any]) -> Any:
+    return _REQUIRED if bind.required else bind.effective_value
+
+
+def _is_select(text: str) -> bool:
+    return text.lstrip()[:6].upper() == "SELECT"
+
+
+def _operation(text: str) -> str:
+    return _OPERATIONS.get(text.lstrip()[:4].upper(), "other")

@@ -1,0 +1,214 @@
+"""Statements of SQLAlchemy that the driver runs: every type there and back, and one text for each shape."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Enum,
+    Executable,
+    Integer,
+    Interval,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from service.errors import Contention
+from service.platform.config import Settings
+from service.platform.database import Database, any_of, none_of
+from service.platform.database import statements as module
+from service.platform.database.statements import prepare
+
+#: A type of a column, and a value of it.
+VALUES: dict[str, tuple[Any, Any]] = {
+    "integer": (Integer(), -5),
+    "bigint": (BigInteger(), 2**63 - 1),
+    "boolean": (Boolean(), True),
+    "text": (Text(), "Käse 🧀 'x' \\"),
+    "numeric": (Numeric(12, 2), Decimal("-1234567890.10")),
+    "timestamp": (DateTime(timezone=True), datetime(1996, 7, 4, 1, 2, 3, 456789, tzinfo=UTC)),
+    "date": (Date(), date(1996, 7, 4)),
+    "interval": (Interval(), timedelta(days=3, microseconds=5)),
+    "bytes": (LargeBinary(), b"\x00\xff"),
+    "uuid": (Uuid(), UUID(int=7)),
+    "jsonb": (JSONB(), {"a": [1, None, "ä"], "b": {}}),
+    "json": (JSON(), {"b": 1.5, "a": True}),
+    "texts": (ARRAY(Text), ["a", 'b"', ""]),
+    "numbers": (ARRAY(Numeric(12, 2)), [Decimal("1.10"), None]),
+    "documents": (ARRAY(JSONB), [{"a": 1}, None]),
+}
+THINGS = Table("things", MetaData(), Column("id", Integer, primary_key=True), Column("name", Text))
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    assert settings.database_url is not None
+    one = Database(settings.database_url.get_secret_value(), settings)
+    yield one
+    assert one.pool_usage[0] == 0
+    await one.close()
+
+
+class TestTypes:
+    @pytest.mark.parametrize("name", VALUES)
+    async def test_a_value_comes_back_as_it_was(self, database: Database, name: str) -> None:
+        kind, value = VALUES[name]
+        async with database.reading() as session:
+            found = await session.value(select(bindparam("value", type_=kind)), {"value": value})
+        assert found == value
+        assert type(found) is type(value) or isinstance(found, type(value))
+
+    @pytest.mark.parametrize("name", VALUES)
+    async def test_none_is_null(self, database: Database, name: str) -> None:
+        """In JSON too: a null of JSON would be another value, which `IS NULL` does not find."""
+        value = bindparam("value", type_=VALUES[name][0])
+        async with database.reading() as session:
+            row = await session.one(select(value, value.is_(None).label("is_null")), {"value": None})
+        assert row is not None
+        assert tuple(row) == (None, True)
+
+    async def test_numbers_with_a_fraction_in_documents_are_numbers(self, database: Database) -> None:
+        async with database.reading() as session:
+            found = await session.value("""SELECT '{"a": 1.50}'::json""")
+        assert found == {"a": 1.5}
+
+    async def test_a_type_that_would_be_converted_is_refused(self, database: Database) -> None:
+        """What SQLAlchemy would make of the value is not made of it."""
+        kind = Enum("a", "b", name="letter")
+        async with database.reading() as session:
+            with pytest.raises(TypeError, match=r"values of type Enum\(.*\) need more than the driver does"):
+                await session.value(select(bindparam("value", type_=kind)), {"value": "a"})
+
+    async def test_a_value_that_the_driver_refuses_is_not_named(self, database: Database) -> None:
+        """It may be personal, and an exception's text is logged."""
+        async with database.reading() as session:
+            with pytest.raises(TypeError) as refusal:
+                await session.value(select(bindparam("n", type_=Integer)), {"n": "secret"})
+        assert "secret" not in str(refusal.value)
+        assert refusal.value.__suppress_context__
+
+
+class TestShapes:
+    def test_statements_that_differ_in_values_share_a_text(self) -> None:
+        first, second = (prepare(select(THINGS.c.name).where(THINGS.c.id == n).limit(n)) for n in (5, 6))
+        assert first.text is second.text
+        assert (first.values, second.values) == ((5, 5), (6, 6))
+
+    def test_a_statement_that_is_kept_is_prepared_once(self) -> None:
+        statement = select(THINGS.c.name).where(THINGS.c.id == bindparam("id"))
+        assert prepare(statement) is prepare(statement)
+
+    def test_shapes_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        shapes = module._shapes
+        for count in range(1, 2 * module._SHAPES):
+            shapes[("made up", count)] = shapes[next(iter(shapes))]
+        assert len(shapes) == module._SHAPES
+        shapes.clear()
+
+    @pytest.mark.parametrize(
+        ("statement", "given", "found"),
+        [
+            (select(THINGS).where(THINGS.c.id == bindparam("id")), {"id": 3}, (3,)),
+            (select(THINGS).where(THINGS.c.id == bindparam("id", 4)), {}, (4,)),
+            (select(THINGS).where(THINGS.c.id == bindparam("id", 4)), {"id": None}, (None,)),
+            (insert(THINGS).values(id=1, name="a"), {}, (1, "a")),
+            (update(THINGS).where(THINGS.c.id == 1).values(name="b"), {}, ("b", 1)),
+            (text("SELECT :b, :a, :b"), {"a": 1, "b": 2}, (2, 1)),
+        ],
+    )
+    def test_values_stand_in_the_order_of_the_text(
+        self, statement: Executable, given: dict[str, Any], found: tuple[Any, ...]
+    ) -> None:
+        assert tuple(prepare(statement).arguments(given)) == found
+
+    def test_a_value_that_is_missing_is_named(self) -> None:
+        statement = prepare(select(THINGS).where(THINGS.c.id == bindparam("id")))
+        with pytest.raises(TypeError, match="the statement needs values for: id"):
+            statement.arguments({})
+
+    def test_in_with_values_is_refused(self) -> None:
+        with pytest.raises(TypeError, match="use any_of"):
+            prepare(select(THINGS).where(THINGS.c.id.in_([1, 2])))
+
+    @pytest.mark.parametrize(("values", "inside"), [([], []), ([1], [1]), ([1, 3], [1, 3])])
+    async def test_any_of_and_none_of(self, database: Database, values: list[int], inside: list[int]) -> None:
+        numbers = select(text("n")).select_from(text("generate_series(1, 3) AS n"))
+        column: Any = Column("n", Integer)
+        async with database.reading() as session:
+            assert await session.values(numbers.where(any_of(column, values))) == inside
+            rest = [n for n in (1, 2, 3) if n not in inside]
+            assert await session.values(numbers.where(none_of(column, values))) == rest
+
+    async def test_one_row_is_not_taken_for_many(self, database: Database) -> None:
+        async with database.reading() as session:
+            assert await session.one("SELECT 1 WHERE false") is None
+            with pytest.raises(LookupError):
+                await session.one("SELECT generate_series(1, 2)")
+
+
+class TestSessions:
+    async def test_a_savepoint_is_undone_alone(self, database: Database, sql: asyncpg.Connection) -> None:
+        add = "INSERT INTO items (sku, name, price) VALUES ($1, 'x', 1)".replace("$1", "'{}'")
+        async with database.transaction() as session:
+            await session.execute(add.format("A"))
+            for name in ("B", "A"):
+                try:
+                    async with session.savepoint():
+                        await session.execute(add.format(name + "2"))
+                        await session.execute(add.format(name))
+                except asyncpg.UniqueViolationError:
+                    assert name == "A"
+        assert await sql.fetchval("SELECT array_agg(sku ORDER BY id) FROM items") == ["A", "B2", "B"]
+
+    async def test_a_transaction_that_failed_is_not_said_to_be_committed(self, database: Database) -> None:
+        """PostgreSQL answers COMMIT of such a transaction with ROLLBACK, and no error."""
+
+        async def work() -> None:
+            async with database.transaction() as session:
+                with pytest.raises(asyncpg.UndefinedTableError):
+                    await session.execute("SELECT * FROM nowhere")
+
+        with pytest.raises(RuntimeError, match="had failed"):
+            await work()
+
+    async def test_a_statement_that_a_migration_has_changed_is_prepared_again(
+        self, database: Database, sql: asyncpg.Connection
+    ) -> None:
+        """Without a transaction at once; inside one the request is run again, as after a deadlock."""
+        await sql.execute("CREATE TABLE changing (a int)")
+        read = text("SELECT * FROM changing WHERE a IS NOT DISTINCT FROM :a")
+        try:
+            async with database.reading() as session:
+                assert await session.rows(read, {"a": 1}) == []
+            await sql.execute("ALTER TABLE changing ALTER a TYPE bigint, ADD b text")
+            async with database.reading() as session:
+                assert await session.rows(read, {"a": 1}) == []
+            await sql.execute("ALTER TABLE changing ADD c text")
+            with pytest.raises(Contention):
+                async with database.transaction() as session:
+                    await session.rows(read, {"a": 1})
+            async with database.transaction() as session:
+                assert await session.rows(read, {"a": 1}) == []
+        finally:
+            await sql.execute("DROP TABLE changing")
