@@ -107,23 +107,22 @@ class TestMany:
     async def test_a_flood_of_probes_asks_the_database_once(
         self, settings: Settings, lease: object, monkeypatch: pytest.MonkeyPatch, path: str, question: str
     ) -> None:
-        asked, ask = 0, getattr(Database, question)
+        asked, ask = list[Database](), getattr(Database, question)
 
         async def counted(database: Database) -> Any:
-            nonlocal asked
-            asked += 1
+            asked.append(database)
             return await ask(database)
 
         monkeypatch.setattr(Database, question, counted)
         monkeypatch.setattr(probes, "CACHED_SECONDS", 60.0)
         async with running(settings) as api:
-            asked = 0
+            asked.clear()
             answers = await asyncio.gather(*(api.root(path) for _ in range(50)))
             answers += [await api.root(path) for _ in range(50)]
             assert {answer.status_code for answer in answers} <= {200, 503}
             assert len({answer.text for answer in answers}) == 1
-            # The process asks by itself, too, whether the database is there.
-            assert asked <= 2
+            # The process asks by itself, too, whether the database is there. So do other applications here.
+            assert asked.count(api.app.state.container.database) <= 2
 
     async def test_it_is_asked_again_when_the_answer_is_old(
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch
