@@ -121,6 +121,7 @@ class Database:
     async def _commit(session: Session) -> None:
         while session.before_commit:
             await session.before_commit.pop(0)()
+        session.require_connection()
         try:
             await session.commit()
         except asyncio.CancelledError:

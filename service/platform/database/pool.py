@@ -37,6 +37,7 @@ class Pool:
         self._waiting: deque[asyncio.Future[asyncpg.Connection | None]] = deque()
         self._closing: set[asyncio.Task[None]] = set()
         self._good_since = 0.0
+        self._closed = False
 
     @property
     def in_use(self) -> int:
@@ -65,14 +66,31 @@ class Pool:
             self.discard(connection)
         elif not self._hand_on(connection):
             self._idle.append(connection)
-            if len(self._idle) > self._size:
+            # Those at the bottom are not used, and would grow old.
+            while len(self._idle) > self._size or not self._is_good(self._idle[0]):
                 self._end(self._idle.pop(0))
 
     def discard(self, connection: asyncpg.Connection) -> None:
         """Cut it off: it is lost, or in a state that is not known."""
-        self._made.pop(connection, None)
         connection.terminate()
-        self._hand_on(None)
+        if self._made.pop(connection, None) is not None:
+            self._hand_on(None)
+
+    def cut(self, connection: asyncpg.Connection) -> None:
+        """Close it while a statement may be running: the server is asked to cancel that, and would go on
+        otherwise, with its locks. Until it is closed it keeps its place, or a server could run out of them.
+        """
+        if connection.is_closed():
+            self.discard(connection)
+            return
+        task = asyncio.create_task(self._close(connection))
+        self._closing.add(task)
+
+        def end(task: asyncio.Task[None]) -> None:
+            self._closing.discard(task)
+            self.discard(connection)
+
+        task.add_done_callback(end)
 
     def expire(self) -> None:
         """What was made until now is not used again, such as after the server has been demoted."""
@@ -80,7 +98,7 @@ class Pool:
 
     async def close(self) -> None:
         """Close those that are idle, and those in use when they come back."""
-        self.expire()
+        self._closed = True
         for connection in self._idle:
             self._end(connection)
         self._idle.clear()
@@ -89,7 +107,7 @@ class Pool:
     def _is_good(self, connection: asyncpg.Connection) -> bool:
         made = self._made[connection]
         young = made > self._good_since and time.monotonic() - made < RECYCLE_SECONDS
-        return young and not connection.is_closed()
+        return young and not self._closed and not connection.is_closed()
 
     def _hand_on(self, connection: asyncpg.Connection | None) -> bool:
         """To the first that waits; False when there is none."""
@@ -120,7 +138,7 @@ class Pool:
 
     def _give_up(self, turn: "asyncio.Future[asyncpg.Connection | None]") -> None:
         """Its turn may have come at the same moment."""
-        if turn.cancelled() or not turn.done():
+        if turn.cancel() or turn.cancelled():
             return
         found = turn.result()
         if found is not None:
@@ -131,6 +149,8 @@ class Pool:
 
     async def _make(self) -> asyncpg.Connection:
         self._being_made += 1
+        # From before it leads anywhere: what it leads to may be demoted meanwhile.
+        began = time.monotonic()
         try:
             connection = await self._connect()
         except BaseException:
@@ -138,7 +158,7 @@ class Pool:
             self._hand_on(None)
             raise
         self._being_made -= 1
-        self._made[connection] = time.monotonic()
+        self._made[connection] = began
         return connection
 
     def _end(self, connection: asyncpg.Connection) -> None:

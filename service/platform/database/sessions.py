@@ -108,23 +108,26 @@ class Session:
         finally:
             self._savepoints -= 1
 
-    async def commit(self) -> None:
+    def require_connection(self) -> None:
+        """Raises InterfaceError when the connection has been lost, and all that was done over it."""
         if self._lost:
-            raise _lost()
+            raise asyncpg.InterfaceError("the connection of this session has been lost")
+
+    async def commit(self) -> None:
         if self._connection is not None:
             status = await self._guarded("execute", "COMMIT", ())
             if status != "COMMIT":
                 raise RuntimeError("the transaction had failed, and was rolled back")
 
     async def close(self, *, cut_short: bool) -> None:
-        """Give the connection back, rolled back where it was not committed. `cut_short`: a task was
-        cancelled, perhaps while a statement ran; its connection is of no further use.
+        """Give the connection back, rolled back where it was not committed. `cut_short`: there is no time
+        for that, as a task is cancelled; the server does it when the connection is closed.
         """
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        if cut_short or connection.is_closed():
-            self._pool.discard(connection)
+        if cut_short:
+            self._pool.cut(connection)
             return
         try:
             if connection.is_in_transaction():
@@ -136,7 +139,7 @@ class Session:
                 raise
             log.warning("rollback.connection_lost")
         except BaseException:
-            self._pool.discard(connection)
+            self._pool.cut(connection)
             raise
         else:
             self._pool.release(connection)
@@ -166,11 +169,15 @@ class Session:
             metrics.QUERIES.observe(time.perf_counter() - began, prepared.operation)
 
     async def _begin(self) -> None:
-        if self._lost:
-            raise _lost()
+        self.require_connection()
         self._connection = await self._pool.acquire()
         if self._transactional:
-            await self._guarded("execute", "BEGIN", ())
+            try:
+                await self._guarded("execute", "BEGIN", ())
+            except Exception:
+                # Whatever comes next would be done without a transaction.
+                self._lose(self._pool.discard)
+                raise
 
     async def _guarded(self, run: _Run, text: str, arguments: Sequence[Any]) -> Any:
         """Take a connection out of the pool that the driver may take for a good one.
@@ -186,12 +193,16 @@ class Session:
                 # The driver's message has the value in it, and would end up in a log line.
                 raise TypeError("the driver does not take this value for its parameter") from None
             if is_lost(fault) or sqlstate(fault) in SPOILT:
-                self._pool.discard(self._connection)
-                self._connection, self._lost = None, True
+                self._lose(self._pool.cut if isinstance(fault, TimeoutError) else self._pool.discard)
                 if sqlstate(fault).startswith((READ_ONLY, *LOST)):
                     self._pool.expire()
             raise
+        except BaseException:
+            # Cancelled: the driver does not say whether the statement has been sent, and BEGIN may be it.
+            self._lose(self._pool.cut)
+            raise
 
-
-def _lost() -> asyncpg.InterfaceError:
-    return asyncpg.InterfaceError("the connection of this session has been lost")
+    def _lose(self, end: Callable[[asyncpg.Connection], None]) -> None:
+        connection, self._connection, self._lost = self._connection, None, True
+        if connection is not None:
+            end(connection)

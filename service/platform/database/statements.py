@@ -78,14 +78,21 @@ _shapes: Final[LRUCache[object, tuple[_Shape, tuple[int, ...]]]] = LRUCache(_SHA
 
 def any_of(column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
     """Whether the column has one of these values: one text for any number of them, which IN has not."""
-    found: ColumnElement[bool] = column == any_(bindparam(None, list(values), type_=ARRAY(column.type)))
+    found: ColumnElement[bool] = column == any_(_array(column, values))
     return found
 
 
 def none_of(column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
     """Whether the column has another value than these."""
-    found: ColumnElement[bool] = column != all_(bindparam(None, list(values), type_=ARRAY(column.type)))
+    found: ColumnElement[bool] = column != all_(_array(column, values))
     return found
+
+
+def _array(column: Any, values: Iterable[Any]) -> BindParameter[Any]:
+    """Raises TypeError for a type with a length or a scale: the cast to it would cut the values."""
+    if getattr(column.type, "length", None) or getattr(column.type, "precision", None):
+        raise TypeError(f"values cast to {column.type} may match what is not equal")
+    return bindparam(None, list(values), type_=ARRAY(column.type))
 
 
 def prepare(statement: Executable | str) -> Prepared:
@@ -114,6 +121,10 @@ def _prepare(statement: Any) -> Prepared:
 
 def _compile(statement: Any) -> tuple[_Shape, list[BindParameter[Any]]]:
     compiled: SQLCompiler = statement.compile(dialect=_DIALECT)
+    if compiled.insert_prefetch or compiled.update_prefetch:
+        raise TypeError(
+            "a default of Python's is not run: give the value, or the column a default of the server"
+        )
     names = tuple(compiled.positiontup or ())
     binds = [compiled.binds[name] for name in names]
     for bind in binds:
@@ -123,7 +134,7 @@ def _compile(statement: Any) -> tuple[_Shape, list[BindParameter[Any]]]:
 
 def _refuse_unknown(bind: BindParameter[Any]) -> None:
     """Raises TypeError for what the driver would not take as SQLAlchemy hands it on."""
-    if bind.expanding:
+    if bind.expanding or bind.literal_execute:
         raise TypeError("IN with values has a text for each number of them: use any_of")
     kind = bind.type.dialect_impl(_DIALECT)
     item = kind.item_type if isinstance(kind, ARRAY) else kind

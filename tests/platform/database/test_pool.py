@@ -164,3 +164,22 @@ async def test_one_in_use_is_ended_when_it_comes_back_expired(pool: Pool) -> Non
     pool.expire()
     pool.release(connection)
     assert connection.is_closed()
+
+
+async def test_one_in_use_is_ended_when_the_pool_is_closed(made: Made) -> None:
+    pool = Pool(made, size=2, overflow=0, timeout=60)
+    held, waiting = await pool.acquire(), asyncio.create_task(pool.acquire())
+    await pool.close()
+    for connection in (held, await waiting):
+        pool.release(connection)
+    assert [each.is_closed() for each in made.connections] == [True, True]
+
+
+async def test_one_begun_before_the_others_expired_is_not_used_again(pool: Pool, made: Made) -> None:
+    """It may lead to a server that has been demoted meanwhile."""
+    making = asyncio.create_task(pool.acquire())
+    await asyncio.sleep(0)
+    pool.expire()
+    connection = await making
+    pool.release(connection)
+    assert connection.is_closed()

@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 from sqlalchemy import (
     ARRAY,
@@ -23,6 +22,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Numeric,
+    String,
     Table,
     Text,
     Uuid,
@@ -34,7 +34,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from service.errors import Contention
 from service.platform.config import Settings
 from service.platform.database import Database, any_of, none_of
 from service.platform.database import statements as module
@@ -160,55 +159,19 @@ class TestShapes:
             rest = [n for n in (1, 2, 3) if n not in inside]
             assert await session.values(numbers.where(none_of(column, values))) == rest
 
+    @pytest.mark.parametrize("kind", [String(5), Numeric(5, 2)])
+    def test_values_that_a_cast_would_cut_are_refused(self, kind: Any) -> None:
+        with pytest.raises(TypeError, match="may match what is not equal"):
+            any_of(Column("n", kind), ["abcdeXYZ"])
+
+    def test_a_default_of_python_is_refused(self) -> None:
+        """It would not be run, and the column would be NULL."""
+        table = Table("t", MetaData(), Column("id", Integer), Column("d", Integer, default=7))
+        with pytest.raises(TypeError, match="a default of the server"):
+            prepare(insert(table).values(id=1))
+
     async def test_one_row_is_not_taken_for_many(self, database: Database) -> None:
         async with database.reading() as session:
             assert await session.one("SELECT 1 WHERE false") is None
             with pytest.raises(LookupError):
                 await session.one("SELECT generate_series(1, 2)")
-
-
-class TestSessions:
-    async def test_a_savepoint_is_undone_alone(self, database: Database, sql: asyncpg.Connection) -> None:
-        add = "INSERT INTO items (sku, name, price) VALUES ($1, 'x', 1)".replace("$1", "'{}'")
-        async with database.transaction() as session:
-            await session.execute(add.format("A"))
-            for name in ("B", "A"):
-                try:
-                    async with session.savepoint():
-                        await session.execute(add.format(name + "2"))
-                        await session.execute(add.format(name))
-                except asyncpg.UniqueViolationError:
-                    assert name == "A"
-        assert await sql.fetchval("SELECT array_agg(sku ORDER BY id) FROM items") == ["A", "B2", "B"]
-
-    async def test_a_transaction_that_failed_is_not_said_to_be_committed(self, database: Database) -> None:
-        """PostgreSQL answers COMMIT of such a transaction with ROLLBACK, and no error."""
-
-        async def work() -> None:
-            async with database.transaction() as session:
-                with pytest.raises(asyncpg.UndefinedTableError):
-                    await session.execute("SELECT * FROM nowhere")
-
-        with pytest.raises(RuntimeError, match="had failed"):
-            await work()
-
-    async def test_a_statement_that_a_migration_has_changed_is_prepared_again(
-        self, database: Database, sql: asyncpg.Connection
-    ) -> None:
-        """Without a transaction at once; inside one the request is run again, as after a deadlock."""
-        await sql.execute("CREATE TABLE changing (a int)")
-        read = text("SELECT * FROM changing WHERE a IS NOT DISTINCT FROM :a")
-        try:
-            async with database.reading() as session:
-                assert await session.rows(read, {"a": 1}) == []
-            await sql.execute("ALTER TABLE changing ALTER a TYPE bigint, ADD b text")
-            async with database.reading() as session:
-                assert await session.rows(read, {"a": 1}) == []
-            await sql.execute("ALTER TABLE changing ADD c text")
-            with pytest.raises(Contention):
-                async with database.transaction() as session:
-                    await session.rows(read, {"a": 1})
-            async with database.transaction() as session:
-                assert await session.rows(read, {"a": 1}) == []
-        finally:
-            await sql.execute("DROP TABLE changing")
