@@ -5,7 +5,6 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -72,6 +71,7 @@ class Instance:
         # Where programs are is this machine's affair, even if that is below a folder of the container's name.
         mapped = {name: self._here(value) for name, value in rendered.items() if name != "PATH"}
         self._environment = mapped | {"PATH": rendered["PATH"]} | address
+        self.workers = int(rendered["WEB_CONCURRENCY"])
         with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
             process = subprocess.Popen(
                 [*(container.command or entrypoint()), *container.args],
@@ -153,20 +153,18 @@ class Rehearsal:
         """The master starts new workers and ends the old ones, which share a socket. Whatever the machine's
         pace, something is ordered between two of these.
         """
-        service = self.instances[0].service
+        service, count = self.instances[0].service, self.instances[0].workers
         for _ in range(times):
             await shopping.goes_on()
+            # One may still be starting: the next reload would not end with as many as this one began with.
+            await asyncio.to_thread(wait_until, lambda: len(service.workers()) == count)
             old = service.workers()
             service.send(signal.SIGHUP)
-            await asyncio.to_thread(wait_until, partial(_replaced, service, old))
+            await asyncio.to_thread(wait_until, lambda: not any(map(alive, old)))  # noqa: B023 - awaited here
 
     def stop(self) -> None:
         for instance in self._made:
             instance.kill()
-
-
-def _replaced(service: Service, old: set[int]) -> bool:
-    return not any(map(alive, old)) and len(service.workers()) == len(old)
 
 
 @asynccontextmanager
