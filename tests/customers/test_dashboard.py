@@ -12,6 +12,7 @@ from service.errors import Unavailable
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person
 from tests.helpers.orders import recorded
+from tests.helpers.waiting import eventually
 
 EMPTY = {
     "orders_count": 0,
@@ -195,7 +196,8 @@ class TestConcurrency:
         answer = await maria.api.get(f"/dashboard/{maria.id}")
         assert_problem(answer, status, code)
         assert "secret" not in answer.text
-        assert (ended, in_use(container)) == ([True, True], 0)
+        assert ended == [True, True]
+        await eventually(lambda: in_use(container) == 0)
 
     async def test_two_parts_that_fail_are_one_answer(
         self, maria: Person, container: Container, monkeypatch: pytest.MonkeyPatch
@@ -206,7 +208,7 @@ class TestConcurrency:
         monkeypatch.setattr(dashboard, "statistics", fails)
         monkeypatch.setattr(orders, "get_latest", fails)
         assert_problem(await maria.api.get(f"/dashboard/{maria.id}"), 503, "unavailable")
-        assert in_use(container) == 0
+        await eventually(lambda: in_use(container) == 0)
 
     async def test_a_statement_cut_short_gives_its_connection_back(
         self, maria: Person, container: Container, monkeypatch: pytest.MonkeyPatch
@@ -226,4 +228,4 @@ class TestConcurrency:
             await running.wait()
         request.cancel()
         await asyncio.wait([request])
-        assert in_use(container) == 0
+        await eventually(lambda: in_use(container) == 0)

@@ -121,13 +121,14 @@ class Session:
 
     async def close(self, *, cut_short: bool) -> None:
         """Give the connection back, rolled back where it was not committed. `cut_short`: there is no time
-        for that, as a task is cancelled; the server does it when the connection is closed.
+        for that, as a task is cancelled; the server does it when the connection is closed. No statement runs:
+        the connection would have been given up with it.
         """
         connection, self._connection = self._connection, None
         if connection is None:
             return
         if cut_short:
-            self._pool.cut(connection)
+            (self._pool.cut if connection.is_in_transaction() else self._pool.release)(connection)
             return
         try:
             if connection.is_in_transaction():
