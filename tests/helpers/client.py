@@ -41,9 +41,6 @@ class Api(httpx2.AsyncClient):
         answer = await super().send(request, stream=stream, **options)
         if not stream:
             document_of(self.app).check(answer)
-        if request.method not in ("GET", "HEAD", "OPTIONS"):
-            # What it has changed takes effect within a second: when the process is notified of it.
-            await self.app.state.container.feed.sync()
         return answer
 
     def signed_in(self, token: str) -> "Api":
