@@ -1,13 +1,12 @@
 """Every statement on the audit log."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, Text, and_, bindparam, func, or_, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.audit.models import AuditAddress, AuditEntry
 from service.platform.database import Session
@@ -49,7 +48,7 @@ _ADD = text("""
     WITH added AS (
         INSERT INTO audit_log
             (action, actor_id, key_id, target_kind, target_id, data, request_id, caller_request_id)
-        SELECT :action, :actor_id, :key_id, :target_kind, given.target_id, CAST(given.data AS jsonb),
+        SELECT :action, :actor_id, :key_id, :target_kind, given.target_id, given.data,
             :request_id, :caller_request_id
         FROM unnest(:target_ids, :datas) AS given (target_id, data)
         RETURNING id, at
@@ -61,7 +60,7 @@ _ADD = text("""
     *(bindparam(name, type_=BigInteger) for name in ("actor_id", "key_id")),
     bindparam("address", type_=Text),
     bindparam("target_ids", type_=ARRAY(BigInteger)),
-    bindparam("datas", type_=ARRAY(Text)),
+    bindparam("datas", type_=ARRAY(JSONB)),
 )
 
 
@@ -69,7 +68,7 @@ async def add(
     session: Session, common: Data, targets: Mapping[int | None, Data] | Mapping[int, Data]
 ) -> None:
     """An entry for each target with its data; what `common` has, all of them share."""
-    values = {"target_ids": list(targets), "datas": [json.dumps(data) for data in targets.values()]}
+    values = {"target_ids": list(targets), "datas": list(targets.values())}
     await session.execute(_ADD, {**common, **values})
 
 

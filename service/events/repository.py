@@ -1,12 +1,11 @@
 """Every statement on events."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Text, bindparam, delete, func, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.events import metrics
 from service.events.models import Event, EventType
@@ -21,7 +20,7 @@ KIND: Final = "event"
 _ADD = text(f"""
     WITH added AS (
         INSERT INTO events (type, object_id, user_id, data, request_id, traceparent)
-        SELECT :type, object_id, :user_id, CAST(data AS jsonb), :request_id, :traceparent
+        SELECT :type, object_id, :user_id, data, :request_id, :traceparent
         FROM unnest(:object_ids, :datas) WITH ORDINALITY AS given (object_id, data, position)
         ORDER BY position
         RETURNING id
@@ -29,10 +28,10 @@ _ADD = text(f"""
     {jobs.queued_from("added", KIND, "json_build_object('event_id', id)")}
     SELECT id FROM added ORDER BY id
 """).bindparams(
-    *(bindparam(name, type_=Text) for name in ("type", "request_id", "traceparent", "headers")),
+    *(bindparam(name, type_=Text) for name in ("type", "request_id", "traceparent")),
     bindparam("user_id", type_=BigInteger),
     bindparam("object_ids", type_=ARRAY(BigInteger)),
-    bindparam("datas", type_=ARRAY(Text)),
+    bindparam("datas", type_=ARRAY(JSONB)),
 )
 
 
@@ -77,9 +76,9 @@ async def _add(
         "user_id": user_id,
         "request_id": origin.get("request_id"),
         "traceparent": origin.get("traceparent"),
-        "headers": json.dumps(origin),
+        "headers": origin,
         "object_ids": object_ids,
-        "datas": [json.dumps(each) for each in objects],
+        "datas": list(objects),
     }
     ids = await session.values(_ADD, values)
     after_commit(session, lambda: metrics.EVENTS.labels(event_type, "raised").inc(len(ids)))
@@ -94,5 +93,4 @@ async def get(session: Session, event_id: int) -> Record | None:
 async def purge(session: Session, kept: timedelta, *, most: int) -> int:
     """Delete at most so many events that happened longer ago than that; how many they were."""
     old = select(Event.id).where(Event.occurred_at < func.now() - kept).limit(most)
-    gone = delete(Event).where(Event.id.in_(old)).returning(Event.id)
-    return len(await session.values(gone))
+    return await session.execute(delete(Event).where(Event.id.in_(old)))

@@ -23,6 +23,5 @@ async def change_password(session: Session, user_id: int, *, old_hash: str, new_
         update(User)
         .where(and_(User.id == user_id, User.password_hash == old_hash))
         .values(password_hash=new_hash, version=User.version + 1)
-        .returning(User.id)
     )
-    return await session.one(statement) is not None
+    return bool(await session.execute(statement))

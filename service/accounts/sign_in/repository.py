@@ -139,5 +139,4 @@ async def purge(session: Session, kept: timedelta, *, most: int) -> int:
         SessionRow.created_at < func.now() - SESSION_LONGEST - kept,
     )
     found = select(SessionRow.id).where(old).limit(most)
-    gone = delete(SessionRow).where(SessionRow.id.in_(found)).returning(SessionRow.id)
-    return len(await session.values(gone))
+    return await session.execute(delete(SessionRow).where(SessionRow.id.in_(found)))

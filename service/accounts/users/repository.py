@@ -97,9 +97,8 @@ def has_address(statement: Select[*Columns], email: str) -> Select[*Columns]:
 
 async def change(session: Session, user_id: int, values: Mapping[str, Any]) -> bool:
     """Whether there was such a user, not erased. `values` maps column names to new values."""
-    statement = update(User).where(User.id == user_id, User.erased_at.is_(None)).returning(User.id)
-    changed = statement.values(**values, version=User.version + 1)
-    return await session.one(changed) is not None
+    statement = update(User).where(User.id == user_id, User.erased_at.is_(None))
+    return bool(await session.execute(statement.values(**values, version=User.version + 1)))
 
 
 async def put_address(session: Session, user_id: int, address: Mapping[str, Any]) -> None:

@@ -71,7 +71,7 @@ def queued_from(rows: str, kind: str, payload: str, *, priority: str = "0") -> s
     """Part of a WITH: a job of this kind for each of the rows, in their order, as `enqueue` would add it.
 
     `payload` is an expression that makes a document of a row, `priority` one that makes a number;
-    `:headers` is to be bound to `origin()` as text. For what is written so often that a round trip of
+    `:headers` is to be bound to `origin()`. For what is written so often that a round trip of
     its own counts.
     """
     return f"""
@@ -127,7 +127,7 @@ _PURGE_FAILED = text("""
 _PURGE_LOG = text("""
     DELETE FROM pgqueuer_log WHERE id IN (
         SELECT id FROM pgqueuer_log WHERE created < now() - CAST(:kept AS interval) LIMIT :most
-    ) RETURNING id
+    )
 """)
 
 
@@ -141,4 +141,4 @@ async def get_state(session: Session) -> list[Record]:
 async def purge(session: Session, kept: timedelta, *, most: int) -> int:
     """Delete jobs that failed longer ago than that, and at most so many old records; how many those were."""
     await session.execute(_PURGE_FAILED, {"kept": kept})
-    return len(await session.rows(_PURGE_LOG, {"kept": kept, "most": most}))
+    return await session.execute(_PURGE_LOG, {"kept": kept, "most": most})

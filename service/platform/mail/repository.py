@@ -1,6 +1,5 @@
 """Every statement on emails: to enqueue, claim, release and end one."""
 
-import json
 import secrets
 from collections.abc import Collection, Mapping
 from datetime import timedelta
@@ -43,7 +42,7 @@ _ENQUEUE = text(f"""
     {jobs.queued_from("added", KIND, "json_build_object('mail_id', id)", priority=":priority")}
     SELECT id FROM added
 """).bindparams(
-    *(bindparam(name, type_=Text) for name in ("kind", "facts", "message_id", "headers")),
+    *(bindparam(name, type_=Text) for name in ("kind", "message_id")),
     *(bindparam(name, type_=BigInteger) for name in ("user_id", "event_id")),
     bindparam("address", type_=LargeBinary),
     bindparam("priority", type_=SmallInteger),
@@ -73,9 +72,9 @@ async def enqueue(
         "user_id": user_id,
         "event_id": event_id,
         "address": address,
-        "facts": json.dumps(dict(facts or {})),
+        "facts": dict(facts or {}),
         "message_id": f"{about}.{secrets.token_hex(8)}",
-        "headers": json.dumps(jobs.origin()),
+        "headers": jobs.origin(),
         "priority": URGENT if event_id is None else ORDINARY,
     }
     mail_id: int | None = await session.value(_ENQUEUE, values)
@@ -102,7 +101,7 @@ async def claim(session: Session, mail_id: int, user_id: int | None, lease: time
             user_id=func.coalesce(Mail.user_id, user_id),
         )
     )
-    return await session.one(statement.returning(Mail.id)) is not None
+    return bool(await session.execute(statement))
 
 
 async def release(session: Session, mail_id: int) -> None:
@@ -141,4 +140,4 @@ async def count(
 async def purge(session: Session, kept: timedelta, *, most: int) -> int:
     """Delete at most so many that were queued longer ago than that; how many they were."""
     old = select(Mail.id).where(Mail.created_at < func.now() - kept).limit(most)
-    return len(await session.values(delete(Mail).where(Mail.id.in_(old)).returning(Mail.id)))
+    return await session.execute(delete(Mail).where(Mail.id.in_(old)))

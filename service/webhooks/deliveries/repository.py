@@ -1,6 +1,5 @@
 """Every statement on the deliveries of webhooks."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -51,10 +50,7 @@ _FAN_OUT: Final = text(f"""
     SELECT id FROM added ORDER BY id
 """).bindparams(
     *(bindparam(name, type_=BigInteger) for name in ("event_id", "user_id")),
-    *(
-        bindparam(name, type_=Text)
-        for name in ("event_type", "message_id", "request_id", "traceparent", "headers")
-    ),
+    *(bindparam(name, type_=Text) for name in ("event_type", "message_id", "request_id", "traceparent")),
     bindparam("body", type_=LargeBinary),
 )
 _CLAIM: Final = text(f"""
@@ -99,7 +95,7 @@ async def fan_out(session: Session, event: Record, message_id: str, body: bytes)
         "body": body,
         "request_id": event.request_id,
         "traceparent": event.traceparent,
-        "headers": json.dumps(jobs.origin()),
+        "headers": jobs.origin(),
     }
     return await session.values(_FAN_OUT, values)
 
@@ -194,7 +190,7 @@ async def record_failure(
         .where(WebhookDelivery.id == delivery_id, WebhookDelivery.attempts == attempts, _pending)
         .values(**values, next_try_at=following, claimed_until=None)
     )
-    return await session.one(statement.returning(WebhookDelivery.id)) is not None
+    return bool(await session.execute(statement))
 
 
 async def enqueue(
@@ -261,8 +257,7 @@ async def find_overdue(session: Session, overdue: timedelta, most: int) -> Seque
 async def purge(session: Session, before: datetime, *, most: int) -> int:
     """Delete at most so many that were created before this moment and have ended; how many those were."""
     old = select(WebhookDelivery.id).where(WebhookDelivery.created_at < before, ~_pending).limit(most)
-    gone = delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)).returning(WebhookDelivery.id)
-    return len(await session.values(gone))
+    return await session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)))
 
 
 async def _change(session: Session, delivery_id: int, values: Mapping[str, Any]) -> Record | None:
