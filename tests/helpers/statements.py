@@ -6,7 +6,7 @@ from typing import Any
 from unittest.mock import patch
 
 from service.platform.database import READ_ONLY, Database, Session
-from service.platform.database.statements import Prepared
+from service.platform.database.statements import Shape
 
 #: What the process asks for its metrics, whatever requests there are.
 PING = READ_ONLY
@@ -25,10 +25,10 @@ def noting(database: Database, note: Callable[[str], None]) -> Iterator[None]:
     """Call `note` with each text before it is run."""
     run = Session._run_on_connection
 
-    async def noted(session: Session, prepared: Prepared, arguments: Sequence[Any], method: Any) -> Any:
-        if session._pool is database._pool and prepared.text != PING:
-            note(prepared.text)
-        return await run(session, prepared, arguments, method)
+    async def noted(session: Session, shape: Shape, arguments: Sequence[Any], method: Any) -> Any:
+        if session._pool is database._pool and shape.text != PING:
+            note(shape.text)
+        return await run(session, shape, arguments, method)
 
     with patch.object(Session, "_run_on_connection", noted):
         yield

@@ -107,10 +107,8 @@ class Database:
         try:
             try:
                 yield session
-            except Exception:
-                raise
-            except BaseException:
-                cut_short = True
+            except BaseException as fault:
+                cut_short = not isinstance(fault, Exception)
                 raise
             finally:
                 await session.close(cut_short=cut_short)

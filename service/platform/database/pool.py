@@ -162,10 +162,9 @@ class Pool:
         return connection
 
     def _end(self, connection: asyncpg.Connection) -> None:
+        """Close an idle one. It takes no place from now on."""
         self._made.pop(connection, None)
-        task = asyncio.create_task(self._close(connection))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self.cut(connection)
 
     @staticmethod
     async def _close(connection: asyncpg.Connection) -> None:

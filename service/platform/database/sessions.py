@@ -25,7 +25,7 @@ from service.platform.database.errors import (
     was_stale,
 )
 from service.platform.database.pool import Pool
-from service.platform.database.statements import Prepared, prepare
+from service.platform.database.statements import Shape, prepare
 
 log = structlog.get_logger(__name__)
 
@@ -147,27 +147,27 @@ class Session:
 
     async def _run(self, statement: Executable | str, parameters: Parameters, run: _Run) -> Any:
         prepared = prepare(statement)
-        arguments = prepared.arguments(parameters)
+        shape, arguments = prepared.shape, prepared.arguments(parameters)
         first = self._connection is None and not self._lost
         try:
-            return await self._run_on_connection(prepared, arguments, run)
+            return await self._run_on_connection(shape, arguments, run)
         except FAULTS as fault:
-            if not (first and was_stale(fault) and (self._transactional or prepared.reads)):
+            if not (first and was_stale(fault) and (self._transactional or shape.reads)):
                 raise
             log.info("database.connection_replaced", fault=type(fault).__name__)
         # What the server had begun has ended with its connection. So have, as a rule, the others that idle.
         self._pool.expire()
         self._lost = False
-        return await self._run_on_connection(prepared, arguments, run)
+        return await self._run_on_connection(shape, arguments, run)
 
-    async def _run_on_connection(self, prepared: Prepared, arguments: Sequence[Any], run: _Run) -> Any:
+    async def _run_on_connection(self, shape: Shape, arguments: Sequence[Any], run: _Run) -> Any:
         if self._connection is None:
             await self._begin()
         began = time.perf_counter()
         try:
-            return await self._guarded(run, prepared.text, arguments)
+            return await self._guarded(run, shape.text, arguments)
         finally:
-            metrics.QUERIES.observe(time.perf_counter() - began, prepared.operation)
+            metrics.QUERIES.observe(time.perf_counter() - began, shape.operation)
 
     async def _begin(self) -> None:
         self.require_connection()

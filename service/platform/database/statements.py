@@ -39,41 +39,39 @@ _REQUIRED: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """`values` are those that stand in the statement, by the place of their parameter in `names`."""
+class Shape:
+    """What statements have in common that differ in values alone."""
 
     text: str
+    #: The parameters by their place in the text, and the keys that SQLAlchemy has for them.
     names: tuple[str, ...] = ()
-    values: tuple[Any, ...] = ()
+    keys: tuple[str, ...] = ()
     #: Whether it changes nothing, as far as can be seen.
     reads: bool = False
     #: Its label in metrics.
     operation: str = "other"
 
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """`values` are those that stand in the statement, by the place of their parameter."""
+
+    shape: Shape
+    values: tuple[Any, ...] = ()
+
     def arguments(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
         """Raises TypeError where a value is missing."""
-        found = tuple(map(parameters.get, self.names, self.values)) if parameters else self.values
+        names = self.shape.names
+        found = tuple(map(parameters.get, names, self.values)) if parameters else self.values
         if any(value is _REQUIRED for value in found):
-            missing = [name for name, value in zip(self.names, found, strict=True) if value is _REQUIRED]
+            missing = [name for name, value in zip(names, found, strict=True) if value is _REQUIRED]
             raise TypeError(f"the statement needs values for: {', '.join(missing)}")
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """`keys` are SQLAlchemy's own, which two statements of one shape share where their values differ."""
-
-    text: str
-    names: tuple[str, ...]
-    keys: tuple[str, ...]
-
-    def filled(self, statement: Any, values: Iterable[Any]) -> Prepared:
-        reads = isinstance(statement, Select) or _is_select(self.text)
-        return Prepared(self.text, self.names, tuple(values), reads, _operation(self.text))
-
-
 _prepared: Final[WeakKeyDictionary[Executable, Prepared]] = WeakKeyDictionary()
-_shapes: Final[LRUCache[object, tuple[_Shape, tuple[int, ...]]]] = LRUCache(_SHAPES)
+#: A shape, and where its values are among the parameters of a statement.
+_shapes: Final[LRUCache[object, tuple[Shape, tuple[int, ...]]]] = LRUCache(_SHAPES)
 
 
 def any_of(column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
@@ -97,7 +95,7 @@ def _array(column: Any, values: Iterable[Any]) -> BindParameter[Any]:
 
 def prepare(statement: Executable | str) -> Prepared:
     if isinstance(statement, str):
-        return Prepared(statement, operation=_operation(statement), reads=_is_select(statement))
+        return Prepared(_shape(statement, ()))
     found = _prepared.get(statement)
     if found is None:
         found = _prepared[statement] = _prepare(statement)
@@ -107,29 +105,32 @@ def prepare(statement: Executable | str) -> Prepared:
 def _prepare(statement: Any) -> Prepared:
     # The key that SQLAlchemy's own cache of compiled statements has, and the parameters in a fixed order.
     key = statement._generate_cache_key()  # noqa: SLF001 - there is no public way to it
-    if key is None:
-        shape, binds = _compile(statement)
-        return shape.filled(statement, map(_value, binds))
     known = _shapes.get(key.key)
     if known is None:
-        shape, _ = _compile(statement)
+        shape = _compile(statement)
         places = {bind.key: place for place, bind in enumerate(key.bindparams)}
         known = _shapes[key.key] = (shape, tuple(places[name] for name in shape.keys))
-    shape, places_ = known
-    return shape.filled(statement, (_value(key.bindparams[place]) for place in places_))
+    shape, found = known
+    return Prepared(shape, tuple(_value(key.bindparams[place]) for place in found))
 
 
-def _compile(statement: Any) -> tuple[_Shape, list[BindParameter[Any]]]:
+def _compile(statement: Any) -> Shape:
     compiled: SQLCompiler = statement.compile(dialect=_DIALECT)
     if compiled.insert_prefetch or compiled.update_prefetch:
         raise TypeError(
             "a default of Python's is not run: give the value, or the column a default of the server"
         )
-    names = tuple(compiled.positiontup or ())
+    names = compiled.positiontup or ()
     binds = [compiled.binds[name] for name in names]
     for bind in binds:
         _refuse_unknown(bind)
-    return _Shape(compiled.string, names, tuple(bind.key for bind in binds)), binds
+    return _shape(compiled.string, names, [bind.key for bind in binds], reads=isinstance(statement, Select))
+
+
+def _shape(text: str, names: Iterable[str], keys: Iterable[str] = (), *, reads: bool = False) -> Shape:
+    first = text.lstrip()[:6].upper()
+    operation = _OPERATIONS.get(first[:4], "other")
+    return Shape(text, tuple(names), tuple(keys), reads or first == "SELECT", operation)
 
 
 def _refuse_unknown(bind: BindParameter[Any]) -> None:
@@ -144,11 +145,3 @@ def _refuse_unknown(bind: BindParameter[Any]) -> None:
 
 def _value(bind: BindParameter[Any]) -> Any:
     return _REQUIRED if bind.required else bind.effective_value
-
-
-def _is_select(text: str) -> bool:
-    return text.lstrip()[:6].upper() == "SELECT"
-
-
-def _operation(text: str) -> str:
-    return _OPERATIONS.get(text.lstrip()[:4].upper(), "other")

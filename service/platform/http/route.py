@@ -175,8 +175,8 @@ def has_tag(endpoint: Endpoint) -> bool:
 
 
 def adapted(endpoint: Endpoint, idempotency: Idempotency | None = None) -> Endpoint:
-    """The handler as FastAPI calls it: given its components, run once for an
-    idempotency key, and its resource's tag noted.
+    """The handler as FastAPI calls it: given its components, run once for an idempotency key, and its
+    resource's tag noted.
 
     FastAPI is asked for none of this: one of its dependencies costs 20 microseconds.
     """

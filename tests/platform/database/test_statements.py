@@ -111,7 +111,7 @@ class TestTypes:
 class TestShapes:
     def test_statements_that_differ_in_values_share_a_text(self) -> None:
         first, second = (prepare(select(THINGS.c.name).where(THINGS.c.id == n).limit(n)) for n in (5, 6))
-        assert first.text is second.text
+        assert first.shape is second.shape
         assert (first.values, second.values) == ((5, 5), (6, 6))
 
     def test_a_statement_that_is_kept_is_prepared_once(self) -> None:
