@@ -1,5 +1,6 @@
 """The audit log: an append-only record of sign-ins, credential changes, administrative acts and orders."""
 
-from service.audit.service import keep_addresses, record, record_each
+from service.audit.repository import ENTRIES
+from service.audit.service import entries, keep_addresses, record, record_each
 
-__all__ = ["keep_addresses", "record", "record_each"]
+__all__ = ["ENTRIES", "entries", "keep_addresses", "record", "record_each"]

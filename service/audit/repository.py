@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Text, and_, bindparam, func, or_, select, text
+from sqlalchemy import BigInteger, ColumnElement, Text, and_, bindparam, func, literal, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.audit.models import AuditAddress, AuditEntry
@@ -43,33 +43,45 @@ _CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
 }
 
 
-#: Entries and their addresses in one round trip, however many; in the order of the targets.
-_ADD = text("""
-    WITH added AS (
+_audited = (
+    text("""
         INSERT INTO audit_log
             (action, actor_id, key_id, target_kind, target_id, data, request_id, caller_request_id)
-        SELECT :action, :actor_id, :key_id, :target_kind, given.target_id, given.data,
-            :request_id, :caller_request_id
-        FROM unnest(:target_ids, :datas) AS given (target_id, data)
+        SELECT :audit_action, :audit_actor_id, :audit_key_id, :audit_target_kind, given.target_id, given.data,
+            :audit_request_id, :audit_caller_request_id
+        FROM unnest(:audit_target_ids, :audit_datas) AS given (target_id, data)
         RETURNING id, at
+    """)
+    .bindparams(
+        *(
+            bindparam(f"audit_{name}", type_=Text)
+            for name in ("action", "target_kind", "request_id", "caller_request_id")
+        ),
+        *(bindparam(f"audit_{name}", type_=BigInteger) for name in ("actor_id", "key_id")),
+        bindparam("audit_target_ids", type_=ARRAY(BigInteger)),
+        bindparam("audit_datas", type_=ARRAY(JSONB)),
     )
-    INSERT INTO audit_addresses (audit_id, at, address)
-    SELECT id, at, CAST(:address AS inet) FROM added WHERE :address IS NOT NULL
-""").bindparams(
-    *(bindparam(name, type_=Text) for name in ("action", "target_kind", "request_id", "caller_request_id")),
-    *(bindparam(name, type_=BigInteger) for name in ("actor_id", "key_id")),
-    bindparam("address", type_=Text),
-    bindparam("target_ids", type_=ARRAY(BigInteger)),
-    bindparam("datas", type_=ARRAY(JSONB)),
+    .columns()
+    .cte("audited")
 )
+_addresses = (
+    text("""
+        INSERT INTO audit_addresses (audit_id, at, address)
+        SELECT id, at, CAST(:audit_address AS inet) FROM audited WHERE :audit_address IS NOT NULL
+    """)
+    .bindparams(bindparam("audit_address", type_=Text))
+    .columns()
+    .cte("audited_addresses")
+)
+#: Entries and their addresses, however many, in the order of the targets. Domains above write them in one
+#: statement with what they record.
+ENTRIES: Final = (_audited, _addresses)
+_ADD: Final = select(literal(True)).add_cte(*ENTRIES)
 
 
-async def add(
-    session: Session, common: Data, targets: Mapping[int | None, Data] | Mapping[int, Data]
-) -> None:
-    """An entry for each target with its data; what `common` has, all of them share."""
-    values = {"target_ids": list(targets), "datas": list(targets.values())}
-    await session.execute(_ADD, {**common, **values})
+async def add(session: Session, entries: Data) -> None:
+    """`entries` are parameters of ENTRIES."""
+    await session.rows(_ADD, entries)
 
 
 async def find(session: Session, page: Page, filters: Filters) -> list[Any]:

@@ -35,7 +35,14 @@ async def record(
     never be changed. Nor free text, which may hold all of these.
     """
     actor = (by.user_id, by.key_id) if by else (actor_id, key_id)
-    await _record(session, action, actor, target_kind, {target_id: data or {}})
+    await audit.add(session, _entries(action, actor, target_kind, {target_id: data or {}}))
+
+
+def entries(
+    action: str, *, by: AnyCaller | None, target_kind: str, targets: Mapping[int, Data]
+) -> Mapping[str, Any]:
+    """The parameters of ENTRIES for what `record_each` would record."""
+    return _entries(action, (by.user_id, by.key_id) if by else (None, None), target_kind, targets)
 
 
 async def record_each(
@@ -43,28 +50,27 @@ async def record_each(
 ) -> None:
     """An entry for each target with its data, in one statement."""
     if targets:
-        actor = (by.user_id, by.key_id) if by else (None, None)
-        await _record(session, action, actor, target_kind, targets)
+        await audit.add(session, entries(action, by=by, target_kind=target_kind, targets=targets))
 
 
-async def _record(
-    session: Session,
+def _entries(
     action: str,
     actor: tuple[int | None, int | None],
     target_kind: str | None,
     targets: Mapping[int | None, Data] | Mapping[int, Data],
-) -> None:
+) -> Mapping[str, Any]:
     facts = request_facts.facts()
-    common = {
-        "action": action,
-        "actor_id": actor[0],
-        "key_id": actor[1],
-        "target_kind": target_kind,
-        "request_id": facts.own_id,
-        "caller_request_id": facts.caller_request_id,
-        "address": _storable(facts.address),
+    return {
+        "audit_action": action,
+        "audit_actor_id": actor[0],
+        "audit_key_id": actor[1],
+        "audit_target_kind": target_kind,
+        "audit_target_ids": list(targets),
+        "audit_datas": list(targets.values()),
+        "audit_request_id": facts.own_id,
+        "audit_caller_request_id": facts.caller_request_id,
+        "audit_address": _storable(facts.address),
     }
-    await audit.add(session, common, targets)
 
 
 def _storable(address: str | None) -> str | None:

@@ -4,6 +4,15 @@ The table is the record; `fan_out` hands each event to what the composition root
 """
 
 from service.events.models import EVENT_TYPES, EventType
-from service.events.repository import publish, publish_each
+from service.events.repository import EVENTS, NewEvent, publish, publish_each, publish_new, to_publish
 
-__all__ = ("EVENT_TYPES", "EventType", "publish", "publish_each")
+__all__ = (
+    "EVENTS",
+    "EVENT_TYPES",
+    "EventType",
+    "NewEvent",
+    "publish",
+    "publish_each",
+    "publish_new",
+    "to_publish",
+)

@@ -1,10 +1,11 @@
 """Every statement on events."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, bindparam, delete, func, select, text
+from sqlalchemy import BigInteger, Text, bindparam, column, delete, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.events import metrics
@@ -16,23 +17,39 @@ from service.platform.jobs import queue as jobs
 KIND: Final = "event"
 
 
-#: Events and their jobs in one round trip, however many.
-_ADD = text(f"""
-    WITH added AS (
+_published = (
+    text("""
         INSERT INTO events (type, object_id, user_id, data, request_id, traceparent)
-        SELECT :type, object_id, :user_id, data, :request_id, :traceparent
-        FROM unnest(:object_ids, :datas) WITH ORDINALITY AS given (object_id, data, position)
+        SELECT type, object_id, user_id, data, :event_request_id, :event_traceparent
+        FROM unnest(:event_types, :event_object_ids, :event_user_ids, :event_datas)
+            WITH ORDINALITY AS given (type, object_id, user_id, data, position)
         ORDER BY position
         RETURNING id
-    ),
-    {jobs.queued_from("added", KIND, "json_build_object('event_id', id)")}
-    SELECT id FROM added ORDER BY id
-""").bindparams(
-    *(bindparam(name, type_=Text) for name in ("type", "request_id", "traceparent")),
-    bindparam("user_id", type_=BigInteger),
-    bindparam("object_ids", type_=ARRAY(BigInteger)),
-    bindparam("datas", type_=ARRAY(JSONB)),
+    """)
+    .bindparams(
+        *(bindparam(f"event_{name}", type_=Text) for name in ("request_id", "traceparent")),
+        *(bindparam(f"event_{name}", type_=ARRAY(BigInteger)) for name in ("object_ids", "user_ids")),
+        bindparam("event_types", type_=ARRAY(Text)),
+        bindparam("event_datas", type_=ARRAY(JSONB)),
+    )
+    .columns(column("id"))
+    .cte("published")
 )
+#: Events and their jobs, however many. Domains above write them in one statement with what has happened.
+EVENTS: Final = (_published, *jobs.queued_ctes("published", KIND, "json_build_object('event_id', id)"))
+_ADD: Final = select(_published.c.id).add_cte(*EVENTS).order_by(_published.c.id)
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """`data` is the object as an administrator may see it, with its version, and amounts as text: webhooks
+    shorten it (service/webhooks/deliveries/payloads.py).
+    """
+
+    type: EventType
+    object_id: int
+    data: Mapping[str, Any]
+    user_id: int | None = None
 
 
 async def publish(
@@ -43,12 +60,8 @@ async def publish(
     data: Mapping[str, Any],
     user_id: int | None = None,
 ) -> int:
-    """Publish an event, if this transaction is committed; its id.
-
-    `data` is the object as an administrator may see it, with its version, and amounts as text: webhooks
-    shorten it (service/webhooks/deliveries/payloads.py).
-    """
-    return (await _add(session, event_type, [object_id], [data], user_id))[0]
+    """Publish an event, if this transaction is committed; its id."""
+    return (await publish_new(session, [NewEvent(event_type, object_id, data, user_id)]))[0]
 
 
 async def publish_each(
@@ -60,29 +73,32 @@ async def publish_each(
 ) -> None:
     """The same for many objects, each with its `id`: in one statement, and in this order."""
     if objects:
-        await _add(session, event_type, [each["id"] for each in objects], objects, user_id)
+        await publish_new(session, [NewEvent(event_type, each["id"], each, user_id) for each in objects])
 
 
-async def _add(
-    session: Session,
-    event_type: EventType,
-    object_ids: Sequence[int],
-    objects: Sequence[Mapping[str, Any]],
-    user_id: int | None,
-) -> list[int]:
+async def publish_new(session: Session, new: Sequence[NewEvent]) -> list[int]:
+    """The ids of these events, in their order."""
+    return await session.values(_ADD, to_publish(session, new))
+
+
+def to_publish(session: Session, new: Sequence[NewEvent]) -> Mapping[str, Any]:
+    """The parameters of EVENTS. They are counted when the session's transaction is committed."""
+    after_commit(session, lambda: _count(new))
     origin = jobs.origin()
-    values = {
-        "type": event_type,
-        "user_id": user_id,
-        "request_id": origin.get("request_id"),
-        "traceparent": origin.get("traceparent"),
+    return {
+        "event_types": [event.type for event in new],
+        "event_object_ids": [event.object_id for event in new],
+        "event_user_ids": [event.user_id for event in new],
+        "event_datas": [event.data for event in new],
+        "event_request_id": origin.get("request_id"),
+        "event_traceparent": origin.get("traceparent"),
         "headers": origin,
-        "object_ids": object_ids,
-        "datas": list(objects),
     }
-    ids = await session.values(_ADD, values)
-    after_commit(session, lambda: metrics.EVENTS.labels(event_type, "raised").inc(len(ids)))
-    return ids
+
+
+def _count(new: Sequence[NewEvent]) -> None:
+    for event in new:
+        metrics.EVENTS.labels(event.type, "raised").inc()
 
 
 async def get(session: Session, event_id: int) -> Record | None:

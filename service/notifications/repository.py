@@ -5,7 +5,8 @@ each user's ids are committed in their order, for which a trigger takes a lock f
 (migrations/versions/20261122_stream.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -17,37 +18,54 @@ from service.platform.database import Record, Session, before_commit
 from service.platform.database.pagination import Page
 
 _WAITING: Final = "notifications"
-_COLUMNS: Final = {"user_ids": BigInteger, "kinds": Text, "titles": Text, "bodies": Text, "data": JSONB}
-#: Each to the user named, or to every administrator where none is; by user, then in the order of the calls.
-_ADD: Final = text("""
+_ADDED: Final = text("""
     INSERT INTO notifications (user_id, kind, title, body, data)
     SELECT coalesce(new.user_id, users.id), new.kind, new.title, new.body, new.data
-    FROM unnest(:user_ids, :kinds, :titles, :bodies, :data)
-         WITH ORDINALITY AS new (user_id, kind, title, body, data, place)
+    FROM unnest(:notification_user_ids, :notification_kinds, :notification_titles, :notification_bodies,
+                :notification_data) WITH ORDINALITY AS new (user_id, kind, title, body, data, place)
     LEFT JOIN users ON new.user_id IS NULL AND users.is_admin AND users.is_active
     WHERE new.user_id IS NOT NULL OR users.id IS NOT NULL
     ORDER BY 1, new.place
-""").bindparams(*(bindparam(name, type_=ARRAY(kind)) for name, kind in _COLUMNS.items()))
+""").bindparams(
+    bindparam("notification_user_ids", type_=ARRAY(BigInteger)),
+    *(bindparam(f"notification_{name}", type_=ARRAY(Text)) for name in ("kinds", "titles", "bodies")),
+    bindparam("notification_data", type_=ARRAY(JSONB)),
+)
+#: Each to the user named, or to every administrator where none is; by user, then in the order given.
+#: Domains above write them in one statement with what they tell of, if that is the last but for the COMMIT
+#: to wait for a lock.
+NOTIFICATIONS: Final = (_ADDED.columns().cte("notified"),)
+
+
+@dataclass(frozen=True, slots=True)
+class NewNotification:
+    """Without a user it is for every active administrator."""
+
+    user_id: int | None
+    kind: str
+    title: str
+    body: str
+    data: Mapping[str, Any]
 
 
 async def notify(
     session: Session, user_id: int, *, kind: str, title: str, body: str, data: dict[str, Any]
 ) -> None:
     """Notify a user, if the session's transaction is committed."""
-    await _add(session, (user_id, kind, title, body, data))
+    await add(session, NewNotification(user_id, kind, title, body, data))
 
 
 async def notify_administrators(
     session: Session, *, kind: str, title: str, body: str, data: dict[str, Any]
 ) -> None:
     """Notify every active administrator, if the session's transaction is committed."""
-    await _add(session, (None, kind, title, body, data))
+    await add(session, NewNotification(None, kind, title, body, data))
 
 
-async def _add(session: Session, new: tuple[int | None, str, str, str, dict[str, Any]]) -> None:
+async def add(session: Session, new: NewNotification) -> None:
     """Written before the COMMIT; inside a savepoint at once, which may be rolled back alone."""
     if session.in_savepoint:
-        await session.execute(_ADD, _parameters([new]))
+        await session.execute(_ADDED, to_notify([new]))
         return
     waiting = session.info.get(_WAITING)
     if waiting is None:
@@ -57,11 +75,18 @@ async def _add(session: Session, new: tuple[int | None, str, str, str, dict[str,
 
 
 async def _write(session: Session) -> None:
-    await session.execute(_ADD, _parameters(session.info.pop(_WAITING)))
+    await session.execute(_ADDED, to_notify(session.info.pop(_WAITING)))
 
 
-def _parameters(new: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
-    return {name: list(values) for name, values in zip(_COLUMNS, zip(*new, strict=True), strict=True)}
+def to_notify(new: Sequence[NewNotification]) -> Mapping[str, Any]:
+    """The parameters of NOTIFICATIONS."""
+    return {
+        "notification_user_ids": [each.user_id for each in new],
+        "notification_kinds": [each.kind for each in new],
+        "notification_titles": [each.title for each in new],
+        "notification_bodies": [each.body for each in new],
+        "notification_data": [each.data for each in new],
+    }
 
 
 async def find(session: Session, user_id: int, page: Page, *, unread: bool = False) -> list[Any]:

@@ -5,7 +5,8 @@ it, a transaction that is rolled back and retried counts once, and the worker's 
 Refusals are counted when they are answered.
 """
 
-from typing import Any, Final
+from decimal import Decimal
+from typing import Final
 
 from service.platform.telemetry.metrics import Counter
 
@@ -28,11 +29,11 @@ SHIPPINGS: Final = ("standard", "express", "overnight")
 CODES: Final = ("out_of_stock", "price_changed", "too_many_unpaid", "address_required", "invalid_transition")
 
 
-def count_status(row: Any) -> None:
-    """An order has reached the status in its row."""
-    ORDERS.labels(row.status, row.shipping).inc()
-    if row.status == "paid":
-        REVENUE.labels(row.currency).inc(float(row.total))
+def count_status(status: str, shipping: str, currency: str, total: Decimal) -> None:
+    """An order has reached this status."""
+    ORDERS.labels(status, shipping).inc()
+    if status == "paid":
+        REVENUE.labels(currency).inc(float(total))
 
 
 def count_refusal(route: str, code: str) -> None:

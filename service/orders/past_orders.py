@@ -7,10 +7,10 @@ from pydantic import ValidationError
 
 from service.accounts import get_customer
 from service.errors import FieldFault, Unprocessable
-from service.orders import repository as orders
+from service.orders.placing import repository as placing
+from service.orders.placing.service import no_customer
 from service.orders.pricing import order_values, price_lines, refuse, requested_lines, sum_up
 from service.orders.schemas import PastOrder
-from service.orders.service import no_customer
 from service.platform.database import Record, Session
 from service.platform.http.field_errors import REQUIRED, code_of, message
 
@@ -26,7 +26,7 @@ async def record_past_order(
 ) -> int:
     """Record an order from before this installation; its id. Takes no stock, and announces nothing.
 
-    It goes through the validation and the arithmetic of `orders.place`. `past` has the fields of
+    It goes through the validation and the arithmetic of placing.service. `past` has the fields of
     schemas.PastOrder, which are those that an administrator posts to /orders, and shipping_fee,
     status and dates; amounts and dates may be strings, as a file has them:
 
@@ -62,10 +62,8 @@ async def record_past_order(
     values |= {name: getattr(new, name) for name in moments}
     values |= {"user_id": new.user_id, "customer_name": customer.full_name, "status": new.status}
     values["ship_to"] = new.ship_to.model_dump() if new.ship_to else None
-    row = await orders.add(session, values, lines, by="import")
-    assert row is not None  # noqa: S101 - only a bound on unpaid orders would refuse it
-    order_id: int = row.id
-    return order_id
+    values["events"] = placing.timeline(values, by="import")
+    return await placing.add(session, values, lines)
 
 
 def _untimely(new: PastOrder) -> Iterator[FieldFault]:

@@ -7,15 +7,12 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     ColumnElement,
-    DateTime,
     Numeric,
     ScalarSelect,
-    Select,
     Text,
     bindparam,
     cast,
     func,
-    insert,
     literal,
     literal_column,
     select,
@@ -23,36 +20,15 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, array
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from service.orders import metrics
 from service.orders.models import INSTANT, STATUSES, Order, OrderLine
-from service.orders.order_limits import UNLIMITED, OrderLimits, within_limits
 from service.platform.database import Record, Session, after_commit, any_of, none_of
 from service.platform.database.pagination import Page
 from service.platform.http.etag.versions import AllBut, Versions
 
 LINE_COLUMNS = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")
-GIVEN_COLUMNS = (
-    "user_id",
-    "customer_name",
-    "status",
-    "shipping",
-    "subtotal",
-    "discount",
-    "shipping_fee",
-    "total",
-    "currency",
-    "ship_to",
-    "reference",
-    "paid_at",
-    "shipped_at",
-    "delivered_at",
-)
-
-
-#: The states that an order can be recorded in, and how it came there.
-STATES = ("placed", "paid", "shipped", "delivered")
 
 
 def _in_json(column: Any) -> Any:
@@ -129,63 +105,6 @@ async def get_references(session: Session, references: Collection[str]) -> set[t
     return {(row.user_id, row.reference or "") for row in await session.rows(statement)}
 
 
-def _adding() -> Select[Any]:
-    """One round trip: the order, unless its customer would exceed a limit, and its lines."""
-    table = Order.__table__.c
-    values = [bindparam(name, type_=table[name].type) for name in GIVEN_COLUMNS]
-    placed_at = func.coalesce(bindparam("placed_at", type_=table.placed_at.type), func.now())
-    moments = [placed_at, *(bindparam(f"{state}_at", type_=DateTime(timezone=True)) for state in STATES[1:])]
-    states: array[Any] = array([literal_column(f"'{state}'") for state in STATES])
-    known = func.unnest(states, array(moments)).table_valued(
-        "state", "at", with_ordinality="number", name="known"
-    )
-    known = known.render_derived()
-    event = aggregate_order_by(_event(known.c.state, known.c.at, bindparam("by", type_=Text)), known.c.number)
-    events = select(func.jsonb_agg(event, type_=JSONB)).where(known.c.at.is_not(None)).scalar_subquery()
-    source = select(*values, placed_at, events).where(within_limits())
-    order = insert(Order).from_select([*GIVEN_COLUMNS, "placed_at", "events"], source)
-    added = order.returning(*Order.__table__.columns).cte("added")
-    columns = [OrderLine.__table__.c[name] for name in LINE_COLUMNS]
-    arrays = [bindparam(f"line_{column.name}", type_=ARRAY(column.type)) for column in columns]
-    line = func.unnest(*arrays).table_valued(*LINE_COLUMNS, with_ordinality="position", name="line")
-    line = line.render_derived()
-    lines = insert(OrderLine).from_select(
-        ["order_id", "position", *LINE_COLUMNS],
-        select(added.c.id, line.c.position, *(line.c[name] for name in LINE_COLUMNS)).join_from(
-            added, line, true()
-        ),
-    )
-    return select(added).add_cte(lines.cte("added_lines"))
-
-
-_ADD = _adding()
-
-
-async def add(
-    session: Session,
-    values: Mapping[str, Any],
-    lines: Sequence[Any],
-    *,
-    by: str,
-    limits: OrderLimits | None = None,
-) -> Record | None:
-    """The new order without its lines, or None when its customer would exceed `limits`.
-
-    `values` has each of GIVEN_COLUMNS that is not null, and `placed_at` where it is not now. `lines`
-    have the attributes of LINE_COLUMNS. The timeline has an event for each moment, by `by`, which is one
-    of models.ACTORS. The caller holds the customer's lock.
-    """
-    parameters: dict[str, Any] = dict.fromkeys((*GIVEN_COLUMNS, "placed_at"))
-    parameters |= values
-    parameters |= {f"line_{name}": [getattr(line, name) for line in lines] for name in LINE_COLUMNS}
-    units = sum(line.quantity for line in lines)
-    parameters |= {"by": by, **(limits.parameters(units) if limits else UNLIMITED)}
-    row = await session.one(_ADD, parameters)
-    if row is not None:
-        after_commit(session, lambda: metrics.count_status(row))
-    return row
-
-
 async def change(
     session: Session,
     order_id: int,
@@ -250,7 +169,7 @@ async def transition(
         guard=_NEEDS.get(target),
     )
     if row is not None:
-        after_commit(session, lambda: metrics.count_status(row))
+        after_commit(session, lambda: metrics.count_status(row.status, row.shipping, row.currency, row.total))
     return row
 
 

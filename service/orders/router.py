@@ -10,6 +10,7 @@ from service.identity.dependencies import OrdersAdministrator, OrdersReader, Ord
 from service.orders import service as orders
 from service.orders import transitions
 from service.orders.errors import ItemWithdrawn, PriceChanged, TooManyReserved
+from service.orders.placing import service as placing
 from service.orders.schemas import (
     Cancellation,
     Delivery,
@@ -43,14 +44,14 @@ OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(orders.get)]
 )
 @key_required
 async def create_order(
-    new: Annotated[OrderCreate, AccessCheck(orders.require_may_send)],
+    new: Annotated[OrderCreate, AccessCheck(placing.require_may_send)],
     caller: OrdersWriter,
     session: SessionDep,
     settings: SettingsDep,
     located: Located,
 ) -> Order:
     """Create an order. Takes the units of all lines out of stock, or refuses the whole order."""
-    order = await orders.place(session, settings, caller, new)
+    order = await placing.place(session, settings, caller, new)
     located(order.id)
     return order
 

@@ -59,9 +59,9 @@ async def cancel(session: Session, caller: AnyCaller | None, order_id: int, reas
     """
     name = "expire" if caller is None else "cancel"
     order = await _transition(session, caller, order_id, name, {"cancel_reason": reason})
-    await catalogue.put_back_stock(session, order_id, by=caller)
+    put_back = await catalogue.put_back_stock(session, order_id, by=caller)
     refund = "What was paid will be given back." if order.refund_due else ""
-    return await announce(session, caller, order, refund)
+    return await announce(session, caller, order, refund, put_back)
 
 
 async def _transition(

@@ -19,7 +19,7 @@ from service.accounts.users import repository as users
 from service.catalogue import service as items
 from service.catalogue.schemas import ItemCreate
 from service.identity import Caller
-from service.orders import service as orders
+from service.orders.placing import service as placing
 from service.orders.schemas import OrderCreate
 from service.platform.config import Settings
 from service.platform.database import Database
@@ -53,7 +53,7 @@ async def place_and_publish(url: str, count: int) -> None:
             await users.change(session, user_id, {"email_verified": True})
             item = await items.create(session, ItemCreate(name="Chai", price=Decimal(18), stock=9), by=None)
             new = OrderCreate.model_validate({"product_id": item.id, "quantity": 2})
-            order = await orders.place(session, settings, Caller(user_id, 1, is_admin=False), new)
+            order = await placing.place(session, settings, Caller(user_id, 1, is_admin=False), new)
         for begin in range(1, count, IN_ONE_TRANSACTION):
             size = min(IN_ONE_TRANSACTION, count - begin)
             async with database.transaction() as session:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 BLOCK = 65_536
+#: PostgreSQL's ReadyForQuery, without the byte that says whether there is a transaction.
+READY = b"Z\x00\x00\x00\x05"
 
 
 class Proxy:
@@ -23,6 +25,8 @@ class Proxy:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.port = 0
+        #: How often PostgreSQL has been ready for the next question: once a round trip.
+        self.round_trips = 0
 
     def hang(self) -> None:
         self._loop.call_soon_threadsafe(self._flows.clear)
@@ -88,16 +92,21 @@ class Proxy:
         both = {writer, back_writer}
         self._writers |= both
         try:
-            await asyncio.gather(self._pass(reader, back_writer), self._pass(back_reader, writer))
+            await asyncio.gather(
+                self._pass(reader, back_writer), self._pass(back_reader, writer, counts=True)
+            )
         finally:
             self._writers -= both
             for each in both:
                 each.transport.abort()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counts: bool = False
+    ) -> None:
         with contextlib.suppress(ConnectionError):
             while block := await reader.read(BLOCK):
                 await self._flows.wait()
+                self.round_trips += block.count(READY) if counts else 0
                 if writer in self._spoilt:
                     writer.transport.abort()
                     return

@@ -7,13 +7,12 @@ import pytest
 
 from service.container.api import Container
 from service.errors import Unprocessable
-from service.orders import service as orders
+from service.orders.placing import service as placing
 from service.orders.schemas import OrderCreate
 from service.platform.http.schemas import MAX_ID
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person
 from tests.helpers.orders import HOME, recorded
-from tests.helpers.statements import statements
 
 #: As it goes out.
 BERLIN = {**HOME, "name": None, "region": None}
@@ -119,7 +118,7 @@ class TestPlacing:
         settings = container.settings.model_copy(update={"shipping_rates": rates, "currency": "EUR"})
         new = OrderCreate(product_id=chai.id, quantity=1, shipping="express")
         async with container.database.transaction() as session:
-            order = await orders.place(session, settings, maria.caller, new)
+            order = await placing.place(session, settings, maria.caller, new)
         assert (order.subtotal, order.shipping_fee, order.total) == (
             Decimal(18),
             Decimal("4.90"),
@@ -169,16 +168,6 @@ class TestPlacing:
         told = await sql.fetch("SELECT user_id, data FROM notifications WHERE kind = 'item.low_stock'")
         assert [(each["user_id"], json.loads(each["data"])["quantity"]) for each in told] == [(admin.id, 3)]
         assert (await maria.api.get(f"/items/{chai.id}")).json()["availability"] == "low_stock"
-
-    async def test_takes_seven_statements(self, make: Make, container: Container) -> None:
-        """And BEGIN and COMMIT: a customer waits for each of them."""
-        maria = await make.user(address=HOME)
-        items = [await make.item(stock=5) for _ in range(4)]
-        new = OrderCreate.model_validate({"lines": [{"product_id": i.id, "quantity": 1} for i in items]})
-        with statements(container.database) as seen:
-            async with container.database.transaction() as session:
-                await orders.place(session, container.settings, maria.caller, new)
-        assert len(seen) == 7, seen
 
 
 class TestAdministrators:
@@ -397,4 +386,4 @@ class TestRefusals:
         new = OrderCreate(product_id=(await make.item(stock=1)).id, quantity=1)
         with pytest.raises(Unprocessable, match="No customer has this id"):
             async with container.database.transaction() as session:
-                await orders.place(session, container.settings, gone.caller, new)
+                await placing.place(session, container.settings, gone.caller, new)

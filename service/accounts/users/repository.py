@@ -42,7 +42,8 @@ _USER = select_users().where(User.id == bindparam("user_id"))
 _CUSTOMER = select(User.full_name, User.is_active, User.email_verified, _user_address).where(
     User.id == bindparam("user_id")
 )
-_LOCKED_CUSTOMER = _CUSTOMER.with_for_update(key_share=True, of=User)
+#: Domains above lock it in one statement with what they lock next.
+LOCKED_CUSTOMER = _CUSTOMER.with_for_update(key_share=True, of=User)
 
 
 async def get_customer(session: Session, user_id: int, *, lock: bool = False) -> Record | None:
@@ -51,7 +52,7 @@ async def get_customer(session: Session, user_id: int, *, lock: bool = False) ->
     With `lock` the user's row is locked until the transaction ends, so that one customer's orders are
     placed one after the other. Locks are always taken in this order: user, then items.
     """
-    statement = _LOCKED_CUSTOMER if lock else _CUSTOMER
+    statement = LOCKED_CUSTOMER if lock else _CUSTOMER
     return await session.one(statement, {"user_id": user_id})
 
 

@@ -5,106 +5,128 @@ one ordered statement, so that orders for the same items queue up instead of dea
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Integer, bindparam, func, literal, select, text, update
+from sqlalchemy import (
+    CTE,
+    JSON,
+    BigInteger,
+    Integer,
+    Text,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
-from service.catalogue.models import AVAILABILITY, Item, Stock, StockMovement
+from service.catalogue.models import Item, Stock, StockMovement
 from service.platform.database import Record, Session
 
 LAST_MOVEMENTS = 100
-LOCKED_COLUMNS = ("id", "sku", "name", "price", "is_active", "version")
+LOCKED_COLUMNS = ("id", "sku", "name", "price", "availability", "is_active", "version")
 MOVEMENT_COLUMNS = ("id", "kind", "delta", "reason", "order_id", "actor_id", "created_at")
 
-#: One round trip: stock, ledger, and what the public sees of it, whose version counts only if it changed.
-_RECORD_MOVEMENTS = text(f"""
-    WITH change AS (
-        SELECT item_id, delta FROM unnest(:item_ids, :deltas) AS given (item_id, delta)
-    ), crossing AS (
-        SELECT stock.item_id FROM stock JOIN change ON change.item_id = stock.item_id
-        WHERE stock.quantity > stock.reorder_level
-          AND stock.quantity + change.delta <= stock.reorder_level
-          AND (stock.low_stock_notified_at > now() - interval '1 hour') IS NOT TRUE
-    ), changed AS (
-        UPDATE stock SET quantity = stock.quantity + change.delta,
-            low_stock_notified_at =
-                CASE WHEN crossing.item_id IS NULL THEN stock.low_stock_notified_at ELSE now() END
-        FROM change LEFT JOIN crossing ON crossing.item_id = change.item_id
-        WHERE stock.item_id = change.item_id
-        RETURNING stock.item_id, stock.quantity, stock.reorder_level,
-                  crossing.item_id IS NOT NULL AS crossed_reorder_level, {AVAILABILITY} AS availability
-    ), noted AS (
-        INSERT INTO stock_movements (item_id, order_id, actor_id, kind, delta, reason)
-        SELECT item_id, :order_id, :actor_id, :kind, delta, :reason FROM change
-    ), shown AS (
-        UPDATE items SET availability = changed.availability, version = items.version + 1, updated_at = now()
-        FROM changed WHERE items.id = changed.item_id AND items.availability <> changed.availability
-        RETURNING items.id, items.version
-    )
-    SELECT changed.item_id, items.name, items.sku, COALESCE(shown.version, items.version) AS version,
-           changed.availability, changed.quantity, changed.reorder_level, changed.crossed_reorder_level
-    FROM changed JOIN items ON items.id = changed.item_id LEFT JOIN shown ON shown.id = changed.item_id
-    ORDER BY changed.item_id
-""").bindparams(
-    bindparam("item_ids", type_=ARRAY(BigInteger)),
-    bindparam("deltas", type_=ARRAY(Integer)),
-    bindparam("order_id", type_=BigInteger),
-    bindparam("actor_id", type_=BigInteger),
+_ITEM_IDS: Final = select(func.unnest(bindparam("item_ids", type_=ARRAY(BigInteger)))).scalar_subquery()
+_LATELY: Final = (Stock.low_stock_notified_at > func.now() - literal_column("interval '1 hour'")).is_(true())
+_locked = select(
+    *(getattr(Item, name) for name in LOCKED_COLUMNS),
+    Stock.quantity,
+    Stock.reorder_level,
+    _LATELY.label("notified_lately"),
+).join(Stock, Stock.item_id == Item.id)
+#: The items `item_ids` with their stock, locked in the order of their ids. The ids come from a query, or
+#: PostgreSQL would plan the statement again for each number of them. Domains above lock them in one
+#: statement with what they lock before.
+LOCKED_ITEMS: Final = (
+    _locked.where(Item.id == func.any(func.array(_ITEM_IDS)))
+    .order_by(Item.id)
+    .with_for_update(key_share=True, of=[Item, Stock])
 )
-
-
-#: Built once, as what every order asks for is: building it takes longer than the driver does with it.
-_LOCK = (
-    select(*(getattr(Item, name) for name in LOCKED_COLUMNS), Stock.quantity, Stock.reorder_level)
-    .join(Stock, Stock.item_id == Item.id)
-    .where(Item.id == func.any(bindparam("item_ids", type_=ARRAY(BigInteger))))
+_SOLD: Final = (
+    _locked.add_columns((-StockMovement.delta).label("sold"))
+    .join(StockMovement, StockMovement.item_id == Item.id)
+    .where(
+        StockMovement.order_id == bindparam("order_id", type_=BigInteger),
+        StockMovement.kind == literal_column("'sale'"),
+    )
     .order_by(Item.id)
     .with_for_update(key_share=True, of=[Item, Stock])
 )
 
 
+def movements(condition: str = "true") -> tuple[CTE, ...]:
+    """Changes of stock, with their entries in the ledger, if this condition holds. The caller holds the
+    locks. Domains above write them in one statement with what they are made for.
+    """
+    moved = text(f"""
+        UPDATE stock SET quantity = stock.quantity + change.delta,
+            low_stock_notified_at = CASE WHEN stock.item_id = ANY (:stock_low_ids) THEN now()
+                                         ELSE stock.low_stock_notified_at END
+        FROM unnest(:stock_item_ids, :stock_deltas) AS change (item_id, delta)
+        WHERE stock.item_id = change.item_id AND {condition}
+        RETURNING stock.item_id, change.delta
+    """).bindparams(
+        bindparam("stock_low_ids", type_=ARRAY(BigInteger)),
+        bindparam("stock_item_ids", type_=ARRAY(BigInteger)),
+        bindparam("stock_deltas", type_=ARRAY(Integer)),
+    )
+    noted = text("""
+        INSERT INTO stock_movements (item_id, order_id, actor_id, kind, delta, reason)
+        SELECT item_id, :stock_order_id, :stock_actor_id, :stock_kind, delta, :stock_reason FROM moved
+        ORDER BY item_id
+    """).bindparams(
+        bindparam("stock_order_id", type_=BigInteger),
+        bindparam("stock_actor_id", type_=BigInteger),
+        bindparam("stock_kind", type_=Text),
+        bindparam("stock_reason", type_=Text),
+    )
+    return moved.columns().cte("moved"), noted.columns().cte("noted")
+
+
+#: What the public sees of stock, where that changes. Otherwise it is left out: triggers fire for an UPDATE
+#: of no row too.
+AVAILABILITIES: Final = (
+    text("""
+        UPDATE items SET availability = shown.availability, version = items.version + 1, updated_at = now()
+        FROM unnest(:stock_shown_ids, :stock_availabilities) AS shown (item_id, availability)
+        WHERE items.id = shown.item_id
+    """)
+    .bindparams(
+        bindparam("stock_shown_ids", type_=ARRAY(BigInteger)),
+        bindparam("stock_availabilities", type_=ARRAY(Text)),
+    )
+    .columns()
+    .cte("shown"),
+)
+_RECORD: Final = select(literal(True)).add_cte(*movements())
+_RECORD_AND_SHOW: Final = _RECORD.add_cte(*AVAILABILITIES)
+
+
 async def lock(session: Session, item_ids: Iterable[int]) -> Sequence[Record]:
     """The items, locked in the order of their ids until the transaction ends.
 
-    Rows have LOCKED_COLUMNS, quantity and reorder_level, as of the lock. Unknown ids
-    have no row. The item is locked too, so that neither its price nor its withdrawal changes meanwhile.
+    Rows have LOCKED_COLUMNS, quantity, reorder_level and notified_lately, as of the lock: whether
+    administrators were notified within the last hour that the stock is low. Unknown ids have no row. The item
+    is locked too, so that neither its price nor its withdrawal changes meanwhile.
     """
-    return await session.rows(_LOCK, {"item_ids": list(item_ids)})
+    return await session.rows(LOCKED_ITEMS, {"item_ids": list(item_ids)})
 
 
-async def record_movements(
-    session: Session,
-    deltas: Mapping[int, int],
-    *,
-    kind: str,
-    reason: str,
-    actor_id: int | None,
-    order_id: int | None = None,
-) -> Sequence[Record]:
-    """Change stock and record it in the ledger; deltas by item id, none of them 0.
-
-    The caller holds the rows' locks and has made sure that none falls below 0. Rows have item_id,
-    name, sku, version, availability, quantity, reorder_level, and `crossed_reorder_level`: whether the
-    stock has just fallen to the reorder level, and administrators were not notified of it within the last
-    hour. Otherwise ordering and cancelling in a loop would notify them each time.
+async def lock_sold(session: Session, order_id: int) -> Sequence[Record]:
+    """The items that the order took by the ledger, as `lock` has them, and how many units were `sold`. An
+    imported order took none.
     """
-    values = {
-        "item_ids": list(deltas),
-        "deltas": list(deltas.values()),
-        "kind": kind,
-        "reason": reason,
-        "order_id": order_id,
-        "actor_id": actor_id,
-    }
-    return await session.rows(_RECORD_MOVEMENTS, values)
+    return await session.rows(_SOLD, {"order_id": order_id})
 
 
-async def get_taken(session: Session, order_id: int) -> dict[int, int]:
-    """What the ledger says that the order took: quantities by item id. An imported order took nothing."""
-    statement = select(StockMovement.item_id, StockMovement.delta).where(
-        StockMovement.order_id == order_id, StockMovement.kind == "sale"
-    )
-    return {row.item_id: -row.delta for row in await session.rows(statement)}
+async def record_movements(session: Session, values: Mapping[str, Any], *, shows: bool) -> None:
+    """`values` are the parameters of `movements`, and of AVAILABILITIES where it `shows` any."""
+    await session.rows(_RECORD_AND_SHOW if shows else _RECORD, values)
 
 
 async def set_reorder_level(session: Session, item_id: int, reorder_level: int) -> None:

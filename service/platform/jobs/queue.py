@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import CTE, text
 
 from service.platform.database import Record, Session
 from service.platform.telemetry import request_facts, tracing
@@ -74,18 +74,31 @@ def queued_from(rows: str, kind: str, payload: str, *, priority: str = "0") -> s
     `:headers` is to be bound to `origin()`. For what is written so often that a round trip of
     its own counts.
     """
-    return f"""
-    {rows}_queued AS (
-        INSERT INTO pgqueuer (priority, entrypoint, payload, headers, status)
-        SELECT {priority}, '{kind}', convert_to(CAST({payload} AS text), 'UTF8'),
-            CAST(:headers AS jsonb), 'queued'
-        FROM {rows} ORDER BY id
-        RETURNING id, entrypoint, priority
-    ),
-    {rows}_queued_logged AS (
-        INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority)
-        SELECT id, 'queued', entrypoint, priority FROM {rows}_queued
-    )"""
+    return ", ".join(
+        f"{name} AS ({sql})" for name, sql in _queued_from(rows, kind, payload, priority).items()
+    )
+
+
+def queued_ctes(rows: str, kind: str, payload: str) -> tuple[CTE, ...]:
+    """The same, for a statement of SQLAlchemy."""
+    parts = _queued_from(rows, kind, payload, "0")
+    return tuple(text(sql).columns().cte(name) for name, sql in parts.items())
+
+
+def _queued_from(rows: str, kind: str, payload: str, priority: str) -> Mapping[str, str]:
+    return {
+        f"{rows}_queued": f"""
+            INSERT INTO pgqueuer (priority, entrypoint, payload, headers, status)
+            SELECT {priority}, '{kind}', convert_to(CAST({payload} AS text), 'UTF8'),
+                CAST(:headers AS jsonb), 'queued'
+            FROM {rows} ORDER BY id
+            RETURNING id, entrypoint, priority
+        """,
+        f"{rows}_queued_logged": f"""
+            INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority)
+            SELECT id, 'queued', entrypoint, priority FROM {rows}_queued
+        """,
+    }
 
 
 #: Concurrent workers wait for each other's row lock here, and then find that the kind is no longer due.
