@@ -5,7 +5,7 @@ search indexes, version and cached answers alone. `items.availability` is the pa
 the public may see, written in the same transaction when it changes.
 """
 
-from sqlalchemy import Boolean, CheckConstraint, Computed, ForeignKey, Index, Integer, text, true
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Computed, ForeignKey, Index, Integer, text, true
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -53,6 +53,20 @@ class Item(Base):
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
     search: Mapped[str] = mapped_column(TSVECTOR, Computed(SEARCH_TEXT, persisted=True), deferred=True)
+
+
+class CategoryCount(Base):
+    """How many items on sale a category has more or fewer than the rows before say: its count is their sum.
+
+    Triggers add the rows (revision 20261130_category_counts), so that the statements of every release and of
+    operators count. A row for each category, kept by UPDATE, would make all writers wait for each other.
+    """
+
+    __tablename__ = "category_counts"
+
+    id: Mapped[Id]
+    category: Mapped[Str]
+    delta: Mapped[int] = mapped_column(BigInteger)
 
 
 class Stock(Base):

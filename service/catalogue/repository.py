@@ -16,7 +16,9 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
+    cast,
     func,
+    literal_column,
     or_,
     select,
     text,
@@ -25,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from service.catalogue.models import AVAILABILITY, Item, Stock
+from service.catalogue.models import AVAILABILITY, CategoryCount, Item, Stock
 from service.platform.database import Record, Session, any_of
 from service.platform.database import sequenced_changes as changes
 from service.platform.database.pagination import Page
@@ -132,6 +134,14 @@ _CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
 _BY_ID: Final = select(*COLUMNS).where(_item.id == bindparam("item_id"))
 _ON_SALE_BY_ID: Final = _BY_ID.where(_item.is_active)
 
+_total: Final = cast(func.sum(CategoryCount.delta), BigInteger)
+_CATEGORY_COUNTS: Final = (
+    select(CategoryCount.category, _total.label("count"))
+    .group_by(CategoryCount.category)
+    .having(_total > literal_column("0"))
+    .order_by(CategoryCount.category)
+)
+
 
 def chosen(filters: Filters, *, withdrawn: bool) -> Select[Any]:
     """The items that pass; those withdrawn from sale only where the caller may see them."""
@@ -186,15 +196,9 @@ async def get_products(session: Session, item_ids: Collection[int]) -> dict[int,
     return {row.id: row for row in await session.rows(statement)}
 
 
-async def count_by_category(session: Session) -> Sequence[Record]:
+async def get_category_counts(session: Session) -> Sequence[Record]:
     """Category and count of what is on sale, sorted; what has no category is left out."""
-    statement = (
-        select(Item.category, func.count().label("count"))
-        .where(Item.is_active, Item.category != "")
-        .group_by(Item.category)
-        .order_by(Item.category)
-    )
-    return await session.rows(statement)
+    return await session.rows(_CATEGORY_COUNTS)
 
 
 async def add(session: Session, new: Sequence[New], *, actor_id: int | None) -> list[Record | None]:

@@ -91,10 +91,10 @@ async def list_removed_items(
 
 
 @router.get("/categories")
-@public_read("items")
+@public_read("category_counts")
 async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
     """List the categories of items on sale. They are sorted by name, each with its number of items."""
-    return CategoryCount.all_of(await repository.count_by_category(reader))
+    return CategoryCount.all_of(await repository.get_category_counts(reader))
 
 
 @router.get("/{item_id}", responses=problems(404), openapi_extra=CATALOGUE_READ)

@@ -156,6 +156,10 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
         ["UPDATE items SET availability = 'out_of_stock' WHERE id = {chai}"],
         [("availability", "item {chai}", "it is shown as out_of_stock, its stock says in_stock")],
     ),
+    "counts of categories that are out of date": (
+        ["UPDATE items SET category = 'Tea' WHERE id = {chai}"],
+        [("categories", "category of item {chai}", "its count is 0, its items make 1")],
+    ),
     "a path that no order can take": (
         ["UPDATE orders SET events = jsonb_path_query_array(events, '$[0, 2]') WHERE id = {shipped}"],
         [

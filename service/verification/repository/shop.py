@@ -84,6 +84,16 @@ _OVERSOLD: Final = """
     WHERE left_over < 0 ORDER BY item_id, id
 """
 
+#: Categories are named by an item, or a row of the counts: their names are what users have written.
+_CATEGORIES: Final = """
+    SELECT coalesce(item, 0), coalesce('category of item ' || item, 'category_counts ' || row),
+        format('its count is %s, its items make %s', coalesce(counted, 0), coalesce(items, 0))
+    FROM (SELECT category, min(id) AS item, count(*) AS items
+          FROM items WHERE is_active AND category <> '' GROUP BY category) AS items
+    FULL JOIN (SELECT category, min(id) AS row, sum(delta) AS counted
+               FROM category_counts GROUP BY category) AS counts USING (category)
+    WHERE coalesce(counted, 0) <> coalesce(items, 0)
+"""
 _AVAILABILITY: Final = f"""
     SELECT items.id, format('item %s', items.id),
         format('it is shown as %s, its stock says %s', availability, {AVAILABILITY})
@@ -168,6 +178,7 @@ CHECKS: Final = (
     Check("stock", ("stock", "stock_movements"), _STOCK),
     Check("oversold", ("stock_movements",), _OVERSOLD),
     Check("availability", ("items",), _AVAILABILITY),
+    Check("categories", ("category_counts",), _CATEGORIES),
     Check("sales", ("order_lines", "stock_movements"), _SALES),
     Check("returns", ("orders", "stock_movements"), _RETURNS),
     Check("notifications", ("notifications",), _NOTIFICATIONS),

@@ -23,11 +23,14 @@ pytestmark = pytest.mark.usefixtures("lease")
 
 
 #: Statements, however they come about, and the answers that they make untrue.
-ITEMS, POSTS = {"one", "other", "list", "categories"}, {"post", "posts"}
+ITEMS, POSTS = {"one", "other", "list"}, {"post", "posts"}
 DROPPED: dict[str, set[str]] = {
     "UPDATE items SET price = 19, version = version + 1 WHERE name = 'Chai'": ITEMS - {"other"},
     "UPDATE items SET price = 19, version = version + 1": ITEMS,
     "INSERT INTO items (sku, name, price, availability) VALUES ('N', 'New', 1, 'in_stock')": ITEMS,
+    "INSERT INTO items (sku, name, price, category) VALUES ('N', 'New', 1, 'Tea')": {*ITEMS, "categories"},
+    "UPDATE items SET category = 'Tea'": {*ITEMS, "categories"},
+    "UPDATE items SET is_active = false WHERE category = ''": ITEMS,
     "UPDATE items SET price = 19 WHERE false": set(),
     "UPDATE stock SET quantity = quantity + 1": set(),
     "UPDATE posts SET title = 'x' WHERE status = 'published'": POSTS,
