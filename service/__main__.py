@@ -1,6 +1,7 @@
 """The command line: `tradepost COMMAND`, or `python -m service COMMAND`."""
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -114,7 +115,10 @@ def _run(command: Command, arguments: list[str | bool]) -> int:
         logging.configure(settings.log_level, settings.log_format)
         logging.log_crashes()
         _set_metrics_folder(command, settings)
+    # Modules stay. To look for garbage among them while they are imported takes a fifth of that time.
+    gc.disable()
     module = importlib.import_module(f"service.{command.module}")
+    gc.enable()
     status: int = module.run(*given, *arguments)
     return status
 

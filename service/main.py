@@ -77,7 +77,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application for these settings, or for those of the environment (`uvicorn --factory`)."""
     settings = settings or load_settings()
     logging.configure(settings.log_level, settings.log_format)
-    container = Container.build(settings)
+    return connect(build_app(settings), settings)
+
+
+def build_app(settings: Settings) -> FastAPI:
+    """The routes, which processes may share: a process that has built them may be forked.
+
+    So nothing here opens a file or a connection, starts a thread, or knows an event loop.
+    """
     app = FastAPI(
         docs_url=None,
         redoc_url=None,
@@ -85,19 +92,24 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=openapi.operation_id,
         lifespan=_lifespan,
-        middleware=_middleware(container),
         # FastAPI's own telemetry would ask at each request whether there is a provider.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.state.container = container
     problems.install(app)
-    openapi.install(app, container.contract, webhook_messages)
+    app.state.contract = openapi.install(app, webhook_messages)
     for router in ROUTERS:
         app.include_router(router, prefix=API_PREFIX)
     app.include_router(operations.router)
     app.include_router(auth.well_known)
     if settings.docs_enabled:
         docs.install(app)
+    return app
+
+
+def connect(app: FastAPI, settings: Settings) -> FastAPI:
+    """Give the application what is a process's own: container, middleware and tracing."""
+    app.state.container = container = Container.build(settings, app.state.contract)
+    app.user_middleware[:] = _middleware(container)
     app.state.tracing = tracing.of(settings.traces_endpoint, settings.otel_service_name, __version__)
     if app.state.tracing is not None:
         app.state.tracing.instrument(app, UNTRACED)

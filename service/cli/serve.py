@@ -1,6 +1,10 @@
 """Run the service under Gunicorn."""
 
+import gc
 import os
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +13,22 @@ from gunicorn.app.base import BaseApplication
 from service.cli import dev_startup, drain_flag
 from service.cli.database import database
 from service.errors import ConfigError
-from service.main import create_app
+from service.invoices.pool import renderer_digest
+from service.main import build_app, connect
 from service.platform.config import Settings
+from service.platform.database import schema
+from service.platform.database.statements import prepare_ahead
+from service.platform.process import use_one_heap
 from service.platform.server import gunicorn_conf
 from service.platform.telemetry import metric_files as files
+from service.weather import open_meteo
 
 
 class Application(BaseApplication):
     """Gunicorn with settings from ours and none of its own command line."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, make: Callable[[], Any]) -> None:
+        self._settings, self._make = settings, make
         super().__init__()
 
     def init(self, *_: Any) -> None:
@@ -33,10 +42,27 @@ class Application(BaseApplication):
         gunicorn_conf.Master(self, self._settings).run()
 
     def load(self) -> Any:
-        app = create_app(self._settings)
-        # Before it is asked for: it takes half a second, in which the first to ask would stop all others.
-        app.openapi()
-        return app
+        """In each worker, after the fork: what a process must not share is made here."""
+        return self._make()
+
+
+def _build(settings: Settings) -> Callable[[], Any]:
+    """Make what the workers share, once, before they are forked. Returns what makes the rest in each."""
+    gc.disable()
+    use_one_heap()
+    app = build_app(settings)
+    app.state.contract.read()
+    schema.required_revision()
+    renderer_digest()
+    open_meteo.trust()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("service."):
+            prepare_ahead(vars(module).values())
+    # A garbage collection writes to each object that it looks at, and the kernel copies a page that is
+    # written to. It never looks at these again. None is made here first: it would find 1 MB, in 0.14 s.
+    gc.freeze()
+    gc.enable()
+    return partial(connect, app, settings)
 
 
 def run(settings: Settings) -> int:
@@ -46,7 +72,7 @@ def run(settings: Settings) -> int:
     with database(settings) as complete:
         dev_startup.prepare(complete)
         with dev_startup.worker_beside(complete):
-            Application(complete).run()
+            Application(complete, _build(complete)).run()
     return 0
 
 

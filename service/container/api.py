@@ -63,7 +63,7 @@ class Container:
         }
 
     @classmethod
-    def build(cls, settings: Settings) -> Self:
+    def build(cls, settings: Settings, contract: Contract) -> Self:
         """The container for these settings. Nothing is connected yet; the embedded PostgreSQL is started."""
         secret = settings.secret_key.get_secret_value()
         accepted = tuple(key.get_secret_value() for key in settings.secret_keys_accepted)
@@ -93,7 +93,7 @@ class Container:
             passwords=passwords,
             issuer=Issuer(database, passwords, tokens, refresh_tokens, pseudonyms, throttle),
             cursors=Cursors(*(derive(key, "cursors") for key in (secret, *accepted))),
-            contract=Contract(),
+            contract=contract,
             weather=WeatherService(OpenMeteo(settings.weather_geocoding_url, settings.weather_url)),
             targets=Targets(allow_private=settings.webhook_allow_private),
             secret_cipher=SecretCipher(secret, accepted),

@@ -1,4 +1,5 @@
-"""Child processes that end with their parent, even if the parent is killed.
+"""What Python has no words for: child processes that end with their parent, even if the parent is killed, and
+memory that goes back to the kernel.
 
 The parent passes its process id on: once it has ended, `getppid` names another process, which has adopted
 the child.
@@ -10,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Final
 
 #: Set for a worker that runs beside the service in development: the id of its parent process. The service
@@ -17,7 +19,27 @@ from typing import Final
 COMPANION_OF: Final = "TRADEPOST_COMPANION_OF"
 
 PR_SET_PDEATHSIG: Final = 1
+M_ARENA_MAX: Final = -8
 POLL_SECONDS: Final = 0.3
+
+
+def use_one_heap() -> None:
+    """Have malloc serve all threads from one heap. A thread's own would keep what is freed at its end: 19 MiB
+    of one that hashes passwords.
+    """
+    _call("mallopt", M_ARENA_MAX, 1)
+
+
+def release_free_memory() -> None:
+    """Give what malloc has free back to the kernel. It takes about a millisecond."""
+    _call("malloc_trim", 0)
+
+
+def _call(name: str, *arguments: int) -> None:
+    """A function of the C library, where it is glibc."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):
+            getattr(ctypes.CDLL(None), name)(*arguments)
 
 
 def is_orphan(parent: int) -> bool:

@@ -1,8 +1,10 @@
 """Client of an Open-Meteo compatible geocoder and forecast, which may be slow, down or wrong."""
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from datetime import UTC
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -162,10 +164,18 @@ class OpenMeteo:
         return bytes(body)
 
 
+@cache
+def trust() -> ssl.SSLContext:
+    """The authorities that certificates are checked with. Reading them takes 11 MB, which processes that are
+    forked later share.
+    """
+    return httpx2.create_ssl_context()
+
+
 def _default_client(deadline: float) -> httpx2.AsyncClient:
     """A client that stores no cookies: they would accumulate, and identify who asks."""
     none = DefaultCookiePolicy(allowed_domains=())
-    return httpx2.AsyncClient(timeout=deadline, cookies=CookieJar(policy=none))
+    return httpx2.AsyncClient(verify=trust(), timeout=deadline, cookies=CookieJar(policy=none))
 
 
 def _weather(place: _Place, current: _Current) -> Weather:

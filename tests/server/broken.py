@@ -5,10 +5,9 @@ import time
 from typing import Any
 
 from service.__main__ import main
-from service.platform.config import Settings
 
 
-def broken(_: Settings) -> Any:
+def broken(*_: object) -> Any:
     # All of them at once: the others end while the master already does, because of the first.
     time.sleep(-time.time() % 1)
     raise RuntimeError("it cannot be loaded")
@@ -17,5 +16,5 @@ def broken(_: Settings) -> Any:
 if __name__ == "__main__":
     from service.cli import serve
 
-    vars(serve).update(create_app=broken)
+    vars(serve).update(connect=broken)
     sys.exit(main(["serve"]))

@@ -7,6 +7,7 @@ driver does are JSON and JSONB (`connections`), and others are refused when the 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -25,6 +26,7 @@ from sqlalchemy import (
     bindparam,
 )
 from sqlalchemy.dialects.postgresql import asyncpg
+from sqlalchemy.exc import CompileError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 _DIALECT: Final = asyncpg.dialect()  # type: ignore[no-untyped-call]
@@ -100,6 +102,15 @@ def prepare(statement: Executable | str) -> Prepared:
     if found is None:
         found = _prepared[statement] = _prepare(statement)
     return found
+
+
+def prepare_ahead(values: Iterable[object]) -> None:
+    """Compile what statements there are among these, for processes that are forked later to share."""
+    for value in values:
+        if isinstance(value, Executable):
+            # A part of a statement is none: it lacks values that it gets when it is used.
+            with suppress(KeyError, TypeError, CompileError):
+                prepare(value)
 
 
 def _prepare(statement: Any) -> Prepared:

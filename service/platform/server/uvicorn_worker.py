@@ -143,6 +143,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
         self.config.proxy_headers = False
         self.config.server_header = False
         self.config.http, self.config.ws = Protocol, "none"
+        # This object is made before the fork: what it imports, all workers share.
+        self.config.get_loop_factory()
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi

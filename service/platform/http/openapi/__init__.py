@@ -238,13 +238,15 @@ class Operation:
 class Contract:
     """The operations by method and path template, read from the document at first use."""
 
-    def __init__(self) -> None:
-        self.document: Callable[[], dict[str, Any]] = dict
+    def __init__(self, document: Callable[[], dict[str, Any]]) -> None:
+        self._document = document
         self._operations: dict[tuple[str, str], Operation] = {}
 
     def read(self) -> None:
         """Ahead of the first request, which would hold the event loop for as long as building it takes."""
-        document = self.document()
+        if self._operations:
+            return
+        document = self._document()
         paths = document["paths"]
         self._operations = {
             (verb.upper(), each): _operation(
@@ -258,8 +260,7 @@ class Contract:
 
     def operation(self, method: str, template: str) -> Operation:
         """A route asks once, and remembers it."""
-        if not self._operations:
-            self.read()
+        self.read()
         return self._operations[method, template]
 
 
@@ -279,8 +280,8 @@ def _operation(components: dict[str, Any], operation: dict[str, Any], elsewhere:
     )
 
 
-def install(app: FastAPI, contract: Contract, webhooks: Webhooks) -> None:
-    """Give the application this document, from which the contract is read."""
+def install(app: FastAPI, webhooks: Webhooks) -> Contract:
+    """Give the application this document. The contract is read from it."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -288,4 +289,4 @@ def install(app: FastAPI, contract: Contract, webhooks: Webhooks) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
-    contract.document = openapi
+    return Contract(openapi)
