@@ -12,6 +12,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from service.errors import Overloaded
 from service.identity import metrics
 from service.platform.config.password_policy import normalised
+from service.platform.process import release_free_memory
 
 T = TypeVar("T")
 
@@ -29,11 +30,14 @@ class Passwords:
 
     AT_ONCE: Final = 2
     QUEUE: Final = 64
+    #: How long after the last hash its memory is given back. To get it anew takes a hash half as long again.
+    IDLE_SECONDS: Final = 5.0
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
         self._pool = ThreadPoolExecutor(self.AT_ONCE, thread_name_prefix="argon2")
         self._waiting = 0
+        self._release: asyncio.TimerHandle | None = None
         #: What a password is checked against when the account does not exist, so that it takes as long.
         self._unusable = self._hasher.hash(secrets.token_urlsafe())
 
@@ -56,7 +60,14 @@ class Passwords:
         return found if stored is not None else None
 
     def close(self) -> None:
+        if self._release is not None:
+            self._release.cancel()
         self._pool.shutdown(cancel_futures=True)
+
+    def _release_when_idle(self) -> None:
+        if self._release is not None:
+            self._release.cancel()
+        self._release = asyncio.get_running_loop().call_later(self.IDLE_SECONDS, release_free_memory)
 
     def _match(self, stored: str, password: str) -> Match | None:
         """How many hashes that takes depends on the password alone, unless it is the right one."""
@@ -81,3 +92,4 @@ class Passwords:
                 return await loop.run_in_executor(self._pool, function, *arguments)
         finally:
             self._waiting -= 1
+            self._release_when_idle()

@@ -1,4 +1,4 @@
-"""A process that ends with its parent."""
+"""A process that ends with its parent, and one that gives memory back."""
 
 import os
 import signal
@@ -49,3 +49,34 @@ def test_ends_at_once_where_the_parent_has_ended_before() -> None:
 def test_who_is_an_orphan() -> None:
     assert not is_orphan(os.getppid())
     assert is_orphan(os.getpid())
+
+
+HASHING = """
+import asyncio
+from pathlib import Path
+from service.identity import Passwords
+from service.platform.process import use_one_heap
+
+def used():
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("VmRSS"))
+
+async def main():
+    passwords = Passwords()
+    passwords.IDLE_SECONDS = 0.3
+    for _ in range(3):
+        await passwords.hash("correct-horse-1")
+    print(used(), flush=True)
+    await asyncio.sleep(0.6)
+    print(used(), flush=True)
+
+use_one_heap()
+asyncio.run(main())
+"""
+
+
+def test_memory_of_hashed_passwords_goes_back_to_the_kernel() -> None:
+    """A hash takes 19 MiB."""
+    command = [sys.executable, "-c", HASHING]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=True, text=True)
+    while_hashing, after = map(int, done.stdout.split())
+    assert while_hashing - after > 18 * 1024
