@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, BigInteger, Text, bindparam, func, select, text, update
+from sqlalchemy import ARRAY, BigInteger, Integer, Text, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from service.notifications.models import Notification
 from service.platform.database import Record, Session, before_commit
-from service.platform.database.pagination import Page
+from service.platform.database.pagination import Page, PagedSelect
 
 _WAITING: Final = "notifications"
 _ADDED: Final = text("""
@@ -46,6 +46,18 @@ class NewNotification:
     title: str
     body: str
     data: Mapping[str, Any]
+
+
+_OWN: Final = Notification.user_id == bindparam("user_id")
+_ALL: Final = select(*Notification.__table__.columns)
+_LIST: Final = PagedSelect(
+    _ALL, Notification.id, falling=True, filters={"user_id": _OWN, "unread": Notification.read_at.is_(None)}
+)
+_AFTER: Final = (
+    _ALL.where(_OWN, Notification.id > bindparam("last"))
+    .order_by(Notification.id)
+    .limit(bindparam("count", type_=Integer))
+)
 
 
 async def notify(
@@ -91,21 +103,12 @@ def to_notify(new: Sequence[NewNotification]) -> Mapping[str, Any]:
 
 async def find(session: Session, user_id: int, page: Page, *, unread: bool = False) -> list[Any]:
     """The user's notifications, newest first."""
-    statement = select(*Notification.__table__.columns).where(Notification.user_id == user_id)
-    if unread:
-        statement = statement.where(Notification.read_at.is_(None))
-    if page.after is not None:
-        statement = statement.where(Notification.id < page.after[0])
-    statement = statement.order_by(Notification.id.desc()).limit(page.fetch).offset(page.skip)
-    return page.cut(await session.rows(statement), "id")
+    return await _LIST.read(session, page, {"user_id": user_id, "unread": unread or None})
 
 
 async def find_after(session: Session, user_id: int, last: int, count: int) -> Sequence[Record]:
     """The user's notifications after that one, oldest first."""
-    statement = select(*Notification.__table__.columns).where(
-        Notification.user_id == user_id, Notification.id > last
-    )
-    return await session.rows(statement.order_by(Notification.id).limit(count))
+    return await session.rows(_AFTER, {"user_id": user_id, "last": last, "count": count})
 
 
 async def mark_read(session: Session, user_id: int, notification_id: int) -> Record | None:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     ColumnElement,
-    Numeric,
+    Integer,
     ScalarSelect,
     Text,
     bindparam,
@@ -17,39 +17,67 @@ from sqlalchemy import (
     literal_column,
     select,
     true,
-    tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy.dialects.postgresql import ARRAY
 
-from service.orders import metrics
+from service.orders import metrics, schemas
 from service.orders.models import INSTANT, STATUSES, Order, OrderLine
 from service.platform.database import Record, Session, after_commit, any_of, none_of
-from service.platform.database.pagination import Page
+from service.platform.database.documents import array_of, document, object_of, stored_array, stored_object
+from service.platform.database.pagination import Page, PagedSelect
 from service.platform.http.etag.versions import AllBut, Versions
 
 LINE_COLUMNS = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")
 
 
-def _in_json(column: Any) -> Any:
-    """A value inside a document. Amounts as text: a JSON number would become a float on its way."""
-    return cast(column, Text) if isinstance(column.type, Numeric) else column
-
-
 def _lines() -> ScalarSelect[Any]:
-    """The lines of an order as one document."""
-    pairs = [part for name in LINE_COLUMNS for part in (name, _in_json(getattr(OrderLine, name)))]
-    line = func.json_build_object(*pairs)
-    lines = select(func.json_agg(aggregate_order_by(line, OrderLine.position), type_=JSON)).where(
-        OrderLine.order_id == Order.id
+    """The lines of an order, as they are sent."""
+    lines = array_of(object_of(schemas.OrderLine, OrderLine.__table__.c), OrderLine.position)
+    return select(lines).where(OrderLine.order_id == Order.id).correlate(Order).scalar_subquery()
+
+
+def _order() -> ColumnElement[str]:
+    """An order as it is sent."""
+    columns = Order.__table__.c
+    return object_of(
+        schemas.Order,
+        columns,
+        lines=_lines(),
+        ship_to=stored_object(schemas.ShipTo, columns.ship_to),
+        events=stored_array(schemas.OrderEvent, columns.events),
     )
-    return lines.correlate(Order).scalar_subquery()
 
 
 #: The shape of schemas.Order. Built once, for it costs more than to ask the database.
-_SHAPE = (*Order.__table__.columns, _lines().label("lines"))
+_SHAPE = (*Order.__table__.columns, cast(_lines(), JSON).label("lines"))
 _WHOLE = select(*_SHAPE)
 _CHANGED = update(Order).returning(*_SHAPE)
+_OWN = Order.user_id == bindparam("user_id")
+_IS = Order.id == bindparam("order_id")
+_BY_ID = _WHOLE.where(_IS)
+_OWN_BY_ID = _BY_ID.where(_OWN)
+_LATEST = (
+    _WHOLE.where(_OWN)
+    .order_by(Order.placed_at.desc(), Order.id.desc())
+    .limit(bindparam("count", type_=Integer))
+)
+#: As they are sent, each with what its tag and its place in a list are made of.
+_DOCUMENTS = select(document(_order()), Order.version, Order.placed_at, Order.id)
+_DOCUMENT = _DOCUMENTS.where(_IS)
+_OWN_DOCUMENT = _DOCUMENT.where(_OWN)
+_LIST = PagedSelect(
+    _DOCUMENTS,
+    Order.placed_at,
+    Order.id,
+    falling=True,
+    filters={
+        "user_id": _OWN,
+        "status": Order.status == bindparam("status"),
+        "placed_from": Order.placed_at >= bindparam("placed_from"),
+        "placed_until": Order.placed_at <= bindparam("placed_until"),
+    },
+)
 
 
 def _event(status: Any, at: Any, by: str | ColumnElement[str]) -> ColumnElement[Any]:
@@ -65,14 +93,19 @@ def visible_to(user_id: int | None) -> ColumnElement[bool]:
 
 async def get_latest(session: Session, user_id: int, count: int) -> list[Any]:
     """The user's last orders, newest first."""
-    statement = _WHOLE.where(Order.user_id == user_id).order_by(Order.placed_at.desc(), Order.id.desc())
-    return await session.rows(statement.limit(count))
+    return await session.rows(_LATEST, {"user_id": user_id, "count": count})
 
 
 async def get(session: Session, order_id: int, *, viewer_id: int | None) -> Record | None:
     """The order, if `viewer_id` may see it (None: a caller who sees all)."""
-    statement = _WHOLE.where(Order.id == order_id, visible_to(viewer_id))
-    return await session.one(statement)
+    statement = _BY_ID if viewer_id is None else _OWN_BY_ID
+    return await session.one(statement, {"order_id": order_id, "user_id": viewer_id})
+
+
+async def get_document(session: Session, order_id: int, *, viewer_id: int | None) -> Record | None:
+    """The same, as it is sent."""
+    statement = _DOCUMENT if viewer_id is None else _OWN_DOCUMENT
+    return await session.one(statement, {"order_id": order_id, "user_id": viewer_id})
 
 
 async def find(
@@ -84,18 +117,14 @@ async def find(
     placed_from: datetime | None,
     placed_until: datetime | None,
 ) -> list[Any]:
-    """Orders, newest first; both ends of the time are included."""
-    statement = _WHOLE.where(visible_to(user_id)).order_by(Order.placed_at.desc(), Order.id.desc())
-    if page.after is not None:
-        statement = statement.where(tuple_(Order.placed_at, Order.id) < page.after)
-    if status is not None:
-        statement = statement.where(Order.status == status)
-    if placed_from is not None:
-        statement = statement.where(Order.placed_at >= placed_from)
-    if placed_until is not None:
-        statement = statement.where(Order.placed_at <= placed_until)
-    rows = await session.rows(statement.limit(page.fetch).offset(page.skip))
-    return page.cut(rows, "placed_at", "id")
+    """Documents of orders, newest first; both ends of the time are included."""
+    values = {
+        "user_id": user_id,
+        "status": status,
+        "placed_from": placed_from,
+        "placed_until": placed_until,
+    }
+    return await _LIST.read(session, page, values)
 
 
 async def get_references(session: Session, references: Collection[str]) -> set[tuple[int, str]]:

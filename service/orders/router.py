@@ -22,6 +22,7 @@ from service.orders.schemas import (
     Status,
 )
 from service.platform.http.access import AccessCheck
+from service.platform.http.documents import Document
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.idempotency.retries import key_required
@@ -79,7 +80,7 @@ async def list_orders(
     placed_until: Annotated[
         Day | None, Query(description="Only orders placed on this day (UTC) or earlier.")
     ] = None,
-) -> list[Order]:
+) -> Document[list[Order]]:
     """List orders. Users get their own, administrators and API keys all; the newest come first."""
     rows = await orders.find(
         reader,
@@ -90,13 +91,13 @@ async def list_orders(
         placed_from=placed_from,
         placed_until=placed_until,
     )
-    return listing.of(Order, rows)
+    return listing.document(Order, rows)
 
 
 @router.get("/{order_id}", responses=problems(404))
-async def get_order(order_id: OrderId, caller: OrdersReader, reader: ReaderDep) -> Order:
+async def get_order(order_id: OrderId, caller: OrdersReader, reader: ReaderDep) -> Document[Order]:
     """Get an order. Users may read their own orders, administrators and API keys any."""
-    return await orders.get(reader, caller, order_id)
+    return Document.of(Order, await orders.get_document(reader, caller, order_id))
 
 
 @router.post("/{order_id}/cancel", responses=problems(404, 409))

@@ -50,6 +50,14 @@ async def get_row(session: Session, caller: AnyCaller, order_id: int) -> Record:
     return row
 
 
+async def get_document(session: Session, caller: AnyCaller, order_id: int) -> Record:
+    """The order as it is sent."""
+    row = await orders.get_document(session, order_id, viewer_id=caller.sees_only)
+    if row is None:
+        raise OrderNotFound
+    return row
+
+
 async def find(
     session: Session,
     caller: AnyCaller,
@@ -60,7 +68,7 @@ async def find(
     placed_from: date | None,
     placed_until: date | None,
 ) -> list[Any]:
-    """The caller's own orders; administrators and keys see all. Both days are included."""
+    """Documents of the caller's own orders; administrators and keys see all. Both days are included."""
     viewer_id = caller.sees_only
     if user_id is not None and viewer_id is not None and user_id != viewer_id:
         raise _others_orders()

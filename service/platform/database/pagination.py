@@ -7,14 +7,17 @@ and rows inserted meanwhile shift nothing.
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, tuple_
+
 from service.errors import FieldFault, Unprocessable
 from service.platform.crypto import same, sign
+from service.platform.database import Session
 
 DEFAULT_LIMIT: Final = 10
 MAX_LIMIT: Final = 100
@@ -49,6 +52,52 @@ class Page:
         if len(rows) > self.limit:
             self.next = tuple(getattr(shown[-1], column) for column in sort_columns)
         return shown
+
+
+class PagedSelect:
+    """The statement of a list in pages, with those of its filters that have a value.
+
+        _ORDERS = PagedSelect(
+            select(...), Order.placed_at, Order.id, falling=True,
+            filters={"status": Order.status == bindparam("status")},
+        )
+        rows = await _ORDERS.read(session, page, {"status": "paid"})
+
+    It is built once for each set of filters, because to build one costs more than to run it. The rows have
+    the columns that they are sorted by, whose values are the cursor.
+    """
+
+    def __init__(
+        self,
+        rows: Select[*tuple[Any, ...]],
+        *sort: Any,
+        falling: bool,
+        filters: Mapping[str, ColumnElement[bool]],
+    ) -> None:
+        bounded = rows.limit(bindparam("fetch", type_=Integer)).offset(bindparam("skip", type_=Integer))
+        self._whole = bounded.order_by(*(column.desc() if falling else column for column in sort))
+        self._filters, self._names = filters, [column.key for column in sort]
+        self._keys = [f"after_{name}" for name in self._names]
+        last = [bindparam(key, type_=column.type) for key, column in zip(self._keys, sort, strict=True)]
+        self._after = tuple_(*sort) < tuple_(*last) if falling else tuple_(*sort) > tuple_(*last)
+        self._built: dict[tuple[bool, frozenset[str]], Select[Any]] = {}
+
+    async def read(self, session: Session, page: Page, values: Mapping[str, Any]) -> list[Any]:
+        """The rows of the page. `values` are those of the filters; what is None is not filtered by."""
+        parameters = {name: value for name, value in values.items() if value is not None}
+        statement = self._statement(page.after is not None, frozenset(parameters))
+        parameters |= {"fetch": page.fetch, "skip": page.skip}
+        if page.after is not None:
+            parameters |= zip(self._keys, page.after, strict=True)
+        return page.cut(await session.rows(statement, parameters), *self._names)
+
+    def _statement(self, goes_on: bool, given: frozenset[str]) -> Select[Any]:
+        found = self._built.get((goes_on, given))
+        if found is None:
+            conditions = [self._filters[name] for name in sorted(given)]
+            found = self._whole.where(*conditions, *([self._after] if goes_on else []))
+            self._built[goes_on, given] = found
+        return found
 
 
 class Cursors:

@@ -1,6 +1,6 @@
 """Lists: `limit`, `cursor` and `skip` in, a `Link` to the next page out (RFC 8288)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlencode
@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 
 from service.errors import FieldFault, Unprocessable
 from service.platform.database.pagination import DEFAULT_LIMIT, MAX_LIMIT, MAX_SKIP, Cursors, Page
+from service.platform.http.documents import Document
 from service.platform.http.field_errors import invalid
 from service.platform.http.injection import component
 from service.platform.http.schemas import DIGITS, Id, Instant, Moment, Out, utc
@@ -71,20 +72,29 @@ class Listing:
     _cursors: Cursors
 
     def of(self, schema: type[T], rows: Sequence[Any]) -> list[T]:
-        """The rows as they are sent; sets the Link header when more follow.
+        """The rows as they are sent, under the headers of a page."""
+        self._response.headers.update(self._headers())
+        return [schema.of(row) for row in rows]
+
+    def document(self, _: type[T], rows: Iterable[Any]) -> Document[list[T]]:
+        """The same for rows with the column `document`."""
+        return Document(b"[%b]" % b",".join([row["document"] for row in rows]), headers=self._headers())
+
+    def _headers(self) -> dict[str, str]:
+        """The Link header when more follow.
 
         A list of changes also has the start of the next poll, and no cache may store it: a poll would miss
         what has been committed since.
         """
+        headers = {}
         if self.page.mark is not None:
-            self._response.headers[NEXT_UPDATED_SINCE] = utc(self.page.mark)
-            self._response.headers["Cache-Control"] = "no-store"
+            headers = {NEXT_UPDATED_SINCE: utc(self.page.mark), "Cache-Control": "no-store"}
         if self.page.next is not None:
             others = [pair for pair in self._request.query_params.multi_items() if pair[0] not in PAGING]
             cursor = self._cursors.encode(_scope(self._request), self.page.next)
             query = urlencode([*others, ("limit", self.page.limit), ("cursor", cursor)])
-            self._response.headers["Link"] = f'<{self._request.scope["path"]}?{query}>; rel="next"'
-        return [schema.of(row) for row in rows]
+            headers["Link"] = f'<{self._request.scope["path"]}?{query}>; rel="next"'
+        return headers
 
 
 def _scope(request: Request) -> str:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import wraps
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_origin
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -25,6 +25,7 @@ from service.platform.http.access import (
     check_access,
 )
 from service.platform.http.body import Reader
+from service.platform.http.documents import Document, schema_of
 from service.platform.http.etag.conditions import conditional, not_modified, require_absence
 from service.platform.http.etag.versions import Versioned, tag_of
 from service.platform.http.idempotency.retries import Idempotency
@@ -66,6 +67,8 @@ class Route(APIRoute):
             responses[304] = {"description": "The version in `If-None-Match` is still current."}
             for status in (200, 304):
                 _carries_tag(responses, status)
+        if get_origin(shown := inspect.signature(endpoint).return_annotation) is Document:
+            options["response_model"] = schema_of(shown)
         if idempotency.session:
             extra = options.get("openapi_extra") or {}
             options["openapi_extra"] = {**extra, "parameters": [idempotency.parameter]}
@@ -170,7 +173,7 @@ class ComponentRoute(APIRoute):
 
 def has_tag(endpoint: Endpoint) -> bool:
     """Whether the handler returns a resource that has an entity tag."""
-    shown = inspect.signature(endpoint).return_annotation
+    shown = schema_of(inspect.signature(endpoint).return_annotation)
     return isinstance(shown, type) and issubclass(shown, Versioned) and shown.tagged
 
 
@@ -200,7 +203,7 @@ def adapted(endpoint: Endpoint, idempotency: Idempotency | None = None) -> Endpo
         for name, kind in kinds.items():
             values[name] = component(request, kind)
         result = await endpoint(**values)
-        if tagged:
+        if tagged and isinstance(result, Versioned):
             state_of(request.scope).etag = tag_of(result)
         return result
 

@@ -65,11 +65,15 @@ def _schema(model: type[Versioned]) -> str:
 
 
 def tag_of(resource: Versioned) -> str:
-    return f'"{resource.version}-{_schema(type(resource))}"'
+    return tag_for(type(resource), resource.version)
+
+
+def tag_for(model: type[Versioned], version: int) -> str:
+    return f'"{version}-{_schema(model)}"'
 
 
 def tag_example(model: type[Versioned]) -> str:
-    return f'"1-{_schema(model)}"'
+    return tag_for(model, 1)
 
 
 def tags_in(header: str) -> frozenset[str]:

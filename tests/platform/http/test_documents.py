@@ -1,0 +1,163 @@
+"""What PostgreSQL writes as JSON is what pydantic would write of the same row, to the byte."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from inspect import signature
+from typing import Any, Final, get_origin
+
+import asyncpg
+import pytest
+from pydantic import TypeAdapter
+
+from service.main import ROUTERS
+from service.orders.schemas import Order
+from service.platform.http.documents import Document
+from service.platform.http.etag.versions import Versioned, tag_of
+from service.platform.http.schemas import MAX_AMOUNT, MAX_ID, Out, money_text
+from tests.helpers.client import V1
+from tests.helpers.factories import Make, Person
+
+#: What JSON escapes, what it could escape, and what only looks as if.
+AWKWARD: Final = "Käse \"Ö\" \\ / </a> \\u0041 \b\f\n\r\t\x01\x1f\x7f\u2028\ufeff é 🧀 %s $1 :x {} ''"
+#: The driver takes the very first and the very last for infinite.
+FIRST, LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+WHOLE: Final = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
+TENTH, TINY = WHOLE + timedelta(microseconds=100_000), WHOLE + timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """`write` writes awkward rows for this person, and answers with the path that shows them.
+    `read` makes of the same rows what the route should send.
+    """
+
+    write: Callable[[Make, asyncpg.Connection, Person], Awaitable[str]]
+    read: Callable[[asyncpg.Connection, Person], Awaitable[Any]]
+
+
+@asynccontextmanager
+async def unchecked(sql: asyncpg.Connection) -> AsyncIterator[None]:
+    """Without triggers and foreign keys: what is written need not have come about."""
+    async with sql.transaction():
+        await sql.execute("SET LOCAL session_replication_role = replica")
+        yield
+
+
+async def insert(sql: asyncpg.Connection, table: str, **values: Any) -> None:
+    places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+    await sql.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})", *values.values())
+
+
+async def of_rows(sql: asyncpg.Connection, schema: type[Out], query: str, *values: Any) -> list[Any]:
+    return [schema.of(dict(row)) for row in await sql.fetch(query, *values)]
+
+
+def event(status: str, at: str, by: str = "customer") -> dict[str, str]:
+    return {"status": status, "at": at, "by": by}
+
+
+async def write_order(sql: asyncpg.Connection, person: Person, order_id: int, **values: Any) -> None:
+    """With one line, or one more for each further amount."""
+    amounts: Sequence[str] = values.pop("amounts", ["18.00"])
+    total = sum(map(Decimal, amounts))
+    events = values.pop("events", [event("placed", "2026-11-22T10:30:00.000000Z")])
+    ship_to = values.pop("ship_to", None)
+    order = {
+        "id": order_id, "user_id": person.id, "customer_name": "Maria", "shipping": "standard",
+        "subtotal": total, "discount": 0, "shipping_fee": 0, "total": total, "currency": "USD",
+        "ship_to": json.dumps(ship_to), "events": json.dumps(events), "placed_at": WHOLE, "updated_at": WHOLE,
+    }  # fmt: skip
+    await insert(sql, "orders", **order | ({} if ship_to else {"ship_to": None}) | values)
+    # In the order of their positions, which is not that of the key.
+    for position, amount in enumerate(amounts):
+        price = Decimal(amount)
+        line = {"order_id": order_id, "product_id": MAX_ID - position, "position": position, "name": AWKWARD}
+        await insert(sql, "order_lines", **line, quantity=1, unit_price=price, line_total=price)
+
+
+async def write_orders(_: Make, sql: asyncpg.Connection, person: Person) -> str:
+    address = {"street": AWKWARD, "city": "Köln", "postal_code": "", "country": "DE"}
+    async with unchecked(sql):
+        await write_order(sql, person, 1, amounts=["0.01", "100.10", "18.00"])
+        await write_order(
+            sql, person, MAX_ID, customer_name=AWKWARD, status="refunded", amounts=[str(MAX_AMOUNT)],
+            ship_to={**address, "name": None, "region": AWKWARD}, reference=AWKWARD, cancel_reason=AWKWARD,
+            tracking=AWKWARD, version=MAX_ID, placed_at=LAST, updated_at=TENTH, paid_at=TINY,
+            cancelled_at=WHOLE, refunded_at=FIRST, payment_reference="pi_1",
+            events=[
+                event("placed", "2026-11-22T10:30:00.000000Z", "unknown"),
+                event("paid", "2026-11-22T10:30:00.000001Z", "staff"),
+                event("cancelled", "0001-01-01T00:00:00.100000Z", "api_key"),
+                event("refunded", "9999-12-31T23:59:59.999999Z", "system"),
+            ],
+        )  # fmt: skip
+        await write_order(
+            sql, person, 2, status="delivered", ship_to={**address, "name": "", "region": None},
+            placed_at=FIRST, paid_at=WHOLE, shipped_at=TENTH, delivered_at=LAST, reference="",
+            events=[event("delivered", "2026-11-22T10:30:00.100000Z", "import")],
+        )  # fmt: skip
+        await write_order(
+            sql, person, 3, status="cancelled", refund_due=True, paid_at=WHOLE, cancelled_at=WHOLE,
+            events=[event("cancelled", "2026-11-22T10:30:00.000000Z")],
+        )  # fmt: skip
+    return "/orders"
+
+
+async def read_orders(sql: asyncpg.Connection, person: Person) -> list[Order]:
+    query = "SELECT * FROM orders WHERE user_id = $1 ORDER BY placed_at DESC, id DESC"
+    found = []
+    for row in await sql.fetch(query, person.id):
+        lines = await sql.fetch("SELECT * FROM order_lines WHERE order_id = $1 ORDER BY position", row["id"])
+        documents = {name: json.loads(row[name] or "null") for name in ("ship_to", "events")}
+        found.append(Order.of({**row, **documents, "lines": [written(line) for line in lines]}))
+    return found
+
+
+def written(row: asyncpg.Record) -> dict[str, Any]:
+    return {key: money_text(value) if isinstance(value, Decimal) else value for key, value in row.items()}
+
+
+async def write_one_order(make: Make, sql: asyncpg.Connection, person: Person) -> str:
+    await write_orders(make, sql, person)
+    return f"/orders/{MAX_ID}"
+
+
+async def read_one_order(sql: asyncpg.Connection, person: Person) -> Order:
+    return next(order for order in await read_orders(sql, person) if order.id == MAX_ID)
+
+
+CASES: Final = {
+    "/orders": Case(write_orders, read_orders),
+    "/orders/{order_id}": Case(write_one_order, read_one_order),
+}
+
+
+def test_every_route_that_sends_documents_has_a_case() -> None:
+    routes: list[Any] = [route for router in ROUTERS for route in router.routes]
+    documents = [
+        route for route in routes if get_origin(signature(route.endpoint).return_annotation) is Document
+    ]
+    assert {route.path.removeprefix(V1) for route in documents} == set(CASES)
+
+
+@pytest.mark.parametrize("template", CASES)
+async def test_is_what_pydantic_writes(template: str, make: Make, sql: asyncpg.Connection) -> None:
+    case, person = CASES[template], await make.user(full_name=AWKWARD)
+    path = await case.write(make, sql, person)
+    answer = await person.api.get(path)
+    assert answer.status_code == 200, answer.text
+    expected = await case.read(sql, person)
+    assert answer.content == TypeAdapter(type(expected)).dump_json(expected)
+    assert answer.headers["content-type"] == "application/json"
+    if isinstance(expected, Versioned):
+        assert answer.headers["etag"] == tag_of(expected)
+
+
+@pytest.mark.parametrize("template", [path for path in CASES if "{" not in path and path != "/users/profile"])
+async def test_a_list_of_nothing(template: str, make: Make) -> None:
+    answer = await (await make.user()).api.get(template)
+    assert (answer.status_code, answer.content) == (200, b"[]")
