@@ -39,6 +39,9 @@ class Item(Base):
         Index("ix_items_created_at_id", "created_at", "id"),
         Index("ix_items_updated_at_id", "updated_at", "id"),
         Index("ix_items_category_id", "category", "id"),
+        Index("ix_items_category_price_id", "category", "price", "id"),
+        Index("ix_items_out_of_stock", "id", postgresql_where=text("availability = 'out_of_stock'")),
+        Index("ix_items_withdrawn", "id", postgresql_where=text("NOT is_active")),
     )
 
     id: Mapped[Id]

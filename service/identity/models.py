@@ -41,6 +41,15 @@ class User(Base):
         ),
         CheckConstraint("erased_at IS NULL OR NOT (is_active OR is_admin)", name="erased_is_nobody"),
         Index("ix_users_administrators", "id", postgresql_where=text("is_admin AND is_active")),
+        # For lists of users, and the search for a part of a name or address.
+        Index("ix_users_admins", "id", postgresql_where=text("is_admin")),
+        Index("ix_users_deactivated", "id", postgresql_where=text("NOT is_active")),
+        *(
+            Index(
+                f"ix_users_{name}_trgm", name, postgresql_using="gin", postgresql_ops={name: "gin_trgm_ops"}
+            )
+            for name in ("email", "full_name")
+        ),
     )
 
     id: Mapped[Id]

@@ -13,6 +13,7 @@ class Post(Base):
     __table_args__ = (
         CheckConstraint(f"status IN {STATUSES}", name="status_known"),
         Index("ix_posts_published", "id", postgresql_where=text("status = 'published'")),
+        Index("ix_posts_pending", "id", postgresql_where=text("status = 'pending'")),
         Index("ix_posts_author_id_id", "author_id", "id"),
     )
 

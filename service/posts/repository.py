@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, delete, func, insert, literal_column, or_, select, true, update
 
@@ -11,10 +11,11 @@ from service.identity.models import User
 from service.platform.database import Record, Session
 from service.platform.database import sequenced_changes as changes
 from service.platform.database.pagination import Page
-from service.posts.models import Post
+from service.posts.models import STATUSES, Post
 
 #: Written out, not bound: the planner takes the partial index only for a value that it can see.
-_published = Post.status == literal_column("'published'")
+_with_status: Final = {status: Post.status == literal_column(f"'{status}'") for status in STATUSES}
+_published: Final = _with_status["published"]
 
 
 def _visible_to(caller: Caller | None) -> ColumnElement[bool]:
@@ -50,7 +51,7 @@ async def find(
         last = page.after[0]
         statement = statement.where(Post.id < last if newest_first else Post.id > last)
     if status is not None:
-        statement = statement.where(Post.status == status)
+        statement = statement.where(_with_status[status])
     rows = await session.rows(statement.limit(page.fetch).offset(page.skip))
     return page.cut(rows, "id")
 
@@ -60,7 +61,7 @@ async def find_changed(
 ) -> list[Any]:
     statement = _whole(caller)
     if status is not None:
-        statement = statement.where(Post.status == status)
+        statement = statement.where(_with_status[status])
     poll = await changes.begin_poll(session, "posts", updated_since)
     return await changes.find(session, page, poll, statement, Post.id)
 

@@ -47,6 +47,7 @@ class WebhookDelivery(Base):
         CheckConstraint(text(f"status IN {DELIVERY_STATUSES}"), name="status_known"),
         UniqueConstraint("webhook_id", "event_id"),
         Index("ix_webhook_deliveries_webhook_id_id", "webhook_id", "id"),
+        Index("ix_webhook_deliveries_webhook_id_status_id", "webhook_id", "status", "id"),
         Index("ix_webhook_deliveries_created_at", "created_at"),
         Index("ix_webhook_deliveries_user_id", "user_id", postgresql_where=text("user_id IS NOT NULL")),
         # Queued again by the next delivery of the webhook that ends.
