@@ -1,11 +1,12 @@
 """The application, put together: a table of contents."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from service import __version__
 from service.accounts import metrics as accounts_metrics
@@ -33,11 +34,12 @@ from service.platform.config import Settings, load_settings
 from service.platform.http import docs, openapi, problems
 from service.platform.http import metrics as http_metrics
 from service.platform.http.addresses import Hosts, Proxies
-from service.platform.http.context import RequestContext
+from service.platform.http.context import ErrorMiddleware, RequestContext
 from service.platform.http.cors import Cors
 from service.platform.http.overload import BodyLimit, LoadShedding
-from service.platform.http.problems import ErrorMiddleware
+from service.platform.http.request_state import API_PREFIX
 from service.platform.http.response_cache import ResponseCacheMiddleware
+from service.platform.http.route import RouteTable
 from service.platform.telemetry import logging, tracing
 from service.posts import router as posts
 from service.weather import router as weather
@@ -46,10 +48,8 @@ from service.webhooks import router as webhooks
 
 log = structlog.get_logger(__name__)
 
-API_PREFIX = "/api/v1"
 #: Paths of requests that leave no span. A stream's would last for minutes, and say nothing.
 UNTRACED = problems.PROBES | {f"{API_PREFIX}/notifications/stream"}
-#: A request is held against one after the other: what is asked most comes first.
 ROUTERS: tuple[APIRouter, ...] = (
     items.router,
     orders.router,
@@ -70,6 +70,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     audit.router,
     webhooks.router,
     compute.router,
+    operations.router,
+    auth.well_known,
 )
 
 
@@ -90,7 +92,6 @@ def build_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=openapi.operation_id,
         lifespan=_lifespan,
         # FastAPI's own telemetry would ask at each request whether there is a provider.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -98,9 +99,7 @@ def build_app(settings: Settings) -> FastAPI:
     problems.install(app)
     app.state.contract = openapi.install(app, webhook_messages)
     for router in ROUTERS:
-        app.include_router(router, prefix=API_PREFIX)
-    app.include_router(operations.router)
-    app.include_router(auth.well_known)
+        app.router.routes.extend(router.routes)
     if settings.docs_enabled:
         docs.install(app)
     return app
@@ -109,14 +108,14 @@ def build_app(settings: Settings) -> FastAPI:
 def connect(app: FastAPI, settings: Settings) -> FastAPI:
     """Give the application what is a process's own: container, middleware and tracing."""
     app.state.container = container = Container.build(settings, app.state.contract)
-    app.user_middleware[:] = _middleware(container)
+    app.user_middleware[:] = _middleware(container, app.routes)
     app.state.tracing = tracing.of(settings.traces_endpoint, settings.otel_service_name, __version__)
     if app.state.tracing is not None:
         app.state.tracing.instrument(app, UNTRACED)
     return app
 
 
-def _middleware(container: Container) -> list[Middleware]:
+def _middleware(container: Container, routes: Sequence[BaseRoute]) -> list[Middleware]:
     """From the outside in. CORS stands outside of what refuses, so that a browser may read refusals."""
     settings = container.settings
     cache = Middleware(ResponseCacheMiddleware, cache=container.response_cache, feed=container.feed)
@@ -132,6 +131,7 @@ def _middleware(container: Container) -> list[Middleware]:
         *([cache] if settings.response_cache_bytes else []),
         Middleware(LoadShedding, connections=settings.database_pool_size + settings.database_max_overflow),
         Middleware(BodyLimit, limit=settings.max_body_bytes),
+        Middleware(RouteTable, routes=routes),
     ]
 
 

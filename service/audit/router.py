@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 
 from service.audit import repository
 from service.audit.repository import Filters
@@ -11,10 +11,10 @@ from service.identity.dependencies import Administrator
 from service.platform.http.injection import ReaderDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID, Moment, ShortLine
 
-router = APIRouter(route_class=Route, prefix="/admin/audit", tags=["admin"])
+router = api_router("/admin/audit", tags=["admin"])
 
 AnId = Annotated[int | None, Query(ge=1, le=MAX_ID), DIGITS]
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Path, Query
+from fastapi import Body, Depends, Path, Query
 
 from service.catalogue import repository
 from service.catalogue import service as items
@@ -16,10 +16,10 @@ from service.platform.http.injection import Located, ReaderDep, SessionDep
 from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, Removed, UpdatedSince
 from service.platform.http.openapi import CATALOGUE_READ, problems
 from service.platform.http.response_cache import public_read
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID, Bound, Moment, ShortLine
 
-router = APIRouter(route_class=Route, prefix="/items", tags=["items"])
+router = api_router("/items", tags=["items"])
 
 IfItem = Annotated[Versions | None, Depends(IfMatch(Item))]
 IfItemRequired = Annotated[Versions | None, Depends(IfMatch(Item, required=True))]

@@ -5,6 +5,7 @@ from typing import Any, Self, get_type_hints
 
 from service.accounts.sign_in.service import Issuer
 from service.accounts.sign_in.throttle import SignInThrottle, free_failures
+from service.compute.service import Squares
 from service.errors import ConfigError
 from service.identity import Passwords, Revocations
 from service.identity.api_keys.cache import ApiKeyCache
@@ -54,6 +55,7 @@ class Container:
     limits: Limits
     retries: Retries
     renderers: RendererPool
+    squares: Squares
     monitor: ProcessMonitor
     probes: Probes
 
@@ -104,6 +106,7 @@ class Container:
                 tuple(derive(key, "idempotency") for key in (secret, *accepted)), settings.retention_keys
             ),
             renderers=RendererPool(),
+            squares=Squares(),
             monitor=ProcessMonitor(database, lambda: feed.has_lease),
             probes=Probes(database, settings),
         )
@@ -125,6 +128,7 @@ class Container:
         await self.weather.aclose()
         await self.counts.aclose()
         self.targets.close()
+        self.squares.close()
         self.passwords.close()
         await self.database.close()
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import Depends, Path, Response
 
 from service import accounts
 from service.customers import service as customers
@@ -19,10 +19,10 @@ from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.injection import Component, DatabaseDep, ReaderDep
 from service.platform.http.openapi import problems
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID
 
-router = APIRouter(route_class=Route, prefix="/users", tags=["users"])
+router = api_router("/users", tags=["users"])
 
 IfUser = Annotated[Versions | None, Depends(IfMatch(accounts.User))]
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import Path, Request, Response
 
 from service.identity.dependencies import OrdersReader
 from service.invoices import service as invoices
@@ -13,10 +13,10 @@ from service.platform.http.etag.conditions import not_modified
 from service.platform.http.injection import Component, DatabaseDep, SettingsDep
 from service.platform.http.openapi import problems
 from service.platform.http.openapi_validation import acceptable
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID
 
-router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
+router = api_router("/orders", tags=["orders"])
 
 TAG: Final = {"ETag": {"$ref": "#/components/headers/ETag"}}
 #: A person's name and address are in it: no cache keeps it, but who has kept it may ask whether it changed.

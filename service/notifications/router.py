@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 
 from service.identity.dependencies import SignedIn
 from service.notifications import repository
@@ -12,10 +12,10 @@ from service.platform.http.access import AccessCheck
 from service.platform.http.injection import ReaderDep, SessionDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID
 
-router = APIRouter(route_class=Route, prefix="/notifications", tags=["notifications"])
+router = api_router("/notifications", tags=["notifications"])
 
 NotificationId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(notifications.require_own)]
 

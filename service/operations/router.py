@@ -2,17 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from service import __version__
 from service.operations.schemas import Health, Welcome
 from service.platform.database.change_feed import ChangeFeed
 from service.platform.http.injection import Component, SettingsDep
-from service.platform.http.route import ComponentRoute
+from service.platform.http.route import operations_router
 from service.platform.server.health.probes import Probes
 from service.platform.server.health.schemas import Alive, Readiness, Startup
 
-router = APIRouter(route_class=ComponentRoute, tags=["operations"])
+router = operations_router(tags=["operations"])
 
 
 @router.get("/")

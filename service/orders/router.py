@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Path, Query
+from fastapi import Body, Depends, Path, Query
 
 from service.accounts import HOME, ShipToIn
 from service.catalogue import OutOfStock
@@ -29,10 +29,10 @@ from service.platform.http.idempotency.retries import key_required
 from service.platform.http.injection import Located, ReaderDep, SessionDep, SettingsDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID, Day
 
-router = APIRouter(route_class=Route, prefix="/orders", tags=["orders"])
+router = api_router("/orders", tags=["orders"])
 
 IfOrder = Annotated[Versions | None, Depends(IfMatch(Order))]
 OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(orders.get)]

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import Depends, Path, Query
 
 from service.identity.dependencies import Administrator, Anyone, SignedIn
 from service.platform.http.access import AccessCheck
@@ -12,13 +12,13 @@ from service.platform.http.injection import Located, ReaderDep, SessionDep
 from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, Removed, UpdatedSince
 from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
 from service.platform.http.response_cache import public_read
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID, Moment
 from service.posts import repository
 from service.posts import service as posts
 from service.posts.schemas import Order, Post, PostIn, PostPatch, Status
 
-router = APIRouter(route_class=Route, prefix="/posts", tags=["posts"])
+router = api_router("/posts", tags=["posts"])
 
 IfPost = Annotated[Versions | None, Depends(IfMatch(Post))]
 PostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]

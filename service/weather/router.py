@@ -2,16 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 
 from service.platform.http.injection import Component
 from service.platform.http.openapi import problems
 from service.platform.http.response_cache import public_read
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.weather.schemas import Weather
 from service.weather.service import WeatherService
 
-router = APIRouter(route_class=Route, prefix="/weather", tags=["weather"])
+router = api_router("/weather", tags=["weather"])
 
 
 @router.get("/{city}", responses=problems(404))

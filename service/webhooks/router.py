@@ -2,14 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 from pydantic import MISSING
 
 from service.identity.dependencies import Administrator
 from service.platform.http.injection import Component, Located, ReaderDep, SessionDep, component
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID
 from service.webhooks import repository
 from service.webhooks import service as webhooks
@@ -17,7 +17,7 @@ from service.webhooks.schemas import NewWebhook, Status, Webhook, WebhookCreate,
 from service.webhooks.signing import SecretCipher
 from service.webhooks.targets import Targets
 
-router = APIRouter(route_class=Route, prefix="/webhooks", tags=["webhooks"])
+router = api_router("/webhooks", tags=["webhooks"])
 
 WebhookId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 DeliveryId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]

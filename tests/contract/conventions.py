@@ -9,7 +9,18 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 #: What the server and middleware set in a scope; everything else is a field of RequestState.
 ASGI_KEYS: Final = frozenset(
-    {"extensions", "headers", "http_version", "method", "path", "query_string", "raw_path", "route", "scheme"}
+    {
+        "extensions",
+        "headers",
+        "http_version",
+        "method",
+        "path",
+        "path_params",
+        "query_string",
+        "raw_path",
+        "route",
+        "scheme",
+    }
 )
 #: Methods of an SQLAlchemy session that load, hold or make entities.
 ENTITY_METHODS: Final = frozenset({"add", "add_all", "get", "get_one", "merge", "refresh"})

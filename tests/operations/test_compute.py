@@ -1,11 +1,9 @@
 import asyncio
 import threading
-from typing import Any
 
 import pytest
 
-from service.compute import router as compute
-from service.compute.schemas import ComputeResult
+from service.compute import service as compute
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person
 
@@ -16,14 +14,14 @@ async def ada(make: Make) -> Person:
 
 
 class Gate:
-    """Stands where the handler makes its answer: counts who is inside, and keeps them until it opens."""
+    """Stands for the sum: counts the requests in it, and keeps them until it opens."""
 
     def __init__(self) -> None:
         self.inside, self.most, self.threads = 0, 0, set[int]()
         self.full, self.opened = threading.Event(), threading.Event()
         self._lock = threading.Lock()
 
-    def result(self, **values: Any) -> ComputeResult:
+    def sum_of_squares(self, n: int) -> int:
         with self._lock:
             self.inside += 1
             self.most = max(self.most, self.inside)
@@ -33,7 +31,7 @@ class Gate:
         self.opened.wait(10)
         with self._lock:
             self.inside -= 1
-        return ComputeResult(**values)
+        return sum(i * i for i in range(n))
 
 
 class TestCompute:
@@ -60,7 +58,7 @@ class TestAtMostTwo:
         self, ada: Person, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         gate = Gate()
-        monkeypatch.setattr(compute, "ComputeResult", gate.result)
+        monkeypatch.setattr(compute, "sum_of_squares", gate.sum_of_squares)
         running = [asyncio.create_task(ada.api.get(f"/compute?n={n}")) for n in range(5)]
         assert await asyncio.to_thread(gate.full.wait, 60)
         # Others are answered meanwhile, and a refusal takes no place.

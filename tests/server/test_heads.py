@@ -12,9 +12,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.platform.http.addresses import Hosts, Proxies
-from service.platform.http.context import RequestContext
+from service.platform.http.context import ErrorMiddleware, RequestContext
 from service.platform.http.cors import Cors
-from service.platform.http.problems import ErrorMiddleware
 from service.platform.server.http1 import head as heads
 from service.platform.server.http1.head import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 from tests.helpers.client import assert_problem

@@ -122,7 +122,7 @@ class TestLog:
         problem = assert_problem(answer, 500, "internal_error")
         wait_until(lambda: problem["instance"] in service.stdout)
         [line] = service.events("request.failed")
-        assert (line["level"], line["logger"]) == ("error", "service.platform.http.problems")
+        assert (line["level"], line["logger"]) == ("error", "service.platform.http.context")
         assert line["request_id"] == problem["instance"]
         assert 'relation "posts" does not exist' in line["exception"]
         assert "service/posts/repository.py" in line["exception"]

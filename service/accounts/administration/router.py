@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import Depends, Path, Query
 
 from service.accounts.administration import repository
 from service.accounts.administration import service as administration
@@ -14,10 +14,10 @@ from service.platform.http.etag.versions import Versions
 from service.platform.http.injection import ReaderDep, SessionDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID, Line
 
-router = APIRouter(route_class=Route, prefix="/admin/users", tags=["admin"])
+router = api_router("/admin/users", tags=["admin"])
 
 
 IfUser = Annotated[Versions | None, Depends(IfMatch(User))]

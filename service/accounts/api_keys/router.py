@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 
 from service.accounts.api_keys import repository
 from service.accounts.api_keys import service as api_keys
@@ -11,10 +11,10 @@ from service.identity.dependencies import Administrator
 from service.platform.http.injection import Located, ReaderDep, SessionDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID
 
-router = APIRouter(route_class=Route, prefix="/api-keys", tags=["api-keys"])
+router = api_router("/api-keys", tags=["api-keys"])
 
 KeyId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from service.accounts.passwords import service as password_service
 from service.accounts.passwords.schemas import PasswordChange
@@ -10,9 +10,9 @@ from service.identity import Passwords
 from service.identity.dependencies import SignedIn
 from service.platform.http import rate_limit as limits
 from service.platform.http.injection import Component, DatabaseDep
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 
-router = APIRouter(route_class=Route, prefix="/users", tags=["users"])
+router = api_router("/users", tags=["users"])
 
 
 @router.post("/profile/password", dependencies=[Depends(limits.own_password)], status_code=204)

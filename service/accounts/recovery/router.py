@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends, Response
 
 from service.accounts.recovery import service as recovery
 from service.accounts.recovery.schemas import Confirmation, Reset, ResetRequest
@@ -11,10 +11,10 @@ from service.identity.dependencies import Anyone, SignedIn
 from service.platform.http import rate_limit as limits
 from service.platform.http.injection import Component, DatabaseDep, SessionDep
 from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.mail import AddressCipher
 
-router = APIRouter(route_class=Route, prefix="/auth", tags=["auth"], dependencies=[Depends(limits.reset)])
+router = api_router("/auth", tags=["auth"], dependencies=[Depends(limits.reset)])
 
 
 @router.post("/password-reset", status_code=202, response_class=Response)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Path, Request, Response
+from fastapi import Depends, Form, Path, Request, Response
 
 from service.accounts.sign_in import repository
 from service.accounts.sign_in import service as auth
@@ -21,12 +21,12 @@ from service.platform.http.access import AccessCheck
 from service.platform.http.injection import Component, ReaderDep, SessionDep, SettingsDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
-from service.platform.http.route import ComponentRoute, OpenRoute
+from service.platform.http.route import OpenRoute, api_router, operations_router
 from service.platform.http.schemas import DIGITS, MAX_ID
 from service.platform.http.text_validation import shown
 
-router = APIRouter(route_class=OpenRoute, prefix="/auth", tags=["auth"])
-well_known = APIRouter(route_class=ComponentRoute, prefix="/.well-known", tags=["operations", "auth"])
+router = api_router("/auth", route_class=OpenRoute, tags=["auth"])
+well_known = operations_router("/.well-known", tags=["operations", "auth"])
 
 MAX_CLIENT = 200
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 
 from service.accounts.recovery import service as recovery
 from service.accounts.schemas import User
@@ -16,10 +16,10 @@ from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.injection import Component, DatabaseDep, Located, ReaderDep, SessionDep
 from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.mail import AddressCipher
 
-router = APIRouter(route_class=Route, prefix="/users", tags=["users"])
+router = api_router("/users", tags=["users"])
 
 IfUser = Annotated[Versions | None, Depends(IfMatch(User))]
 

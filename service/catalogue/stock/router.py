@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path
+from fastapi import Body, Path
 
 from service.catalogue.errors import StockBelowZero
 from service.catalogue.schemas import Stock, StockChange
@@ -10,10 +10,10 @@ from service.catalogue.stock import service as stock
 from service.identity.dependencies import CatalogueWriter
 from service.platform.http.injection import ReaderDep, SessionDep
 from service.platform.http.openapi import problems
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID
 
-router = APIRouter(route_class=Route, prefix="/items/{item_id}/stock", tags=["items"])
+router = api_router("/items/{item_id}/stock", tags=["items"])
 
 ItemId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 
 from service import accounts
 from service.customers.dashboard import service as dashboard
@@ -11,10 +11,10 @@ from service.identity.dependencies import SignedIn
 from service.platform.http.access import AccessCheck
 from service.platform.http.injection import DatabaseDep
 from service.platform.http.openapi import problems
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID
 
-router = APIRouter(route_class=Route, prefix="/dashboard", tags=["dashboard"])
+router = api_router("/dashboard", tags=["dashboard"])
 
 
 @router.get("/{user_id}", responses=problems(404))

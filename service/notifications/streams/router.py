@@ -2,17 +2,17 @@
 
 from typing import Any, Final
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from service.identity.dependencies import SignedIn
 from service.notifications.schemas import StreamTicket
 from service.notifications.streams import service as streams
 from service.notifications.streams.dependencies import SubscriptionDep, TokenSeconds, subscribe
 from service.platform.http.injection import DatabaseDep
-from service.platform.http.route import Route
+from service.platform.http.route import api_router
 from service.platform.http.sse import EventStream
 
-router = APIRouter(route_class=Route, prefix="/notifications", tags=["notifications"])
+router = api_router("/notifications", tags=["notifications"])
 
 EVENTS: Final[dict[str, Any]] = {
     "description": (

@@ -1,24 +1,29 @@
-"""The outermost middleware: request id, client, security headers, access log, metrics.
+"""What surrounds every request: its id, client, security headers, line in the access log and metrics; and the
+500 for what fails.
 
 Pure ASGI, as all middleware here: Starlette's BaseHTTPMiddleware runs the application in another
 task, which loses context variables and leaks connections when a client leaves.
 """
 
+import asyncio
 import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.platform.http import metrics
 from service.platform.http.addresses import Hosts, Proxies
-from service.platform.http.problems import PROBES
+from service.platform.http.problems import PROBES, response
 from service.platform.http.request_state import UNMATCHED, Refusal, log_fields, route_template, state_of
 from service.platform.telemetry import access_log, request_facts, tracing
 from service.platform.telemetry.request_facts import METHODS, RequestFacts
+
+log = structlog.get_logger(__name__)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -129,6 +134,53 @@ class RequestContext:
             inner["scheme"] = scheme
         self.hosts.check(inner)
         return address, self.hosts.hsts(inner["scheme"], forwarded=scheme is not None)
+
+
+class ErrorMiddleware:
+    """An unexpected exception is a 500 without details, and a log line with its traceback.
+
+    A request that the server or the outermost middleware has refused is answered here, within CORS.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        refusal = state_of(scope).refusal
+        if refusal is not None:
+            # What the client is still sending is not read.
+            headers = {"Connection": "close"}
+            answer = response(
+                scope, refusal.status, code=refusal.code, detail=refusal.detail, headers=headers
+            )
+            await answer(scope, receive, send)
+            return
+        started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched_send)
+        except asyncio.CancelledError:
+            # The graceful timeout is over: the client can try again with another process.
+            log.warning("request.cut_short")
+            if started:
+                raise
+            headers = {"Retry-After": "1", "Connection": "close"}
+            answer = response(scope, 503, detail="The service is shutting down. Try again.", headers=headers)
+            await answer(scope, receive, send)
+        except Exception:
+            method, route = scope.get("method"), route_template(scope)
+            log.exception("request.failed", method=method, route=route, status=500, **log_fields(scope))
+            if started:
+                raise
+            await response(scope, 500)(scope, receive, send)
 
 
 def _normalised(scope: Scope) -> Scope:

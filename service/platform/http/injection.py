@@ -7,7 +7,7 @@ The route class hands it over (route.py). Here are also the database sessions of
 of what a POST has made.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Request, Response
@@ -21,6 +21,16 @@ T = TypeVar("T")
 
 class Component:
     """Stands in the annotation of what the container holds."""
+
+
+class Transaction:
+    """Stands in the annotation of a handler's session. One request is one transaction, committed before the
+    response is sent.
+    """
+
+
+class Reading:
+    """Stands in the annotation of a session for plain reads: no transaction, so no BEGIN and no ROLLBACK."""
 
 
 class Authenticator(Protocol):
@@ -53,24 +63,8 @@ DatabaseDep = Annotated[Database, Component]
 SettingsDep = Annotated[Settings, Component]
 
 
-async def get_session(request: Request) -> AsyncIterator[Session]:
-    """One request is one transaction, committed before the answer is sent.
-
-    The scope "function" below is what makes it so: a plain yield dependency commits after the
-    response, and a COMMIT that fails would still have answered 201.
-    """
-    async with component(request, Database).transaction() as session:
-        yield session
-
-
-async def get_reader(request: Request) -> AsyncIterator[Session]:
-    """For plain reads: no transaction, so no BEGIN and no ROLLBACK."""
-    async with component(request, Database).reading() as session:
-        yield session
-
-
-SessionDep = Annotated[Session, Depends(get_session, scope="function")]
-ReaderDep = Annotated[Session, Depends(get_reader, scope="function")]
+SessionDep = Annotated[Session, Transaction]
+ReaderDep = Annotated[Session, Reading]
 
 
 async def get_located(request: Request, response: Response) -> Callable[[int], None]:

@@ -1,6 +1,5 @@
 """Problem details (RFC 9457) for every error; OAuth's form where RFC 6749 requires it."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -9,13 +8,13 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Route
+from starlette.types import Scope
 
 from service.errors import FieldFault, ServiceError
 from service.platform.http.field_errors import code_of, message
-from service.platform.http.request_state import log_fields, route_template, state_of
+from service.platform.http.request_state import API_PREFIX, state_of
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +22,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 #: Neither logged nor counted: probes would outnumber the requests of clients.
 PROBES: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
 #: Errors of these have the form of RFC 6749, section 5.2.
-OAUTH_PATHS: Final = ("/api/v1/auth/token", "/api/v1/auth/revoke")
+OAUTH_PATHS: Final = (f"{API_PREFIX}/auth/token", f"{API_PREFIX}/auth/revoke")
 #: The codes of errors that FastAPI raises; each status has exactly one.
 CODES: Final = {
     400: "bad_request",
@@ -114,10 +113,19 @@ def _oauth(
     return Response(json.dumps(document), status, headers, "application/json")
 
 
-async def on_service_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ServiceError)  # noqa: S101 - the handler is registered for it alone
+def answer(request: Request, error: Exception) -> Response:
+    """The response for a service error, or for one that the framework has raised."""
+    if isinstance(error, ServiceError):
+        return _of_service_error(request.scope, error)
+    if isinstance(error, RequestValidationError):
+        return _of_invalid(request.scope, error)
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is asked for these three kinds alone
+    return _of_http_exception(request, error)
+
+
+def _of_service_error(scope: Scope, error: ServiceError) -> Response:
     return response(
-        request.scope,
+        scope,
         error.status,
         code=error.code,
         title=error.title,
@@ -128,9 +136,8 @@ async def on_service_error(request: Request, error: Exception) -> Response:
     )
 
 
-async def on_invalid(request: Request, error: Exception) -> Response:
+def _of_invalid(scope: Scope, error: RequestValidationError) -> Response:
     """Name each faulty field, and never show what was submitted: it may be a password."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101
     raw = error.errors()
     shown = raw[:MOST_FAULTS]
     faults = tuple(FieldFault(_pointer(fault["loc"]), message(fault), code_of(fault)) for fault in shown)
@@ -138,7 +145,7 @@ async def on_invalid(request: Request, error: Exception) -> Response:
     if (more := len(raw) - 3) > 0:
         detail += f"; and {more} more."
     omitted = len(raw) - len(shown)
-    return response(request.scope, 422, title="Invalid input", detail=detail, errors=faults, omitted=omitted)
+    return response(scope, 422, title="Invalid input", detail=detail, errors=faults, omitted=omitted)
 
 
 def _pointer(location: Sequence[int | str]) -> str:
@@ -155,8 +162,7 @@ def pointer_to(path: Sequence[int | str]) -> str:
     return "".join("/" + part for part in parts)[:LONGEST_POINTER]
 
 
-async def on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101
+def _of_http_exception(request: Request, error: HTTPException) -> Response:
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = ", ".join(sorted(allowed(request.app, request.scope["path"])))
@@ -168,63 +174,19 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 def allowed(app: FastAPI, path: str) -> set[str]:
     """Every method that the address knows; the framework's own `Allow` names the first match's only."""
     methods: dict[str, set[str]] = {}
-    for context in iter_route_contexts(app.routes):
-        regex = getattr(context, "path_regex", None)
-        if regex is not None and context.methods and regex.match(path):
-            methods.setdefault(context.path_format or "", set()).update(context.methods)
+    for route in app.routes:
+        if isinstance(route, Route) and route.methods and route.path_regex.match(path):
+            methods.setdefault(route.path_format, set()).update(route.methods)
     # /items/batch fits /items/{item_id} too, but is an address of its own.
     known = methods.get(path) or next(iter(methods.values()), set())
     return known | ({"HEAD"} if "GET" in known else set())
 
 
-class ErrorMiddleware:
-    """An unexpected exception is a 500 without details, and a log line with its traceback.
-
-    A request that the server or the outermost middleware has refused is answered here, within CORS.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        refusal = state_of(scope).refusal
-        if refusal is not None:
-            # What the client is still sending is not read.
-            headers = {"Connection": "close"}
-            answer = response(
-                scope, refusal.status, code=refusal.code, detail=refusal.detail, headers=headers
-            )
-            await answer(scope, receive, send)
-            return
-        started = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self.app(scope, receive, watched_send)
-        except asyncio.CancelledError:
-            # The graceful timeout is over: the client can try again with another process.
-            log.warning("request.cut_short")
-            if started:
-                raise
-            headers = {"Retry-After": "1", "Connection": "close"}
-            answer = response(scope, 503, detail="The service is shutting down. Try again.", headers=headers)
-            await answer(scope, receive, send)
-        except Exception:
-            method, route = scope.get("method"), route_template(scope)
-            log.exception("request.failed", method=method, route=route, status=500, **log_fields(scope))
-            if started:
-                raise
-            await response(scope, 500)(scope, receive, send)
-
-
 def install(app: FastAPI) -> None:
-    app.add_exception_handler(ServiceError, on_service_error)
-    app.add_exception_handler(RequestValidationError, on_invalid)
-    app.add_exception_handler(HTTPException, on_http_exception)
+    """For what is raised outside of our routes, such as a path that none has."""
+
+    async def on_error(request: Request, error: Exception) -> Response:
+        return answer(request, error)
+
+    for kind in (ServiceError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, on_error)

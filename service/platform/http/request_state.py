@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from service.platform.http.rate_limit import Decision, Policy
     from service.platform.http.response_cache import Source
 
+#: Of the paths of the API.
+API_PREFIX: Final = "/api/v1"
 ANONYMOUS: Final[Mapping[str, int | None]] = {"user_id": None}
 UNMATCHED: Final = "unmatched"
 _KEY: Final = "tradepost.request"
@@ -80,8 +82,6 @@ class RequestState:
     cache_source: Source | None = None
     #: The response cache has no such response yet, and would store the whole of this one.
     cache_waits: bool = False
-    #: The tag of the resource that the handler has returned.
-    etag: str | None = None
     idempotency_key: str | None = None
     #: Stores the response under the key.
     store_response: Callable[[StoredResponse], Awaitable[None]] | None = None
@@ -115,7 +115,5 @@ def log_fields(scope: MutableMapping[str, Any]) -> Mapping[str, int | None]:
 
 
 def route_template(scope: MutableMapping[str, Any]) -> str:
-    """The route as declared, with its prefix: FastAPI's `scope["route"].path` lacks it since 0.137."""
-    context = scope.get("fastapi", {}).get("effective_route_context")
-    found = context or scope.get("route")
-    return getattr(found, "path_format", None) or UNMATCHED
+    """The path of the route as declared, or UNMATCHED."""
+    return getattr(scope.get("route"), "path_format", UNMATCHED)

@@ -1,19 +1,19 @@
-"""The class of every route of the API: what handlers need not do themselves.
+"""Routes of the API: what their handlers need not do themselves, and how the route of a request is found.
 
-A dependency cannot: it is closed before the response, or never sees it. Here the final bytes are at hand
-while the transaction is still open, and a request can be run again from its start.
+The final bytes of a response are at hand while the transaction is still open, and a request can be run again
+from its start. A dependency cannot see to either: it is closed before the response, or never sees it.
 """
 
 import asyncio
 import inspect
 import random
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
-from functools import wraps
-from typing import Any, Final, get_args, get_origin
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, get_origin
 
-from fastapi import Request, Response
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, Request, Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import Contention
 from service.platform.http import metrics
@@ -28,30 +28,28 @@ from service.platform.http.body import Reader
 from service.platform.http.documents import Document, schema_of
 from service.platform.http.etag.conditions import conditional, not_modified, require_absence
 from service.platform.http.etag.versions import Versioned, tag_of
+from service.platform.http.handlers import Endpoint, HandlerRoute
 from service.platform.http.idempotency.retries import Idempotency
-from service.platform.http.injection import Component, component
-from service.platform.http.openapi import Contract, Operation, problems
+from service.platform.http.injection import component
+from service.platform.http.openapi import Contract, Operation, operation_id, problems
 from service.platform.http.openapi_validation import check_against_openapi
-from service.platform.http.request_state import route_template, state_of
+from service.platform.http.request_state import API_PREFIX, route_template
 from service.platform.http.response_cache import PublicRead
 
-#: Where FastAPI looks for what closes function-scoped dependencies: the transaction among them.
-STACK: Final = "fastapi_function_astack"
 #: The most to wait before each further run, in seconds; a part of it, so that rivals do not meet again.
 PAUSES: Final = (0.02, 0.06, 0.2)
+#: What stands for a parameter in the key of a route: no path has it.
+PARAMETER: Final = "{}"
 
-#: The name of the request, where the handler does not ask for it.
-_REQUEST: Final = "request_of_endpoint"
-
-Endpoint = Callable[..., Awaitable[Any]]
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+#: A method, and the parts of a path between its slashes.
+Key = tuple[str, tuple[str, ...]]
 
 
-class Route(APIRoute):
+class Route(HandlerRoute):
     """Authorization, bodies, entity tags and 304, idempotency keys, and a second run after a deadlock.
 
-    Authorization and the body come before FastAPI's work: a request that is refused has no body read and no
-    dependency solved.
+    Authorization and the body come before the handler's arguments: a request that is refused has no body
+    read and no dependency called.
     """
 
     #: Whether the handler itself deals with bad credentials.
@@ -59,11 +57,12 @@ class Route(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         methods, responses = set(options["methods"]), dict(options.get("responses") or {})
-        self.public_read = PublicRead.of(endpoint)
-        self.idempotency = idempotency = Idempotency.of(methods, path, endpoint)
-        if has_tag(endpoint):
+        self._public_read, self._tagged = PublicRead.of(endpoint), has_tag(endpoint)
+        self._idempotency = idempotency = Idempotency.of(methods, path, endpoint)
+        if self._tagged:
             _carries_tag(responses, options.get("status_code") or 200)
-        if methods == {"GET"} and (has_tag(endpoint) or self.public_read):
+        self._reads = methods == {"GET"}
+        if self._reads and (self._tagged or self._public_read):
             responses[304] = {"description": "The version in `If-None-Match` is still current."}
             for status in (200, 304):
                 _carries_tag(responses, status)
@@ -75,75 +74,61 @@ class Route(APIRoute):
         if idempotency.refused:
             responses = {**problems(400), **responses}
         options["responses"] = responses
-        super().__init__(path, adapted(endpoint, idempotency), **options)
+        super().__init__(path, endpoint, **options)
+        self.authorization = Authorization(tuple(access_rules(self.dependant)), self.lenient)
+        self._reader, self._checks = Reader.of(self), tuple(access_checks(self))
+        self._creates = methods == {"POST"} or conditional(endpoint)
+        self._operation: Operation | None = None
 
-    def get_route_handler(self) -> Handler:
-        run = super().get_route_handler()
-        rules = tuple(access_rules(self.dependant))
-        self.authorization = authorization = Authorization(rules, self.lenient)
-        handle = self._reading(run) if self.methods == {"GET"} else self._writing(run)
-        reader, checks = Reader.of(self), tuple(access_checks(self))
+    async def respond(self, request: Request) -> Response:
+        operation = self._operation
+        if operation is None:
+            contract = component(request, Contract)
+            operation = self._operation = contract.operation(request.method, self.path_format)
+        await self.authorization.authorize(request, operation)
+        try:
+            check_against_openapi(request, operation)
+            if self._reader is not None:
+                request = whole = await self._reader.read(request, operation)
+                if whole.waited:
+                    await self.authorization.confirm(whole)
+                self._reader.parse(whole)
+            return await (self._read(request) if self._reads else self._write(request))
+        except INPUT_ERRORS as error:
+            await check_access(request, self._checks, error)
+            raise
 
-        operation: Operation | None = None
+    async def finish(self, request: Request, values: dict[str, Any], shared: Response | None) -> Response:
+        idempotency = self._idempotency
+        if idempotency.session:
+            replayed = await idempotency.replay(request, values[idempotency.session])
+            if replayed is not None:
+                return replayed
+        result = await self._run(**values)
+        response = self._response(result, shared)
+        if self._tagged and isinstance(result, Versioned):
+            response.headers["ETag"] = tag_of(result)
+        await idempotency.store(request, response, self.response_model)
+        return response
 
-        async def authorized(request: Request) -> Response:
-            nonlocal operation
-            if operation is None:
-                template = route_template(request.scope)
-                operation = component(request, Contract).operation(request.method, template)
-            await authorization.authorize(request, operation)
+    async def _read(self, request: Request) -> Response:
+        response = await self.run(request)
+        if self._public_read is not None:
+            self._public_read.declare(request, response)
+        return not_modified(request, response)
+
+    async def _write(self, request: Request) -> Response:
+        self._idempotency.read(request)
+        if not self._creates:
+            require_absence(request)
+        for longest in PAUSES:
             try:
-                check_against_openapi(request, operation)
-                if reader is not None:
-                    request = whole = await reader.read(request, operation)
-                    if whole.waited:
-                        await authorization.confirm(whole)
-                    reader.parse(whole)
-                return await handle(request)
-            except INPUT_ERRORS as error:
-                await check_access(request, checks, error)
-                raise
-
-        return authorized
-
-    def _reading(self, run: Handler) -> Handler:
-        public_read = self.public_read
-
-        async def handle(request: Request) -> Response:
-            response = await run(request)
-            _set_tag(request, response)
-            if public_read is not None:
-                public_read.declare(request, response)
-            return not_modified(request, response)
-
-        return handle
-
-    def _writing(self, run: Handler) -> Handler:
-        idempotency, model = self.idempotency, self.response_model
-        creates = self.methods == {"POST"} or conditional(self.endpoint)
-
-        async def once(request: Request) -> Response:
-            async with AsyncExitStack() as stack:
-                request.scope[STACK] = stack
-                response = await run(request)
-                _set_tag(request, response)
-                await idempotency.store(request, response, model)
-            return response
-
-        async def handle(request: Request) -> Response:
-            idempotency.read(request)
-            if not creates:
-                require_absence(request)
-            for longest in PAUSES:
-                try:
-                    return await once(request)
-                except Contention:
-                    # Nothing was done: one request is one transaction, and that was rolled back.
-                    metrics.RETRIES.labels(route_template(request.scope)).inc()
-                    await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - spreads rivals
-            return await once(request)
-
-        return handle
+                return await self.run(request)
+            except Contention:
+                # Nothing was done: one request is one transaction, and that was rolled back.
+                metrics.RETRIES.labels(route_template(request.scope)).inc()
+                await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - spreads rivals
+        return await self.run(request)
 
 
 class OpenRoute(Route):
@@ -152,66 +137,90 @@ class OpenRoute(Route):
     lenient = True
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    route: HandlerRoute
+    #: The names of its parameters, and where in the path each stands.
+    parameters: tuple[tuple[str, int], ...]
+
+
+class RouteTable:
+    """Finds the route of a request in a table, where FastAPI tries one route after the other: the innermost
+    middleware. What is not in the table (a wrong path or method, the docs) is left to
+    FastAPI, which answers 404 and 405. Of two routes that fit a path, the one with fewer parameters is taken.
+    """
+
+    def __init__(self, app: ASGIApp, *, routes: Sequence[BaseRoute]) -> None:
+        self.app = app
+        self._entries: dict[Key, Entry] = {}
+        #: For each number of parts: which of them are parameters, the fewest first.
+        self._shapes: dict[int, list[tuple[int, ...]]] = {}
+        for route in routes:
+            if isinstance(route, HandlerRoute):
+                self._add(route)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = self.find(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if found is None:
+            await self.app(scope, receive, send)
+        else:
+            scope["route"], scope["path_params"] = found
+            await found[0].handle(scope, receive, send)
+
+    def find(self, method: str, path: str) -> tuple[HandlerRoute, dict[str, str]] | None:
+        """The route, and the parameters in its path."""
+        parts = path.split("/")
+        for shape in self._shapes.get(len(parts), ()):
+            entry = self._entries.get((method, _template(parts, shape)))
+            if entry is not None:
+                values = {name: parts[position] for name, position in entry.parameters}
+                # A parameter has at least one character.
+                return (entry.route, values) if all(values.values()) else None
+        return None
+
+    def _add(self, route: HandlerRoute) -> None:
+        parts = route.path_format.split("/")
+        shape = tuple(position for position, part in enumerate(parts) if part.startswith("{"))
+        entry = Entry(route, tuple((parts[position][1:-1], position) for position in shape))
+        for method in route.methods or ():
+            self._entries.setdefault((method, _template(parts, shape)), entry)
+        shapes = self._shapes.setdefault(len(parts), [])
+        if shape not in shapes:
+            shapes.append(shape)
+            shapes.sort(key=len)
+
+
+def _template(parts: Sequence[str], shape: tuple[int, ...]) -> tuple[str, ...]:
+    if not shape:
+        return tuple(parts)
+    template = [*parts]
+    for position in shape:
+        template[position] = PARAMETER
+    return tuple(template)
+
+
+def api_router(prefix: str = "", *, route_class: type[Route] = Route, **options: Any) -> APIRouter:
+    """A router of the API.
+
+    Its routes have their whole paths: FastAPI would make each a second time where a router is included under
+    a prefix.
+    """
+    options["generate_unique_id_function"] = operation_id
+    return APIRouter(prefix=API_PREFIX + prefix, route_class=route_class, **options)
+
+
+def operations_router(prefix: str = "", **options: Any) -> APIRouter:
+    """A router of what machines and operators ask, outside of the API."""
+    options["generate_unique_id_function"] = operation_id
+    return APIRouter(prefix=prefix, route_class=HandlerRoute, **options)
+
+
 def _carries_tag(responses: dict[int | str, dict[str, Any]], status: int) -> None:
     tag = {"headers": {"ETag": {"$ref": "#/components/headers/ETag"}}}
     responses[status] = {**responses.get(status, {}), **tag}
-
-
-def _set_tag(request: Request, response: Response) -> None:
-    """The tag of the resource that the handler has returned."""
-    state = state_of(request.scope)
-    if state.etag is not None:
-        response.headers["ETag"], state.etag = state.etag, None
-
-
-class ComponentRoute(APIRoute):
-    """A route whose handler may name components."""
-
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, adapted(endpoint), **options)
 
 
 def has_tag(endpoint: Endpoint) -> bool:
     """Whether the handler returns a resource that has an entity tag."""
     shown = schema_of(inspect.signature(endpoint).return_annotation)
     return isinstance(shown, type) and issubclass(shown, Versioned) and shown.tagged
-
-
-def adapted(endpoint: Endpoint, idempotency: Idempotency | None = None) -> Endpoint:
-    """The handler as FastAPI calls it: given its components, run once for an idempotency key, and its
-    resource's tag noted.
-
-    FastAPI is asked for none of this: one of its dependencies costs 20 microseconds.
-    """
-    signature, tagged = inspect.signature(endpoint), has_tag(endpoint)
-    kinds = {each.name: get_args(each.annotation)[0] for each in _components(signature)}
-    session = idempotency.session if idempotency else None
-    if not (kinds or tagged or session):
-        return endpoint
-
-    rest = [each for each in signature.parameters.values() if each.name not in kinds]
-    # FastAPI hands the request to one parameter alone.
-    own = next((each.name for each in rest if each.annotation is Request), None)
-
-    @wraps(endpoint)
-    async def run(**values: Any) -> Any:
-        request: Request = values[own] if own else values.pop(_REQUEST)
-        if idempotency and session:
-            replayed = await idempotency.replay(request, values[session])
-            if replayed is not None:
-                return replayed
-        for name, kind in kinds.items():
-            values[name] = component(request, kind)
-        result = await endpoint(**values)
-        if tagged and isinstance(result, Versioned):
-            state_of(request.scope).etag = tag_of(result)
-        return result
-
-    if own is None:
-        rest.append(inspect.Parameter(_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotation=Request))
-    run.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
-    return run
-
-
-def _components(signature: inspect.Signature) -> list[inspect.Parameter]:
-    return [each for each in signature.parameters.values() if Component in get_args(each.annotation)[1:]]

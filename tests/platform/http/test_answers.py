@@ -10,7 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service.platform.config import Settings
 from service.platform.http import overload as limits
-from service.platform.http.problems import ErrorMiddleware
+from service.platform.http.context import ErrorMiddleware
 from service.posts import repository as posts
 from tests.helpers.application import running
 from tests.helpers.client import V1, Api, assert_problem

@@ -24,15 +24,14 @@ from service.platform.http import metrics
 from service.platform.http.idempotency import repository as idempotency
 from service.platform.http.idempotency.repository import Slot
 from service.platform.http.injection import SessionDep, component
-from service.platform.http.request_state import Caller, caller_of, route_template, state_of
+from service.platform.http.problems import OAUTH_PATHS
+from service.platform.http.request_state import API_PREFIX, Caller, caller_of, route_template, state_of
 from service.platform.http.schemas import shown_once
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotent-Replayed"
 #: The headers that are stored with a response; the others belong to the moment.
 STORED_HEADERS: Final = ("Content-Type", "ETag", "Location")
-#: OAuth clients send to these what they like: what is not known is ignored (RFC 6749, section 3.2).
-IGNORE_KEYS: Final = ("/auth/token", "/auth/revoke")
 _BARE: Final = re.compile(r"[\x21-\x7e]{1,255}")
 #: A string of RFC 9651, section 3.3.3.
 _QUOTED: Final = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
@@ -67,9 +66,10 @@ class Idempotency:
             return cls(None, required=False, refused=False)
         parameters = inspect.signature(endpoint).parameters.values()
         session = next((each.name for each in parameters if each.annotation == SessionDep), None)
-        if path.startswith("/auth/"):
+        if path.startswith(f"{API_PREFIX}/auth/"):
             session = None
-        refused = session is None and path not in IGNORE_KEYS
+        # OAuth clients send to these what they like: what is not known is ignored (RFC 6749, section 3.2).
+        refused = session is None and path not in OAUTH_PATHS
         return cls(session, required=endpoint in _required, refused=refused)
 
     @property
