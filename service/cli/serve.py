@@ -21,6 +21,7 @@ from service.platform.database.statements import prepare_ahead
 from service.platform.process import use_one_heap
 from service.platform.server import gunicorn_conf
 from service.platform.telemetry import metric_files as files
+from service.platform.telemetry import tracing
 from service.weather import open_meteo
 
 
@@ -55,6 +56,8 @@ def _build(settings: Settings) -> Callable[[], Any]:
     schema.required_revision()
     renderer_digest()
     open_meteo.trust()
+    if settings.traces_endpoint is not None:
+        tracing.load_sdk()
     for name, module in list(sys.modules.items()):
         if name.startswith("service."):
             prepare_ahead(vars(module).values())

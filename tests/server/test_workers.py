@@ -24,12 +24,19 @@ WORKERS = 4
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("workers")
-    with cloned_database() as url:
-        own = started(
-            folder, DATABASE_URL=url, WEB_CONCURRENCY=WORKERS, ADMIN_EMAIL=ADMIN, ADMIN_PASSWORD=PASSWORD
-        )
-        with own as service:
-            yield complete(service.wait_until_up(), WORKERS)
+    with (
+        cloned_database() as url,
+        started(
+            folder,
+            DATABASE_URL=url,
+            WEB_CONCURRENCY=WORKERS,
+            ADMIN_EMAIL=ADMIN,
+            ADMIN_PASSWORD=PASSWORD,
+            # Nothing listens there, but spans are made, and a thread in each worker tries to send them.
+            OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+        ) as service,
+    ):
+        yield complete(service.wait_until_up(), WORKERS)
 
 
 def complete(service: Service, times: int) -> Service:
@@ -133,12 +140,13 @@ def test_no_descriptor_is_inherited_but_what_all_listen_on(service: Service) -> 
 def test_the_master_has_no_thread_and_writes_no_count_of_theirs(service: Service) -> None:
     master = psutil.Process(service.process.pid)
     assert master.num_threads() == 1
+    assert all(psutil.Process(pid).num_threads() > 1 for pid in service.workers())
     counts = {Path(name).name for name in files(master.pid).values() if name.endswith(".db")}
     assert counts == {f"counter_{master.pid}.db"}
 
 
 def test_their_random_numbers_differ(service: Service) -> None:
-    ids = []
+    ids: list[str | None] = []
     with connection_to_each(service) as workers:
         for connection in [*workers.values()] * 3:
             connection.request("GET", f"{V1}/items")
@@ -146,6 +154,13 @@ def test_their_random_numbers_differ(service: Service) -> None:
             answer.read()
             ids.append(answer.getheader("X-Request-ID"))
     assert len(set(ids)) == len(ids) == 3 * WORKERS
+    wait_until(lambda: len(lines_of(service, ids)) == len(ids))
+    traces = {line["trace_id"] for line in lines_of(service, ids)}
+    assert len(traces) == len(ids)
+
+
+def lines_of(service: Service, ids: list[str | None]) -> list[dict[str, Any]]:
+    return [line for line in service.events("request.answered") if line["request_id"] in ids]
 
 
 def test_a_reload_begins_with_new_ones(service: Service) -> None:

@@ -95,6 +95,14 @@ class Tracing:
 _EMPTY: Final = context.Context()
 
 
+def load_sdk() -> None:
+    """Import what `install` needs. Processes that are forked later share it: 11 MB."""
+    from service.platform.telemetry import server_spans, tracing_sdk  # noqa: F401
+
+    # An exporter imports its HTTP client when it is made.
+    tracing_sdk.SpanExporter("http://127.0.0.1").shutdown()
+
+
 def install(*, endpoint: str, service_name: str, service_version: str) -> Tracing:
     """Trace requests or jobs, and their SQL (statements without values)."""
     global _tracer  # noqa: PLW0603 - one for the process
