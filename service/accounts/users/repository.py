@@ -3,21 +3,19 @@
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import JSON, Select, Text, bindparam, case, delete, func, select, update
+from sqlalchemy import JSON, Select, Text, bindparam, case, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from service.accounts import schemas
 from service.identity.models import Address, User
 from service.platform.config import email_addresses
 from service.platform.database import Record, Session, any_of
+from service.platform.database.documents import document, object_of
 
 Columns = TypeVarTuple("Columns")
 
 ADDRESS_COLUMNS = ("name", "street", "city", "region", "postal_code", "country")
 
-#: The address as one document, or null: the row then has the shape of accounts.User.
-_address = func.json_build_object(
-    *(part for column in ADDRESS_COLUMNS for part in (column, getattr(Address, column))), type_=JSON
-)
 _columns = (
     User.id,
     User.version,
@@ -30,15 +28,23 @@ _columns = (
 )
 
 
-_user_address = select(_address).where(Address.user_id == User.id).scalar_subquery().label("address")
+_address = (
+    select(object_of(schemas.Address, Address.__table__.c))
+    .where(Address.user_id == User.id)
+    .scalar_subquery()
+)
+#: As one document, or null: the row then has the shape of accounts.User.
+_user_address = cast(_address, JSON).label("address")
 
 
 def select_users() -> Select[Any]:
     return select(*_columns, _user_address)
 
 
-#: Built once: every profile and every order asks for one of these.
 _USER = select_users().where(User.id == bindparam("user_id"))
+_DOCUMENT = select(document(object_of(schemas.User, User.__table__.c, address=_address)), User.version).where(
+    User.id == bindparam("user_id")
+)
 _CUSTOMER = select(User.full_name, User.is_active, User.email_verified, _user_address).where(
     User.id == bindparam("user_id")
 )
@@ -84,6 +90,10 @@ async def add(
 
 async def get(session: Session, user_id: int) -> Record | None:
     return await session.one(_USER, {"user_id": user_id})
+
+
+async def get_document(session: Session, user_id: int) -> Record | None:
+    return await session.one(_DOCUMENT, {"user_id": user_id})
 
 
 def has_address(statement: Select[*Columns], email: str) -> Select[*Columns]:

@@ -12,6 +12,7 @@ from service.identity import Passwords
 from service.identity.dependencies import Anyone, SignedIn, limit_registration
 from service.platform.http import rate_limit as limits
 from service.platform.http.access import AccessCheck
+from service.platform.http.documents import Document
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.injection import Component, DatabaseDep, Located, ReaderDep, SessionDep
@@ -45,9 +46,9 @@ async def create_user(
 
 
 @router.get("/profile")
-async def get_profile(caller: SignedIn, reader: ReaderDep) -> User:
+async def get_profile(caller: SignedIn, reader: ReaderDep) -> Document[User]:
     """Get the caller's profile."""
-    return await users.get(reader, caller.user_id)
+    return Document.of(User, await users.get_document(reader, caller.user_id))
 
 
 async def get_patch(request: Request, patch: ProfilePatch) -> ProfilePatch:

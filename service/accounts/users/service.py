@@ -11,7 +11,7 @@ from service.accounts.users import repository as users
 from service.accounts.users.schemas import ProfilePatch, UserCreate
 from service.errors import FieldFault, Forbidden, Unprocessable
 from service.identity import AnyCaller, Caller, Passwords, lock_own_account, reauthorize
-from service.platform.database import Database, Session
+from service.platform.database import Database, Record, Session
 from service.platform.http.etag.versions import Versions, require
 from service.platform.http.field_errors import REQUIRED
 from service.platform.mail import repository as mails
@@ -68,6 +68,14 @@ async def get(session: Session, user_id: int) -> User:
     if row is None:
         raise UserNotFound
     return User.of(row)
+
+
+async def get_document(session: Session, user_id: int) -> Record:
+    """The user as it is sent."""
+    row = await users.get_document(session, user_id)
+    if row is None:
+        raise UserNotFound
+    return row
 
 
 def require_may_read(caller: AnyCaller, user_id: int) -> None:

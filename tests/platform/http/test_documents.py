@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 from pydantic import TypeAdapter
 
+from service.accounts import Address, User
 from service.main import ROUTERS
 from service.orders.schemas import Order
 from service.platform.http.documents import Document
@@ -121,6 +122,21 @@ def written(row: asyncpg.Record) -> dict[str, Any]:
     return {key: money_text(value) if isinstance(value, Decimal) else value for key, value in row.items()}
 
 
+async def write_profile(_: Make, sql: asyncpg.Connection, person: Person) -> str:
+    query = "UPDATE users SET version = $2, email_verified = true, created_at = $3 WHERE id = $1"
+    await sql.execute(query, person.id, 2**62, TENTH)
+    await insert(
+        sql, "addresses", user_id=person.id, name=AWKWARD, street="", city=AWKWARD, country="DE"
+    )  # fmt: skip
+    return "/users/profile"
+
+
+async def read_profile(sql: asyncpg.Connection, person: Person) -> User:
+    [user] = await sql.fetch("SELECT * FROM users WHERE id = $1", person.id)
+    address = await sql.fetchrow("SELECT * FROM addresses WHERE user_id = $1", person.id)
+    return User.of({**user, "address": address and Address.of(dict(address))})
+
+
 async def write_one_order(make: Make, sql: asyncpg.Connection, person: Person) -> str:
     await write_orders(make, sql, person)
     return f"/orders/{MAX_ID}"
@@ -132,6 +148,7 @@ async def read_one_order(sql: asyncpg.Connection, person: Person) -> Order:
 
 CASES: Final = {
     "/orders": Case(write_orders, read_orders),
+    "/users/profile": Case(write_profile, read_profile),
     "/orders/{order_id}": Case(write_one_order, read_one_order),
 }
 
@@ -155,6 +172,13 @@ async def test_is_what_pydantic_writes(template: str, make: Make, sql: asyncpg.C
     assert answer.headers["content-type"] == "application/json"
     if isinstance(expected, Versioned):
         assert answer.headers["etag"] == tag_of(expected)
+
+
+async def test_a_profile_without_an_address(make: Make, sql: asyncpg.Connection) -> None:
+    person = await make.user()
+    expected = await read_profile(sql, person)
+    assert expected.address is None
+    assert (await person.api.get("/users/profile")).content == TypeAdapter(User).dump_json(expected)
 
 
 @pytest.mark.parametrize("template", [path for path in CASES if "{" not in path and path != "/users/profile"])
