@@ -22,19 +22,20 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from service.catalogue import schemas
 from service.catalogue.models import AVAILABILITY, CategoryCount, Item, Stock
 from service.platform.database import Record, Session, any_of
 from service.platform.database import sequenced_changes as changes
-from service.platform.database.pagination import Page
+from service.platform.database.documents import document, object_of
+from service.platform.database.pagination import Page, PagedSelect
 
 #: Everything but the search vector: the row has the shape of schemas.Item.
-COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
-_NAMES: Final = ", ".join(column.name for column in COLUMNS)
+_COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
+_NAMES: Final = ", ".join(column.name for column in _COLUMNS)
 #: Written out, not bound: the planner takes a partial index only for a value that it can see.
 _OUT_OF_STOCK: Final[Any] = literal_column("'out_of_stock'")
 
@@ -134,8 +135,31 @@ _CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
     "max_price": lambda price: _item.price <= price,
     "is_active": lambda yes: _item.is_active if yes else ~_item.is_active,
 }
-_BY_ID: Final = select(*COLUMNS).where(_item.id == bindparam("item_id"))
-_ON_SALE_BY_ID: Final = _BY_ID.where(_item.is_active)
+_YES_OR_NO: Final = ("in_stock", "is_active")
+_FILTERS: Final[dict[str, Any]] = {
+    "on_sale": _item.is_active,
+    **{
+        name: {yes: condition(yes) for yes in (True, False)}
+        if name in _YES_OR_NO
+        else condition(bindparam(name))
+        for name, condition in _CONDITIONS.items()
+    },
+}
+#: An item as it is sent, with what its tag and its place in a list are made of.
+_DOCUMENTS: Final = select(
+    document(object_of(schemas.Item, _item)),
+    _item.version,
+    *(_item[name] for name in _SORTS),
+)
+_LISTS: Final = {
+    sign + name: PagedSelect(_DOCUMENTS, *columns, falling=bool(sign), filters=_FILTERS)
+    for name, columns in _SORTS.items()
+    for sign in ("", "-")
+}
+_IS: Final = _item.id == bindparam("item_id")
+_ROW: Final = select(*_COLUMNS).where(_IS)
+_DOCUMENT: Final = _DOCUMENTS.where(_IS)
+_DOCUMENT_ON_SALE: Final = _DOCUMENT.where(_item.is_active)
 
 _total: Final = cast(func.sum(CategoryCount.delta), BigInteger)
 _CATEGORY_COUNTS: Final = (
@@ -147,8 +171,8 @@ _CATEGORY_COUNTS: Final = (
 
 
 def chosen(filters: Filters, *, withdrawn: bool) -> Select[Any]:
-    """The items that pass; those withdrawn from sale only where the caller may see them."""
-    statement = select(*COLUMNS)
+    """Documents of the items that pass; those withdrawn from sale only where the caller may see them."""
+    statement = _DOCUMENTS
     if not withdrawn:
         statement = statement.where(_item.is_active)
     for name, condition in _CONDITIONS.items():
@@ -159,15 +183,9 @@ def chosen(filters: Filters, *, withdrawn: bool) -> Select[Any]:
 
 
 async def find(session: Session, page: Page, filters: Filters, *, sort: str, withdrawn: bool) -> list[Any]:
-    """`sort` is one of _SORTS; `-` before it reverses the order."""
-    columns = _SORTS[sort.removeprefix("-")]
-    falling = sort.startswith("-")
-    statement = chosen(filters, withdrawn=withdrawn).limit(page.fetch).offset(page.skip)
-    statement = statement.order_by(*(column.desc() if falling else column for column in columns))
-    if page.after is not None:
-        here = tuple_(*columns)
-        statement = statement.where(here < page.after if falling else here > page.after)
-    return page.cut(await session.rows(statement), *(column.key for column in columns))
+    """Documents of items. `sort` is one of _SORTS; `-` before it reverses the order."""
+    values = {name: getattr(filters, name) for name in _CONDITIONS}
+    return await _LISTS[sort].read(session, page, {**values, "on_sale": None if withdrawn else True})
 
 
 async def find_changed(
@@ -187,8 +205,13 @@ async def find_removed(
     return await changes.find_removed(session, page, poll, visible, sees_all=withdrawn)
 
 
-async def get(session: Session, item_id: int, *, withdrawn: bool) -> Record | None:
-    statement = _BY_ID if withdrawn else _ON_SALE_BY_ID
+async def get(session: Session, item_id: int) -> Record | None:
+    """The item, withdrawn or not."""
+    return await session.one(_ROW, {"item_id": item_id})
+
+
+async def get_document(session: Session, item_id: int, *, withdrawn: bool) -> Record | None:
+    statement = _DOCUMENT if withdrawn else _DOCUMENT_ON_SALE
     return await session.one(statement, {"item_id": item_id})
 
 

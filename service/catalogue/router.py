@@ -10,6 +10,7 @@ from service.catalogue.repository import Filters
 from service.catalogue.schemas import CHAI, CHANG, MAX_BATCH, CategoryCount, Item, ItemCreate, ItemPatch, Sort
 from service.identity.dependencies import CatalogueReader, CatalogueWriter
 from service.platform.http.body import large_body
+from service.platform.http.documents import Document
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.injection import Located, ReaderDep, SessionDep
@@ -73,13 +74,13 @@ async def list_items(
         Sort | None,
         Query(description="The order, by default `id`; `-` reverses it. Not allowed with `search`."),
     ] = None,
-) -> list[Item]:
+) -> Document[list[Item]]:
     """List items. Filters can be combined; `sort` and `search` exclude each other.
 
     Administrators and API keys with `catalogue:write` get withdrawn items too, unless `is_active` is `true`.
     """
     rows = await items.find(reader, caller, listing.page, filters, search=search, sort=sort)
-    return listing.of(Item, rows)
+    return listing.document(Item, rows)
 
 
 @router.get("/removed", responses=CHANGES, openapi_extra=CATALOGUE_READ)
@@ -99,9 +100,9 @@ async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
 
 @router.get("/{item_id}", responses=problems(404), openapi_extra=CATALOGUE_READ)
 @public_read("items", row="item_id")
-async def get_item(item_id: ItemId, caller: CatalogueReader, reader: ReaderDep) -> Item:
+async def get_item(item_id: ItemId, caller: CatalogueReader, reader: ReaderDep) -> Document[Item]:
     """Get an item. Only administrators and API keys with `catalogue:write` get a withdrawn item."""
-    return await items.get(reader, caller, item_id)
+    return Document.of(Item, await items.get_document(reader, caller, item_id))
 
 
 @router.post("", status_code=201, responses=problems(403, 409))

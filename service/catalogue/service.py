@@ -37,7 +37,7 @@ async def find(
     search: str | None,
     sort: str | None,
 ) -> list[Any]:
-    """Rows of Item: sorted, or with `search` ranked, best match first.
+    """Documents of items: sorted, or with `search` ranked, best match first.
 
     With nothing but `updated_since` to go by, they come in the order of their changes.
     """
@@ -64,11 +64,12 @@ async def find_removed(
     return await items.find_removed(session, page, updated_since, withdrawn=_sees_withdrawn(caller))
 
 
-async def get(session: Session, caller: AnyCaller | None, item_id: int) -> Item:
-    row = await items.get(session, item_id, withdrawn=_sees_withdrawn(caller))
+async def get_document(session: Session, caller: AnyCaller | None, item_id: int) -> Record:
+    """The item as it is sent."""
+    row = await items.get_document(session, item_id, withdrawn=_sees_withdrawn(caller))
     if row is None:
         raise ItemNotFound
-    return Item.of(row)
+    return row
 
 
 async def create(session: Session, new: ItemCreate, *, by: AnyCaller | None) -> Item:
@@ -141,14 +142,14 @@ async def change(
         raise ItemNotFound
     require(expected, locked[0])
     level = locked[0].reorder_level
-    old = await items.get(session, item_id, withdrawn=True)
+    old = await items.get(session, item_id)
     before = _audited_values(old, level)
     if "reorder_level" in values:
         level = values.pop("reorder_level")
         await stock.set_reorder_level(session, item_id, level)
     if not await items.change(session, item_id, values):
         raise _sku_taken("/sku")
-    row = await items.get(session, item_id, withdrawn=True)
+    row = await items.get(session, item_id)
     await _record_change(session, by, item_id, before, _audited_values(row, level))
     item = Item.of(row)
     if old is not None and old.version != item.version:

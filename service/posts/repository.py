@@ -4,13 +4,27 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, delete, func, insert, literal_column, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from service.identity import Caller
 from service.identity.models import User
 from service.platform.database import Record, Session
 from service.platform.database import sequenced_changes as changes
-from service.platform.database.pagination import Page
+from service.platform.database.documents import document, object_of
+from service.platform.database.pagination import Page, PagedSelect
+from service.posts import schemas
 from service.posts.models import STATUSES, Post
 
 #: Written out, not bound: the planner takes the partial index only for a value that it can see.
@@ -18,20 +32,54 @@ _with_status: Final = {status: Post.status == literal_column(f"'{status}'") for 
 _published: Final = _with_status["published"]
 
 
-def _visible_to(caller: Caller | None) -> ColumnElement[bool]:
+_published_or_own: Final = or_(_published, Post.author_id == bindparam("reader_id"))
+_columns: Final = Post.__table__.c
+_by_its_author: Final = User.id == Post.author_id
+#: As they are sent.
+_DOCUMENTS: Final = select(
+    document(object_of(schemas.Post, _columns, author_name=User.__table__.c.full_name)), Post.version, Post.id
+).join(User, _by_its_author)
+_DOCUMENT: Final = _DOCUMENTS.where(Post.id == bindparam("post_id"))
+#: By the names of `_audience`.
+_VISIBLE_DOCUMENT: Final = {
+    ("published",): _DOCUMENT.where(_published),
+    ("reader_id",): _DOCUMENT.where(_published_or_own),
+    (): _DOCUMENT,
+}
+_OLDEST_FIRST, _NEWEST_FIRST = (
+    PagedSelect(
+        _DOCUMENTS,
+        Post.id,
+        falling=falling,
+        filters={
+            "published": _published,
+            "reader_id": _published_or_own,
+            "status": _with_status,
+            "updated_since": changes.changed_since("posts", Post.id, bindparam("updated_since")),
+        },
+    )
+    for falling in (False, True)
+)
+
+
+def _audience(caller: Caller | None) -> dict[str, Any]:
     """Published posts to all, pending ones to their authors, everything to administrators."""
+    if caller is None:
+        return {"published": True}
+    return {} if caller.is_admin else {"reader_id": caller.user_id}
+
+
+def _visible_to(caller: Caller | None) -> ColumnElement[bool]:
+    """The same as a condition."""
     if caller is None:
         return _published
     return true() if caller.is_admin else or_(_published, Post.author_id == caller.user_id)
 
 
-def _whole(caller: Caller | None) -> Select[Any]:
+def _whole(caller: Caller) -> Select[Any]:
     """The row has the shape of schemas.Post."""
-    return (
-        select(*Post.__table__.columns, User.full_name.label("author_name"))
-        .join(User, User.id == Post.author_id)
-        .where(_visible_to(caller))
-    )
+    rows = select(*_columns, User.full_name.label("author_name")).join(User, _by_its_author)
+    return rows.where(_visible_to(caller))
 
 
 async def find(
@@ -43,23 +91,18 @@ async def find(
     status: str | None,
     updated_since: datetime | None = None,
 ) -> list[Any]:
-    statement = _whole(caller).order_by(Post.id.desc() if newest_first else Post.id)
+    """Documents of posts."""
     if updated_since is not None:
         await changes.sequence(session)
-        statement = statement.where(changes.changed_since("posts", Post.id, updated_since))
-    if page.after is not None:
-        last = page.after[0]
-        statement = statement.where(Post.id < last if newest_first else Post.id > last)
-    if status is not None:
-        statement = statement.where(_with_status[status])
-    rows = await session.rows(statement.limit(page.fetch).offset(page.skip))
-    return page.cut(rows, "id")
+    posts = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
+    values = {**_audience(caller), "status": status, "updated_since": updated_since}
+    return await posts.read(session, page, values)
 
 
 async def find_changed(
     session: Session, page: Page, updated_since: datetime, *, caller: Caller | None, status: str | None
 ) -> list[Any]:
-    statement = _whole(caller)
+    statement = _DOCUMENTS.where(_visible_to(caller))
     if status is not None:
         statement = statement.where(_with_status[status])
     poll = await changes.begin_poll(session, "posts", updated_since)
@@ -76,7 +119,12 @@ async def find_removed(
     return await changes.find_removed(session, page, poll, visible, sees_all=sees_all)
 
 
-async def get(session: Session, caller: Caller | None, post_id: int) -> Record | None:
+async def get_document(session: Session, caller: Caller | None, post_id: int) -> Record | None:
+    audience = _audience(caller)
+    return await session.one(_VISIBLE_DOCUMENT[tuple(audience)], {**audience, "post_id": post_id})
+
+
+async def get(session: Session, caller: Caller, post_id: int) -> Record | None:
     return await session.one(_whole(caller).where(Post.id == post_id))
 
 

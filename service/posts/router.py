@@ -6,6 +6,7 @@ from fastapi import Depends, Path, Query
 
 from service.identity.dependencies import Administrator, Anyone, SignedIn
 from service.platform.http.access import AccessCheck
+from service.platform.http.documents import Document
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.injection import Located, ReaderDep, SessionDep
@@ -43,12 +44,12 @@ async def list_posts(
             examples=[A_MARK],
         ),
     ] = None,
-) -> list[Post]:
+) -> Document[list[Post]]:
     """List posts. Everyone gets published posts, authors also their own pending ones, administrators all."""
     rows = await posts.find(
         reader, caller, listing.page, order=order, status=status, updated_since=updated_since
     )
-    return listing.of(Post, rows)
+    return listing.document(Post, rows)
 
 
 @router.get("/removed", responses=CHANGES, openapi_extra=OPTIONAL_SIGN_IN)
@@ -62,9 +63,9 @@ async def list_removed_posts(
 
 @router.get("/{post_id}", responses=problems(404), openapi_extra=OPTIONAL_SIGN_IN)
 @public_read("posts", row="post_id")
-async def get_post(post_id: PostId, caller: Anyone, reader: ReaderDep) -> Post:
+async def get_post(post_id: PostId, caller: Anyone, reader: ReaderDep) -> Document[Post]:
     """Get a post. Only its author and administrators get a pending post."""
-    return await posts.get(reader, caller, post_id)
+    return Document.of(Post, await posts.get_document(reader, caller, post_id))
 
 
 @router.post("", status_code=201, responses=problems(409))

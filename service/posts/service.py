@@ -29,7 +29,7 @@ async def find(
     status: Status | None,
     updated_since: datetime | None,
 ) -> list[Any]:
-    """Rows of Post: by age, newest first, or with nothing but `updated_since` in the order of the changes."""
+    """Documents: by age, newest first, or with nothing but `updated_since` in the order of the changes."""
     if updated_since is not None and order is None:
         return await posts.find_changed(session, page, updated_since, caller=caller, status=status)
     return await posts.find(
@@ -37,7 +37,15 @@ async def find(
     )
 
 
-async def get(session: Session, caller: Caller | None, post_id: int) -> Post:
+async def get_document(session: Session, caller: Caller | None, post_id: int) -> Record:
+    """The post as it is sent."""
+    row = await posts.get_document(session, caller, post_id)
+    if row is None:
+        raise PostNotFound
+    return row
+
+
+async def get(session: Session, caller: Caller, post_id: int) -> Post:
     row = await posts.get(session, caller, post_id)
     if row is None:
         raise PostNotFound

@@ -54,6 +54,10 @@ class Page:
         return shown
 
 
+#: A condition, or one for each value where the planner must see the value.
+_Filter = ColumnElement[bool] | Mapping[Any, ColumnElement[bool]]
+
+
 class PagedSelect:
     """The statement of a list in pages, with those of its filters that have a value.
 
@@ -68,11 +72,7 @@ class PagedSelect:
     """
 
     def __init__(
-        self,
-        rows: Select[*tuple[Any, ...]],
-        *sort: Any,
-        falling: bool,
-        filters: Mapping[str, ColumnElement[bool]],
+        self, rows: Select[*tuple[Any, ...]], *sort: Any, falling: bool, filters: Mapping[str, _Filter]
     ) -> None:
         bounded = rows.limit(bindparam("fetch", type_=Integer)).offset(bindparam("skip", type_=Integer))
         self._whole = bounded.order_by(*(column.desc() if falling else column for column in sort))
@@ -80,24 +80,30 @@ class PagedSelect:
         self._keys = [f"after_{name}" for name in self._names]
         last = [bindparam(key, type_=column.type) for key, column in zip(self._keys, sort, strict=True)]
         self._after = tuple_(*sort) < tuple_(*last) if falling else tuple_(*sort) > tuple_(*last)
-        self._built: dict[tuple[bool, frozenset[str]], Select[Any]] = {}
+        self._built: dict[tuple[bool, tuple[tuple[str, Any], ...]], Select[Any]] = {}
 
     async def read(self, session: Session, page: Page, values: Mapping[str, Any]) -> list[Any]:
         """The rows of the page. `values` are those of the filters; what is None is not filtered by."""
         parameters = {name: value for name, value in values.items() if value is not None}
-        statement = self._statement(page.after is not None, frozenset(parameters))
+        shape = tuple((name, self._choice(name, value)) for name, value in parameters.items())
+        statement = self._built.get((page.after is not None, shape))
+        if statement is None:
+            statement = self._build(shape, goes_on=page.after is not None)
         parameters |= {"fetch": page.fetch, "skip": page.skip}
         if page.after is not None:
             parameters |= zip(self._keys, page.after, strict=True)
         return page.cut(await session.rows(statement, parameters), *self._names)
 
-    def _statement(self, goes_on: bool, given: frozenset[str]) -> Select[Any]:
-        found = self._built.get((goes_on, given))
-        if found is None:
-            conditions = [self._filters[name] for name in sorted(given)]
-            found = self._whole.where(*conditions, *([self._after] if goes_on else []))
-            self._built[goes_on, given] = found
-        return found
+    def _choice(self, name: str, value: Any) -> Any:
+        """Which condition the value asks for; None where there is one for all values."""
+        return value if isinstance(self._filters[name], Mapping) else None
+
+    def _build(self, shape: tuple[tuple[str, Any], ...], *, goes_on: bool) -> Select[Any]:
+        chosen = [(self._filters[name], choice) for name, choice in shape]
+        conditions = [each[choice] if isinstance(each, Mapping) else each for each, choice in chosen]
+        statement = self._whole.where(*conditions, *([self._after] if goes_on else []))
+        self._built[goes_on, shape] = statement
+        return statement
 
 
 class Cursors:

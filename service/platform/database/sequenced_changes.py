@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Index, Select, and_, exists, func, select, true
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Index,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    select,
+    true,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.platform.database import Session
@@ -50,6 +62,8 @@ class SequencedChange(Base):
 
 
 _change: Final = SequencedChange.__table__.c
+_SEQUENCE: Final = select(func.sequence_changes(BATCH))
+_LAST: Final = select(func.max(_change.sequenced_at)).where(_change.kind == bindparam("kind"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +77,23 @@ class Poll:
 
 async def sequence(session: Session) -> None:
     """Give committed changes their places. On a standby nothing is done: its primary does it."""
-    await session.execute(select(func.sequence_changes(BATCH)))
+    await session.execute(_SEQUENCE)
 
 
 async def begin_poll(session: Session, kind: Kind, since: datetime) -> Poll:
     await sequence(session)
-    last = await session.value(select(func.max(_change.sequenced_at)).where(_change.kind == kind))
+    last = await session.value(_LAST, {"kind": kind})
     return Poll(kind, since, last or _BEGINNING)
 
 
-def changed_since(kind: Kind, row_id: Any, moment: datetime) -> ColumnElement[bool]:
+def changed_since(kind: Kind, row_id: Any, moment: Any) -> ColumnElement[bool]:
     """Whether a row was changed then or later."""
     return exists().where(_change.kind == kind, _change.row_id == row_id, _change.sequenced_at >= moment)
 
 
-async def find(session: Session, page: Page, poll: Poll, rows: Select[Any], row_id: Any) -> list[Any]:
+async def find(
+    session: Session, page: Page, poll: Poll, rows: Select[*tuple[Any, ...]], row_id: Any
+) -> list[Any]:
     """Those of the rows that the poll is about. A client that goes on from `page.mark` misses none."""
     statement = rows.join(
         SequencedChange.__table__, and_(_change.kind == poll.kind, _change.row_id == row_id)

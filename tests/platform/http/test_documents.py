@@ -14,11 +14,13 @@ import pytest
 from pydantic import TypeAdapter
 
 from service.accounts import Address, User
+from service.catalogue.schemas import Item
 from service.main import ROUTERS
 from service.orders.schemas import Order
 from service.platform.http.documents import Document
 from service.platform.http.etag.versions import Versioned, tag_of
-from service.platform.http.schemas import MAX_AMOUNT, MAX_ID, Out, money_text
+from service.platform.http.schemas import MAX_AMOUNT, MAX_ID, money_text
+from service.posts.schemas import Post
 from tests.helpers.client import V1
 from tests.helpers.factories import Make, Person
 
@@ -51,10 +53,6 @@ async def unchecked(sql: asyncpg.Connection) -> AsyncIterator[None]:
 async def insert(sql: asyncpg.Connection, table: str, **values: Any) -> None:
     places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
     await sql.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})", *values.values())
-
-
-async def of_rows(sql: asyncpg.Connection, schema: type[Out], query: str, *values: Any) -> list[Any]:
-    return [schema.of(dict(row)) for row in await sql.fetch(query, *values)]
 
 
 def event(status: str, at: str, by: str = "customer") -> dict[str, str]:
@@ -137,19 +135,60 @@ async def read_profile(sql: asyncpg.Connection, person: Person) -> User:
     return User.of({**user, "address": address and Address.of(dict(address))})
 
 
-async def write_one_order(make: Make, sql: asyncpg.Connection, person: Person) -> str:
-    await write_orders(make, sql, person)
-    return f"/orders/{MAX_ID}"
+async def write_posts(_: Make, sql: asyncpg.Connection, person: Person) -> str:
+    async with unchecked(sql):
+        for post_id, title, moment in ((1, AWKWARD, WHOLE), (2, "", TENTH), (MAX_ID, "x", LAST)):
+            times = {"created_at": moment, "updated_at": FIRST, "published_at": moment}
+            post = {"id": post_id, "title": title, "body": AWKWARD * 3, "author_id": person.id, **times}
+            await insert(sql, "posts", **post, status="published", version=post_id)
+        await insert(sql, "posts", id=3, title="x", body="x", author_id=person.id)
+    return "/posts"
 
 
-async def read_one_order(sql: asyncpg.Connection, person: Person) -> Order:
-    return next(order for order in await read_orders(sql, person) if order.id == MAX_ID)
+async def read_posts(sql: asyncpg.Connection, _: Person) -> list[Post]:
+    rows = await sql.fetch(
+        "SELECT posts.*, full_name AS author_name FROM posts JOIN users ON users.id = author_id"
+        " ORDER BY posts.id DESC"
+    )
+    return [Post.of(dict(row)) for row in rows]
 
 
+async def write_items(_: Make, sql: asyncpg.Connection, __: Person) -> str:
+    async with unchecked(sql):
+        for item_id, price, moment in ((1, "0.01", WHOLE), (2, "100.10", TENTH), (MAX_ID, MAX_AMOUNT, LAST)):
+            texts = {"sku": f"{AWKWARD}{item_id}", "name": AWKWARD, "description": AWKWARD, "category": ""}
+            times = {"created_at": moment, "updated_at": FIRST}
+            await insert(sql, "items", id=item_id, **texts, price=Decimal(price), **times, version=item_id)
+    return "/items"
+
+
+async def read_items(sql: asyncpg.Connection, _: Person) -> list[Item]:
+    return [Item.of(dict(row)) for row in await sql.fetch("SELECT * FROM items ORDER BY id")]
+
+
+def one_of(many: Case) -> Case:
+    """The same rows, of which the route shows the one with the greatest id."""
+
+    async def write(make: Make, sql: asyncpg.Connection, person: Person) -> str:
+        return f"{await many.write(make, sql, person)}/{MAX_ID}"
+
+    async def read(sql: asyncpg.Connection, person: Person) -> Any:
+        return next(each for each in await many.read(sql, person) if each.id == MAX_ID)
+
+    return Case(write, read)
+
+
+ORDERS, POSTS, ITEMS = (
+    Case(write_orders, read_orders), Case(write_posts, read_posts), Case(write_items, read_items)
+)  # fmt: skip
 CASES: Final = {
-    "/orders": Case(write_orders, read_orders),
+    "/items": ITEMS,
+    "/items/{item_id}": one_of(ITEMS),
+    "/orders": ORDERS,
+    "/orders/{order_id}": one_of(ORDERS),
+    "/posts": POSTS,
+    "/posts/{post_id}": one_of(POSTS),
     "/users/profile": Case(write_profile, read_profile),
-    "/orders/{order_id}": Case(write_one_order, read_one_order),
 }
 
 

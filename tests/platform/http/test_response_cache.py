@@ -301,7 +301,7 @@ class TestChanges:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         chai = await make.item(name="Chai")
-        real: Callable[..., Awaitable[Any]] = repository.get
+        real: Callable[..., Awaitable[Any]] = repository.get_document
 
         async def slow(*arguments: Any, **options: Any) -> Any:
             row = await real(*arguments, **options)
@@ -310,7 +310,7 @@ class TestChanges:
             await heard(container, since)
             return row
 
-        monkeypatch.setattr(repository, "get", slow)
+        monkeypatch.setattr(repository, "get_document", slow)
         assert (await api.get(f"/items/{chai.id}")).json()["name"] == "Chai"
         monkeypatch.undo()
         assert (await api.get(f"/items/{chai.id}")).json()["name"] == "Chai extra"
