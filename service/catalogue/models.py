@@ -72,6 +72,34 @@ class CategoryCount(Base):
     delta: Mapped[int] = mapped_column(BigInteger)
 
 
+class ItemWord(Base):
+    """A word of an item's name, as the full-text search has it, with the length of the name.
+
+    In the order of its key, the first items of a word are those whose names are hardly more than it. Triggers
+    keep it (revision 20261130_item_words).
+    """
+
+    __tablename__ = "item_words"
+
+    lexeme: Mapped[Str] = mapped_column(primary_key=True)
+    length: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    item_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+
+
+class NameWord(Base):
+    """A word that is or was in the name of an item, for searches with a part of it or a typo."""
+
+    __tablename__ = "name_words"
+    __table_args__ = (
+        Index("ix_name_words_word", "word"),
+        Index("ix_name_words_trgm", "word", postgresql_using="gin", postgresql_ops={"word": "gin_trgm_ops"}),
+    )
+
+    id: Mapped[Id]
+    word: Mapped[Str]
+    lexeme: Mapped[Str]
+
+
 class Stock(Base):
     __tablename__ = "stock"
     __table_args__ = (

@@ -14,7 +14,15 @@ from service.platform.http.documents import Document
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.injection import Located, ReaderDep, SessionDep
-from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, Removed, UpdatedSince
+from service.platform.http.listing import (
+    A_MARK,
+    CHANGES,
+    SEARCHED,
+    UPDATED_SINCE,
+    ListingDep,
+    Removed,
+    UpdatedSince,
+)
 from service.platform.http.openapi import CATALOGUE_READ, problems
 from service.platform.http.response_cache import public_read
 from service.platform.http.route import api_router
@@ -61,7 +69,7 @@ async def get_filters(
     return Filters(sku, updated_since, category, in_stock, min_price, max_price, is_active)
 
 
-@router.get("", responses=CHANGES, openapi_extra=CATALOGUE_READ)
+@router.get("", responses=SEARCHED, openapi_extra=CATALOGUE_READ)
 @public_read("items")
 async def list_items(
     caller: CatalogueReader,

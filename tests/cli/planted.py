@@ -26,7 +26,16 @@ def changed(**values: str) -> str:
     return f"UPDATE idempotency_keys SET {changes} WHERE headers ->> 'Location' = '/api/v1/orders/{{placed}}'"
 
 
-EMPTIED = ("orders", "order_lines", "notifications", "stock_movements", "items", "stock", "sessions")
+EMPTIED = (
+    "orders",
+    "order_lines",
+    "notifications",
+    "stock_movements",
+    "items",
+    "item_words",
+    "stock",
+    "sessions",
+)
 #: Statements that break something, and everything that is then found.
 PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
     "guards that are off": (
@@ -155,6 +164,10 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
     "an availability that is out of date": (
         ["UPDATE items SET availability = 'out_of_stock' WHERE id = {chai}"],
         [("availability", "item {chai}", "it is shown as out_of_stock, its stock says in_stock")],
+    ),
+    "words of a name that are out of date": (
+        ["UPDATE items SET name = 'Green tea' WHERE id = {chai}"],
+        [("item_words", "item {chai}", "2 words of its name are missing, 1 are of another name")],
     ),
     "counts of categories that are out of date": (
         ["UPDATE items SET category = 'Tea' WHERE id = {chai}"],

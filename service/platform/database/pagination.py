@@ -39,6 +39,8 @@ class Page:
     after: tuple[Any, ...] | None = None
     #: Sort values of the last row kept, or None when nothing follows it.
     next: tuple[Any, ...] | None = field(default=None, init=False)
+    #: Of a search: whether it ended before it had looked at all that may match.
+    partial: bool = field(default=False, init=False)
     #: Of a list of changes: where the next poll starts.
     mark: datetime | None = field(default=None, init=False)
 

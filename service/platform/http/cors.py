@@ -30,6 +30,7 @@ EXPOSED: Final = (
     "RateLimit",
     "RateLimit-Policy",
     "Retry-After",
+    "Search-Results",
     "WWW-Authenticate",
     "X-Request-ID",
 )

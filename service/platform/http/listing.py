@@ -18,10 +18,16 @@ from service.platform.http.schemas import DIGITS, Id, Instant, Moment, Out, utc
 T = TypeVar("T", bound=Out)
 PAGING = ("limit", "cursor", "skip")
 NEXT_UPDATED_SINCE: Final = "Next-Updated-Since"
-#: The `responses` of a list that takes `updated_since`.
-CHANGES: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"headers": {NEXT_UPDATED_SINCE: {"$ref": f"#/components/headers/{NEXT_UPDATED_SINCE}"}}}
-}
+SEARCH_RESULTS: Final = "Search-Results"
+
+
+def _with_headers(*names: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names}}}
+
+
+#: The `responses` of a list that takes `updated_since`, and of one that can be searched too.
+CHANGES: Final = _with_headers(NEXT_UPDATED_SINCE)
+SEARCHED: Final = _with_headers(NEXT_UPDATED_SINCE, SEARCH_RESULTS)
 
 
 def _not_too_deep(skip: int) -> int:
@@ -89,6 +95,8 @@ class Listing:
         headers = {}
         if self.page.mark is not None:
             headers = {NEXT_UPDATED_SINCE: utc(self.page.mark), "Cache-Control": "no-store"}
+        if self.page.partial:
+            headers[SEARCH_RESULTS] = "partial"
         if self.page.next is not None:
             others = [pair for pair in self._request.query_params.multi_items() if pair[0] not in PAGING]
             cursor = self._cursors.encode(_scope(self._request), self.page.next)

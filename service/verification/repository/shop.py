@@ -94,6 +94,16 @@ _CATEGORIES: Final = """
                FROM category_counts GROUP BY category) AS counts USING (category)
     WHERE coalesce(counted, 0) <> coalesce(items, 0)
 """
+_ITEM_WORDS: Final = """
+    SELECT item_id, concat('item ', item_id), format(
+        '%s words of its name are missing, %s are of another name',
+        count(*) FILTER (WHERE kept IS NULL), count(*) FILTER (WHERE named IS NULL))
+    FROM (SELECT unnest(lexemes_of_name(name)) AS lexeme, char_length(name) AS length, id AS item_id,
+              true AS named FROM items) AS names
+    FULL JOIN (SELECT lexeme, length, item_id, true AS kept FROM item_words) AS words
+        USING (lexeme, length, item_id)
+    WHERE named IS NULL OR kept IS NULL GROUP BY item_id
+"""
 _AVAILABILITY: Final = f"""
     SELECT items.id, format('item %s', items.id),
         format('it is shown as %s, its stock says %s', availability, {AVAILABILITY})
@@ -179,6 +189,7 @@ CHECKS: Final = (
     Check("oversold", ("stock_movements",), _OVERSOLD),
     Check("availability", ("items",), _AVAILABILITY),
     Check("categories", ("category_counts",), _CATEGORIES),
+    Check("item_words", ("item_words",), _ITEM_WORDS),
     Check("sales", ("order_lines", "stock_movements"), _SALES),
     Check("returns", ("orders", "stock_movements"), _RETURNS),
     Check("notifications", ("notifications",), _NOTIFICATIONS),

@@ -100,6 +100,11 @@ HEADERS: Final = {
         "With `updated_since`: the value for the next poll, which then returns every later change once.",
         always=False,
     ),
+    "Search-Results": _header(
+        "With `search`: `partial` if the search ended before it had looked at everything that may match."
+        " A search with more letters or words may find what is missing. Otherwise absent.",
+        always=False,
+    ),
     "Link": _header("The URL of the next page (RFC 8288), if there is one.", always=False),
 }
 HEADERS_OF: Final = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
