@@ -22,7 +22,7 @@ class IdempotencyKey(Base):
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
     #: The rights of the caller when the response was made: with fewer, it is not sent again.
     rights: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
-    #: Null while the request runs, which no other transaction sees, and after a refusal that was committed.
+    #: Null where an earlier release has committed a refusal: it wrote the row before the request was run.
     status: Mapped[int | None] = mapped_column(Integer)
     headers: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     body: Mapped[bytes | None] = mapped_column(LargeBinary)

@@ -21,84 +21,54 @@ class Slot:
     key: str
 
 
-#: One round trip. The unique constraint is what makes it once; the lock beside it is what makes it at
-#: once: an INSERT that meets another's, not yet committed, would wait for that, holding a connection.
-#: A row that has expired, or that no answer was stored in, is taken over.
+#: The lock keeps another request with the key from running at the same time: without it that one would run
+#: too, wait at the end for this one to commit, and be undone.
 _TAKE = text("""
-    WITH held AS (
-        SELECT pg_try_advisory_xact_lock(:lock) AS got
-    ), taken AS (
-        INSERT INTO idempotency_keys AS known (caller, route, key, fingerprint, rights)
-        SELECT :caller, :route, :key, :fingerprint, :rights FROM held WHERE got
-        ON CONFLICT (caller, route, key) DO UPDATE
-        SET fingerprint = excluded.fingerprint, rights = excluded.rights, created_at = now(),
-            status = NULL, headers = NULL, body = NULL
-        WHERE known.status IS NULL OR known.created_at <= now() - :retention
-        RETURNING 1
-    )
-    SELECT got, EXISTS (SELECT FROM taken) AS taken FROM held
+    SELECT held.got, known.fingerprint, known.rights, known.status, known.headers, known.body
+    FROM (SELECT pg_try_advisory_xact_lock(:lock) AS got) AS held
+    LEFT JOIN idempotency_keys AS known
+        ON known.caller = :caller AND known.route = :route AND known.key = :key
+        AND known.status IS NOT NULL AND known.created_at > now() - :retention
 """).bindparams(
     bindparam("lock", type_=BigInteger),
     bindparam("caller", type_=Text),
     bindparam("route", type_=Text),
     bindparam("key", type_=Text),
-    bindparam("fingerprint", type_=LargeBinary),
-    bindparam("rights", type_=ARRAY(Text)),
     bindparam("retention", type_=Interval),
 )
 
 
-async def take(
-    session: Session,
-    slot: Slot,
-    *,
-    lock: int,
-    fingerprint: bytes,
-    rights: list[str],
-    retention: timedelta,
-) -> Record:
-    """`got`: whether no other transaction holds the slot; `taken`: whether it is now this one's.
+async def take(session: Session, slot: Slot, *, lock: int, retention: timedelta) -> Record:
+    """`got`: whether no other transaction holds the slot, which is now this one's; and what is stored there:
+    fingerprint, rights, status, headers and body, or None.
 
-    With `got` and not `taken` there is an answer already. `lock` is a number of 64 bits made from the slot.
+    `lock` is a number of 64 bits made from the slot.
     """
-    values = {
-        "lock": lock,
-        "caller": slot.caller,
-        "route": slot.route,
-        "key": slot.key,
-        "fingerprint": fingerprint,
-        "rights": rights,
-        "retention": retention,
-    }
+    values = {"lock": lock, **asdict(slot), "retention": retention}
     return (await session.rows(_TAKE, values))[0]
 
 
-def _is(slot: Slot) -> tuple[Any, ...]:
-    return (
-        IdempotencyKey.caller == slot.caller,
-        IdempotencyKey.route == slot.route,
-        IdempotencyKey.key == slot.key,
-    )
-
-
-async def get(session: Session, slot: Slot) -> Record | None:
-    """fingerprint, rights, status, headers and body of what is stored there."""
-    columns = ("fingerprint", "rights", "status", "headers", "body")
-    statement = select(*(getattr(IdempotencyKey, name) for name in columns)).where(*_is(slot))
-    return await session.one(statement)
-
-
+#: A row that has expired, or that no response was stored in, is taken over. So there is no other row but
+#: where a request with the key was committed after this one had looked, and before it got the lock.
 _STORE = text("""
-    UPDATE idempotency_keys SET status = :status, headers = :headers, body = :body
-    WHERE caller = :caller AND route = :route AND key = :key
-""").bindparams(bindparam("headers", type_=JSONB), bindparam("body", type_=LargeBinary))
+    INSERT INTO idempotency_keys AS known (caller, route, key, fingerprint, rights, status, headers, body)
+    VALUES (:caller, :route, :key, :fingerprint, :rights, :status, :headers, :body)
+    ON CONFLICT (caller, route, key) DO UPDATE
+    SET fingerprint = excluded.fingerprint, rights = excluded.rights, created_at = now(),
+        status = excluded.status, headers = excluded.headers, body = excluded.body
+    WHERE known.status IS NULL OR known.created_at <= now() - :retention
+""").bindparams(
+    bindparam("fingerprint", type_=LargeBinary),
+    bindparam("rights", type_=ARRAY(Text)),
+    bindparam("headers", type_=JSONB),
+    bindparam("body", type_=LargeBinary),
+    bindparam("retention", type_=Interval),
+)
 
 
-async def store(
-    session: Session, slot: Slot, *, status: int, headers: Mapping[str, str], body: bytes
-) -> None:
-    values = {"status": status, "headers": dict(headers), "body": body}
-    await session.execute(_STORE, values | asdict(slot))
+async def store(session: Session, slot: Slot, values: Mapping[str, Any], *, retention: timedelta) -> bool:
+    """Store fingerprint, rights, status, headers and body. False when the slot has a response already."""
+    return await session.execute(_STORE, {**values, **asdict(slot), "retention": retention}) == 1
 
 
 async def purge(session: Session, kept: timedelta, *, most: int) -> int:

@@ -17,7 +17,15 @@ from typing import Any, Final, Self, TypeVar
 
 from fastapi import Request, Response
 
-from service.errors import Forbidden, KeyInUse, KeyInvalid, KeyNotSupported, KeyRequired, KeyReused
+from service.errors import (
+    Contention,
+    Forbidden,
+    KeyInUse,
+    KeyInvalid,
+    KeyNotSupported,
+    KeyRequired,
+    KeyReused,
+)
 from service.platform.crypto import same
 from service.platform.database import Session
 from service.platform.http import metrics
@@ -117,7 +125,10 @@ class Idempotency:
         fingerprints = retries.fingerprints(scope["path"], query, await request.body())
         stored = await retries.take(session, caller, slot, fingerprints)
         if stored is None:
-            state.store_response = lambda response: retries.store(session, slot, response)
+            rights = sorted(caller.rights)
+            state.store_response = lambda response: retries.store(
+                session, slot, response, fingerprint=fingerprints[0], rights=rights
+            )
             return None
         metrics.REPLAYS.labels(route_template(scope)).inc()
         return Response(stored.body, stored.status, {**stored.headers, REPLAYED: "true"})
@@ -173,19 +184,11 @@ class Retries:
             KeyReused: the key was used for another request.
             Forbidden: the response was made with rights that the caller has lost.
         """
-        row = await idempotency.take(
-            session,
-            slot,
-            lock=_lock_of(slot),
-            fingerprint=fingerprints[0],
-            rights=sorted(caller.rights),
-            retention=self._retention,
-        )
-        if row.taken:
-            return None
-        stored = await idempotency.get(session, slot) if row.got else None
-        if stored is None:
+        stored = await idempotency.take(session, slot, lock=_lock_of(slot), retention=self._retention)
+        if not stored.got:
             raise KeyInUse
+        if stored.status is None:
+            return None
         if not any(same(stored.fingerprint, each) for each in fingerprints):
             raise KeyReused(
                 "This Idempotency-Key was used for another request. Send a new key with this one."
@@ -196,9 +199,21 @@ class Retries:
             )
         return StoredResponse(stored.status, stored.headers, stored.body)
 
-    @staticmethod
-    async def store(session: Session, slot: Slot, answer: StoredResponse) -> None:
-        await idempotency.store(session, slot, status=answer.status, headers=answer.headers, body=answer.body)
+    async def store(
+        self, session: Session, slot: Slot, response: StoredResponse, *, fingerprint: bytes, rights: list[str]
+    ) -> None:
+        """Raises Contention when another request with the key was faster: run again, this one finds what that
+        one has stored.
+        """
+        values = {
+            "fingerprint": fingerprint,
+            "rights": rights,
+            "status": response.status,
+            "headers": dict(response.headers),
+            "body": response.body,
+        }
+        if not await idempotency.store(session, slot, values, retention=self._retention):
+            raise Contention("Another request with this Idempotency-Key has just ended. Send it again.")
 
 
 def slot_of(caller: Caller, route: str, key: str) -> Slot:
