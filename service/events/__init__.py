@@ -4,9 +4,10 @@ The table is the record; `fan_out` hands each event to what the composition root
 """
 
 from service.events.models import EVENT_TYPES, EventType
-from service.events.repository import EVENTS, NewEvent, publish, publish_each, publish_new, to_publish
+from service.events.repository import EVENT, EVENTS, NewEvent, publish, publish_each, publish_new, to_publish
 
 __all__ = (
+    "EVENT",
     "EVENTS",
     "EVENT_TYPES",
     "EventType",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, bindparam, column, delete, func, select, text
+from sqlalchemy import CTE, BigInteger, Text, bindparam, column, delete, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.events import metrics
@@ -17,27 +17,36 @@ from service.platform.jobs import queue as jobs
 KIND: Final = "event"
 
 
-_published = (
-    text("""
+_PAYLOAD: Final = "json_build_object('event_id', id)"
+
+
+def _events(given: str, *, one: bool) -> tuple[CTE, ...]:
+    published = text(f"""
         INSERT INTO events (type, object_id, user_id, data, request_id, traceparent)
         SELECT type, object_id, user_id, data, :event_request_id, :event_traceparent
-        FROM unnest(:event_types, :event_object_ids, :event_user_ids, :event_datas)
-            WITH ORDINALITY AS given (type, object_id, user_id, data, position)
-        ORDER BY position
+        FROM {given} AS given (type, object_id, user_id, data, position)
+        {"" if one else "ORDER BY position"}
         RETURNING id
-    """)
-    .bindparams(
+    """).bindparams(
         *(bindparam(f"event_{name}", type_=Text) for name in ("request_id", "traceparent")),
         *(bindparam(f"event_{name}", type_=ARRAY(BigInteger)) for name in ("object_ids", "user_ids")),
         bindparam("event_types", type_=ARRAY(Text)),
         bindparam("event_datas", type_=ARRAY(JSONB)),
     )
-    .columns(column("id"))
-    .cte("published")
-)
+    queued = jobs.queued_ctes("published", KIND, _PAYLOAD, one=one)
+    return published.columns(column("id")).cte("published"), *queued
+
+
 #: Events and their jobs, however many. Domains above write them in one statement with what has happened.
-EVENTS: Final = (_published, *jobs.queued_ctes("published", KIND, "json_build_object('event_id', id)"))
-_ADD: Final = select(_published.c.id).add_cte(*EVENTS).order_by(_published.c.id)
+EVENTS: Final = _events(
+    "unnest(:event_types, :event_object_ids, :event_user_ids, :event_datas) WITH ORDINALITY", one=False
+)
+#: The same for exactly one: to read the arrays as rows, and to sort those, costs PostgreSQL as much again.
+EVENT: Final = _events(
+    "(SELECT (:event_types)[1], (:event_object_ids)[1], (:event_user_ids)[1], (:event_datas)[1], 1)", one=True
+)
+_id = EVENTS[0].c.id
+_ADD: Final = select(_id).add_cte(*EVENTS).order_by(_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Notifications: what happened, for one user, as a list and as a live stream."""
 
 from service.notifications.repository import (
+    NOTIFICATION,
     NOTIFICATIONS,
     NewNotification,
     add,
@@ -13,6 +14,7 @@ from service.notifications.schemas import Notification
 from service.notifications.streams.repository import purge_tickets as purge_stream_tickets
 
 __all__ = [
+    "NOTIFICATION",
     "NOTIFICATIONS",
     "NewNotification",
     "Notification",

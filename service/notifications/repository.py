@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, BigInteger, Integer, Text, bindparam, func, select, text, update
+from sqlalchemy import ARRAY, BigInteger, BindParameter, Integer, Text, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from service.notifications.models import Notification
@@ -18,6 +18,11 @@ from service.platform.database import Record, Session, before_commit
 from service.platform.database.pagination import Page, PagedSelect
 
 _WAITING: Final = "notifications"
+_PARAMETERS: Final[tuple[BindParameter[Any], ...]] = (
+    bindparam("notification_user_ids", type_=ARRAY(BigInteger)),
+    *(bindparam(f"notification_{name}", type_=ARRAY(Text)) for name in ("kinds", "titles", "bodies")),
+    bindparam("notification_data", type_=ARRAY(JSONB)),
+)
 _ADDED: Final = text("""
     INSERT INTO notifications (user_id, kind, title, body, data)
     SELECT coalesce(new.user_id, users.id), new.kind, new.title, new.body, new.data
@@ -26,15 +31,22 @@ _ADDED: Final = text("""
     LEFT JOIN users ON new.user_id IS NULL AND users.is_admin AND users.is_active
     WHERE new.user_id IS NOT NULL OR users.id IS NOT NULL
     ORDER BY 1, new.place
-""").bindparams(
-    bindparam("notification_user_ids", type_=ARRAY(BigInteger)),
-    *(bindparam(f"notification_{name}", type_=ARRAY(Text)) for name in ("kinds", "titles", "bodies")),
-    bindparam("notification_data", type_=ARRAY(JSONB)),
-)
+""").bindparams(*_PARAMETERS)
 #: Each to the user named, or to every administrator where none is; by user, then in the order given.
 #: Domains above write them in one statement with what they tell of, if that is the last but for the COMMIT
 #: to wait for a lock.
 NOTIFICATIONS: Final = (_ADDED.columns().cte("notified"),)
+#: The same for exactly one, to a user: neither are administrators looked for, nor is anything sorted.
+NOTIFICATION: Final = (
+    text("""
+        INSERT INTO notifications (user_id, kind, title, body, data)
+        SELECT (:notification_user_ids)[1], (:notification_kinds)[1], (:notification_titles)[1],
+            (:notification_bodies)[1], (:notification_data)[1]
+    """)
+    .bindparams(*_PARAMETERS)
+    .columns()
+    .cte("notified"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, func, literal_column, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from service.orders.models import Order, OrderLine
 from service.platform.database import Record, Session
@@ -44,31 +55,25 @@ _cancelled = and_(
     _order.paid_at.is_(None),
     literal_column("orders.events -> -1 ->> 'by' IN ('customer', 'system')"),
 )
-_joined = Order.__table__.join(OrderLine.__table__, _line.order_id == _order.id)
-_orders = select(func.count()).where(_unpaid)
-_units = select(func.coalesce(func.sum(_line.quantity), 0)).select_from(_joined).where(_unpaid)
+_units_of = select(func.sum(_line.quantity)).where(_line.order_id == _order.id).scalar_subquery()
+_each = select(_units_of.label("units")).where(_unpaid).subquery("unpaid")
+_orders, _units = func.count(), func.coalesce(func.sum(_each.c.units).cast(BigInteger), 0)
 _cancellations = select(func.count()).where(_cancelled)
 
 
 def within_limits() -> ColumnElement[bool]:
     """Whether the customer `user_id` may have the order, by the parameters of OrderLimits or UNLIMITED."""
     unpaid, before, cancelled = (bindparam(name, type_=Integer) for name in _PARAMETERS)
-    return or_(
-        unpaid.is_(None),
-        and_(
-            _orders.scalar_subquery() < unpaid,
-            _units.scalar_subquery() <= before,
-            _cancellations.scalar_subquery() < cancelled,
-        ),
-    )
+    reserved = select(and_(_orders < unpaid, _units <= before)).select_from(_each).scalar_subquery()
+    return or_(unpaid.is_(None), and_(reserved, _cancellations.scalar_subquery() < cancelled))
 
 
 def _held() -> Select[Any]:
     moments = select(_order.placed_at).where(_cancelled).order_by(_order.placed_at.desc())
     nth = moments.limit(1).offset(bindparam("max_cancelled", type_=Integer) - 1).scalar_subquery()
     return select(
-        _orders.scalar_subquery().label("unpaid"),
-        _units.scalar_subquery().label("units"),
+        select(_orders).select_from(_each).scalar_subquery().label("unpaid"),
+        select(_units).select_from(_each).scalar_subquery().label("units"),
         func.ceil(func.extract("epoch", nth + _hour - func.now())).cast(Integer).label("wait"),
     )
 

@@ -78,7 +78,6 @@ def movements(condition: str = "true") -> tuple[CTE, ...]:
     noted = text("""
         INSERT INTO stock_movements (item_id, order_id, actor_id, kind, delta, reason)
         SELECT item_id, :stock_order_id, :stock_actor_id, :stock_kind, delta, :stock_reason FROM moved
-        ORDER BY item_id
     """).bindparams(
         bindparam("stock_order_id", type_=BigInteger),
         bindparam("stock_actor_id", type_=BigInteger),

@@ -70,14 +70,19 @@ class Announcement:
 def _locking() -> Select[Any]:
     """First the customer, then the items: those are looked for once there is a customer."""
     customer = accounts.LOCKED_CUSTOMER.cte("customer").prefix_with("MATERIALIZED")
-    number = func.nextval(literal_column("'orders_id_seq'"))
-    new = select(number.label("order_id"), func.now().label("now")).cte("new").prefix_with("MATERIALIZED")
+    order_id = select(func.nextval(literal_column("'orders_id_seq'"))).scalar_subquery().label("order_id")
     exists = select(customer.c.full_name).exists()
     item = catalogue.LOCKED_ITEMS.where(exists).cte("item").prefix_with("MATERIALIZED")
     is_active = customer.c.is_active.label("customer_is_active")
     return select(
-        new, customer.c.full_name, is_active, customer.c.email_verified, customer.c.address, item
-    ).select_from(customer.join(new, true()).outerjoin(item, true()))
+        order_id,
+        func.now().label("now"),
+        customer.c.full_name,
+        is_active,
+        customer.c.email_verified,
+        customer.c.address,
+        item,
+    ).select_from(customer.outerjoin(item, true()))
 
 
 _LOCK: Final = _locking()
@@ -122,17 +127,19 @@ _ORDER, _LINES = _adding()
 
 
 @cache
-def _statement(*, adds: bool, moves: bool, shows: bool, publishes: bool) -> Select[Any]:
-    """Without the parts that would write nothing: they cost as much."""
+def _statement(*, adds: bool, moves: bool, shows: bool, publishes: bool, one: bool) -> Select[Any]:
+    """Without the parts that would write nothing: they cost as much. `one`: there is one notification, and no
+    more than one event.
+    """
     parts: list[CTE] = [_ORDER, _LINES] if adds else []
     if moves:
         parts += catalogue.movements("EXISTS (SELECT FROM added)" if adds else "true")
     if shows:
         parts += catalogue.AVAILABILITIES
-    parts += audit.ENTRIES
+    parts += audit.ENTRY
     if publishes:
-        parts += events.EVENTS
-    parts += notifications.NOTIFICATIONS
+        parts += events.EVENT if one else events.EVENTS
+    parts += notifications.NOTIFICATION if one else notifications.NOTIFICATIONS
     return select(_ORDER.c.id if adds else literal(True)).add_cte(*parts)
 
 
@@ -168,7 +175,10 @@ async def _write(session: Session, announcement: Announcement, order: Mapping[st
         parameters |= events.to_publish(session, news)
     parameters |= notifications.to_notify(announcement.notifications)
     shows = movements is not None and bool(movements.shown)
-    statement = _statement(adds=bool(order), moves=movements is not None, shows=shows, publishes=bool(news))
+    one = len(announcement.notifications) == 1
+    statement = _statement(
+        adds=bool(order), moves=movements is not None, shows=shows, publishes=bool(news), one=one
+    )
     return await session.value(statement, parameters)
 
 

@@ -79,19 +79,21 @@ def queued_from(rows: str, kind: str, payload: str, *, priority: str = "0") -> s
     )
 
 
-def queued_ctes(rows: str, kind: str, payload: str) -> tuple[CTE, ...]:
-    """The same, for a statement of SQLAlchemy."""
-    parts = _queued_from(rows, kind, payload, "0")
+def queued_ctes(rows: str, kind: str, payload: str, *, one: bool = False) -> tuple[CTE, ...]:
+    """The same, for a statement of SQLAlchemy. `one`: there is exactly one row."""
+    parts = _queued_from(rows, kind, payload, "0", order="" if one else "ORDER BY id")
     return tuple(text(sql).columns().cte(name) for name, sql in parts.items())
 
 
-def _queued_from(rows: str, kind: str, payload: str, priority: str) -> Mapping[str, str]:
+def _queued_from(
+    rows: str, kind: str, payload: str, priority: str, order: str = "ORDER BY id"
+) -> Mapping[str, str]:
     return {
         f"{rows}_queued": f"""
             INSERT INTO pgqueuer (priority, entrypoint, payload, headers, status)
             SELECT {priority}, '{kind}', convert_to(CAST({payload} AS text), 'UTF8'),
                 CAST(:headers AS jsonb), 'queued'
-            FROM {rows} ORDER BY id
+            FROM {rows} {order}
             RETURNING id, entrypoint, priority
         """,
         f"{rows}_queued_logged": f"""
