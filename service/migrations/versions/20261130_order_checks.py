@@ -1,13 +1,13 @@
 """Check the amounts of an order once, and in one query for each of the two triggers.
 
 Revision ID: 20261130_order_checks
-Revises: 20261130_category_counts
+Revises: 20261130_item_words
 """
 
 from alembic import op
 
 revision = "20261130_order_checks"
-down_revision = "20261130_category_counts"
+down_revision = "20261130_item_words"
 branch_labels = None
 depends_on = None
 
