@@ -118,7 +118,12 @@ def connect(app: FastAPI, settings: Settings) -> FastAPI:
 def _middleware(container: Container, routes: Sequence[BaseRoute]) -> list[Middleware]:
     """From the outside in. CORS stands outside of what refuses, so that a browser may read refusals."""
     settings = container.settings
-    cache = Middleware(ResponseCacheMiddleware, cache=container.response_cache, feed=container.feed)
+    cache = Middleware(
+        ResponseCacheMiddleware,
+        cache=container.response_cache,
+        feed=container.feed,
+        authenticator=container.authenticator,
+    )
     return [
         Middleware(
             RequestContext,

@@ -1,6 +1,6 @@
 """The catalogue."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Body, Depends, Path, Query
 
@@ -24,7 +24,7 @@ from service.platform.http.listing import (
     UpdatedSince,
 )
 from service.platform.http.openapi import CATALOGUE_READ, problems
-from service.platform.http.response_cache import public_read
+from service.platform.http.public_reads import public_read
 from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID, Bound, Moment, ShortLine
 
@@ -32,6 +32,8 @@ router = api_router("/items", tags=["items"])
 
 IfItem = Annotated[Versions | None, Depends(IfMatch(Item))]
 IfItemRequired = Annotated[Versions | None, Depends(IfMatch(Item, required=True))]
+#: The rights of callers who see withdrawn items.
+SEES_WITHDRAWN: Final = ("administrator", "catalogue:write")
 ItemId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 Search = Annotated[
     ShortLine | None,
@@ -70,7 +72,7 @@ async def get_filters(
 
 
 @router.get("", responses=SEARCHED, openapi_extra=CATALOGUE_READ)
-@public_read("items")
+@public_read("items", more_with=SEES_WITHDRAWN)
 async def list_items(
     caller: CatalogueReader,
     listing: ListingDep,
@@ -100,14 +102,14 @@ async def list_removed_items(
 
 
 @router.get("/categories")
-@public_read("category_counts")
+@public_read("category_counts", more_with=())
 async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
     """List the categories of items on sale. They are sorted by name, each with its number of items."""
     return CategoryCount.all_of(await repository.get_category_counts(reader))
 
 
 @router.get("/{item_id}", responses=problems(404), openapi_extra=CATALOGUE_READ)
-@public_read("items", row="item_id")
+@public_read("items", row="item_id", more_with=SEES_WITHDRAWN)
 async def get_item(item_id: ItemId, caller: CatalogueReader, reader: ReaderDep) -> Document[Item]:
     """Get an item. Only administrators and API keys with `catalogue:write` get a withdrawn item."""
     return Document.of(Item, await items.get_document(reader, caller, item_id))

@@ -84,6 +84,11 @@ class AccessTokens:
         good = self._good(token)
         return good[1] if good else None
 
+    def verified(self, token: str) -> Caller | None:
+        """The same for a token that has been verified before; None for any other."""
+        remembered = self._verified.get(token)
+        return remembered[1] if remembered is not None and remembered[0] > time.time() else None
+
     def seconds_left(self, token: str) -> float:
         """How long the token still lasts, without the leeway; 0 for a bad one."""
         good = self._good(token)

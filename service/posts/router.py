@@ -12,7 +12,7 @@ from service.platform.http.etag.versions import Versions
 from service.platform.http.injection import Located, ReaderDep, SessionDep
 from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, Removed, UpdatedSince
 from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
-from service.platform.http.response_cache import public_read
+from service.platform.http.public_reads import public_read
 from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID, Moment
 from service.posts import repository

@@ -6,7 +6,7 @@ from fastapi import Path
 
 from service.platform.http.injection import Component
 from service.platform.http.openapi import problems
-from service.platform.http.response_cache import public_read
+from service.platform.http.public_reads import public_read
 from service.platform.http.route import api_router
 from service.weather.schemas import Weather
 from service.weather.service import WeatherService

@@ -1,4 +1,4 @@
-"""The kept counts of categories are those of the items, whoever writes items, and however many at once."""
+"""The kept counts of categories are those of the items, by whichever statement, and with many at once."""
 
 import asyncio
 import random

@@ -38,7 +38,8 @@ RETRIES = Counter(
 )
 CACHE_REQUESTS = BatchedCounter(
     "response_cache_requests_total",
-    "Public reads by outcome: hit, miss, or bypass (signed in, or the change feed is not receiving).",
+    "Public reads by outcome: hit, miss, or bypass (a caller who may see more, a client that wants no cache,"
+    " or the change feed is not receiving).",
     ["outcome"],
 )
 CACHE_INVALIDATIONS = BatchedCounter(

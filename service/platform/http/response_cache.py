@@ -1,25 +1,21 @@
 """Responses of public reads, stored in memory until a row changes that they show.
 
-    @router.get("/{item_id}")
-    @public_read("items", row="item_id")
-    async def get_item(...) -> Item: ...
-
-Only what is the same for every client: a request with credentials is not answered from here, so a client
-that changes something reads it from the database. A response is stored only if no row that it shows changed
-while it was read. It is used only while the change feed is in sync, and after the feed has delivered what
-this service committed on this machine; on other machines it is as old as a notification takes, and never
-older than the feed's lease. docs/adr/0025 says why not less.
+Only what is the same for every client that may get it from here: those without credentials, and those whose
+credentials this process knows and whose rights show no more. Others, and requests with `Cache-Control:
+no-cache`, are answered from the database. A response is stored only if no row that it shows changed while it
+was read. It is used only while the change feed is in sync, and after the feed has delivered what this service
+committed on this machine; on other machines it is as old as a notification takes, and never older than the
+feed's lease. docs/adr/0025 says why not less.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol
 
 from cachetools import LRUCache
-from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.platform.database.change_feed import Change, ChangeListener
@@ -27,12 +23,15 @@ from service.platform.http import metrics
 from service.platform.http.etag.versions import NOT_MODIFIED_HEADERS, has_already
 from service.platform.http.openapi_validation import acceptable
 from service.platform.http.problems import PROBES
-from service.platform.http.request_state import route_template, state_of
+from service.platform.http.public_reads import PublicRead, is_shown
+from service.platform.http.request_state import Caller, state_of
 
-#: Requests with one of these bypass the cache: they have a caller, or a body that must be measured.
-BYPASS: Final = frozenset({b"authorization", b"content-length", b"transfer-encoding"})
+#: Requests with one of these bypass the cache: they have a body that must be measured.
+BYPASS: Final = frozenset({b"content-length", b"transfer-encoding"})
+#: The headers that decide whether a response from here will do.
+READ: Final = frozenset({b"accept", b"authorization", b"cache-control", b"if-none-match"})
 JSON: Final = frozenset({"application/json"})
-#: Of Accept and If-None-Match: longer ones bypass the cache.
+#: Of each of them: longer ones bypass the cache.
 LONGEST_HEADER: Final = 1_024
 #: Bounds what no trigger notifies of, such as rows of a replica that is still being filled.
 MAX_AGE_SECONDS: Final = 60.0
@@ -41,49 +40,11 @@ LARGEST_SHARE: Final = 1 / 16
 #: What an entry takes beside its text, about.
 OVERHEAD_BYTES: Final = 1_000
 
-Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 #: Path and query.
 Key = tuple[str, bytes]
 Headers = list[tuple[bytes, bytes]]
 #: A table and a row's id; None for a response that shows many rows.
 Source = tuple[str, int | None]
-
-
-@dataclass(frozen=True)
-class PublicRead:
-    """Any cache may store the responses of a handler, and must ask before it uses one.
-
-    The response cache stores them too if they show rows of one table: the row whose id the path parameter
-    `row` holds, or many.
-    """
-
-    table: str | None
-    row: str | None
-
-    @staticmethod
-    def of(endpoint: Callable[..., Any]) -> "PublicRead | None":
-        return _public_reads.get(endpoint)
-
-    def declare(self, request: Request, response: Response) -> None:
-        if "Cache-Control" in response.headers:
-            return  # the handler knows better
-        response.headers["Cache-Control"] = "no-cache"
-        if self.table is not None:
-            row_id = int(request.path_params[self.row]) if self.row else None
-            state_of(request.scope).cache_source = (self.table, row_id)
-
-
-_public_reads: Final[dict[Callable[..., Any], PublicRead]] = {}
-
-
-def public_read(table: str | None = None, *, row: str | None = None) -> Callable[[Endpoint], Endpoint]:
-    """Decorates the handler of a route, below the router's own decorator."""
-
-    def declare(endpoint: Endpoint) -> Endpoint:
-        _public_reads[endpoint] = PublicRead(table, row)
-        return endpoint
-
-    return declare
 
 
 class Feed(Protocol):
@@ -95,17 +56,24 @@ class Feed(Protocol):
     async def sync(self) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """Stands for the route in the log and in metrics, where routing was not needed."""
+class Known(Protocol):
+    """What is used of the authenticator."""
+
+    def known(self, authorization: str) -> Caller | None:
+        """The caller of these credentials, if this process knows without a query that their access holds."""
+
+
+class PublicRoute(Protocol):
+    """The route that a response is from."""
 
     path_format: str
+    public_read: PublicRead | None
 
 
 @dataclass(frozen=True, slots=True)
 class CachedResponse:
+    route: PublicRoute
     source: Source
-    route: _Route
     headers: Headers
     not_modified_headers: Headers
     tag: str
@@ -137,7 +105,7 @@ class ResponseCache(LRUCache[Key, CachedResponse]):
     def on_change(self, change: Change) -> None:
         """With the id of a row: what shows that row or many. Without: what shows any of the table."""
         table, row = change["of"], change.get("id")
-        if all(table != each.table for each in _public_reads.values()):
+        if not is_shown(table):
             return
         shown = (
             [(table, None), (table, row)] if row else [each for each in self._by_source if each[0] == table]
@@ -185,24 +153,35 @@ class ResponseCache(LRUCache[Key, CachedResponse]):
 class ResponseCacheMiddleware:
     """Stands before overload protection: a hit costs less than a refusal is worth."""
 
-    def __init__(self, app: ASGIApp, *, cache: ResponseCache, feed: Feed) -> None:
-        self.app, self.cache, self.feed = app, cache, feed
+    def __init__(self, app: ASGIApp, *, cache: ResponseCache, feed: Feed, authenticator: Known) -> None:
+        self.app, self.cache, self.feed, self.authenticator = app, cache, feed, authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] in PROBES:
             await self.app(scope, receive, send)
             return
-        wanted = _if_none_match(scope["headers"])
-        if wanted is not None and (self.feed.in_sync or await self.feed.sync()):
-            key = (scope["path"], scope["query_string"])
-            response = self.cache.find(key)
-            if response is None:
-                await self._read(key, wanted, scope=scope, receive=receive, send=send)
-                return
-            scope["route"] = response.route
-            metrics.CACHE_REQUESTS.inc("hit")
-            await _send(response, wanted, send)
+        asked = _asked(scope["headers"])
+        if asked is None or not (self.feed.in_sync or await self.feed.sync()):
+            await self._bypass(scope, receive, send)
             return
+        caller = None
+        if asked.authorization is not None:
+            caller = self.authenticator.known(asked.authorization)
+            if caller is None:
+                await self._bypass(scope, receive, send)
+                return
+        key = (scope["path"], scope["query_string"])
+        response = self.cache.find(key)
+        if response is None:
+            await self._read(key, asked.if_none_match, scope=scope, receive=receive, send=send)
+        elif caller is not None and not _is_same_for(response, caller):
+            await self._bypass(scope, receive, send)
+        else:
+            scope["route"], state_of(scope).caller = response.route, caller
+            metrics.CACHE_REQUESTS.inc("hit")
+            await _send(response, asked.if_none_match, send)
+
+    async def _bypass(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.app(scope, receive, send)
         if state_of(scope).cache_source is not None:
             metrics.CACHE_REQUESTS.inc("bypass")
@@ -215,7 +194,7 @@ class ResponseCacheMiddleware:
 
         async def held_send(message: Message) -> None:
             nonlocal start
-            source = state.cache_source
+            source = state.cache_source if state.will_be_cached else None
             if source and message["type"] == "http.response.start" and message["status"] == 200:
                 start = message
             elif start is None or source is None:
@@ -229,35 +208,61 @@ class ResponseCacheMiddleware:
 
         await self.app(scope, receive, held_send)
         if state.cache_source is not None:
-            metrics.CACHE_REQUESTS.inc("miss")
+            metrics.CACHE_REQUESTS.inc("miss" if state.cache_waits else "bypass")
 
 
-def _if_none_match(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """If-None-Match, or nothing; None for a request that bypasses the cache."""
-    wanted = ""
+def _is_same_for(response: CachedResponse, caller: Caller) -> bool:
+    public_read = response.route.public_read
+    return public_read is not None and public_read.is_same_for(caller)
+
+
+class _Asked(NamedTuple):
+    """What a request says that the response cache may answer."""
+
+    #: If-None-Match, or nothing.
+    if_none_match: str
+    authorization: str | None
+
+
+_PLAIN: Final = _Asked("", None)
+
+
+def _asked(headers: Iterable[tuple[bytes, bytes]]) -> _Asked | None:
+    """None for a request that bypasses the cache."""
+    found: dict[bytes, str] = {}
     for name, value in headers:
         if name in BYPASS:
             return None
-        if name not in (b"accept", b"if-none-match"):
-            continue
-        if len(value) > LONGEST_HEADER or (name == b"accept" and not _accepts_json(value)):
-            return None
-        if name == b"if-none-match" and not wanted:
-            wanted = value.decode("latin-1")
-    return wanted
+        if name in READ:
+            if len(value) > LONGEST_HEADER:
+                return None
+            found[name] = value.decode("latin-1")
+    if not found:
+        return _PLAIN
+    accept, control = found.get(b"accept"), found.get(b"cache-control")
+    if (accept is not None and not _accepts_json(accept)) or (control is not None and _is_refused(control)):
+        return None
+    return _Asked(found.get(b"if-none-match", ""), found.get(b"authorization"))
 
 
 @lru_cache(maxsize=256)
-def _accepts_json(accept: bytes) -> bool:
-    return acceptable(accept.decode("latin-1"), JSON)
+def _accepts_json(accept: str) -> bool:
+    return acceptable(accept, JSON)
+
+
+@lru_cache(maxsize=256)
+def _is_refused(cache_control: str) -> bool:
+    """Whether the client wants no response from a cache (RFC 9111, sections 5.2.1.4 and 5.2.1.5)."""
+    directives = {each.strip().lower() for each in cache_control.split(",")}
+    return not directives.isdisjoint({"no-cache", "no-store"})
 
 
 def _cached(key: Key, source: Source, scope: Scope, *, headers: Headers, body: bytes) -> CachedResponse:
     tag = next(value.decode("latin-1") for name, value in headers if name == b"etag")
     text = sum(len(name) + len(value) for name, value in headers) + len(key[0]) + len(key[1])
     return CachedResponse(
+        route=scope["route"],
         source=source,
-        route=_Route(route_template(scope)),
         headers=headers,
         not_modified_headers=[header for header in headers if header[0] in NOT_MODIFIED_HEADERS],
         tag=tag,

@@ -33,8 +33,8 @@ from service.platform.http.idempotency.retries import Idempotency
 from service.platform.http.injection import component
 from service.platform.http.openapi import Contract, Operation, operation_id, problems
 from service.platform.http.openapi_validation import check_against_openapi
+from service.platform.http.public_reads import PublicRead
 from service.platform.http.request_state import API_PREFIX, route_template
-from service.platform.http.response_cache import PublicRead
 
 #: The most to wait before each further run, in seconds; a part of it, so that rivals do not meet again.
 PAUSES: Final = (0.02, 0.06, 0.2)
@@ -57,12 +57,12 @@ class Route(HandlerRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         methods, responses = set(options["methods"]), dict(options.get("responses") or {})
-        self._public_read, self._tagged = PublicRead.of(endpoint), has_tag(endpoint)
+        self.public_read, self._tagged = PublicRead.of(endpoint), has_tag(endpoint)
         self._idempotency = idempotency = Idempotency.of(methods, path, endpoint)
         if self._tagged:
             _carries_tag(responses, options.get("status_code") or 200)
         self._reads = methods == {"GET"}
-        if self._reads and (self._tagged or self._public_read):
+        if self._reads and (self._tagged or self.public_read):
             responses[304] = {"description": "The version in `If-None-Match` is still current."}
             for status in (200, 304):
                 _carries_tag(responses, status)
@@ -113,8 +113,8 @@ class Route(HandlerRoute):
 
     async def _read(self, request: Request) -> Response:
         response = await self.run(request)
-        if self._public_read is not None:
-            self._public_read.declare(request, response)
+        if self.public_read is not None:
+            self.public_read.declare(request, response)
         return not_modified(request, response)
 
     async def _write(self, request: Request) -> Response:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -13,7 +14,8 @@ from service.catalogue import repository
 from service.container.api import Container
 from service.platform.config import Settings
 from service.platform.http import response_cache
-from service.platform.http.response_cache import CachedResponse, ResponseCache, _Route
+from service.platform.http.public_reads import PublicRead
+from service.platform.http.response_cache import CachedResponse, ResponseCache
 from tests.helpers.application import app_of
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
@@ -145,10 +147,89 @@ class TestHit:
         assert (line["route"], line["status"], line["user_id"]) == ("/api/v1/items/{item_id}", 200, None)
 
 
+class TestSignedIn:
+    """A customer sees of the catalogue what everyone sees."""
+
+    @pytest.mark.parametrize("path", ["/items/{item}", "/items", "/items/categories"])
+    async def test_gets_the_same_from_memory(
+        self, api: Api, make: Make, asked: list[str], path: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        item, maria = await make.item(category="Tea"), await make.user()
+        path = path.format(item=item.id)
+        first = await api.get(path)
+        assert (await maria.api.get("/users/profile")).status_code == 200
+        hits = counted("requests_total", outcome="hit")
+        asked.clear()
+        caplog.clear()
+        again = await maria.api.get(path)
+        assert asked == []
+        assert (again.content, again.headers["etag"]) == (first.content, first.headers["etag"])
+        assert "ratelimit" not in again.headers
+        assert counted("requests_total", outcome="hit") == hits + 1
+        [line] = [record.msg for record in caplog.records if record.name == "access"]
+        assert isinstance(line, dict)
+        assert line["user_id"] == maria.id
+        tag = {"If-None-Match": first.headers["etag"]}
+        assert (await maria.api.get(path, headers=tag)).status_code == 304
+        assert asked == []
+
+    async def test_is_who_a_response_is_stored_for_too(self, api: Api, make: Make, asked: list[str]) -> None:
+        item, maria, john = await make.item(), await make.user(), await make.user()
+        for person in (maria, john):
+            assert (await person.api.get("/users/profile")).status_code == 200
+        first = await maria.api.get(f"/items/{item.id}")
+        asked.clear()
+        for client in (api, maria.api, john.api):
+            assert (await client.get(f"/items/{item.id}")).content == first.content
+        assert asked == []
+
+    async def test_what_administrators_get_is_stored_for_no_one(self, api: Api, make: Make) -> None:
+        withdrawn, ada = await make.item(is_active=False), await make.admin()
+        for _ in range(2):
+            assert [each["id"] for each in (await ada.api.get("/items")).json()] == [withdrawn.id]
+            tag = {"If-None-Match": (await ada.api.get("/items")).headers["etag"]}
+            assert (await ada.api.get("/items", headers=tag)).status_code == 304
+        assert (await api.get("/items")).json() == []
+        assert [each["id"] for each in (await ada.api.get("/items")).json()] == [withdrawn.id]
+
+    async def test_a_key_gets_the_same_unless_its_scope_shows_more(
+        self, api: Api, make: Make, asked: list[str]
+    ) -> None:
+        withdrawn = await make.item(is_active=False)
+        assert (await api.get("/items")).json() == []
+        for key, seen, queries in (
+            (await make.key("orders:read"), [], 0),
+            (await make.key("catalogue:write"), [withdrawn.id], 1),
+        ):
+            assert [each["id"] for each in (await key.api.get("/items")).json()] == seen
+            asked.clear()
+            assert [each["id"] for each in (await key.api.get("/items")).json()] == seen
+            assert len(asked) == queries
+
+    async def test_gets_their_own_pending_posts(self, api: Api, make: Make) -> None:
+        maria = await make.user()
+        post = await make.post(maria, published=False)
+        assert (await api.get("/posts")).json() == []
+        assert (await maria.api.get("/users/profile")).status_code == 200
+        assert [each["id"] for each in (await maria.api.get("/posts")).json()] == [post]
+        assert (await maria.api.get(f"/posts/{post}")).status_code == 200
+        assert_problem(await api.get(f"/posts/{post}"), 404, "not_found")
+
+    async def test_whose_access_has_ended_gets_nothing_from_memory(self, api: Api, make: Make) -> None:
+        item, maria, ada = await make.item(), await make.user(), await make.admin()
+        path = f"/items/{item.id}"
+        for client in (api, maria.api, maria.api):
+            assert (await client.get(path)).status_code == 200
+        assert (await ada.api.patch(f"/admin/users/{maria.id}", json={"is_active": False})).status_code == 200
+        await make.container.feed.sync()
+        assert_problem(await maria.api.get(path), 401, "invalid_token")
+        assert (await api.get(path)).status_code == 200
+
+
 class TestPast:
     """What is not answered from memory though it is kept."""
 
-    async def test_signed_in_callers(self, api: Api, make: Make, asked: list[str]) -> None:
+    async def test_who_sees_more(self, api: Api, make: Make, asked: list[str]) -> None:
         ada, chai = await make.admin(), await make.item(is_active=False)
         path = f"/items/{chai.id}"
         assert (await ada.api.get(path)).status_code == 200
@@ -159,6 +240,19 @@ class TestPast:
         assert len(asked) == 1
         assert counted("requests_total", outcome="bypass") == before + 1
         assert_problem(await api.signed_in("x.y.z").get(path), 401, "invalid_token")
+
+    @pytest.mark.parametrize("control", ["no-cache", "max-age=0, No-Cache", "no-store"])
+    async def test_who_wants_no_cache(self, api: Api, make: Make, asked: list[str], control: str) -> None:
+        chai, maria = await make.item(), await make.user()
+        path = f"/items/{chai.id}"
+        for client in (api, maria.api):
+            assert (await client.get(path)).status_code == 200
+            assert (await client.get(path)).status_code == 200
+            asked.clear()
+            assert (await client.get(path, headers={"Cache-Control": control})).status_code == 200
+            assert len(asked) == 1
+            assert (await client.get(path, headers={"Cache-Control": "max-age=0"})).status_code == 200
+            assert len(asked) == 1
 
     async def test_who_takes_no_json(self, api: Api, make: Make, asked: list[str]) -> None:
         await make.item()
@@ -342,7 +436,8 @@ class TestRoom:
 
     @staticmethod
     def answer(size: int, row: int | None = None) -> CachedResponse:
-        return CachedResponse(("items", row), _Route("/items"), [], [], '"1"', b"", size, time.monotonic())
+        route = SimpleNamespace(path_format="/items", public_read=PublicRead("items", None, frozenset()))
+        return CachedResponse(route, ("items", row), [], [], '"1"', b"", size, time.monotonic())
 
     def test_what_was_not_asked_for_the_longest_goes_first(self, memory: ResponseCache) -> None:
         for number in range(16):
