@@ -26,6 +26,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import alike
 import install
 import page
 import shop
@@ -208,6 +209,11 @@ def run(plan: Plan, kinds: list[Kind], rows: list[Row], stack: ExitStack) -> dic
         load = Load(side.running.port)
         stack.callback(load.close)
         asked.append(Asked(side, load, Spent(side.running.pid, postmaster, side.running.database)))
+    for each in asked:
+        try:
+            alike.check(each.side, each.load, ours)
+        except Unexpected as reason:
+            each.side.running.fail(reason)
     gc.freeze()
     return {"postgres": version, "idle": idle(asked, 3.0), "rows": compare(asked, rows, plan, ours)}
 

@@ -127,8 +127,8 @@ def processors(data: Data) -> str:
 
 def sections(data: Data) -> dict[str, str]:
     labels = list(data["services"].values())
-    rates = ", ".join(f"{row['title']} {row['rate']}" for row in data["rows"].values())
-    idle = ", ".join(f"{data['services'][name]} {cost / 1_000:.1f}" for name, cost in data["idle"].items())
+    rates = "; ".join(f"{row['title']}: {row['rate']}" for row in data["rows"].values())
+    idle = "; ".join(f"{data['services'][name]}: {cost / 1_000:.1f}" for name, cost in data["idle"].items())
     tables = {
         "Microseconds of CPU of the service for a request": markdown(
             ["at the fixed rate", *labels], by_service(data, "cpu_us", ",.0f")
@@ -212,24 +212,24 @@ def draw(data: Data) -> bool:
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    colours = ("#3a6fc4", "#e08b25", "#9a9a9a", "#2f6b4f", "#c4473a", "#35a2b8")
-    keys = list(data["rows"])
-    figure, axes = plt.subplots(figsize=(9, 0.9 * len(keys) + 1), layout="constrained")
-    width = 0.84 / len(data["services"])
-    for place, (name, label) in enumerate(data["services"].items()):
-        costs = [(result(data, key, name) or {}).get("cpu_us", float("nan")) for key in keys]
-        heights = [number + (place - (len(data["services"]) - 1) / 2) * width for number in range(len(keys))]
-        bars = axes.barh(heights, costs, width * 0.92, label=label, color=colours[place])
-        axes.bar_label(bars, [f"{cost:,.0f}" for cost in costs], padding=2, fontsize=6)
-    axes.set_xscale("log")
-    axes.set_yticks(range(len(keys)), [data["rows"][key]["title"].replace("`", "") for key in keys])
-    axes.invert_yaxis()
-    axes.set_xlabel("microseconds of CPU of the service for a request, at the fixed rate (logarithmic)")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(
-        frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(data["services"]), fontsize=8
-    )
-    figure.savefig(PICTURE, dpi=110)
+    rows, services = data["rows"], data["services"]
+    figure, grid = plt.subplots((len(rows) + 1) // 2, 2, figsize=(10, 1.15 * len(rows)), layout="constrained")
+    for axes in grid.flat[len(rows) :]:
+        axes.set_visible(False)
+    for axes, (key, row) in zip(grid.flat, rows.items(), strict=False):
+        costs = [(result(data, key, name) or {}).get("cpu_us", 0) for name in services]
+        bars = axes.barh(
+            list(services.values()), costs, color=["#3a6fc4", *["#b5b9bf"] * (len(services) - 1)]
+        )
+        axes.bar_label(bars, [f"{cost:,.0f}" for cost in costs], padding=3, fontsize=8)
+        axes.set_title(row["title"].replace("`", ""), fontsize=10, loc="left")
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        axes.set_xticks([])
+        axes.tick_params(left=False, labelsize=8)
+        axes.spines[:].set_visible(False)
+    figure.suptitle("Microseconds of CPU of the service for a request, at the fixed rate", fontsize=11)
+    figure.savefig(PICTURE, dpi=100)
     return True
 
 

@@ -45,7 +45,7 @@ def item(number: int) -> dict[str, Any]:
     thing, make = rest % len(THINGS), rest // len(THINGS) % len(MAKES)
     return {
         "sku": f"B-{number}",
-        "name": f"{COLOURS[colour].title()} {MAKES[make]} {THINGS[thing]}, size {number % 9}",
+        "name": f"{COLOURS[colour].title()} {THINGS[thing]} of {MAKES[make]}, size {number % 9}",
         "description": "Described in a sentence or two, as is usual in a shop, with what it is made of.",
         "category": THINGS[thing],
     }
