@@ -16,7 +16,7 @@ from service.accounts.sign_in.repository import purge as purge_sessions
 from service.accounts.users.repository import LOCKED_CUSTOMER, get_customer, get_ids_by_email
 from service.accounts.users.schemas import UserCreate
 from service.accounts.users.service import create as create_user
-from service.accounts.users.service import get as get_user
+from service.accounts.users.service import get_document as get_user_document
 from service.accounts.users.service import require_may_read, require_visible
 
 __all__ = (
@@ -36,7 +36,7 @@ __all__ = (
     "get_account",
     "get_customer",
     "get_ids_by_email",
-    "get_user",
+    "get_user_document",
     "lock_administrators",
     "purge_mail_tokens",
     "purge_sessions",

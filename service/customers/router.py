@@ -15,6 +15,7 @@ from service.identity import Passwords
 from service.identity.dependencies import ProfileReader, SignedIn
 from service.platform.http import rate_limit as limits
 from service.platform.http.access import AccessCheck
+from service.platform.http.documents import Document
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.injection import Component, DatabaseDep, ReaderDep
@@ -54,6 +55,6 @@ async def get_user(
     user_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(accounts.require_visible)],
     caller: ProfileReader,
     reader: ReaderDep,
-) -> UserWithAddress:
+) -> Document[UserWithAddress]:
     """Get a user. With the address and the last orders; users may read their own, administrators any."""
-    return await customers.get_with_orders(reader, caller, user_id)
+    return Document(await customers.get_with_orders(reader, caller, user_id))

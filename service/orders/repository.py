@@ -57,15 +57,15 @@ _OWN = Order.user_id == bindparam("user_id")
 _IS = Order.id == bindparam("order_id")
 _BY_ID = _WHOLE.where(_IS)
 _OWN_BY_ID = _BY_ID.where(_OWN)
-_LATEST = (
-    _WHOLE.where(_OWN)
-    .order_by(Order.placed_at.desc(), Order.id.desc())
-    .limit(bindparam("count", type_=Integer))
-)
 #: As they are sent, each with what its tag and its place in a list are made of.
 _DOCUMENTS = select(document(_order()), Order.version, Order.placed_at, Order.id)
 _DOCUMENT = _DOCUMENTS.where(_IS)
 _OWN_DOCUMENT = _DOCUMENT.where(_OWN)
+_LATEST = (
+    _DOCUMENTS.where(_OWN)
+    .order_by(Order.placed_at.desc(), Order.id.desc())
+    .limit(bindparam("count", type_=Integer))
+)
 _LIST = PagedSelect(
     _DOCUMENTS,
     Order.placed_at,
@@ -92,7 +92,7 @@ def visible_to(user_id: int | None) -> ColumnElement[bool]:
 
 
 async def get_latest(session: Session, user_id: int, count: int) -> list[Any]:
-    """The user's last orders, newest first."""
+    """Documents of the user's last orders, newest first."""
     return await session.rows(_LATEST, {"user_id": user_id, "count": count})
 
 

@@ -9,6 +9,7 @@ from service.customers.dashboard import service as dashboard
 from service.customers.dashboard.schemas import Dashboard
 from service.identity.dependencies import SignedIn
 from service.platform.http.access import AccessCheck
+from service.platform.http.documents import Document
 from service.platform.http.injection import DatabaseDep
 from service.platform.http.openapi import problems
 from service.platform.http.route import api_router
@@ -22,9 +23,9 @@ async def get_dashboard(
     user_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(accounts.require_visible)],
     caller: SignedIn,
     database: DatabaseDep,
-) -> Dashboard:
+) -> Document[Dashboard]:
     """Get a user's dashboard. It has statistics, the last orders and the last unread notifications.
 
     Users may read their own dashboard, administrators any.
     """
-    return await dashboard.get(database, caller, user_id)
+    return Document(await dashboard.get(database, caller, user_id))

@@ -4,19 +4,24 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from pydantic import TypeAdapter
+
 from service import accounts, notifications, orders
 from service.customers.dashboard import repository as dashboard
-from service.customers.dashboard.schemas import Dashboard, Statistics
+from service.customers.dashboard.schemas import Statistics
 from service.identity import Caller
+from service.notifications import Notification
 from service.platform.database import Database, Session
+from service.platform.database.documents import array, with_member
 from service.platform.database.pagination import Page
 
 T = TypeVar("T")
 LAST: Final = 10
+_LIST: Final = TypeAdapter(list[Notification])
 
 
-async def get(database: Database, caller: Caller, user_id: int) -> Dashboard:
-    """The caller's own, or any for an administrator; else UserNotFound.
+async def get(database: Database, caller: Caller, user_id: int) -> bytes:
+    """The JSON of Dashboard: the caller's own, or any for an administrator; else UserNotFound.
 
     Each query has a session of its own, for a session is not for two tasks at once. The caller must
     hold none meanwhile: a request that keeps one connection and waits for three more would, often
@@ -42,12 +47,10 @@ async def get(database: Database, caller: Caller, user_id: int) -> Dashboard:
     row = figures.result()
     if row is None:
         raise accounts.UserNotFound
-    return Dashboard(
-        user_id=user_id,
-        stats=Statistics.of(row),
-        orders=orders.Order.all_of(latest.result()),
-        notifications=notifications.Notification.all_of(unread.result()),
-    )
+    document = b'{"user_id":%d}' % user_id
+    document = with_member(document, "stats", Statistics.of(row).model_dump_json().encode())
+    document = with_member(document, "orders", array(latest.result()))
+    return with_member(document, "notifications", _LIST.dump_json(Notification.all_of(unread.result())))
 
 
 async def _read(database: Database, read: Callable[[Session], Awaitable[T]]) -> T:

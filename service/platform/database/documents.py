@@ -7,7 +7,7 @@ It is put together as text: PostgreSQL's own functions for JSON objects either p
 more. Only texts, whose characters must be escaped, go through `to_json`. docs/adr/0037 has the figures.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
@@ -74,6 +74,16 @@ def stored_array(schema: type[BaseModel], stored: ColumnElement[Any]) -> ColumnE
 def document(json: ColumnElement[str]) -> Label[bytes]:
     """The column that has the bytes to be sent."""
     return func.convert_to(json, literal_column("'UTF8'"), type_=LargeBinary).label("document")
+
+
+def array(rows: Iterable[Any]) -> bytes:
+    """The documents of rows with that column, as one."""
+    return b"[%b]" % b",".join([row["document"] for row in rows])
+
+
+def with_member(document: bytes, name: str, value: bytes) -> bytes:
+    """The object with one member more, which is its last."""
+    return b'%b,"%b":%b}' % (document[:-1], name.encode(), value)
 
 
 def _shown(schema: type[BaseModel]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from fastapi import Depends, Query, Request, Response
 from pydantic import AfterValidator
 
 from service.errors import FieldFault, Unprocessable
+from service.platform.database.documents import array
 from service.platform.database.pagination import DEFAULT_LIMIT, MAX_LIMIT, MAX_SKIP, Cursors, Page
 from service.platform.http.documents import Document
 from service.platform.http.field_errors import invalid
@@ -84,7 +85,7 @@ class Listing:
 
     def document(self, _: type[T], rows: Iterable[Any]) -> Document[list[T]]:
         """The same for rows with the column `document`."""
-        return Document(b"[%b]" % b",".join([row["document"] for row in rows]), headers=self._headers())
+        return Document(array(rows), headers=self._headers())
 
     def _headers(self) -> dict[str, str]:
         """The Link header when more follow.

@@ -22,7 +22,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from service.container.api import Container
-from service.platform.database.documents import array_of, document, object_of, stored_array, stored_object
+from service.platform.database.documents import (
+    array_of,
+    document,
+    object_of,
+    stored_array,
+    stored_object,
+)
 
 KINDS: Final[dict[str, Any]] = {
     "words": Text(),
