@@ -7,7 +7,7 @@ each (3), and takes the best round for each figure: other work on the machine on
 of a checkout of another commit, that one's service is started by turns with this one's. Each round stops the
 clock when /startupz answers, and when every worker serves; then each worker gets 1,000 mixed requests, and
 the kernel says how much memory the processes have (PSS: a page that n processes share counts as an nth).
-It writes the figures to build/workers.json, prints them as a table, and ends by itself.
+It writes the figures to docs/benchmarks/processes.md and build/workers.json, and ends by itself.
 """
 
 import asyncio
@@ -24,18 +24,32 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 import psutil
+from costs import cpu_name
 from costs_shop import ADMIN, PASSWORD, V1, Client, Shop, question
 from processes import START_WITHIN, free_port
 
 from service.dev import embedded
 
 REPOSITORY = Path(__file__).parents[1]
+PAGE = REPOSITORY / "docs" / "benchmarks" / "processes.md"
 TARGET = REPOSITORY / "build" / "workers.json"
+BEGIN, END = "<!-- figures: written by `make bench-processes` -->", "<!-- end of figures -->"
+BEFORE = {"other": " before"}
+ROWS = {
+    "ready": "seconds until `/startupz` answers",
+    "all_ready": "seconds until every worker serves",
+    "cpu": "seconds of CPU until then, of master and workers",
+    "memory": "MiB of memory (PSS) after the requests, of all processes",
+    "master": "of it the master's",
+    "workers": "of it the workers'",
+}
+MIB = ("memory", "master", "workers")
 WORKERS = (1, 2, 4)
 #: Between these the memory of a further worker is taken.
 FEW, MANY = 1, 4
@@ -203,26 +217,40 @@ def measured(checkout: Path, folder: Path, settings: dict[str, str], workers: in
         return Start(ready, all_ready, cpu, sum(each.values()), each[service.process.pid], own)
 
 
-def summary(starts: dict[int, list[Start]]) -> dict[str, float]:
+def best_of(starts: dict[int, list[Start]]) -> dict[int, Start]:
     """The best of the rounds, for each figure."""
-    best = {
-        count: {name: min(asdict(each)[name] for each in some) for name in asdict(some[0])}
+    return {
+        count: Start(*(min(values) for values in zip(*map(astuple, some), strict=True)))
         for count, some in starts.items()
     }
-    figures = {f"{name}_{count}": value for count, each in best.items() for name, value in each.items()}
-    figures["further_worker"] = (best[MANY]["memory"] - best[FEW]["memory"]) / (MANY - FEW)
-    return {name: round(value, 2) for name, value in figures.items()}
 
 
-def report(figures: dict[str, dict[str, float]]) -> None:
-    print("|", *(f" | {name}" for name in figures), "|")
-    print("| ---", *(" | ---:" for _ in figures), "|")
-    for name in next(iter(figures.values())):
-        print(f"| {name.replace('_', ' ')}", *(f" | {each[name]:.2f}" for each in figures.values()), "|")
+def further_worker(best: dict[int, Start]) -> float:
+    return (best[MANY].memory - best[FEW].memory) / (MANY - FEW)
+
+
+def table(best: dict[str, dict[int, Start]]) -> list[str]:
+    sides = [(name, count) for name in best for count in WORKERS]
+    heads = [f"{count}{'' if name == 'this' else ', before'}" for name, count in sides]
+    lines = [f"| workers | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
+    for field, words in ROWS.items():
+        cells = [f"{getattr(best[name][count], field):.{1 if field in MIB else 2}f}" for name, count in sides]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    further = [f"**{further_worker(each):.1f} MiB**" + BEFORE.get(name, "") for name, each in best.items()]
+    return [*lines, "", f"A further worker: {', '.join(further)}."]
+
+
+def write(lines: list[str], rounds: int, load: float) -> None:
+    when = f"{datetime.now(UTC):%Y-%m-%d}: {cpu_name()}, Python {sys.version.split()[0]}"
+    where = f"Measured on {when}, load {load:.0f} to {os.getloadavg()[0]:.0f}; the best of {rounds} rounds."
+    head, _, rest = PAGE.read_text().partition(BEGIN)
+    text = "\n".join([BEGIN, "", *lines, "", where, "", END])
+    PAGE.write_text(head + text + rest.partition(END)[2])
 
 
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
+    load = os.getloadavg()[0]
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     checkouts = {"this": REPOSITORY} | ({"other": Path(sys.argv[2]).resolve()} if len(sys.argv) > 2 else {})
     starts: dict[str, dict[int, list[Start]]] = {name: defaultdict(list) for name in checkouts}
@@ -243,10 +271,12 @@ def main() -> int:
             start = measured(checkouts[which], place, settings, workers)
             starts[which][workers].append(start)
             print(which, workers, start, flush=True)
-    figures = {name: summary(each) for name, each in starts.items()}
-    report(figures)
+    best = {name: best_of(each) for name, each in starts.items()}
+    lines = table(best)
+    print(*lines, sep="\n")
+    write(lines, rounds, load)
     TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(json.dumps(figures, indent=2) + "\n")
+    TARGET.write_text(json.dumps({n: {c: asdict(s) for c, s in each.items()} for n, each in best.items()}))
     return 0
 
 

@@ -79,7 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application for these settings, or for those of the environment (`uvicorn --factory`)."""
     settings = settings or load_settings()
     logging.configure(settings.log_level, settings.log_format)
-    return connect(build_app(settings), settings)
+    return assemble(build_app(settings), settings)
 
 
 def build_app(settings: Settings) -> FastAPI:
@@ -105,7 +105,7 @@ def build_app(settings: Settings) -> FastAPI:
     return app
 
 
-def connect(app: FastAPI, settings: Settings) -> FastAPI:
+def assemble(app: FastAPI, settings: Settings) -> FastAPI:
     """Give the application what is a process's own: container, middleware and tracing."""
     app.state.container = container = Container.build(settings, app.state.contract)
     app.user_middleware[:] = _middleware(container, app.routes)

@@ -14,7 +14,7 @@ from service.cli import dev_startup, drain_flag
 from service.cli.database import database
 from service.errors import ConfigError
 from service.invoices.pool import renderer_digest
-from service.main import build_app, connect
+from service.main import assemble, build_app
 from service.platform.config import Settings
 from service.platform.database import schema
 from service.platform.database.statements import prepare_ahead
@@ -65,7 +65,7 @@ def _build(settings: Settings) -> Callable[[], Any]:
     # written to. It never looks at these again. None is made here first: it would find 1 MB, in 0.14 s.
     gc.freeze()
     gc.enable()
-    return partial(connect, app, settings)
+    return partial(assemble, app, settings)
 
 
 def run(settings: Settings) -> int:

@@ -16,5 +16,5 @@ def broken(*_: object) -> Any:
 if __name__ == "__main__":
     from service.cli import serve
 
-    vars(serve).update(connect=broken)
+    vars(serve).update(assemble=broken)
     sys.exit(main(["serve"]))
