@@ -28,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run dev test test-slow prove test-image lint format types imports deps sql lock lock-check \
-	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-telemetry bench-processes bench flame dashboard-picture \
+	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-scale bench-telemetry bench-processes bench flame dashboard-picture \
 	chart chart-golden chart-readme custom-resources image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
 
 help: ## this list
@@ -131,6 +131,10 @@ bench-invoices: $(SYNCED) ## what a storm of invoices does to the time of other 
 
 bench-telemetry: $(SYNCED) ## what logs, metrics and traces cost a request, in CPU time; N=200 BESIDE=(path of another commit)
 	@$(BIN)/python bench/telemetry.py $(or $(N),200) $(BESIDE)
+
+bench-scale: $(SYNCED) ## how requests grow from 10,000 to 1,000,000 items, into docs/benchmarks/growth.md; SIZES=10000,100000
+	@$(BIN)/python tools/bootstrap.py uv pip install -q --python $(BIN)/python --group picture || echo "bench-scale: no picture" >&2
+	@$(BIN)/python bench/growth.py $(SIZES)
 
 bench-processes: $(SYNCED) ## memory of a further worker, time to start with 1, 2 and 4; N=3 BESIDE=(path of another commit)
 	@$(BIN)/python bench/workers.py $(or $(N),3) $(BESIDE)

@@ -35,7 +35,7 @@ from service.platform.database.pagination import Page
 
 MAX_RESULTS: Final = 1_000
 #: Candidates that are ranked, which is the dearest part: those of the first pages.
-RANKED: Final = 200
+RANKED: Final = 100
 #: Entries of an index that are looked at for candidates of one kind.
 LOOKED_AT: Final = 1_000
 #: Words of the catalogue that a part of a word, or a word with a typo, may stand for.
