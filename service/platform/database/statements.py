@@ -26,7 +26,7 @@ from sqlalchemy import (
     bindparam,
 )
 from sqlalchemy.dialects.postgresql import asyncpg
-from sqlalchemy.exc import CompileError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 _DIALECT: Final = asyncpg.dialect()  # type: ignore[no-untyped-call]
@@ -109,7 +109,7 @@ def prepare_ahead(values: Iterable[object]) -> None:
     for value in values:
         if isinstance(value, Executable):
             # A part of a statement is none: it lacks values that it gets when it is used.
-            with suppress(KeyError, TypeError, CompileError):
+            with suppress(KeyError, TypeError, SQLAlchemyError):
                 prepare(value)
 
 

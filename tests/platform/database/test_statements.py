@@ -37,7 +37,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from service.platform.config import Settings
 from service.platform.database import Database, any_of, none_of
 from service.platform.database import statements as module
-from service.platform.database.statements import prepare
+from service.platform.database.statements import prepare, prepare_ahead
 
 #: A type of a column, and a value of it.
 VALUES: dict[str, tuple[Any, Any]] = {
@@ -117,6 +117,13 @@ class TestShapes:
     def test_a_statement_that_is_kept_is_prepared_once(self) -> None:
         statement = select(THINGS.c.name).where(THINGS.c.id == bindparam("id"))
         assert prepare(statement) is prepare(statement)
+
+    def test_statements_that_a_module_keeps_are_compiled_ahead(self) -> None:
+        kept, part = select(THINGS.c.id), update(THINGS).where(THINGS.c.id == 1)
+        prepare_ahead([kept, THINGS, "SELECT 1", part, None])
+        assert kept in module._prepared
+        # It sets nothing yet: its values come where it is used.
+        assert part not in module._prepared
 
     def test_shapes_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         shapes = module._shapes
