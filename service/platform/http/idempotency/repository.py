@@ -1,7 +1,7 @@
 """Every statement on idempotency keys."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +19,10 @@ class Slot:
     caller: str
     route: str
     key: str
+
+    @property
+    def names(self) -> dict[str, str]:
+        return {"caller": self.caller, "route": self.route, "key": self.key}
 
 
 #: The lock keeps another request with the key from running at the same time: without it that one would run
@@ -44,7 +48,7 @@ async def take(session: Session, slot: Slot, *, lock: int, retention: timedelta)
 
     `lock` is a number of 64 bits made from the slot.
     """
-    values = {"lock": lock, **asdict(slot), "retention": retention}
+    values = {"lock": lock, **slot.names, "retention": retention}
     return (await session.rows(_TAKE, values))[0]
 
 
@@ -68,7 +72,7 @@ _STORE = text("""
 
 async def store(session: Session, slot: Slot, values: Mapping[str, Any], *, retention: timedelta) -> bool:
     """Store fingerprint, rights, status, headers and body. False when the slot has a response already."""
-    return await session.execute(_STORE, {**values, **asdict(slot), "retention": retention}) == 1
+    return await session.execute(_STORE, {**values, **slot.names, "retention": retention}) == 1
 
 
 async def purge(session: Session, kept: timedelta, *, most: int) -> int:
