@@ -78,7 +78,6 @@ ROUTERS: tuple[APIRouter, ...] = (
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application for these settings, or for those of the environment (`uvicorn --factory`)."""
     settings = settings or load_settings()
-    logging.configure(settings.log_level, settings.log_format)
     return assemble(build_app(settings), settings)
 
 
@@ -106,7 +105,9 @@ def build_app(settings: Settings) -> FastAPI:
 
 
 def assemble(app: FastAPI, settings: Settings) -> FastAPI:
-    """Give the application what is a process's own: container, middleware and tracing."""
+    """Give the application what is a process's own: logging, container, middleware and tracing."""
+    # Gunicorn configures logging anew in its master, after whatever has been configured there.
+    logging.configure(settings.log_level, settings.log_format)
     app.state.container = container = Container.build(settings, app.state.contract)
     app.user_middleware[:] = _middleware(container, app.routes)
     app.state.tracing = tracing.of(settings.traces_endpoint, settings.otel_service_name, __version__)

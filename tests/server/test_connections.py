@@ -93,6 +93,17 @@ def request(
     return "\r\n".join([*lines, ""]).encode() + offer.encode() + b"\r\n" + body
 
 
+class TestPieces:
+    def test_a_response_comes_in_one_piece(self, service: Service) -> None:
+        """Its head and its body are one call of the kernel."""
+        with socket.create_connection(("127.0.0.1", service.port), PATIENCE_SECONDS) as opened:
+            for _ in range(20):
+                opened.sendall(request("GET", "/health"))
+                head, _, body = opened.recv(64 * 1024).partition(b"\r\n\r\n")
+                assert f"content-length: {len(body)}".encode() in head
+                assert json.loads(body)["status"] == "healthy"
+
+
 class TestUpgrade:
     @pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
     def test_a_body_sent_with_an_offer_to_upgrade_arrives(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -103,6 +104,17 @@ class TestLog:
             "client": "127.0.0.1",
             "request_id": request_id,
         }
+
+    def test_lines_of_requests_take_the_short_way(self, service: Service) -> None:
+        """Past logging and structlog, which take as long as a cached response: they write no zeros at the end
+        of a number, and this writes three decimals.
+        """
+        for number in range(60):
+            get(f"{service.url}/", headers={"X-Request-ID": f"short-way-{number}"})
+        wait_until(lambda: "short-way-59" in service.stdout)
+        durations = re.findall(r'"duration_ms": ([\d.]+), .*"request_id": "short-way-', service.stdout)
+        assert len(durations) == 60
+        assert [each for each in durations if not re.fullmatch(r"\d+\.\d{3}", each)] == []
 
     def test_probes_leave_no_line(self, service: Service) -> None:
         for probe in ("/livez", "/readyz", "/startupz", "/health"):
