@@ -145,21 +145,17 @@ _FILTERS: Final[dict[str, Any]] = {
         for name, condition in _CONDITIONS.items()
     },
 }
-#: An item as it is sent, with what its tag and its place in a list are made of.
-_DOCUMENTS: Final = select(
-    document(object_of(schemas.Item, _item)),
-    _item.version,
-    *(_item[name] for name in _SORTS),
-)
+#: An item as it is sent.
+_DOCUMENT: Final = document(object_of(schemas.Item, _item))
 _LISTS: Final = {
-    sign + name: PagedSelect(_DOCUMENTS, *columns, falling=bool(sign), filters=_FILTERS)
+    sign + name: PagedSelect(select(_DOCUMENT, *columns), *columns, falling=bool(sign), filters=_FILTERS)
     for name, columns in _SORTS.items()
     for sign in ("", "-")
 }
 _IS: Final = _item.id == bindparam("item_id")
 _ROW: Final = select(*_COLUMNS).where(_IS)
-_DOCUMENT: Final = _DOCUMENTS.where(_IS)
-_DOCUMENT_ON_SALE: Final = _DOCUMENT.where(_item.is_active)
+_BY_ID: Final = select(_DOCUMENT, _item.version).where(_IS)
+_ON_SALE_BY_ID: Final = _BY_ID.where(_item.is_active)
 
 _total: Final = cast(func.sum(CategoryCount.delta), BigInteger)
 _CATEGORY_COUNTS: Final = (
@@ -172,7 +168,7 @@ _CATEGORY_COUNTS: Final = (
 
 def chosen(filters: Filters, *, withdrawn: bool) -> Select[Any]:
     """Documents of the items that pass; those withdrawn from sale only where the caller may see them."""
-    statement = _DOCUMENTS
+    statement: Select[Any] = select(_DOCUMENT, _item.id, _item.name)
     if not withdrawn:
         statement = statement.where(_item.is_active)
     for name, condition in _CONDITIONS.items():
@@ -211,7 +207,7 @@ async def get(session: Session, item_id: int) -> Record | None:
 
 
 async def get_document(session: Session, item_id: int, *, withdrawn: bool) -> Record | None:
-    statement = _DOCUMENT if withdrawn else _DOCUMENT_ON_SALE
+    statement = _BY_ID if withdrawn else _ON_SALE_BY_ID
     return await session.one(statement, {"item_id": item_id})
 
 
