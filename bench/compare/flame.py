@@ -54,6 +54,8 @@ LAYERS = {
     "server, loop, driver in C": (r"uvicorn|uvloop|asyncio|gunicorn|service/platform/server/", "#c4c9cf"),
 }  # fmt: skip
 OTHER = "other"
+#: The frame of asyncio that runs the loop of a worker.
+LOOP = "Runner.run "
 COLOURS = {name: colour for name, (_, colour) in LAYERS.items()} | {OTHER: "#eeeeee"}
 
 
@@ -66,15 +68,13 @@ def layer(frames: Sequence[str]) -> str:
 
 
 def stacks_of(raw: str) -> dict[str, int]:
-    """Of the thread of the event loop; without the frames that all have, in which the process has started."""
-    found: dict[tuple[str, ...], int] = {}
+    """Of the event loop: without other threads, and without the frames in which the process has started."""
+    found = Counter[str]()
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")
-        frames = tuple(stack.split(";"))
-        if "_bootstrap" not in frames[0]:
-            found[frames] = found.get(frames, 0) + int(count)
-    common = next((n for n, level in enumerate(zip(*found, strict=False)) if len(set(level)) > 1), 0)
-    return {";".join(frames[common:]) or "the event loop": count for frames, count in found.items()}
+        if LOOP in stack:
+            found[LOOP + stack.rpartition(LOOP)[2]] += int(count)
+    return found
 
 
 def shares(stacks: dict[str, int]) -> dict[str, float]:
