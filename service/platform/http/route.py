@@ -216,8 +216,9 @@ def operations_router(prefix: str = "", **options: Any) -> APIRouter:
 
 
 def _carries_tag(responses: dict[int | str, dict[str, Any]], status: int) -> None:
-    tag = {"headers": {"ETag": {"$ref": "#/components/headers/ETag"}}}
-    responses[status] = {**responses.get(status, {}), **tag}
+    known = responses.get(status, {})
+    headers = {**known.get("headers", {}), "ETag": {"$ref": "#/components/headers/ETag"}}
+    responses[status] = {**known, "headers": headers}
 
 
 def has_tag(endpoint: Endpoint) -> bool:
