@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import wraps
-from typing import Any, Final, get_args
+from typing import Any, Final, Self, cast, get_args
 
 from fastapi import Request, Response
-from fastapi._compat import ModelField
+from fastapi._compat import ModelField, field_annotation_is_scalar
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import request_body_to_args, request_params_to_args
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Header, Param
 from fastapi.routing import APIRoute
 from fastapi.utils import is_body_allowed_for_status_code
 from pydantic_core import PydanticUndefined
@@ -39,29 +40,44 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class Parameters:
-    """The parameters of one step in one place: path, query, header or cookie."""
+class Parameter:
+    """One parameter of the path, the query, the headers or the cookies."""
 
-    fields: list[ModelField]
-    #: Their names in the request.
-    names: frozenset[str]
-    #: Their values for a request that has none of them; None where one is required.
-    defaults: Mapping[str, Any] | None
+    field: ModelField
+    #: Its name in the request.
+    key: str
+    place: tuple[str, str]
+    #: Whether its value is the one text that stands under its name.
+    is_scalar: bool
+    #: Whether `default` is its value where it is not sent.
+    has_default: bool
+    default: Any
 
     @classmethod
-    def of(cls, fields: list[ModelField]) -> "Parameters | None":
-        if not fields:
-            return None
-        values, faults = request_params_to_args(fields, {})
-        fixed = not faults and all(isinstance(each, IMMUTABLE) for each in values.values())
-        names = frozenset(name for each in fields for name in (each.name, each.alias))
-        return cls(fields, names, values if fixed else None)
+    def of(cls, field: ModelField) -> Self:
+        values, faults = request_params_to_args([field], {})
+        default = values.get(field.name)
+        info = cast("Param", field.field_info)
+        is_scalar = field_annotation_is_scalar(info.annotation) and not (
+            isinstance(info, Header) and field.alias == field.name
+        )
+        has_default = is_scalar and not faults and isinstance(default, IMMUTABLE)
+        return cls(field, field.alias, (info.in_.value, field.alias), is_scalar, has_default, default)
 
-    def read(self, sent: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Any]]:
-        """Their values, and their faults as FastAPI reports them."""
-        if self.defaults is not None and not any(name in sent for name in self.names):
-            return self.defaults, []
-        return request_params_to_args(self.fields, sent)
+    def read(self, sent: Mapping[str, Any], values: dict[str, Any]) -> list[Any]:
+        """Add its value to `values`. Returns its faults as FastAPI reports them."""
+        text = sent.get(self.key) if self.is_scalar else None
+        if text is not None:
+            value, faults = self.field.validate(text, values, loc=self.place)
+            if not faults:
+                values[self.field.name] = value
+            return faults
+        if self.has_default:
+            values[self.field.name] = self.default
+            return []
+        found, faults = request_params_to_args([self.field], sent)
+        values.update(found)
+        return faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +87,10 @@ class Step:
     call: Callable[..., Awaitable[Any]]
     #: The names of its parameters that are results of other steps, and their positions.
     inputs: tuple[tuple[str, int], ...]
-    path: Parameters | None
-    query: Parameters | None
-    header: Parameters | None
-    cookie: Parameters | None
+    path: tuple[Parameter, ...]
+    query: tuple[Parameter, ...]
+    header: tuple[Parameter, ...]
+    cookie: tuple[Parameter, ...]
     body: list[ModelField]
     request: str | None
     response: str | None
@@ -82,23 +98,19 @@ class Step:
     def read(self, request: Request, values: dict[str, Any]) -> list[Any]:
         """Add to `values` what the request has, except for the body. Returns the faults."""
         faults: list[Any] = []
-        if self.path is not None:
-            faults += _add(values, self.path.read(request.path_params))
-        if self.query is not None:
+        for parameter in self.path:
+            faults += parameter.read(request.path_params, values)
+        if self.query:
             sent = request.query_params if request.scope["query_string"] else {}
-            faults += _add(values, self.query.read(sent))
-        if self.header is not None:
-            faults += _add(values, self.header.read(request.headers))
-        if self.cookie is not None:
-            faults += _add(values, self.cookie.read(request.cookies))
+            for parameter in self.query:
+                faults += parameter.read(sent, values)
+        for parameter in self.header:
+            faults += parameter.read(request.headers, values)
+        for parameter in self.cookie:
+            faults += parameter.read(request.cookies, values)
         if self.request is not None:
             values[self.request] = request
         return faults
-
-
-def _add(values: dict[str, Any], found: tuple[Mapping[str, Any], list[Any]]) -> list[Any]:
-    values.update(found[0])
-    return found[1]
 
 
 class Arguments:
@@ -173,10 +185,10 @@ def _step(dependant: Dependant, call: Callable[..., Any], inputs: tuple[tuple[st
     return Step(
         call,
         inputs,
-        path=Parameters.of(dependant.path_params),
-        query=Parameters.of(dependant.query_params),
-        header=Parameters.of(dependant.header_params),
-        cookie=Parameters.of(dependant.cookie_params),
+        path=tuple(map(Parameter.of, dependant.path_params)),
+        query=tuple(map(Parameter.of, dependant.query_params)),
+        header=tuple(map(Parameter.of, dependant.header_params)),
+        cookie=tuple(map(Parameter.of, dependant.cookie_params)),
         body=dependant.body_params,
         request=dependant.request_param_name or dependant.http_connection_param_name,
         response=dependant.response_param_name,
