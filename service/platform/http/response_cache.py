@@ -164,22 +164,20 @@ class ResponseCacheMiddleware:
         if asked is None or not (self.feed.in_sync or await self.feed.sync()):
             await self._bypass(scope, receive, send)
             return
-        caller = None
-        if asked.authorization is not None:
-            caller = self.authenticator.known(asked.authorization)
-            if caller is None:
-                await self._bypass(scope, receive, send)
-                return
         key = (scope["path"], scope["query_string"])
         response = self.cache.find(key)
         if response is None:
             await self._read(key, asked.if_none_match, scope=scope, receive=receive, send=send)
-        elif caller is not None and not _is_same_for(response, caller):
-            await self._bypass(scope, receive, send)
-        else:
-            scope["route"], state_of(scope).caller = response.route, caller
-            metrics.CACHE_REQUESTS.inc("hit")
-            await _send(response, asked.if_none_match, send)
+            return
+        caller = None
+        if asked.authorization is not None:
+            caller = self.authenticator.known(asked.authorization)
+            if caller is None or not _is_same_for(response, caller):
+                await self._bypass(scope, receive, send)
+                return
+        scope["route"], state_of(scope).caller = response.route, caller
+        metrics.CACHE_REQUESTS.inc("hit")
+        await _send(response, asked.if_none_match, send)
 
     async def _bypass(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.app(scope, receive, send)
