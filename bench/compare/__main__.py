@@ -70,7 +70,8 @@ def measure(row: Row, each: Asked, plan: Plan, ours: shop.Tradepost) -> dict[str
     fixed = each.load.at_rate(requests, status, row.rate)
     cpu, postgres = meter.each(fixed.count)
     settle(row, each, ours, fixed)
-    requests = row.requests(each.side, shop.CUSTOMERS if row.orders else max(shop.HOT, int(row.rate * 4)))
+    # So many that searches, of which each is to be new to a cache, do not come round again.
+    requests = row.requests(each.side, shop.CUSTOMERS if row.orders else row.rate * 10)
     meter = Meter(each.spent)
     full = each.load.saturate(requests, status, plan.saturated, once=row.orders)
     full_cpu, full_postgres = meter.each(full.count)
