@@ -1,7 +1,7 @@
 """Every statement on items, except the search."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -10,7 +10,6 @@ from asyncpg import UniqueViolationError
 from sqlalchemy import (
     BigInteger,
     Boolean,
-    ColumnElement,
     Integer,
     Numeric,
     Select,
@@ -113,6 +112,10 @@ class New:
     reorder_level: int
 
 
+#: The names of filters. A filter that has a condition for each value comes with its value, others with None.
+Shape = tuple[tuple[str, bool | None], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     sku: str | None = None
@@ -123,27 +126,25 @@ class Filters:
     max_price: Decimal | None = None
     is_active: bool | None = None
 
+    def shape(self, *, withdrawn: bool) -> tuple[Shape, dict[str, Any]]:
+        """Which filters are given, and their values. Withdrawn items pass where the caller may see them."""
+        values = {
+            each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None
+        }
+        shape = tuple((name, value if isinstance(value, bool) else None) for name, value in values.items())
+        return (() if withdrawn else (("on_sale", None),)) + shape, values
 
-_CONDITIONS: Final[dict[str, Callable[[Any], ColumnElement[bool]]]] = {
-    "sku": lambda sku: _item.sku == sku,
-    "updated_since": lambda moment: changes.changed_since("items", _item.id, moment),
-    "category": lambda category: _item.category == category,
-    "in_stock": lambda yes: (
-        _item.availability != _OUT_OF_STOCK if yes else _item.availability == _OUT_OF_STOCK
-    ),
-    "min_price": lambda price: _item.price >= price,
-    "max_price": lambda price: _item.price <= price,
-    "is_active": lambda yes: _item.is_active if yes else ~_item.is_active,
-}
-_YES_OR_NO: Final = ("in_stock", "is_active")
+
+#: Those that are of yes or no have a condition for each: the planner must see the value of a partial index.
 _FILTERS: Final[dict[str, Any]] = {
     "on_sale": _item.is_active,
-    **{
-        name: {yes: condition(yes) for yes in (True, False)}
-        if name in _YES_OR_NO
-        else condition(bindparam(name))
-        for name, condition in _CONDITIONS.items()
-    },
+    "sku": _item.sku == bindparam("sku"),
+    "updated_since": changes.changed_since("items", _item.id, bindparam("updated_since")),
+    "category": _item.category == bindparam("category"),
+    "in_stock": {True: _item.availability != _OUT_OF_STOCK, False: _item.availability == _OUT_OF_STOCK},
+    "min_price": _item.price >= bindparam("min_price"),
+    "max_price": _item.price <= bindparam("max_price"),
+    "is_active": {True: _item.is_active, False: ~_item.is_active},
 }
 #: An item as it is sent.
 _DOCUMENT: Final = document(object_of(schemas.Item, _item))
@@ -166,21 +167,18 @@ _CATEGORY_COUNTS: Final = (
 )
 
 
-def chosen(filters: Filters, *, withdrawn: bool) -> Select[Any]:
-    """Documents of the items that pass; those withdrawn from sale only where the caller may see them."""
+def chosen(shape: Shape) -> Select[Any]:
+    """Documents of the items that pass filters of this shape, whose values are parameters."""
     statement: Select[Any] = select(_DOCUMENT, _item.id, _item.name)
-    if not withdrawn:
-        statement = statement.where(_item.is_active)
-    for name, condition in _CONDITIONS.items():
-        value = getattr(filters, name)
-        if value is not None:
-            statement = statement.where(condition(value))
+    for name, choice in shape:
+        condition = _FILTERS[name]
+        statement = statement.where(condition if choice is None else condition[choice])
     return statement
 
 
 async def find(session: Session, page: Page, filters: Filters, *, sort: str, withdrawn: bool) -> list[Any]:
     """Documents of items. `sort` is one of _SORTS; `-` before it reverses the order."""
-    values = {name: getattr(filters, name) for name in _CONDITIONS}
+    _, values = filters.shape(withdrawn=withdrawn)
     return await _LISTS[sort].read(session, page, {**values, "on_sale": None if withdrawn else True})
 
 
@@ -188,8 +186,8 @@ async def find_changed(
     session: Session, page: Page, updated_since: datetime, filters: Filters, *, withdrawn: bool
 ) -> list[Any]:
     poll = await changes.begin_poll(session, "items", updated_since)
-    rows = chosen(replace(filters, updated_since=None), withdrawn=withdrawn)
-    return await changes.find(session, page, poll, rows, _item.id)
+    shape, values = replace(filters, updated_since=None).shape(withdrawn=withdrawn)
+    return await changes.find(session, page, poll, chosen(shape), row_id=_item.id, values=values)
 
 
 async def find_removed(

@@ -7,20 +7,22 @@ others follow in the order in which they were found. Every page gathers the same
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
+    Select,
     Text,
-    TextualSelect,
+    TextClause,
     bindparam,
     case,
     cast,
     column,
     func,
-    literal,
     literal_column,
     or_,
     select,
@@ -29,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.catalogue.models import Item
-from service.catalogue.repository import Filters, chosen
+from service.catalogue.repository import Filters, Shape, chosen
 from service.platform.database import Session
 from service.platform.database.pagination import Page
 
@@ -82,6 +84,70 @@ _MEANT: Final = f"""
 """
 
 
+_words: Final = bindparam("words", type_=Text)
+_query: Final[Any] = func.websearch_to_tsquery(_ENGLISH, bindparam("query", type_=Text))
+_in_text: Final = Item.search.bool_op("@@")(_query)
+_contained: Final = Item.name.ilike(bindparam("pattern", type_=Text))
+_alike: Final = or_(_contained, _words.bool_op("<%")(Item.name))
+_most: Final = bindparam("most", type_=Integer)
+_rank: Final = (
+    cast(_contained, Integer)
+    + func.ts_rank(Item.search, _query)
+    + func.word_similarity(_words, Item.name)
+    + func.similarity(_words, Item.name)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    """Of searches with the same filters, whatever their values: to build them takes longer than to search."""
+
+    named: Select[Any]
+    in_text: Select[Any]
+    meant: Select[Any]
+    page: Select[Any]
+
+
+@lru_cache(maxsize=256)
+def _statements(shape: Shape) -> _Statements:
+    passing = chosen(shape)
+    named = text(_NAMED).bindparams(bindparam("lexeme", type_=Text))
+    return _Statements(
+        named=_looked_at(passing, named, _in_text),
+        # In the order of the table, by an index that gives all matches at once.
+        in_text=passing.with_only_columns(Item.id).where(_in_text).limit(_most),
+        meant=_looked_at(passing, text(_MEANT).bindparams(_words), _alike),
+        page=_page(passing),
+    )
+
+
+def _looked_at(passing: Select[Any], entries: TextClause, matches: ColumnElement[bool]) -> Select[Any]:
+    """Those of the entries that match, in their order, and the last one that was looked at.
+
+    A subquery for each entry, and no join, so that no more are looked at than needed.
+    """
+    looked_at = entries.columns(column("item_id", BigInteger), column("place", BigInteger))
+    entry = looked_at.subquery("looked_at").c
+    passes = passing.with_only_columns(matches).where(Item.id == entry.item_id)
+    last = entry.place == literal_column(str(LOOKED_AT))
+    return select(entry.item_id, entry.place).where(or_(passes.scalar_subquery(), last)).limit(_most)
+
+
+def _page(passing: Select[Any]) -> Select[Any]:
+    """A page of what was found: of the first RANKED by their rank, of the others in their order."""
+    ids = bindparam("ids", type_=ARRAY(BigInteger))
+    found = func.unnest(ids).table_valued("id", with_ordinality="place", name="found").render_derived()
+    is_ranked = found.c.place <= literal_column(str(RANKED))
+    return (
+        passing.join(found, found.c.id == Item.id)
+        .where(or_(_in_text, _alike))
+        .order_by(is_ranked.desc(), case((is_ranked, _rank)).desc(), case((is_ranked, Item.id)))
+        .order_by(found.c.place)
+        .limit(bindparam("wanted", type_=Integer))
+        .offset(bindparam("offset", type_=Integer))
+    )
+
+
 async def search(session: Session, page: Page, filters: Filters, words: str, *, withdrawn: bool) -> list[Any]:
     """The best match first, at most MAX_RESULTS in all. A cursor holds an offset: ranks are no keys."""
     offset: int = page.after[0] if page.after is not None else page.skip
@@ -102,11 +168,14 @@ class _Gathering:
 
     def __init__(self, session: Session, filters: Filters, words: str, *, withdrawn: bool, most: int) -> None:
         self.session, self.words, self.most = session, words, most
-        self.chosen = chosen(filters, withdrawn=withdrawn)
-        self.query = func.websearch_to_tsquery(_ENGLISH, _without_negation(words))
-        self.in_text = Item.search.bool_op("@@")(self.query)
-        self.contained = Item.name.ilike(_containing(words))
-        self.alike = or_(self.contained, literal(words).bool_op("<%")(Item.name))
+        shape, values = filters.shape(withdrawn=withdrawn)
+        self.statements = _statements(shape)
+        self.values = values | {
+            "words": words,
+            "query": _without_negation(words),
+            "pattern": _containing(words),
+            "most": most,
+        }
         #: In their order, each once.
         self.found: dict[int, None] = {}
         #: Whether there may be matches that were not looked at, beside those found.
@@ -115,32 +184,20 @@ class _Gathering:
     async def run(self) -> None:
         rarest = await self.session.one(_RAREST, {"words": self.words})
         if rarest is not None and rarest["names"]:
-            named = text(_NAMED).bindparams(bindparam("lexeme", rarest["lexeme"], type_=Text))
-            await self._look_at(named, self.in_text)
+            await self._look_at(self.statements.named, {"lexeme": rarest["lexeme"]})
         if rarest is not None and not self._enough:
-            # In the order of the table, by an index that gives all matches at once.
-            everywhere = self.chosen.with_only_columns(Item.id).where(self.in_text).limit(self.most)
-            self._add(await self.session.values(everywhere))
+            self._add(await self.session.values(self.statements.in_text, self.values))
         if not self._enough:
-            meant = text(_MEANT).bindparams(bindparam("words", self.words, type_=Text))
-            last = await self._look_at(meant, self.alike)
+            last = await self._look_at(self.statements.meant, {})
             self.partial = last == LOOKED_AT and not self._enough
 
     @property
     def _enough(self) -> bool:
         return len(self.found) >= self.most
 
-    async def _look_at(self, entries: Any, matches: ColumnElement[bool]) -> int:
-        """Add those of the entries that match, in their order; the place of the last row that was read.
-
-        A subquery for each entry, and no join, so that no more are looked at than needed.
-        """
-        looked_at = _entries(entries).subquery("looked_at")
-        passes = self.chosen.with_only_columns(matches).where(Item.id == looked_at.c.item_id)
-        statement = select(looked_at.c.item_id, looked_at.c.place).where(
-            or_(passes.scalar_subquery(), looked_at.c.place == literal_column(str(LOOKED_AT)))
-        )
-        rows = await self.session.rows(statement.limit(self.most))
+    async def _look_at(self, statement: Select[Any], values: dict[str, Any]) -> int:
+        """Add the candidates; the place of the last row that was read."""
+        rows = await self.session.rows(statement, self.values | values)
         self._add([row["item_id"] for row in rows])
         return rows[-1]["place"] if rows else 0
 
@@ -148,29 +205,8 @@ class _Gathering:
         self.found.update(dict.fromkeys(ids))
 
     async def rows(self, wanted: int, offset: int) -> list[Any]:
-        """A page of them: of the first RANKED by their rank, of the others in their order."""
-        ids = bindparam(None, list(self.found)[: self.most], type_=ARRAY(BigInteger))
-        found = func.unnest(ids).table_valued("id", with_ordinality="place", name="found")
-        found = found.render_derived()
-        rank = (
-            cast(self.contained, Integer)
-            + func.ts_rank(Item.search, self.query)
-            + func.word_similarity(self.words, Item.name)
-            + func.similarity(self.words, Item.name)
-        )
-        is_ranked = found.c.place <= literal_column(str(RANKED))
-        statement = (
-            self.chosen.join(found, found.c.id == Item.id)
-            .where(or_(self.in_text, self.alike))
-            .order_by(is_ranked.desc(), case((is_ranked, rank)).desc(), case((is_ranked, Item.id)))
-            .order_by(found.c.place)
-        )
-        return list(await self.session.rows(statement.limit(wanted).offset(offset)))
-
-
-def _entries(statement: Any) -> TextualSelect:
-    entries: TextualSelect = statement.columns(column("item_id", BigInteger), column("place", BigInteger))
-    return entries
+        values = {"ids": list(self.found)[: self.most], "wanted": wanted, "offset": offset}
+        return list(await self.session.rows(self.statements.page, self.values | values))
 
 
 def _without_negation(words: str) -> str:

@@ -106,7 +106,7 @@ async def find_changed(
     if status is not None:
         statement = statement.where(_with_status[status])
     poll = await changes.begin_poll(session, "posts", updated_since)
-    return await changes.find(session, page, poll, statement, Post.id)
+    return await changes.find(session, page, poll, statement, row_id=Post.id, values={})
 
 
 async def find_removed(

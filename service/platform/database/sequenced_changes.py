@@ -5,6 +5,7 @@ notes each change in the change's own transaction. After the commit a poll or th
 gives it its place in the order.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -92,13 +93,22 @@ def changed_since(kind: Kind, row_id: Any, moment: Any) -> ColumnElement[bool]:
 
 
 async def find(
-    session: Session, page: Page, poll: Poll, rows: Select[*tuple[Any, ...]], row_id: Any
+    session: Session,
+    page: Page,
+    poll: Poll,
+    rows: Select[*tuple[Any, ...]],
+    *,
+    row_id: Any,
+    values: Mapping[str, Any],
 ) -> list[Any]:
-    """Those of the rows that the poll is about. A client that goes on from `page.mark` misses none."""
+    """Those of the rows that the poll is about. A client that goes on from `page.mark` misses none.
+
+    `values`: of the parameters in `rows`.
+    """
     statement = rows.join(
         SequencedChange.__table__, and_(_change.kind == poll.kind, _change.row_id == row_id)
     ).add_columns(_change.sequenced_at)
-    return await _page(session, page, poll, statement)
+    return await _page(session, page, poll, statement, values)
 
 
 async def find_removed(
@@ -113,14 +123,16 @@ async def find_removed(
     )
     statement = statement.where(_change.kind == poll.kind, true() if sees_all else _change.public)
     gone = ~visible.where(visible.selected_columns[0] == _change.row_id).correlate(SequencedChange).exists()
-    return await _page(session, page, poll, statement.where(gone))
+    return await _page(session, page, poll, statement.where(gone), {})
 
 
-async def _page(session: Session, page: Page, poll: Poll, statement: Select[Any]) -> list[Any]:
+async def _page(
+    session: Session, page: Page, poll: Poll, statement: Select[Any], values: Mapping[str, Any]
+) -> list[Any]:
     place = _change.sequenced_at
     begin = place >= poll.since if page.after is None else place > page.after[0]
     statement = statement.where(begin, place <= poll.last).order_by(place)
-    found = await session.rows(statement.limit(page.fetch).offset(page.skip))
+    found = await session.rows(statement.limit(page.fetch).offset(page.skip), values)
     shown = page.cut(found, "sequenced_at")
     page.mark = (page.next[0] if page.next else poll.last) + _STEP
     return shown
