@@ -136,9 +136,18 @@ def kinds(shop: Shop) -> dict[str, tuple[int, bytes, Callable[[int], bytes]]]:
 
     return {
         "item_from_memory": (1_600, b"200", lambda turn: question("GET", item(turn))),
-        "item": (400, b"200", lambda turn: question("GET", item(turn), Authorization=token(turn))),
+        "item_signed_in": (
+            1_600, b"200", lambda turn: question("GET", item(turn), Authorization=token(turn)),
+        ),
         "list_of_20": (
-            200, b"200", lambda turn: question("GET", f"{V1}/items?limit=20", Authorization=token(turn)),
+            800, b"200", lambda turn: question("GET", f"{V1}/items?limit=20", Authorization=token(turn)),
+        ),
+        "item": (
+            400, b"200",
+            lambda turn: question("GET", item(turn), Authorization=token(turn), Cache_Control="no-cache"),
+        ),
+        "profile": (
+            400, b"200", lambda turn: question("GET", f"{V1}/users/profile", Authorization=token(turn)),
         ),
         "order": (80, b"201", order),
         "sign_in": (25, b"200", signing_in),

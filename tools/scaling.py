@@ -20,8 +20,10 @@ HOURS = 730
 GIB = 1024**3
 NAMES = {
     "item_from_memory": "an item, anonymously: from the cache",
+    "item_signed_in": "an item, signed in: from the cache",
+    "list_of_20": "a list of twenty items, signed in: from the cache",
     "item": "an item, signed in: from the database",
-    "list_of_20": "a list of twenty items, signed in",
+    "profile": "the caller's profile: from the database",
     "order": "an order of two lines",
     "sign_in": "signing in (argon2id)",
 }
