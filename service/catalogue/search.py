@@ -40,8 +40,10 @@ MAX_RESULTS: Final = 1_000
 RANKED: Final = 100
 #: Entries of an index that are looked at for candidates of one kind.
 LOOKED_AT: Final = 1_000
-#: Words of the catalogue that a part of a word, or a word with a typo, may stand for.
-SIMILAR: Final = 20
+#: Words of the search that may be parts of words, or have a typo: the longest.
+TOKENS: Final = 5
+#: Words of the catalogue that are compared with each of them.
+COMPARED: Final = 2_000
 
 _ENGLISH: Final[Any] = literal_column("'english'::regconfig")
 
@@ -67,13 +69,17 @@ _NAMED: Final = f"""
 _MEANT: Final = f"""
     SELECT item_id, row_number() OVER () AS place FROM (
         SELECT lexeme, token, max(alike) AS alike FROM (
-            SELECT DISTINCT token FROM regexp_split_to_table(lower(:words), '[^[:alnum:]]+') AS token
+            SELECT token FROM regexp_split_to_table(lower(:words), '[^[:alnum:]]+') AS token
             WHERE char_length(token) >= 3
+            GROUP BY token ORDER BY char_length(token) DESC, token LIMIT {TOKENS}
         ) AS tokens, LATERAL (
             SELECT lexeme, (word LIKE '%' || token || '%')::integer
                 + word_similarity(token, word) + similarity(token, word) AS alike
-            FROM name_words WHERE word LIKE '%' || token || '%' OR token <% word
-            ORDER BY alike DESC, word LIMIT {SIMILAR}
+            FROM (
+                SELECT lexeme, word FROM name_words WHERE word LIKE '%' || token || '%' OR token <% word
+                LIMIT {COMPARED}
+            ) AS compared
+            ORDER BY alike DESC, word LIMIT {LOOKED_AT}
         ) AS similar_words
         GROUP BY lexeme, token ORDER BY char_length(token) DESC, token, alike DESC, lexeme
     ) AS meant, LATERAL (

@@ -55,6 +55,28 @@ class TestCandidates:
         assert await found(api, "search=taes&category=Rare") == []
         assert len(await found(api, "search=tea&min_price=1400")) == 100
 
+    async def test_of_a_part_of_many_words_are_all_of_them(self, api: Api, sql: asyncpg.Connection) -> None:
+        """Model numbers, of which no two are the same word."""
+        await add(sql, "K", "'KB10' || chr(64 + n) || n || ' keyboard'", 45)
+        for part in ("kb1", "KB10"):
+            assert len(await found(api, f"search={part}")) == 45
+
+    async def test_are_found_behind_words_that_no_item_has_any_more(
+        self, api: Api, sql: asyncpg.Connection
+    ) -> None:
+        await add(sql, "B", "'brand' || n", 30)
+        await add(sql, "M", "'superbrandx'", 1, "'Rare'")
+        assert await found(api, "search=brand&category=Rare") == ["superbrandx"]
+        await sql.execute("UPDATE items SET name = 'Cup' WHERE sku LIKE 'B%'")
+        assert await found(api, "search=brand") == ["superbrandx"]
+
+    @pytest.mark.parametrize("name", ["The Who", "Being There", "Who Are You", "What"])
+    async def test_may_consist_of_the_most_common_words(self, api: Api, make: Make, name: str) -> None:
+        """The full-text search leaves these out of what it compares."""
+        await make.item(name="The Band")
+        await make.item(name=name)
+        assert (await found(api, f"search={name}"))[0] == name
+
     async def test_of_every_page_are_the_same(self, api: Api, sql: asyncpg.Connection) -> None:
         await add(sql, "T", "'Tea ' || n % 7 || ' number ' || n", 700)
         await add(sql, "C", "'Coffee ' || n", 700, "'Tea'")
@@ -91,7 +113,7 @@ class TestPartialResults:
 class TestWords:
     async def test_follow_names(self, make: Make, sql: asyncpg.Connection) -> None:
         await sql.execute("INSERT INTO items (sku, name, price) VALUES ('A', 'The green teas', 1)")
-        assert [tuple(row) for row in await sql.fetch(WORDS)] == [("green", 14), ("tea", 14)]
+        assert [tuple(row) for row in await sql.fetch(WORDS)] == [("green", 14), ("tea", 14), ("the", 14)]
         await sql.execute("UPDATE items SET name = 'Black tea'")
         assert [tuple(row) for row in await sql.fetch(WORDS)] == [("black", 9), ("tea", 9)]
         await sql.execute("UPDATE items SET price = 2, name = name")

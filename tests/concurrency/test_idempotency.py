@@ -1,6 +1,7 @@
 """One key and many at once; transactions that lose, and are run again."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,9 +11,11 @@ import asyncpg
 import httpx2
 import pytest
 from prometheus_client import REGISTRY
+from sqlalchemy import text
 
 from service.container.api import Container
 from service.platform.config import Settings
+from service.platform.http.idempotency import repository
 from tests.helpers.application import app_of
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person
@@ -45,6 +48,39 @@ async def slow_orders(sql: asyncpg.Connection) -> AsyncIterator[None]:
         yield
     finally:
         await sql.execute("DROP TRIGGER take_time ON orders; DROP FUNCTION take_time")
+
+
+async def test_a_retry_that_looks_before_the_first_is_committed_gets_its_response(
+    make: Make, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sees no response yet, and gets the lock once the first has ended: it is run, and refused for what
+    the first has done.
+    """
+    maria, ada, chai = await make.user(), await make.admin(), await make.item(stock=1)
+    held = "SELECT pg_try_advisory_xact_lock(:lock) AS got"
+    late = f"{held} FROM (SELECT pg_sleep(0.3) OFFSET 0) AS waited"
+    take = repository._TAKE
+    monkeypatch.setattr(
+        repository, "_TAKE", text(take.text.replace(held, late)).bindparams(*take._bindparams.values())
+    )
+    body = {"product_id": chai.id, "quantity": 1}
+
+    async def both(person: Person, path: str, body: dict[str, Any]) -> list[tuple[int, Any, bytes]]:
+        async def send(delay: float) -> httpx2.Response:
+            await asyncio.sleep(delay)
+            return await person.api.post(path, json=body, headers={"Idempotency-Key": "the-only-key"})
+
+        answers = await asyncio.gather(send(0), send(0.2))
+        return [(each.status_code, each.headers.get("Idempotent-Replayed"), each.content) for each in answers]
+
+    first, retry = await both(maria, "/orders", body)
+    assert (first[:2], retry[:2]) == ((201, None), (201, "true"))
+    assert retry[2] == first[2]
+    assert await sql.fetchval("SELECT count(*) FROM orders") == 1
+    order = json.loads(first[2])["id"]
+    first, retry = await both(ada, f"/orders/{order}/pay", {"reference": "bank-1"})
+    assert (first[:2], retry[:2]) == ((200, None), (200, "true"))
+    assert retry[2] == first[2]
 
 
 async def test_fifty_send_the_same_order_at_once(

@@ -21,7 +21,7 @@ ADDED = """
 #: there twice, which does no harm. Words whose items are gone stay, and find nothing.
 KNOWN = """
     INSERT INTO name_words (word, lexeme)
-    SELECT word, unnest(tsvector_to_array(to_tsvector('english', word))) FROM (
+    SELECT word, unnest(lexemes_of_name(word)) FROM (
         SELECT DISTINCT regexp_split_to_table(lower(name), '[^[:alnum:]]+') AS word FROM {rows}
     ) AS split
     WHERE char_length(word) >= 3 AND NOT EXISTS (SELECT FROM name_words WHERE name_words.word = split.word)
@@ -78,12 +78,16 @@ def upgrade() -> None:
         postgresql_ops={"word": "gin_trgm_ops"},
     )
     # As the search takes the name apart, and each run of letters and digits by itself: of "shop.example/tea"
-    # the parser makes one word.
+    # the parser makes one word. And what it leaves out as too common ("The Who"), as it is written.
     op.execute(
         """
         CREATE FUNCTION lexemes_of_name(name text) RETURNS text[] LANGUAGE sql IMMUTABLE STRICT AS $$
             SELECT tsvector_to_array(
-                to_tsvector('english', name || ' ' || regexp_replace(name, '[^[:alnum:]]+', ' ', 'g')))
+                to_tsvector('english', name || ' ' || regexp_replace(name, '[^[:alnum:]]+', ' ', 'g'))
+            ) || ARRAY(
+                SELECT DISTINCT word FROM regexp_split_to_table(lower(name), '[^[:alnum:]]+') AS word
+                WHERE char_length(word) >= 3 AND to_tsvector('english', word) = ''
+            )
         $$
         """
     )

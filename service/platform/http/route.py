@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import Contention
+from service.errors import Contention, ServiceError
 from service.platform.http import metrics
 from service.platform.http.access import (
     INPUT_ERRORS,
@@ -123,12 +123,23 @@ class Route(HandlerRoute):
             require_absence(request)
         for longest in PAUSES:
             try:
-                return await self.run(request)
+                return await self._once(request)
             except Contention:
                 # Nothing was done: one request is one transaction, and that was rolled back.
                 metrics.RETRIES.labels(route_template(request.scope)).inc()
                 await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - spreads rivals
-        return await self.run(request)
+        return await self._once(request)
+
+    async def _once(self, request: Request) -> Response:
+        try:
+            return await self.run(request)
+        except Contention:
+            raise
+        except ServiceError:
+            replayed = await self._idempotency.look_again(request)
+            if replayed is None:
+                raise
+            return replayed
 
 
 class OpenRoute(Route):

@@ -27,7 +27,7 @@ from service.errors import (
     KeyReused,
 )
 from service.platform.crypto import same
-from service.platform.database import Session
+from service.platform.database import Database, Session
 from service.platform.http import metrics
 from service.platform.http.idempotency import repository as idempotency
 from service.platform.http.idempotency.repository import Slot
@@ -132,6 +132,17 @@ class Idempotency:
             return None
         metrics.REPLAYS.labels(route_template(scope)).inc()
         return Response(stored.body, stored.status, {**stored.headers, REPLAYED: "true"})
+
+    async def look_again(self, request: Request) -> Response | None:
+        """For a request that was refused: the response that another one with its key has had meanwhile.
+
+        That one may have been committed after this one had looked and before it got the lock. This one was
+        run then, and is refused because of what that one has done: its stock is sold, its order paid.
+        """
+        if state_of(request.scope).store_response is None:
+            return None
+        async with component(request, Database).reading() as session:
+            return await self.replay(request, session)
 
     @staticmethod
     async def store(request: Request, response: Response, model: Any) -> None:
