@@ -69,17 +69,21 @@ async def authenticate_key(
         if before_lookup is not None:
             await before_lookup(cache.last_good(key_hash))
         cached = await look_up_key(database, cache, key_hash)
-    if cached is None or cached.ends <= cache.clock():
+    caller = _used(cache, cached)
+    if caller is None:
         raise InvalidApiKey
-    cache.note_use(cached.caller.key_id)
-    return cached.caller
+    return caller
 
 
 def known_key(cache: ApiKeyCache, key: str) -> KeyCaller | None:
     """The caller of a key that this process has seen to be good, if it knows that it still is. The change
     feed must be in sync.
     """
-    cached = cache.get(fingerprint(key)) if can_be_key(key) else None
+    return _used(cache, cache.get(fingerprint(key))) if can_be_key(key) else None
+
+
+def _used(cache: ApiKeyCache, cached: CachedKey | None) -> KeyCaller | None:
+    """The caller, whose use of the key is noted; None for a key that is not good or has expired."""
     if cached is None or cached.ends <= cache.clock():
         return None
     cache.note_use(cached.caller.key_id)

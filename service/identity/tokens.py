@@ -86,8 +86,8 @@ class AccessTokens:
 
     def verified(self, token: str) -> Caller | None:
         """The same for a token that has been verified before; None for any other."""
-        remembered = self._verified.get(token)
-        return remembered[1] if remembered is not None and remembered[0] > time.time() else None
+        remembered = self._remembered(token)
+        return remembered[1] if remembered else None
 
     def seconds_left(self, token: str) -> float:
         """How long the token still lasts, without the leeway; 0 for a bad one."""
@@ -95,8 +95,8 @@ class AccessTokens:
         return max(0.0, good[0] - time.time()) if good else 0.0
 
     def _good(self, token: str) -> tuple[float, Caller] | None:
-        remembered = self._verified.get(token)
-        if remembered is not None and remembered[0] > time.time():
+        remembered = self._remembered(token)
+        if remembered is not None:
             return remembered
         self._verified.pop(token, None)
         if len(token) > LONGEST_TOKEN:
@@ -107,6 +107,10 @@ class AccessTokens:
             good = self._verified[token] = (float(claims["exp"]), caller)
             return good
         return None
+
+    def _remembered(self, token: str) -> tuple[float, Caller] | None:
+        remembered = self._verified.get(token)
+        return remembered if remembered is not None and remembered[0] > time.time() else None
 
     def _claims(self, token: str) -> dict[str, Any]:
         decoded = jwt.decode(token, self._key_of, algorithms=["ES256"])

@@ -42,7 +42,7 @@ def large_body(endpoint: Endpoint) -> Endpoint:
 
 
 class ReadRequest(Request):
-    """A request whose body is here: the framework asks for no more of it, and parses nothing itself."""
+    """A request whose body is here, and parsed."""
 
     def __init__(self, request: Request, content: bytes, *, pieces: int, seconds: float) -> None:
         super().__init__(request.scope, request.receive)
@@ -53,9 +53,6 @@ class ReadRequest(Request):
 
     async def body(self) -> bytes:
         return self.content
-
-    async def json(self) -> Any:
-        return self.parsed
 
     async def form(self, **_: Any) -> FormData:  # type: ignore[override]  # which is awaited too
         form: FormData = self.parsed

@@ -219,7 +219,7 @@ def _given_id(headers: Headers) -> str | None:
 def complete(headers: MutableHeaders, status: int, request_id: str) -> None:
     """Add what stands on every response."""
     if status == 204:
-        del headers["Content-Type"]  # the framework names one even for nothing
+        del headers["Content-Type"]  # responses that older releases have stored may have one
     # Past the mapping, which would go through all that is there once for each.
     present = {name for name, _ in headers.raw}
     headers.raw.append((b"x-request-id", request_id.encode()))

@@ -7,7 +7,8 @@ FastAPI, so that faults are named as its documentation says. docs/adr/0040 says 
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -26,7 +27,7 @@ from pydantic_core import PydanticUndefined
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from service.platform.database import Database
+from service.platform.database import Database, Session
 from service.platform.http.access import INPUT_ERRORS
 from service.platform.http.body import ReadRequest
 from service.platform.http.injection import Component, Reading, Transaction, component
@@ -118,7 +119,7 @@ class Arguments:
 
     def __init__(self, dependant: Dependant, *, embed: bool) -> None:
         self._embed = embed
-        self._steps = tuple(_steps(dependant))
+        self._steps = _steps(dependant)
         self._needs_response = any(step.response for step in self._steps)
 
     async def of(self, request: Request, body: Any) -> tuple[dict[str, Any], Response | None]:
@@ -160,7 +161,7 @@ def _partial_response() -> Response:
     return response
 
 
-def _steps(dependant: Dependant) -> Iterator[Step]:
+def _steps(dependant: Dependant) -> list[Step]:
     """What the handler needs comes before it; a dependency that is named twice comes once."""
     known: dict[Callable[..., Any], int] = {}
     steps: list[Step] = []
@@ -178,7 +179,7 @@ def _steps(dependant: Dependant) -> Iterator[Step]:
         return known[call]
 
     add(dependant)
-    yield from steps
+    return steps
 
 
 def _step(dependant: Dependant, call: Callable[..., Any], inputs: tuple[tuple[str, int], ...]) -> Step:
@@ -207,10 +208,12 @@ class HandlerRoute(APIRoute):
             (each.name, get_args(each.annotation)[0]) for each in parameters if _is(each, Component)
         ]
         #: The parameter that has the session, and the method that begins it.
-        self._session: tuple[str, str] | None = None
+        self._session: tuple[str, Callable[[Database], AbstractAsyncContextManager[Session]]] | None = None
         for each in parameters:
-            if _is(each, Transaction) or _is(each, Reading):
-                self._session = (each.name, "transaction" if _is(each, Transaction) else "reading")
+            if _is(each, Transaction):
+                self._session = (each.name, Database.transaction)
+            elif _is(each, Reading):
+                self._session = (each.name, Database.reading)
         if not inspect.iscoroutinefunction(endpoint):
             raise TypeError(f"{path}: make the handler async; a thread takes longer than most handlers do")
         self._run: Endpoint = endpoint
@@ -241,7 +244,7 @@ class HandlerRoute(APIRoute):
         if self._session is None:
             return await self.finish(request, values, shared)
         name, begin = self._session
-        async with getattr(component(request, Database), begin)() as session:
+        async with begin(component(request, Database)) as session:
             values[name] = session
             return await self.finish(request, values, shared)
 
