@@ -176,8 +176,8 @@ image-scan: ## known vulnerabilities in the image, which docker builds; needs tr
 prod-like-secrets: $(SYNCED) ## write build/prod-like-secrets.yaml, which skaffold's profiles prod-like and ci take, once
 	@$(BIN)/python tools/prod_like_secrets.py build/prod-like-secrets.yaml
 
-end-to-end: $(SYNCED) ## the chart on a cluster of kind, rolled out under load; HELM=3 SHOW=1; needs docker, kind, kubectl
-	@$(BIN)/python tools/end_to_end.py --helm $(or $(HELM),4) $(if $(SHOW),--show)
+end-to-end: $(SYNCED) ## the chart on a cluster of kind, changed under load; HELM=3 ONLY=upgrade,keys SHOW=1; needs docker, kind, kubectl
+	@$(BIN)/python tools/end_to_end --helm $(or $(HELM),4) $(if $(ONLY),--only $(ONLY)) $(if $(SHOW),--show)
 
 release-check: $(SYNCED) ## TAG is the version that service, chart and changelog have; TAG=v0.1.0
 	@$(BIN)/python tools/release.py check "$(TAG)"

@@ -1,5 +1,6 @@
 """The scripts of the workflows, as far as they go without a cluster and a registry."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -9,11 +10,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.chart import kubernetes, restricted
+
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + 64 * "0"
 
 
 SECRETS = "build/prod-like-secrets.yaml"
+CHANGED = "build/end-to-end-secrets.yaml"
+PHASES = ("upgrade", "keys", "restarts", "evictions", "password", "scaling", "outages")
 
 
 def tool(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -32,60 +37,109 @@ def shown(*arguments: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module", params=["3", "4"])
 def commands(request: pytest.FixtureRequest) -> list[list[str]]:
-    return shown("tools/end_to_end.py", "--helm", request.param)
+    return shown("tools/end_to_end", "--helm", request.param)
+
+
+def appear(parts: list[str], commands: list[list[str]]) -> None:
+    """In this order, whatever is between them; the last is the end."""
+    words, place = [" ".join(command) for command in commands], 0
+    for part in parts:
+        place = next(at for at in range(place, len(words)) if part in words[at]) + 1
+    assert place == len(words), words[place:]
 
 
 class TestEndToEnd:
     def test_a_cluster_is_made_used_and_removed(self, commands: list[list[str]]) -> None:
+        begin = [
+            "docker build",
+            "kind create cluster",
+            "kind load docker-image",
+            "upgrade --install",
+            " test ",
+        ]
+        under_load = [
+            part
+            for name in PHASES
+            for part in (f" run load-{name}", f"exec load-{name}", f"logs load-{name}", f"pod load-{name}")
+        ]
+        appear([*begin, *under_load, " test ", "tradepost verify", "uninstall", "kind delete"], commands)
+
+    @pytest.mark.parametrize(
+        ("phase", "parts"),
+        [
+            ("upgrade", ["e2e-2", "LOG_LEVEL=DEBUG", "rollback tradepost 1", "e2e-2"]),
+            ("keys", ["upgrade", "upgrade", "sleep 90", "upgrade"]),
+            ("restarts", ["rollout restart"] * 5),
+            ("evictions", ["delete VALUE", *["drain NODE", "uncordon NODE", "rollout restart"] * 2]),
+            ("password", ["CREATE ROLE", "upgrade", "pg_stat_activity", "PASSWORD NULL"]),
+            ("scaling", ["api.replicas=3,worker.replicas=3", "api.replicas=2,worker.replicas=2"]),
+            ("outages", ["kill -KILL", "--force", "postgresql-0 --grace", "--replicas=0", "--replicas=1"]),
+        ],
+    )
+    def test_a_phase_is_carried_out_under_load(self, phase: str, parts: list[str]) -> None:
+        commands = shown("tools/end_to_end", "--only", phase)
+        end = [f"exec load-{phase}", "uninstall", "kind delete"]
+        appear([f" run load-{phase}", *parts, *end], commands)
+
+    def test_a_given_cluster_is_left_as_it_was(self) -> None:
+        commands = shown(
+            "tools/end_to_end", "--given", "registry.example:5000/shop:1", "registry.example:5000/shop:2"
+        )
         words = [" ".join(command) for command in commands]
-        order = (
-            "docker build", "kind create cluster", "kind load docker-image", "upgrade --install", " test ",
-            "rollout_load.py", "upgrade --install", "rollout restart", "upgrade --install", " rollback ",
-            " test ", "kind delete cluster",
-        )  # fmt: skip
-        place = 0
-        for part in order:
-            place = next(at for at in range(place, len(words)) if part in words[at]) + 1
-        assert place == len(words), words[place:]
+        assert [
+            word
+            for word in words
+            if re.search("docker|kind|context|drain|cordon", word.partition("--overrides")[0])
+        ] == []
+        assert any("image.repository=registry.example:5000/shop,image.tag=2" in word for word in words)
+        assert words[-1].endswith("delete namespace tradepost --timeout=5m")
+
+    def test_an_unknown_phase_is_refused_by_its_name(self) -> None:
+        done = tool("tools/end_to_end", "--show", "--only", "upgrade,retarts")
+        assert done.returncode == 1
+        assert "no phase is called retarts: there are upgrade, keys" in done.stderr
 
     def test_every_file_that_it_names_is_there(self, commands: list[list[str]]) -> None:
         named = {
-            word
+            word.removeprefix("--from-file=")
             for command in commands
             for word in command
-            if re.match(r"(k8s|charts|tools)/", word) or word.endswith((".yaml", ".py"))
+            if re.match(r"(--from-file=)?(k8s|charts|tools)/", word) or word.endswith((".yaml", ".py"))
         }
-        assert "k8s/kind.yaml" in named
-        assert "k8s/dependencies/postgresql.yaml" in named
-        # What a tool writes on the way.
-        named.remove(SECRETS)
+        assert {"k8s/kind.yaml", "k8s/dependencies/postgresql.yaml", "tools/rollout_load"} <= named
+        # What the tool writes on the way.
+        named -= {SECRETS, CHANGED}
         assert [name for name in named if not (ROOT / name).exists()] == []
 
-    def test_what_it_installs_renders_and_is_the_service_it_asks(
-        self, commands: list[list[str]], tmp_path: Path
-    ) -> None:
+    def test_what_it_installs_renders(self, commands: list[list[str]], tmp_path: Path) -> None:
         [making] = [command for command in commands if command[-1] == SECRETS and "tools/" in command[-2]]
-        made = tmp_path / "secrets.yaml"
+        made, changed = tmp_path / "secrets.yaml", tmp_path / "changed.yaml"
         assert tool(*making[1:-1], str(made)).returncode == 0
-        installs = [command for command in commands if "--install" in command]
-        assert len(installs) == 3
-        tags = []
-        for command in installs:
-            helm, values = (
-                command[0],
-                command[command.index("charts/tradepost") + 1 : command.index("--wait")],
-            )
+        changed.write_text('{"secrets": {}}')
+        files = {SECRETS: str(made), CHANGED: str(changed)}
+        installs = {" ".join(command): command for command in commands if "--install" in command}
+        for command in installs.values():
+            values = command[command.index("charts/tradepost") + 1 : command.index("--wait")]
             done = subprocess.run(
-                [helm, "template", "tradepost", "charts/tradepost", "-n", "tradepost"]
-                + [str(made) if value == SECRETS else value for value in values],
+                [command[0], "template", "tradepost", "charts/tradepost", "-n", "tradepost"]
+                + [files.get(value, value) for value in values],
                 cwd=ROOT, capture_output=True, text=True, check=False,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
             objects = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(done.stdout)}
-            assert objects["Service", "tradepost"]["spec"]["type"] == "NodePort"
+            # The address that the load asks.
+            assert objects["Service", "tradepost"]["spec"]["ports"][0]["port"] == 80
             pod = objects["Deployment", "tradepost"]["spec"]["template"]["spec"]
-            tags.append(pod["containers"][0]["image"])
-        assert tags == ["tradepost:e2e-1", "tradepost:e2e-2", "tradepost:e2e-2"]
+            assert pod["containers"][0]["image"] in {"tradepost:e2e-1", "tradepost:e2e-2"}
+        assert len(installs) == 5
+
+    def test_its_load_is_a_pod_that_a_restricted_namespace_admits(self, commands: list[list[str]]) -> None:
+        [load, *_] = [command for command in commands if "load-upgrade" in command and "run" in command]
+        [overrides] = [word for word in load if word.startswith("--overrides=")]
+        pod = json.loads(overrides.removeprefix("--overrides="))
+        pod |= {"kind": "Pod", "metadata": {"name": "load-upgrade", "namespace": "tradepost"}}
+        assert restricted.violations(pod) == []
+        assert [kubernetes.faults(pod, version) for version in kubernetes.VERSIONS] == [[], []]
 
 
 class TestRelease:

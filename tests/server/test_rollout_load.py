@@ -2,14 +2,16 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -17,14 +19,31 @@ import asyncpg
 import pytest
 
 from tests.helpers.http_server import serving
-from tests.server.process import REPOSITORY, cloned_database, started
+from tests.helpers.waiting import wait_until
+from tests.server.process import PASSWORD, REPOSITORY, Service, cloned_database, started, statement, tradepost
 
 pytestmark = pytest.mark.slow
 
 
-def asking(url: str, seconds: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "tools/rollout_load.py", url, "--seconds", str(seconds), "--clients", "4"]
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+ADMINISTRATOR = {"ADMIN_EMAIL": "admin@shop.example", "ADMIN_PASSWORD": PASSWORD}
+
+
+def asking(
+    url: str, seconds: int, *options: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "tools/rollout_load",
+        url,
+        "--seconds",
+        str(seconds),
+        "--clients",
+        "4",
+        *options,
+    ]
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == f"4 clients are asking {url}\n"
     return process
@@ -67,6 +86,85 @@ def test_a_service_that_serves_passes_and_one_that_dies_does_not(tmp_path: Path)
         assert process.returncode == 1, told
         assert "FAIL" in told
         assert "ConnectError" in told
+
+
+@contextmanager
+def shop(folder: Path) -> Iterator[tuple[Service, str]]:
+    """A service with an administrator, and its database."""
+    with cloned_database() as database:
+        assert tradepost(folder, "migrate", DATABASE_URL=database, **ADMINISTRATOR).returncode == 0
+        with started(folder, DATABASE_URL=database) as service:
+            yield service.wait_until_up("/readyz"), database
+
+
+def ordering(service: Service, *options: str) -> subprocess.Popen[str]:
+    return asking(service.url, 60, *options, environment=ADMINISTRATOR)
+
+
+def result(process: subprocess.Popen[str]) -> dict[str, Any]:
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate(timeout=90)[0]
+    found: dict[str, Any] = json.loads(told.splitlines()[-1])
+    return found | {"told": told}
+
+
+def orders_are(database: str, many: int) -> None:
+    """Until so many orders have been placed."""
+
+    async def placed() -> int:
+        connection = await asyncpg.connect(database)
+        try:
+            found: int = await connection.fetchval("SELECT count(*) FROM orders")
+            return found
+        finally:
+            await connection.close()
+
+    wait_until(lambda: asyncio.run(placed()) >= many)
+
+
+def test_orders_that_were_placed_are_found_again_once_each(tmp_path: Path) -> None:
+    with shop(tmp_path) as (service, database):
+        process = ordering(service)
+        orders_are(database, 20)
+        found = result(process)
+    assert process.returncode == 0, found["told"]
+    assert found["orders"] >= 20
+    assert (found["failed"], found["refused"], found["wrong"]) == (0, 0, 0)
+
+
+def test_an_outage_may_refuse_requests_and_lose_no_order(tmp_path: Path) -> None:
+    with shop(tmp_path) as (service, database):
+        process = ordering(service, "--outages")
+        orders_are(database, 8)
+        for turn in range(2):
+            for worker in service.descendants():
+                if worker.pid in service.workers():
+                    worker.kill()
+            kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            statement(database, f"{kill} AND pid <> pg_backend_pid()")
+            orders_are(database, 16 + 8 * turn)
+        found = result(process)
+    assert process.returncode == 0, found["told"]
+    assert found["refused"] > 0
+    assert found["orders"] >= 24
+    assert (found["failed"], found["wrong"]) == (0, 0)
+
+
+def test_an_order_that_is_lost_fails(tmp_path: Path) -> None:
+    with shop(tmp_path) as (service, database):
+        process = ordering(service)
+        orders_are(database, 8)
+        # As if it had never been theirs, past what the database itself refuses.
+        statement(
+            database,
+            "SET session_replication_role = replica",
+            "UPDATE orders SET reference = 'lost' WHERE id = (SELECT min(id) FROM orders)",
+        )
+        found = result(process)
+    assert process.returncode == 1, found["told"]
+    assert found["wrong"] == 2
+    assert "order missing: ('rollout-" in found["told"]
+    assert "order not expected: ('lost', 'cancelled')" in found["told"]
 
 
 #: What the service answers, as far as it is looked at.
