@@ -30,7 +30,7 @@ from service.catalogue.models import AVAILABILITY, CategoryCount, Item, Stock
 from service.platform.database import Record, Session, any_of
 from service.platform.database import sequenced_changes as changes
 from service.platform.database.documents import document, object_of
-from service.platform.database.pagination import Page, PagedSelect
+from service.platform.database.pagination import Chosen, Conditions, Page, PagedSelect
 
 #: Everything but the search vector: the row has the shape of schemas.Item.
 _COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
@@ -112,10 +112,6 @@ class New:
     reorder_level: int
 
 
-#: The names of filters. A filter that has a condition for each value comes with its value, others with None.
-Shape = tuple[tuple[str, bool | None], ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Filters:
     sku: str | None = None
@@ -126,26 +122,29 @@ class Filters:
     max_price: Decimal | None = None
     is_active: bool | None = None
 
-    def shape(self, *, withdrawn: bool) -> tuple[Shape, dict[str, Any]]:
+    def chosen(self, *, withdrawn: bool) -> tuple[Chosen, dict[str, Any]]:
         """Which filters are given, and their values. Withdrawn items pass where the caller may see them."""
         values = {
             each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None
         }
-        shape = tuple((name, value if isinstance(value, bool) else None) for name, value in values.items())
-        return (() if withdrawn else (("on_sale", None),)) + shape, values
+        if not withdrawn:
+            values["on_sale"] = True
+        return _FILTERS.choose(values), values
 
 
 #: Those that are of yes or no have a condition for each: the planner must see the value of a partial index.
-_FILTERS: Final[dict[str, Any]] = {
-    "on_sale": _item.is_active,
-    "sku": _item.sku == bindparam("sku"),
-    "updated_since": changes.changed_since("items", _item.id, bindparam("updated_since")),
-    "category": _item.category == bindparam("category"),
-    "in_stock": {True: _item.availability != _OUT_OF_STOCK, False: _item.availability == _OUT_OF_STOCK},
-    "min_price": _item.price >= bindparam("min_price"),
-    "max_price": _item.price <= bindparam("max_price"),
-    "is_active": {True: _item.is_active, False: ~_item.is_active},
-}
+_FILTERS: Final = Conditions(
+    {
+        "on_sale": _item.is_active,
+        "sku": _item.sku == bindparam("sku"),
+        "updated_since": changes.changed_since("items", _item.id, bindparam("updated_since")),
+        "category": _item.category == bindparam("category"),
+        "in_stock": {True: _item.availability != _OUT_OF_STOCK, False: _item.availability == _OUT_OF_STOCK},
+        "min_price": _item.price >= bindparam("min_price"),
+        "max_price": _item.price <= bindparam("max_price"),
+        "is_active": {True: _item.is_active, False: ~_item.is_active},
+    }
+)
 #: An item as it is sent.
 _DOCUMENT: Final = document(object_of(schemas.Item, _item))
 _LISTS: Final = {
@@ -167,27 +166,23 @@ _CATEGORY_COUNTS: Final = (
 )
 
 
-def chosen(shape: Shape) -> Select[Any]:
-    """Documents of the items that pass filters of this shape, whose values are parameters."""
-    statement: Select[Any] = select(_DOCUMENT, _item.id, _item.name)
-    for name, choice in shape:
-        condition = _FILTERS[name]
-        statement = statement.where(condition if choice is None else condition[choice])
-    return statement
+def documents(chosen: Chosen) -> Select[Any]:
+    """Documents of the items that pass these filters, whose values are parameters."""
+    return select(_DOCUMENT, _item.id, _item.name).where(*_FILTERS.of(chosen))
 
 
 async def find(session: Session, page: Page, filters: Filters, *, sort: str, withdrawn: bool) -> list[Any]:
     """Documents of items. `sort` is one of _SORTS; `-` before it reverses the order."""
-    _, values = filters.shape(withdrawn=withdrawn)
-    return await _LISTS[sort].read(session, page, {**values, "on_sale": None if withdrawn else True})
+    _, values = filters.chosen(withdrawn=withdrawn)
+    return await _LISTS[sort].read(session, page, values)
 
 
 async def find_changed(
     session: Session, page: Page, updated_since: datetime, filters: Filters, *, withdrawn: bool
 ) -> list[Any]:
     poll = await changes.begin_poll(session, "items", updated_since)
-    shape, values = replace(filters, updated_since=None).shape(withdrawn=withdrawn)
-    return await changes.find(session, page, poll, chosen(shape), row_id=_item.id, values=values)
+    chosen, values = replace(filters, updated_since=None).chosen(withdrawn=withdrawn)
+    return await changes.find(session, page, poll, documents(chosen), row_id=_item.id, values=values)
 
 
 async def find_removed(

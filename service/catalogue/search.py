@@ -31,9 +31,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.catalogue.models import Item
-from service.catalogue.repository import Filters, Shape, chosen
+from service.catalogue.repository import Filters, documents
 from service.platform.database import Session
-from service.platform.database.pagination import Page
+from service.platform.database.pagination import Chosen, Page
 
 MAX_RESULTS: Final = 1_000
 #: Candidates that are ranked, which is the dearest part: those of the first pages.
@@ -115,8 +115,8 @@ class _Statements:
 
 
 @lru_cache(maxsize=256)
-def _statements(shape: Shape) -> _Statements:
-    passing = chosen(shape)
+def _statements(chosen: Chosen) -> _Statements:
+    passing = documents(chosen)
     named = text(_NAMED).bindparams(bindparam("lexeme", type_=Text))
     return _Statements(
         named=_looked_at(passing, named, _in_text),
@@ -174,8 +174,8 @@ class _Gathering:
 
     def __init__(self, session: Session, filters: Filters, words: str, *, withdrawn: bool, most: int) -> None:
         self.session, self.words, self.most = session, words, most
-        shape, values = filters.shape(withdrawn=withdrawn)
-        self.statements = _statements(shape)
+        chosen, values = filters.chosen(withdrawn=withdrawn)
+        self.statements = _statements(chosen)
         self.values = values | {
             "words": words,
             "query": _without_negation(words),

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from service.notifications.models import Notification
 from service.platform.database import Record, Session, before_commit
-from service.platform.database.pagination import Page, PagedSelect
+from service.platform.database.pagination import Conditions, Page, PagedSelect
 
 _WAITING: Final = "notifications"
 _PARAMETERS: Final[tuple[BindParameter[Any], ...]] = (
@@ -63,7 +63,10 @@ class NewNotification:
 _OWN: Final = Notification.user_id == bindparam("user_id")
 _ALL: Final = select(*Notification.__table__.columns)
 _LIST: Final = PagedSelect(
-    _ALL, Notification.id, falling=True, filters={"user_id": _OWN, "unread": Notification.read_at.is_(None)}
+    _ALL,
+    Notification.id,
+    falling=True,
+    filters=Conditions({"user_id": _OWN, "unread": Notification.read_at.is_(None)}),
 )
 _AFTER: Final = (
     _ALL.where(_OWN, Notification.id > bindparam("last"))

@@ -25,7 +25,7 @@ from service.orders import metrics, schemas
 from service.orders.models import INSTANT, STATUSES, Order, OrderLine
 from service.platform.database import Record, Session, after_commit, any_of, none_of
 from service.platform.database.documents import array_of, document, object_of, stored_array, stored_object
-from service.platform.database.pagination import Page, PagedSelect
+from service.platform.database.pagination import Conditions, Page, PagedSelect
 from service.platform.http.etag.versions import AllBut, Versions
 
 LINE_COLUMNS = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")
@@ -71,12 +71,14 @@ _LIST = PagedSelect(
     Order.placed_at,
     Order.id,
     falling=True,
-    filters={
-        "user_id": _OWN,
-        "status": Order.status == bindparam("status"),
-        "placed_from": Order.placed_at >= bindparam("placed_from"),
-        "placed_until": Order.placed_at <= bindparam("placed_until"),
-    },
+    filters=Conditions(
+        {
+            "user_id": _OWN,
+            "status": Order.status == bindparam("status"),
+            "placed_from": Order.placed_at >= bindparam("placed_from"),
+            "placed_until": Order.placed_at <= bindparam("placed_until"),
+        }
+    ),
 )
 
 

@@ -23,7 +23,7 @@ from service.identity.models import User
 from service.platform.database import Record, Session
 from service.platform.database import sequenced_changes as changes
 from service.platform.database.documents import document, object_of
-from service.platform.database.pagination import Page, PagedSelect
+from service.platform.database.pagination import Conditions, Page, PagedSelect
 from service.posts import schemas
 from service.posts.models import STATUSES, Post
 
@@ -51,12 +51,14 @@ _OLDEST_FIRST, _NEWEST_FIRST = (
         _DOCUMENTS,
         Post.id,
         falling=falling,
-        filters={
-            "published": _published,
-            "reader_id": _published_or_own,
-            "status": _with_status,
-            "updated_since": changes.changed_since("posts", Post.id, bindparam("updated_since")),
-        },
+        filters=Conditions(
+            {
+                "published": _published,
+                "reader_id": _published_or_own,
+                "status": _with_status,
+                "updated_since": changes.changed_since("posts", Post.id, bindparam("updated_since")),
+            }
+        ),
     )
     for falling in (False, True)
 )

@@ -56,8 +56,29 @@ class Page:
         return shown
 
 
-#: A condition, or one for each value where the planner must see the value.
-_Filter = ColumnElement[bool] | Mapping[Any, ColumnElement[bool]]
+#: The filters that have a value, by name; and that value where it decides which condition is meant.
+Chosen = tuple[tuple[str, Any], ...]
+
+
+class Conditions:
+    """Filters by name: each a condition, or one for each value where the planner must see the value."""
+
+    def __init__(
+        self, by_name: Mapping[str, ColumnElement[bool] | Mapping[Any, ColumnElement[bool]]]
+    ) -> None:
+        self._by_name = by_name
+
+    def choose(self, values: Mapping[str, Any]) -> Chosen:
+        """What is None is not filtered by."""
+        return tuple(
+            (name, value if isinstance(self._by_name[name], Mapping) else None)
+            for name, value in values.items()
+            if value is not None
+        )
+
+    def of(self, chosen: Chosen) -> list[ColumnElement[bool]]:
+        found = ((self._by_name[name], choice) for name, choice in chosen)
+        return [each[choice] if isinstance(each, Mapping) else each for each, choice in found]
 
 
 class PagedSelect:
@@ -65,7 +86,7 @@ class PagedSelect:
 
         _ORDERS = PagedSelect(
             select(...), Order.placed_at, Order.id, falling=True,
-            filters={"status": Order.status == bindparam("status")},
+            filters=Conditions({"status": Order.status == bindparam("status")}),
         )
         rows = await _ORDERS.read(session, page, {"status": "paid"})
 
@@ -74,7 +95,7 @@ class PagedSelect:
     """
 
     def __init__(
-        self, rows: Select[*tuple[Any, ...]], *sort: Any, falling: bool, filters: Mapping[str, _Filter]
+        self, rows: Select[*tuple[Any, ...]], *sort: Any, falling: bool, filters: Conditions
     ) -> None:
         bounded = rows.limit(bindparam("fetch", type_=Integer)).offset(bindparam("skip", type_=Integer))
         self._whole = bounded.order_by(*(column.desc() if falling else column for column in sort))
@@ -82,29 +103,23 @@ class PagedSelect:
         self._keys = [f"after_{name}" for name in self._names]
         last = [bindparam(key, type_=column.type) for key, column in zip(self._keys, sort, strict=True)]
         self._after = tuple_(*sort) < tuple_(*last) if falling else tuple_(*sort) > tuple_(*last)
-        self._built: dict[tuple[bool, tuple[tuple[str, Any], ...]], Select[Any]] = {}
+        self._built: dict[tuple[bool, Chosen], Select[Any]] = {}
 
     async def read(self, session: Session, page: Page, values: Mapping[str, Any]) -> list[Any]:
         """The rows of the page. `values` are those of the filters; what is None is not filtered by."""
-        parameters = {name: value for name, value in values.items() if value is not None}
-        shape = tuple((name, self._choice(name, value)) for name, value in parameters.items())
-        statement = self._built.get((page.after is not None, shape))
+        chosen, goes_on = self._filters.choose(values), page.after is not None
+        statement = self._built.get((goes_on, chosen))
         if statement is None:
-            statement = self._build(shape, goes_on=page.after is not None)
-        parameters |= {"fetch": page.fetch, "skip": page.skip}
+            statement = self._build(chosen, goes_on=goes_on)
+        parameters = {**values, "fetch": page.fetch, "skip": page.skip}
         if page.after is not None:
             parameters |= zip(self._keys, page.after, strict=True)
         return page.cut(await session.rows(statement, parameters), *self._names)
 
-    def _choice(self, name: str, value: Any) -> Any:
-        """Which condition the value asks for; None where there is one for all values."""
-        return value if isinstance(self._filters[name], Mapping) else None
-
-    def _build(self, shape: tuple[tuple[str, Any], ...], *, goes_on: bool) -> Select[Any]:
-        chosen = [(self._filters[name], choice) for name, choice in shape]
-        conditions = [each[choice] if isinstance(each, Mapping) else each for each, choice in chosen]
+    def _build(self, chosen: Chosen, *, goes_on: bool) -> Select[Any]:
+        conditions = self._filters.of(chosen)
         statement = self._whole.where(*conditions, *([self._after] if goes_on else []))
-        self._built[goes_on, shape] = statement
+        self._built[goes_on, chosen] = statement
         return statement
 
 
