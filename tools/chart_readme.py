@@ -1,4 +1,4 @@
-"""Write charts/tradepost/README.md from values.yaml, by helm-docs' conventions.
+"""Write charts/tradepost/README.md from README.md.gotmpl and values.yaml, by helm-docs' conventions.
 
 A comment that begins with `# --` above a key is its description, further comment lines go on with it, and
 the key's value is its default. What lies below a described key belongs to it. With `--check` nothing is
@@ -17,32 +17,8 @@ import yaml
 CHART = Path(__file__).resolve().parent.parent / "charts" / "tradepost"
 README = CHART / "README.md"
 KEY = re.compile(r"^( *)([A-Za-z]\w*):")
-TEXT = """\
-# {name}
-
-{description}
-
-Chart {version}, of Tradepost {app_version}, for Kubernetes {kubernetes} and Helm 3.19 or 4.
-
-```
-helm install shop charts/tradepost --namespace shop --create-namespace \\
-  --set-string secrets.secretKey="$(tradepost generate-key)" \\
-  --set-string secrets.databaseUrl=postgresql://user:password@host:5432/name
-```
-
-installs it. What it renders is in [tests/chart/golden](../../tests/chart/golden/minimal.yaml), values \
-for environments are in [k8s/environments](../../k8s/environments); why it is as it is, in \
-[0026](../../docs/adr/0026-the-chart-is-the-one-source-of-manifests.md). A value that is not listed here is \
-refused.
-
-<!-- The table is made by `make chart-readme` from values.yaml. -->
-
-## Values
-
-| Key | Type | Default | Description |
-|-----|------|---------|-------------|
-{rows}
-"""
+TEMPLATE = CHART / "README.md.gotmpl"
+HEADER = "| Key | Type | Default | Description |\n|-----|------|---------|-------------|\n"
 
 
 class Undescribed(Exception):
@@ -95,14 +71,12 @@ def kind(value: object) -> str:
 
 def readme() -> str:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    return TEXT.format(
-        name=chart["name"],
-        description=chart["description"],
-        version=chart["version"],
-        app_version=chart["appVersion"],
-        kubernetes=chart["kubeVersion"].removeprefix(">=").removesuffix("-0") + " or newer",
-        rows="\n".join(rows((CHART / "values.yaml").read_text())),
-    )
+    kubernetes = chart["kubeVersion"].removeprefix(">=").removesuffix("-0") + " or newer"
+    table = HEADER + "\n".join(rows((CHART / "values.yaml").read_text()))
+    text = TEMPLATE.read_text()
+    for name, filled in {**chart, "kubeVersion": kubernetes, "valuesTable": table}.items():
+        text = text.replace(f'{{{{ template "chart.{name}" . }}}}', str(filled))
+    return text
 
 
 def main() -> int:

@@ -60,8 +60,12 @@ def _twice(what: str, found: Iterable[Any]) -> Iterator[str]:
 
 def _pod(spec: Json, claims: list[str]) -> Iterator[str]:
     volumes = [*claims, *(each["name"] for each in spec.get("volumes", []))]
-    containers = spec["containers"]
+    containers = [*spec["containers"], *spec.get("initContainers", [])]
     yield from _twice("volume", volumes)
+    yield from _twice("pull secret", (each["name"] for each in spec.get("imagePullSecrets", [])))
+    yield from _twice("host alias", (each["ip"] for each in spec.get("hostAliases", [])))
+    if spec.get("dnsPolicy") == "None" and not spec.get("dnsConfig", {}).get("nameservers"):
+        yield "dnsPolicy None without name servers"
     yield from _twice("container", (each["name"] for each in containers))
     spread = spec.get("topologySpreadConstraints", [])
     yield from _twice("spread", ((each["topologyKey"], each["whenUnsatisfiable"]) for each in spread))

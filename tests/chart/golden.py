@@ -14,6 +14,7 @@ FOLDER: Final = Path(__file__).parent / "golden"
 NAMES: Final = (
     "minimal",
     "everything",
+    "extensions",
     "existing-secret",
     "external-secret",
     "environment-dev-reload",

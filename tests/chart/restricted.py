@@ -12,7 +12,7 @@ VOLUMES = {
     "csi",
     "ephemeral",
 }
-FORBIDDEN = ("hostNetwork", "hostPID", "hostIPC", "hostAliases")
+FORBIDDEN = ("hostNetwork", "hostPID", "hostIPC")
 
 
 def violations(pod: dict[str, Any], *, writes: bool = False) -> list[str]:

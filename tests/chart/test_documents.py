@@ -1,16 +1,28 @@
 """What the chart says of itself."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.chart.chart import CASES, CHART, run
+from tests.chart.chart import CASES, CHART, pods, rendered, run
+from tests.chart.restricted import violations
 from tools import chart_readme
 
 
 class TestReadme:
     def test_it_is_up_to_date(self) -> None:
         assert chart_readme.README.read_text() == chart_readme.readme(), "run `make chart-readme`"
+        assert "{{ template" not in chart_readme.readme()
+
+    def test_its_example_of_a_proxy_renders(self, tmp_path: Path) -> None:
+        [example] = re.findall(r"```yaml\n(migrations:.*?)```", chart_readme.readme(), re.DOTALL)
+        (tmp_path / "values.yaml").write_text(example)
+        for _, pod in pods(rendered("minimal", "-f", str(tmp_path / "values.yaml"))):
+            own = pod["spec"]["containers"][0]["name"]
+            proxies = [each["name"] for each in pod["spec"].get("initContainers", [])]
+            assert proxies == ([] if own == "smoke" else ["database-proxy"])
+            assert violations(pod) == []
 
     def test_every_value_is_described(self) -> None:
         text = (CHART / "values.yaml").read_text()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 
 import pytest
 import yaml
@@ -28,9 +29,22 @@ def said(text: str) -> str:
     return re.sub(r"\s+", " ", text)
 
 
+@cache
 def schema() -> Json:
     found: Json = json.loads((CHART / "values.schema.json").read_text())
     return found
+
+
+def pod_kinds() -> list[str]:
+    """The values that are of pods."""
+    return [name for name, part in schema()["properties"].items() if part.get("$ref") == "#/definitions/pod"]
+
+
+def whole(part: Json) -> Json:
+    """With what the definition has that it adds to."""
+    base = schema()["definitions"]["pod"] if part.get("$ref") == "#/definitions/pod" else {}
+    properties = {**base.get("properties", {}), **part["properties"]}
+    return {"properties": properties, "required": [*base.get("required", ()), *part.get("required", ())]}
 
 
 class TestUnknownValues:
@@ -105,7 +119,7 @@ class TestUnknownValues:
     def test_the_schema_is_closed(self) -> None:
         """But for maps whose names are free, and objects that Kubernetes checks."""
         known = schema()
-        free = {"strings", "labels", "kubernetes", "amounts"}
+        free = {"strings", "labels", "annotations", "kubernetes", "amounts", "pod"}
 
         def open_ones(part: object, path: str) -> list[str]:
             if isinstance(part, list):
@@ -116,7 +130,9 @@ class TestUnknownValues:
             here = [path] if named and part.get("additionalProperties") is not False else []
             return here + [found for key, each in part.items() for found in open_ones(each, f"{path}/{key}")]
 
-        assert open_ones({key: value for key, value in known.items() if key != "definitions"}, "") == []
+        # What is global is other charts' too.
+        outside = {key: value for key, value in known.items() if key != "definitions"}
+        assert open_ones(outside, "") == ["/properties/global"]
         loose = {
             name
             for name, part in known["definitions"].items()
@@ -124,18 +140,27 @@ class TestUnknownValues:
         }
         assert loose == free
 
+    @pytest.mark.parametrize("kind", pod_kinds())
+    def test_every_kind_of_pod_has_all_that_pods_have(self, kind: str) -> None:
+        pod, found = schema()["definitions"]["pod"], schema()["properties"][kind]
+        names = "|".join(sorted(pod["properties"]))
+        assert found["patternProperties"] == {f"^({names})$": True}
+        assert found["additionalProperties"] is False
+        assert found["properties"].keys().isdisjoint(pod["properties"])
+
     def test_the_schema_knows_every_value_and_no_other(self) -> None:
         values = yaml.safe_load((CHART / "values.yaml").read_text())
 
         def compare(part: Json, given: object, path: str) -> list[str]:
             if "properties" not in part or not isinstance(given, dict) or not given:
                 return []
-            inner: dict[str, Json] = part["properties"]
+            inner: dict[str, Json] = whole(part)["properties"]
             wrong = [f"{path}.{key}" for key in inner.keys() ^ given.keys()]
             both = inner.keys() & given.keys()
             return wrong + [each for key in both for each in compare(inner[key], given[key], f"{path}.{key}")]
 
-        assert compare(schema(), values, "") == [".global"]
+        # A default would have precedence over the tags of a parent chart.
+        assert compare(schema(), values, "") == [".enabled"]
 
     def test_a_value_that_has_a_default_cannot_be_taken_away(self) -> None:
         """`null` takes it away, and templates would write nothing where Kubernetes wants a number."""
@@ -144,6 +169,7 @@ class TestUnknownValues:
         def loose(part: Json, given: Json, path: str) -> list[str]:
             if "properties" not in part:
                 return []
+            part = whole(part)
             wanted = {
                 key for key, value in given.items() if not isinstance(value, dict | list) and value != ""
             }

@@ -238,7 +238,29 @@ class TestPlainText:
         assert f"{component}: extraEnv has {name} as plain text" in message
         assert value not in message
         reference = f"{extra}.valueFrom.secretKeyRef"
-        assert rendered("minimal", "--set", f"{reference}.name=mine,{reference}.key=k")
+        options = ("--set", f"{reference}.name=mine,{reference}.key=k")
+        if name == "ADMIN_PASSWORD" and component != "migrations":
+            assert f"{component}: extraEnv has {name}, which these pods do not need" in refused(*options)
+        else:
+            assert rendered("minimal", *options)
+
+    @pytest.mark.parametrize(
+        ("component", "name"),
+        [
+            ("api", "SMTP_URL"),
+            ("worker", "REDIS_URL"),
+            ("migrations", "SECRET_KEY"),
+            ("smokeTest", "DATABASE_URL"),
+        ],
+    )
+    @pytest.mark.parametrize("values", ["minimal", "existing-secret"])
+    def test_extra_variables_take_no_secret_that_the_pod_does_not_need(
+        self, component: str, name: str, values: str
+    ) -> None:
+        """An intruder in it should not find it."""
+        reference = f"{component}.extraEnv[0].name={name},{component}.extraEnv[0].valueFrom.secretKeyRef"
+        message = refused("--set", f"{reference}.name=mine,{reference.partition(',')[2]}.key=k", name=values)
+        assert f"{component}: extraEnv has {name}, which these pods do not need: it is for" in message
 
     def test_the_collector_is_let_through_where_its_address_is_a_secret(self) -> None:
         objects = rendered("minimal", "--set", "secrets.otlpEndpoint=https://u:p@collector.example:4318")

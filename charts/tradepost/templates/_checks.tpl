@@ -1,6 +1,8 @@
 {{/* What no schema can say: values that do not fit each other. Each check fails with what to do. */}}
 
 {{- define "tradepost.checks" -}}
+{{- include "tradepost.checkEnabled" . -}}
+{{- include "tradepost.checkService" . -}}
 {{- include "tradepost.checkSecrets" . -}}
 {{- include "tradepost.checkConfig" . -}}
 {{- include "tradepost.checkProxies" . -}}
@@ -56,11 +58,15 @@
 {{- end -}}
 {{- end -}}
 
-{{/* {of: a component, variable: one of its extraEnv} */}}
+{{/* {of: where, variable; component, where it is one of the service's own containers, which gets what it needs} */}}
 {{- define "tradepost.checkVariable" -}}
+{{- $secret := get (include "tradepost.secretList" . | fromYaml) .variable.name -}}
 {{- with .variable -}}
-{{- if or (include "tradepost.holdsKey" .value) (and .value (hasKey (include "tradepost.secretList" . | fromYaml) .name)) -}}
-{{- fail (printf "%s: extraEnv has %s as plain text, which every user who may see pods can read: use valueFrom.secretKeyRef." $.of .name) -}}
+{{- if or (include "tradepost.holdsKey" .value) (and .value $secret) -}}
+{{- fail (printf "%s has %s as plain text, which every user who may see pods can read: use valueFrom.secretKeyRef." $.of .name) -}}
+{{- end -}}
+{{- if and $secret $.component (not (has $.component ($secret.of | default list))) -}}
+{{- fail (printf "%s has %s, which these pods do not need: it is for %s, and an intruder elsewhere should not find it." $.of .name (join " and " $secret.of)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

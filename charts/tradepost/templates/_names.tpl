@@ -1,7 +1,8 @@
 {{/* Names and labels. A full name has at most 40 characters: suffixes follow, and it is the dashboard's uid. */}}
 
+{{/* In a chart that has this one under an alias, the alias is its name. */}}
 {{- define "tradepost.name" -}}
-{{- .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- .Values.nameOverride | default (.Chart.Name | lower | replace "_" "-") | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
 {{/* The release's name may have dots and begin with a digit; a Service's may not. */}}
@@ -31,15 +32,26 @@ app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{/* Of an object: {root, component}. */}}
+{{/* Of an object: {root, component, labels: values of its own}. */}}
 {{- define "tradepost.labels" -}}
 {{ include "tradepost.selector" . }}
 app.kubernetes.io/part-of: tradepost
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | replace "+" "_" | trunc 63 | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
+{{- include "tradepost.merged" (list .root.Values.commonLabels .labels) }}
+{{- end -}}
+
+{{/*
+An object's metadata: {root, component}, and where it has any: suffix, of its name, or name; labels and annotations, which
+are values; own, annotations of the chart's in YAML, which no value replaces.
+*/}}
+{{- define "tradepost.metadata" -}}
+name: {{ .name | default (printf "%s%s" (include "tradepost.fullname" .root) (.suffix | default "")) | quote }}
+namespace: {{ .root.Release.Namespace | quote }}
+labels: {{ include "tradepost.labels" . | nindent 2 }}
+{{- with include "tradepost.merged" (list .root.Values.commonAnnotations .annotations (.own | default "" | fromYaml)) | trim }}
+annotations: {{ . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
@@ -47,10 +59,18 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- define "tradepost.podLabels" -}}
 {{ include "tradepost.selector" . }}
 app.kubernetes.io/part-of: tradepost
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
+{{- include "tradepost.merged" (list .root.Values.commonLabels .values.podLabels) }}
+{{- end -}}
+
+{{/* Maps as one, the last has the say: a key twice would be no YAML. */}}
+{{- define "tradepost.merged" -}}
+{{- $merged := dict }}
+{{- range $given := . }}
+{{- range $key, $value := $given }}
+{{- $_ := set $merged $key $value }}
 {{- end }}
-{{- with .values.podLabels }}
+{{- end }}
+{{- with $merged }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
@@ -72,9 +92,14 @@ app.kubernetes.io/part-of: tradepost
 {{- printf "%s-migrate" (include "tradepost.fullname" .) -}}
 {{- end -}}
 
-{{/* What the Job stands on comes before it, and goes when it has succeeded. `weight` is the order. */}}
+{{/*
+Annotations of a hook, where it is one: what the Job stands on comes before it, and goes when it has succeeded.
+{root, weight: its place in the order}
+*/}}
 {{- define "tradepost.migrations.hook" -}}
+{{- if include "tradepost.migrations.isHook" .root -}}
 helm.sh/hook: pre-install,pre-upgrade
 helm.sh/hook-weight: {{ .weight | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}
 {{- end -}}

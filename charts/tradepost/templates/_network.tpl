@@ -69,6 +69,16 @@
   {{- end }}
 {{- end -}}
 
+{{/* Of each Service. */}}
+{{- define "tradepost.ipFamilies" -}}
+{{- with .Values.api.service.ipFamilyPolicy -}}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.api.service.ipFamilies }}
+ipFamilies: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{/* What an ingress or a gateway lets in. */}}
 {{- define "tradepost.publicPaths" -}}
 {{- $paths := .Values.publicPaths -}}

@@ -1,34 +1,72 @@
-{{/* What all pods have in common. Each takes {root, values, component}, or what it says. */}}
-
-{{- define "tradepost.image" -}}
-{{- $image := .Values.image -}}
-{{- if $image.digest -}}
-{{- printf "%s@%s" $image.repository $image.digest -}}
-{{- else -}}
-{{- printf "%s:%s" $image.repository (include "tradepost.text" $image.tag | default .Chart.AppVersion) -}}
+{{/*
+A pod, whatever runs it. Another kind of pod is one more dict, and has all that the values of pods can say:
+- root; component, which is its label and decides which secrets it gets; of, the name of its values; values
+- name and args of its container; settings, a map, and variables, a list in YAML: its environment; configMap, whether
+  the settings that all pods share come from there; secret, the name of the one that it has as files
+- in YAML, where it has any: container, more fields of its container; lifecycle; mounts; volumes; spec, more fields of
+  the pod; account, where its ServiceAccount is not the release's
+*/}}
+{{- define "tradepost.podTemplate" -}}
+metadata:
+  labels: {{ include "tradepost.podLabels" . | nindent 4 }}
+  annotations: {{ include "tradepost.podAnnotations" . | nindent 4 }}
+spec: {{ include "tradepost.pod" . | nindent 2 }}
 {{- end -}}
+
+{{- define "tradepost.podAnnotations" -}}
+{{- $first := dict "kubectl.kubernetes.io/default-container" .name -}}
+{{- include "tradepost.merged" (list $first .values.podAnnotations (include "tradepost.checksums" .root | fromYaml)) | trim -}}
 {{- end -}}
 
 {{- define "tradepost.pod" -}}
+{{- include "tradepost.checkPod" . -}}
 automountServiceAccountToken: false
 {{- /* A Service called tradepost would otherwise set TRADEPOST_PORT=tcp://... */}}
 enableServiceLinks: false
-{{- with .root.Values.image.pullSecrets }}
+serviceAccountName: {{ .account | default (include "tradepost.serviceAccountName" .root) | quote }}
+{{- with include "tradepost.pullSecrets" .root | fromYamlArray }}
 imagePullSecrets: {{ toYaml . | nindent 2 }}
 {{- end }}
 securityContext: {{ toYaml .root.Values.podSecurityContext | nindent 2 }}
-{{- with .values.priorityClassName }}
-priorityClassName: {{ . | quote }}
+{{- range $field := list "dnsPolicy" "priorityClassName" "runtimeClassName" "schedulerName" }}
+{{- with get $.values $field }}
+{{ $field }}: {{ . | quote }}
 {{- end }}
-{{- with .values.nodeSelector }}
-nodeSelector: {{ toYaml . | nindent 2 }}
 {{- end }}
-{{- with .values.tolerations }}
-tolerations: {{ toYaml . | nindent 2 }}
+{{- range $field := list "affinity" "dnsConfig" "hostAliases" "nodeSelector" "tolerations" }}
+{{- with get $.values $field }}
+{{ $field }}: {{ toYaml . | nindent 2 }}
 {{- end }}
-{{- with .values.affinity }}
-affinity: {{ toYaml . | nindent 2 }}
 {{- end }}
+{{- if eq (toString .values.hostUsers) "false" }}
+hostUsers: false
+{{- end }}
+{{- include "tradepost.spread" . }}
+{{- with .spec }}
+{{ . | trim }}
+{{- end }}
+{{- with .values.initContainers }}
+initContainers: {{ include "tradepost.extraContainers" (dict "root" $.root "containers" .) | nindent 2 }}
+{{- end }}
+containers:
+  - {{ include "tradepost.container" . | nindent 4 | trim }}
+  {{- with .values.extraContainers }}
+  {{- include "tradepost.extraContainers" (dict "root" $.root "containers" .) | nindent 2 }}
+  {{- end }}
+volumes: {{ include "tradepost.volumes" . | trim | nindent 2 }}
+{{- end -}}
+
+{{/* As charts of others have them: by name or as objects. A name twice is refused by Helm 4's server-side apply. */}}
+{{- define "tradepost.pullSecrets" -}}
+{{- $found := list -}}
+{{- range concat (dig "imagePullSecrets" list (.Values.global | default dict)) (.Values.image.pullSecrets | default list) -}}
+{{- if kindIs "map" . -}}
+{{- $found = append $found (dict "name" .name) -}}
+{{- else -}}
+{{- $found = append $found (dict "name" .) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml (uniq $found) -}}
 {{- end -}}
 
 {{/* Constraints without a selector of their own are about this component's pods of the same revision. */}}
@@ -44,43 +82,16 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{- define "tradepost.container" -}}
-image: {{ include "tradepost.image" .root | quote }}
-imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-securityContext: {{ toYaml .root.Values.containerSecurityContext | nindent 2 }}
-resources: {{ toYaml .values.resources | nindent 2 }}
-{{- end -}}
-
-{{/* {settings: name to text, extra: a list of variables}: a name twice is refused by Helm 4's server-side apply. */}}
-{{- define "tradepost.env" -}}
-{{- $names := append (keys .settings) "OTEL_EXPORTER_OTLP_HEADERS" -}}
-{{- range $name := keys .settings | sortAlpha }}
-- name: {{ $name }}
-  value: {{ get $.settings $name | toString | quote }}
-{{- end }}
-{{- range .extra }}
-{{- if has .name $names }}
-{{- fail (printf "%s: extraEnv has %s, which the chart sets already or which is there twice. Other values of the chart decide it." $.of .name) }}
-{{- end }}
-{{- include "tradepost.checkVariable" (dict "of" $.of "variable" .) }}
-{{- $names = append $names .name }}
-- {{ toYaml . | nindent 2 | trim }}
-{{- end }}
-{{- end -}}
-
-{{/* The SDK reads this one from the environment only. */}}
-{{- define "tradepost.otlpHeaders" -}}
-- name: OTEL_EXPORTER_OTLP_HEADERS
-  valueFrom:
-    secretKeyRef: {name: {{ include "tradepost.secretName" . | quote }}, key: OTEL_EXPORTER_OTLP_HEADERS, optional: true}
-{{- end -}}
-
-{{/* {values, secret: its name, component} */}}
 {{- define "tradepost.volumes" -}}
+{{- with .volumes }}
+{{ . | trim }}
+{{- end }}
+{{- if .secret }}
 - name: secrets
   projected:
     defaultMode: 0440
     sources: {{ include "tradepost.secretSources" . | nindent 6 }}
+{{- end }}
 - name: tmp
   emptyDir: {sizeLimit: 256Mi}
 {{- with .values.extraVolumes }}
@@ -88,12 +99,12 @@ resources: {{ toYaml .values.resources | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{- define "tradepost.volumeMounts" -}}
-- {name: secrets, mountPath: /etc/tradepost/secrets, readOnly: true}
-- {name: tmp, mountPath: /tmp}
-{{- with .values.extraVolumeMounts }}
-{{ toYaml . }}
-{{- end }}
+{{/* Of a container that answers HTTP. */}}
+{{- define "tradepost.serving" -}}
+ports:
+  - {name: http, containerPort: 8000, protocol: TCP}
+  - {name: metrics, containerPort: 9090, protocol: TCP}
+{{ include "tradepost.probes" . | trim }}
 {{- end -}}
 
 {{- define "tradepost.probes" -}}

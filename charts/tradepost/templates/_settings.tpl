@@ -25,6 +25,11 @@
 {{- $_ := set $settings "TRUSTED_PROXIES" (join "," .) -}}
 {{- end -}}
 {{- end -}}
+{{- $service := .Values.api.service -}}
+{{- if or (has "IPv6" ($service.ipFamilies | default list)) (hasSuffix "DualStack" ($service.ipFamilyPolicy | default "")) -}}
+{{- /* Which takes IPv4 too. */ -}}
+{{- $_ := set $settings "HOST" "::" -}}
+{{- end -}}
 {{- range $name, $value := .Values.config -}}
 {{- $_ := set $settings $name (include "tradepost.text" $value) -}}
 {{- end -}}

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -38,10 +39,17 @@ async def served(settings: Settings, probes: Probes, worker: Worker) -> AsyncIte
                 await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(connected, settings.host, settings.port)
-    async with server:
+    async with await _listening(connected, settings):
         log.info("probes.served", port=settings.port)
         yield
+
+
+async def _listening(connected: Callable[..., Awaitable[None]], settings: Settings) -> asyncio.Server:
+    """`::` is IPv4 too, as with Gunicorn: asyncio would take IPv6 alone, and pods are probed by either."""
+    if settings.host != "::":
+        return await asyncio.start_server(connected, settings.host, settings.port)
+    both = socket.create_server(("::", settings.port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return await asyncio.start_server(connected, sock=both)
 
 
 async def _answer(probes: Probes, worker: Worker, path: str) -> Answer:
