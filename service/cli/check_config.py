@@ -6,7 +6,8 @@ from typing import Final
 
 from service.errors import ConfigError
 from service.platform.config import EXIT_CONFIG, Settings, describe, load_settings
-from service.platform.database import connections
+from service.platform.database import connections, session_settings
+from service.platform.database.pooler import LOAD_TRIGRAMS, lacking_defaults
 
 #: EX_UNAVAILABLE of sysexits.h.
 EXIT_UNAVAILABLE: Final = 69
@@ -43,7 +44,33 @@ async def _connect(settings: Settings) -> int:
         cause = await _fault(url.get_secret_value())
         status = status if cause is None else EXIT_UNAVAILABLE
         print(f"{name.upper()}: {'connected' if cause is None else f'cannot connect: {cause}'}")
+    if settings.database_pooler and settings.database_url:
+        status = await _try_pooler(settings, settings.database_url.get_secret_value()) or status
     return status
+
+
+async def _try_pooler(settings: Settings, url: str) -> int:
+    """Say what the role needs there, with the statements that set it."""
+    through = connections.through_pooler(url, settings.database_pooler or "")
+    prepares = settings.database_pooler_prepares
+    try:
+        connection = await connections.connect_through_pooler(
+            through, prepares=prepares, timeout=CONNECT_SECONDS
+        )
+        try:
+            lacking = await lacking_defaults(connection, session_settings(settings))
+        finally:
+            await connection.close()
+    except Exception as fault:  # noqa: BLE001 - any error is reported
+        print(f"DATABASE_POOLER: cannot connect: {connections.cause_of(fault)}")
+        return EXIT_UNAVAILABLE
+    if not lacking:
+        print("DATABASE_POOLER: connected")
+        return 0
+    print(f"DATABASE_POOLER: connected, but its role lacks defaults: {', '.join(lacking)}. As this role run:")
+    for statement in (LOAD_TRIGRAMS, *lacking.values()):
+        print(f"  {statement};")
+    return EXIT_UNAVAILABLE
 
 
 async def _fault(url: str) -> str | None:

@@ -70,7 +70,7 @@ class Container:
         secret = settings.secret_key.get_secret_value()
         accepted = tuple(key.get_secret_value() for key in settings.secret_keys_accepted)
         url = _database_url(settings)
-        database = Database(url, settings)
+        database = Database(url, settings, pooled=True)
         revocations, api_keys, passwords = Revocations(database), ApiKeyCache(database), Passwords()
         subscribers, response_cache = Subscribers(database), ResponseCache(settings.response_cache_bytes)
         listeners = (revocations.listener, api_keys.listener, subscribers.listener, response_cache.listener)

@@ -8,7 +8,7 @@ shows a value, not even of a setting that holds no secret: it may be a secret in
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -18,8 +18,9 @@ from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationErro
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.errors import ConfigError
-from service.platform.config import password_policy, secret_key_policy, types
+from service.platform.config import types
 from service.platform.config.cgroup import default_workers
+from service.platform.config.conflicts import conflicts
 from service.platform.config.sources import collect, kept_key, reason
 
 #: EX_CONFIG of sysexits.h: restarting does not help, an operator must change a setting.
@@ -69,6 +70,8 @@ class Settings(BaseSettings):
 
     database_url: types.DatabaseUrl | None = None
     database_direct_url: types.DatabaseUrl | None = Field(default_factory=lambda data: data["database_url"])
+    database_pooler: types.HostPort | None = None
+    database_pooler_prepares: bool = True
     database_pool_size: types.AtLeastOne = 5
     database_max_overflow: types.Count = 5
     database_pool_timeout: types.Seconds = 5
@@ -152,7 +155,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             faults = _own_faults(error)
             settings = handler({name: value for name, value in data.items() if name not in faults})
-        for names, message in _conflicts(settings):
+        for names, message in conflicts(settings):
             if faults.keys().isdisjoint(names):
                 faults[names[0]] = message
         if faults:
@@ -177,53 +180,6 @@ def _own_faults(error: ValidationError) -> dict[str, str]:
             message += "; correct it or leave it out for the default"
         faults.setdefault(str(name), entry + message)
     return faults
-
-
-def _conflicts(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The rules between settings: who is at fault first, then who else takes part."""
-    if settings.environment == "production":
-        yield from _refused_in_production(settings)
-    if settings.database_direct_url and not settings.database_url:
-        yield ("database_url", "database_direct_url"), "is missing while DATABASE_DIRECT_URL is set; set both"
-    if settings.port == settings.metrics_port:
-        yield ("metrics_port", "port"), "is the same as PORT; choose another"
-    if "*" in settings.cors_origins and settings.cors_credentials:
-        yield ("cors_origins", "cors_credentials"), "is * while CORS_CREDENTIALS is on; list the origins"
-    if settings.admin_email and not settings.admin_password:
-        yield ("admin_password", "admin_email"), "is missing while ADMIN_EMAIL is set; set both or neither"
-    if settings.admin_password and not settings.admin_email:
-        yield ("admin_email", "admin_password"), "is missing while ADMIN_PASSWORD is set; set both or neither"
-    if settings.smtp_url and not settings.mail_from:
-        yield ("mail_from", "smtp_url"), "is missing while SMTP_URL is set; write the sender's address"
-
-
-def _refused_in_production(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
-    if "secret_key" not in settings.model_fields_set:
-        yield ("secret_key",), "is missing; make one with `tradepost generate-key`"
-    yield from _published(settings)
-    if not settings.database_url:
-        yield ("database_url",), "is missing; write postgresql://user:password@host:5432/name"
-    if settings.sample:
-        yield ("sample",), "is refused in production; remove it"
-    if settings.webhook_allow_private:
-        yield (
-            ("webhook_allow_private",),
-            "is refused in production, for it opens the inner network; remove it",
-        )
-
-
-def _published(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Keys and passwords that are in the repository are public."""
-    if secret_key_policy.is_published(settings.secret_key):
-        yield ("secret_key",), f"is published with the source code; {secret_key_policy.ADVICE}"
-    for position, key in enumerate(settings.secret_keys_accepted, start=1):
-        if secret_key_policy.is_published(key):
-            yield (
-                ("secret_keys_accepted",),
-                f"entry {position} is published with the source code; remove it",
-            )
-    if settings.admin_password and password_policy.is_published(settings.admin_password.get_secret_value()):
-        yield ("admin_password",), "is published with the source code; choose another"
 
 
 def _lines(faults: Mapping[str, str]) -> tuple[str, ...]:

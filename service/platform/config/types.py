@@ -158,6 +158,13 @@ LogLevel = Annotated[
 Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_reasonable)]
 StrongKey = Annotated[SecretStr, AfterValidator(strong_key)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(database_url)]
+HostPort = Annotated[
+    str,
+    _matches(
+        "[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:[0-9]{1,5}",
+        "is not a host and a port; write them like pgbouncer:6432",
+    ),
+]
 Password = Annotated[SecretStr, AfterValidator(_good_password)]
 Address = Annotated[str, AfterValidator(_address)]
 Mailbox = Annotated[str, AfterValidator(_mailbox)]

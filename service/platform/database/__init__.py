@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import structlog
 from sqlalchemy import text
@@ -17,7 +18,8 @@ from service.platform.database import change_feed as changes
 from service.platform.database import connections, metrics
 from service.platform.database.errors import FAULTS, is_lost, translate
 from service.platform.database.metrics import Outcome
-from service.platform.database.pool import Pool
+from service.platform.database.pool import Connect, Pool
+from service.platform.database.pooler import PooledConnections
 from service.platform.database.sessions import Record, Session
 from service.platform.database.statements import any_of, none_of
 
@@ -42,26 +44,37 @@ UNKNOWN = (
 )
 
 
-class Database:
-    """One pool for a process, and the two ways to use it: `transaction()` and `reading()`."""
+def session_settings(settings: Settings) -> dict[str, str]:
+    """What every session has, as PostgreSQL shows it."""
+    return {
+        "statement_timeout": str(int(settings.database_statement_timeout * 1000)),
+        "lock_timeout": str(LOCK_TIMEOUT_MS),
+        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+        "pg_trgm.word_similarity_threshold": WORD_SIMILARITY,
+        "jit": "off",
+    }
 
-    def __init__(self, url: str, settings: Settings) -> None:
-        connect = partial(
-            connections.connect,
-            url,
-            record_class=Record,
-            timeout=5,
+
+class Database:
+    """One pool for a process, and the two ways to use it: `transaction()` and `reading()`.
+
+    It leads through `settings.database_pooler` if `pooled`, and else to the address itself.
+    """
+
+    def __init__(self, url: str, settings: Settings, *, pooled: bool = False) -> None:
+        options: dict[str, Any] = {
+            "record_class": Record,
+            "timeout": 5,
             # For a database that has gone silent: it cannot time out its own statements.
-            command_timeout=settings.database_statement_timeout + SILENCE_SECONDS,
-            server_settings={
-                "application_name": "tradepost",
-                "statement_timeout": str(int(settings.database_statement_timeout * 1000)),
-                "lock_timeout": str(LOCK_TIMEOUT_MS),
-                "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
-                "pg_trgm.word_similarity_threshold": WORD_SIMILARITY,
-                "jit": "off",
-            },
-        )
+            "command_timeout": settings.database_statement_timeout + SILENCE_SECONDS,
+        }
+        named, session = {"application_name": "tradepost"}, session_settings(settings)
+        connect: Connect = partial(connections.connect, url, **options, server_settings=named | session)
+        if pooled and settings.database_pooler:
+            through = connections.through_pooler(url, settings.database_pooler)
+            connect = PooledConnections(
+                through, settings.database_pooler_prepares, session, options | {"server_settings": named}
+            ).connect
         self._pool = Pool(
             connect,
             size=settings.database_pool_size,

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -22,6 +22,10 @@ _FIND_TRIGRAMS: Final = """
     FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
     WHERE extname = 'pg_trgm' AND nspname <> ALL (current_schemas(true))
 """
+#: A migration may take long, and waits for others, whatever the defaults of its role are.
+_PATIENT: Final = dict.fromkeys(
+    ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"), "0"
+)
 _BY_TYPE: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (socket.gaierror, "the host's name cannot be resolved"),
     (ConnectionRefusedError, "nothing listens at this host and port"),
@@ -52,7 +56,33 @@ _BY_WORDS: Final = {
 async def connect(url: str, **options: Any) -> asyncpg.Connection:
     """For an address as the settings hold it, with options of the driver."""
     dsn, arguments = _address(url)
-    connection = await _open(dsn=dsn, **arguments, **options)
+    return await _with_codecs(await _open(dsn=dsn, **arguments, **options))
+
+
+async def connect_through_pooler(url: str, *, prepares: bool, **options: Any) -> asyncpg.Connection:
+    """As `connect`, but nothing is set, which would stay with whichever of the server's connections it met.
+    `prepares`: a statement that the pooler has prepared may be used again.
+    """
+    dsn, arguments = _address(url)
+    if not prepares:
+        arguments["statement_cache_size"] = 0
+    return await _with_codecs(await asyncpg.connect(dsn, **arguments, **options))
+
+
+def through_pooler(url: str, pooler: str) -> str:
+    """The address of the same database and user at another host and port."""
+    parts = urlsplit(url)
+    user, at, _ = parts.netloc.rpartition("@")
+    # Which server it is, the pooler knows.
+    query = [
+        (name, value)
+        for name, value in parse_qsl(parts.query)
+        if name not in {"host", "port", "target_session_attrs"}
+    ]
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{pooler}", query=urlencode(query)))
+
+
+async def _with_codecs(connection: asyncpg.Connection) -> asyncpg.Connection:
     try:
         for name in ("json", "jsonb"):
             await connection.set_type_codec(name, schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
@@ -97,7 +127,7 @@ def engine(url: str) -> AsyncEngine:
     return create_async_engine(
         "postgresql+asyncpg://",
         poolclass=NullPool,
-        connect_args={"dsn": dsn, "async_creator_fn": _open, **arguments},
+        connect_args={"dsn": dsn, "async_creator_fn": _open, "server_settings": _PATIENT, **arguments},
     )
 
 

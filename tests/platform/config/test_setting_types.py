@@ -140,6 +140,7 @@ class TestValues:
             ("LOG_LEVEL", "loud", f"must be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'{DEFAULT}"),
             ("LOG_FORMAT", "xml", f"must be 'json' or 'console'{DEFAULT}"),
             ("READINESS_DATABASE", "maybe", f"must be 'soft' or 'hard'{DEFAULT}"),
+            ("DATABASE_POOLER", "pgbouncer", "is not a host and a port; write them like pgbouncer:6432"),
             ("DATABASE_POOL_TIMEOUT", "soon", f"is not a number{DEFAULT}"),
             ("DATABASE_STATEMENT_TIMEOUT", "inf", f"must be a finite number{DEFAULT}"),
             ("PUBLIC_URL", "shop.example", HTTP),
@@ -211,6 +212,7 @@ class TestValues:
             ("ADMIN_EMAIL", "ann@example.com", "ADMIN_PASSWORD", "set both or neither"),
             ("ADMIN_PASSWORD", "correct horse 1", "ADMIN_EMAIL", "set both or neither"),
             ("DATABASE_DIRECT_URL", "postgres://h/d", "DATABASE_URL", "set both"),
+            ("DATABASE_POOLER", "pgbouncer:6432", "DATABASE_URL", "set both"),
             ("SMTP_URL", "smtp://mail", "MAIL_FROM", "write the sender's address"),
         ],
     )
