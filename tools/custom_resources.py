@@ -26,6 +26,7 @@ PACKAGES = {
     "gateway-api@2.0.0": "505c284b74d2f71803803543816abe3fe58e4b0ec6d98f3bd4989726d469b81b",
     "external-secrets@2.0.0": "c1202c6a6caa54afedb4208c1216992b6fcb36cf7623637e0e4a98b70f23ea77",
     "cloudnative-pg@2.0.0": "c4bec78c5a487c2e7c9da29fbbf408e714414e87726af92d14c0590c07019417",
+    "keda@2.0.0": "825e7b45dfd9da8dfdfd838a6d31e2e180c8491c8e493c3822f9123e49ceffef",
 }
 MONITORING = "ComGithubPrometheusOperatorPrometheusOperatorPkgApisMonitoringV1"
 SECRETS = "ComGithubExternalSecretsExternalSecretsApisExternalsecretsV1"
@@ -34,7 +35,8 @@ POSTGRESQL = "ComGithubCloudnativePgCloudnativePgApiV1"
 ROOTS = {
     **{kind: MONITORING + kind for kind in ("PodMonitor", "PrometheusRule", "ServiceMonitor")},
     **{kind: SECRETS + kind for kind in ("ExternalSecret", "SecretStore")},
-    **{kind: POSTGRESQL + kind for kind in ("Cluster", "ScheduledBackup")},
+    **{kind: POSTGRESQL + kind for kind in ("Cluster", "Pooler", "ScheduledBackup")},
+    "ScaledObject": "ComGithubKedacoreKedaV2ApisKedaV1alpha1ScaledObject",
     "HTTPRoute": "IoK8sSigsGatewayApiApisV1HTTPRoute",
 }
 #: The plugins of SecretStore: of some forty those that are used.

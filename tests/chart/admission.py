@@ -138,6 +138,14 @@ def _autoscaler(document: Json) -> Iterator[str]:
         yield "minReplicas exceeds maxReplicas"
 
 
+def _scaled_object(document: Json) -> Iterator[str]:
+    """KEDA's webhook."""
+    spec = document["spec"]
+    if spec["minReplicaCount"] > spec["maxReplicaCount"]:
+        yield "minReplicaCount exceeds maxReplicaCount"
+    yield from _twice("trigger", (each["name"] for each in spec["triggers"] if "name" in each))
+
+
 RULES: Final = {
     "Deployment": _deployment,
     "Job": _job,
@@ -145,4 +153,5 @@ RULES: Final = {
     "Secret": _data,
     "Service": _service,
     "HorizontalPodAutoscaler": _autoscaler,
+    "ScaledObject": _scaled_object,
 }

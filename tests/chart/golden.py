@@ -15,6 +15,7 @@ NAMES: Final = (
     "minimal",
     "everything",
     "extensions",
+    "autoscaled",
     "existing-secret",
     "external-secret",
     "environment-dev-reload",

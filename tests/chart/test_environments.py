@@ -165,7 +165,7 @@ class TestProduction:
         kinds = {each["kind"] for each in rendered("environment-production")}
         assert kinds >= {
             "HTTPRoute",
-            "HorizontalPodAutoscaler",
+            "ScaledObject",
             "ServiceMonitor",
             "PodMonitor",
             "PrometheusRule",

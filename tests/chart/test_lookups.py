@@ -8,9 +8,14 @@ import yaml
 from tests.chart.chart import CASES, CHART, HELMS, NAMESPACE, Json, one, run, template
 from tests.chart.cluster import cluster
 
-DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/tradepost"
+DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+DEPLOYMENT = f"{DEPLOYMENTS}/tradepost"
 SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/shop-settings"
 AUTOSCALED = ("--set", "autoscaling.enabled=true")
+WORKERS_AUTOSCALED = (
+    "--set",
+    "worker.autoscaling.enabled=true,monitoring.enabled=true,database.maxConnections=200",
+)
 
 
 def owner(manager: str, operation: str, *fields: str, subresource: str = "") -> Json:
@@ -29,9 +34,9 @@ SCALED = owner("kube-controller-manager", "Update", "f:replicas", subresource="s
 STATUS = owner("kube-controller-manager", "Update", subresource="status")
 
 
-def deployment(*owners: Json) -> Json:
+def deployment(*owners: Json, name: str = "tradepost") -> Json:
     metadata = {
-        "name": "tradepost",
+        "name": name,
         "namespace": NAMESPACE,
         # Helm 4 looks whose it is.
         "labels": {"app.kubernetes.io/managed-by": "Helm"},
@@ -50,15 +55,20 @@ def secret(**data: str) -> Json:
 
 
 def rendered(
-    folder: Path, objects: dict[str, Json], *options: str, name: str = "minimal", major: str = "4"
+    folder: Path,
+    objects: dict[str, Json],
+    *options: str,
+    name: str = "minimal",
+    major: str = "4",
+    suffix: str = "tradepost",
 ) -> Json:
-    """The API's Deployment, by a Helm that looks into the cluster."""
+    """The API's Deployment or another, by a Helm that looks into the cluster."""
     with cluster(folder, objects) as config:
         looking = ("--kubeconfig", str(config), "--dry-run=server", "--disable-openapi-validation")
         done = template(major, CASES[name], *looking, *options)
     assert done.returncode == 0, done.stderr
     found = [document for document in yaml.safe_load_all(done.stdout) if document]
-    return one(found, "Deployment", "tradepost")
+    return one(found, "Deployment", suffix)
 
 
 class TestReplicas:
@@ -78,6 +88,12 @@ class TestReplicas:
         self, tmp_path: Path, major: str, owners: tuple[Json, ...], kept: int | None
     ) -> None:
         found = rendered(tmp_path, {DEPLOYMENT: deployment(*owners)}, *AUTOSCALED, major=major)
+        assert found["spec"].get("replicas") == kept
+
+    @pytest.mark.parametrize(("owners", "kept"), [((HELM_4,), 7), ((HELM_4, SCALED), None)])
+    def test_so_it_is_with_workers(self, tmp_path: Path, owners: tuple[Json, ...], kept: int | None) -> None:
+        there = {f"{DEPLOYMENTS}/tradepost-worker": deployment(*owners, name="tradepost-worker")}
+        found = rendered(tmp_path, there, *WORKERS_AUTOSCALED, suffix="-worker")
         assert found["spec"].get("replicas") == kept
 
     def test_the_first_time_there_is_none_to_keep(self, tmp_path: Path) -> None:

@@ -60,8 +60,11 @@ class TestRules:
         text = "\n".join(rule["expr"] for group in groups for rule in group["rules"])
         [job] = set(re.findall(r'job_name=~"([^"]*)"', text))
         assert re.fullmatch(job, one(objects, "Job")["metadata"]["name"])
-        [scaler] = set(re.findall(r'horizontalpodautoscaler="([^"]*)"', text))
-        assert scaler == one(objects, "HorizontalPodAutoscaler")["metadata"]["name"]
+        [scaler] = set(re.findall(r'horizontalpodautoscaler=~"([^"]*)"', text))
+        assert re.fullmatch(scaler, one(objects, "HorizontalPodAutoscaler")["metadata"]["name"])
+        for name in ("shop-worker", "keda-hpa-shop", "keda-hpa-shop-worker"):
+            assert re.fullmatch(scaler, name)
+        assert not re.fullmatch(scaler, "other-shop")
         [pod] = set(re.findall(r'\bpod=~"([^"]*)"', text))
         for deployment in of_kind(objects, "Deployment"):
             assert re.fullmatch(pod, f"{deployment}-6d4cf56db6-abcde")

@@ -14,7 +14,7 @@ from tests.chart.chart import APIS, CASES, CHART, GATEWAY, HELMS, MONITORING, on
 from tools import custom_resources
 
 #: Values that ask for what a cluster may not know.
-WITH_APIS = ("everything", "extensions", "environment-staging", "environment-production")
+WITH_APIS = ("everything", "extensions", "autoscaled", "environment-staging", "environment-production")
 MONITORED = {"PodMonitor", "PrometheusRule", "ServiceMonitor"}
 
 

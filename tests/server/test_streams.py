@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 from playwright.async_api import async_playwright
 
+from service.platform.config import generate_key
 from service.platform.http.sse import RETRY_SPREAD_MS
 from tests.helpers.client import V1
 from tests.helpers.streaming import Event, Listening, listening
@@ -127,6 +128,36 @@ class TestReloading:
                     assert await again.titles(2) == ["Meanwhile", "After"]
             await asyncio.to_thread(wait_until, lambda: not any(alive(pid) for pid in first), SOON_SECONDS)
             assert service.stop() == 0
+
+
+class TestScalingDown:
+    async def test_a_stream_goes_on_at_another_pod(self, database: str, tmp_path: Path) -> None:
+        """While its pod drains it goes on; when that ends, the client comes to another and misses nothing."""
+        shared: dict[str, Any] = {
+            "DATABASE_URL": database,
+            "SECRET_KEY": generate_key(),
+            "WEB_CONCURRENCY": 1,
+        }
+        flag = tmp_path / "drain"
+        with (
+            started(tmp_path / "goes", DRAIN_FILE=flag, **shared) as goes,
+            started(tmp_path / "stays", **shared) as stays,
+        ):
+            goes.wait_until_up()
+            stays.wait_until_up()
+            maria = register(goes, "maria@shop.example")
+            async with listening(goes.url, maria.token) as stream:
+                flag.touch()
+                await asyncio.to_thread(wait_until, lambda: not goes.answers("/readyz"))
+                await notify(database, maria, "Draining")
+                seen = await stream.event()
+                assert seen.data["title"] == "Draining"
+                goes.send(signal.SIGTERM)
+                said_goodbye(await stream.rest())
+            await notify(database, maria, "Meanwhile")
+            async with listening(stays.url, maria.token, after=int(seen.id or 0)) as again:
+                await notify(database, maria, "After")
+                assert await again.titles(2) == ["Meanwhile", "After"]
 
 
 class TestMetrics:

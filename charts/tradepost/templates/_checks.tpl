@@ -9,6 +9,7 @@
 {{- include "tradepost.checkAutoscaling" . -}}
 {{- include "tradepost.checkScraping" . -}}
 {{- include "tradepost.checkConnections" . -}}
+{{- include "tradepost.checkPooler" . -}}
 {{- end -}}
 
 {{- define "tradepost.checkSecrets" -}}
@@ -109,9 +110,29 @@
 {{- end -}}
 
 {{- define "tradepost.checkAutoscaling" -}}
-{{- with .Values.autoscaling -}}
-{{- if and .enabled (gt (.minReplicas | int) (.maxReplicas | int)) -}}
-{{- fail (printf "autoscaling.minReplicas is %d, more than autoscaling.maxReplicas, %d." (.minReplicas | int) (.maxReplicas | int)) -}}
+{{- $scaled := dict -}}
+{{- if .Values.autoscaling.enabled -}}
+{{- $_ := set $scaled "autoscaling" (merge (dict "metric" "targetRequestsInProgress") .Values.autoscaling) -}}
+{{- end -}}
+{{- if and .Values.worker.enabled .Values.worker.autoscaling.enabled -}}
+{{- $_ := set $scaled "worker.autoscaling" (merge (dict "metric" "targetOldestSeconds") .Values.worker.autoscaling) -}}
+{{- end -}}
+{{- $measured := list -}}
+{{- range $of, $scaling := $scaled -}}
+{{- if gt ($scaling.minReplicas | int) ($scaling.maxReplicas | int) -}}
+{{- fail (printf "%s.minReplicas is %d, more than %s.maxReplicas, %d." $of ($scaling.minReplicas | int) $of ($scaling.maxReplicas | int)) -}}
+{{- end -}}
+{{- if get $scaling $scaling.metric -}}
+{{- $measured = append $measured (printf "%s.%s" $of $scaling.metric) -}}
+{{- end -}}
+{{- end -}}
+{{- if $measured -}}
+{{- $all := join " and " $measured -}}
+{{- if not .Values.monitoring.enabled -}}
+{{- fail (printf "%s: Prometheus must have the metrics. Set monitoring.enabled; where it scrapes the pods already, with the labels namespace and job=%s, also monitoring.scrape.enabled: false." $all (include "tradepost.fullname" .)) -}}
+{{- end -}}
+{{- if and (eq .Values.autoscaling.engine "keda") (not .Values.autoscaling.keda.serverAddress) -}}
+{{- fail (printf "%s: KEDA asks Prometheus. Set autoscaling.keda.serverAddress, such as http://prometheus-operated.monitoring:9090." $all) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -135,16 +156,38 @@
 {{- end -}}
 {{- end -}}
 
+{{/*
+What could be open at once, at its worst: the autoscalers at their maxima, in the middle of a rollout. Behind a pooler the
+API's connections are the pooler's, but for those that listen.
+*/}}
 {{- define "tradepost.checkConnections" -}}
 {{- $most := .Values.database.maxConnections | int -}}
 {{- $pool := .Values.database.poolSize | int -}}
 {{- $overflow := .Values.database.maxOverflow | int -}}
+{{- $pooler := .Values.database.pooler -}}
 {{- $each := add $pool $overflow 1 -}}
 {{- $pods := .Values.autoscaling.enabled | ternary .Values.autoscaling.maxReplicas .Values.api.replicas | int -}}
 {{- $surge := include "tradepost.surge" (dict "surge" .Values.api.maxSurge "pods" $pods) | int -}}
 {{- $processes := .Values.api.workers | int -}}
 {{- $api := mul (add $pods $surge) $processes $each -}}
-{{- $workerPods := .Values.worker.enabled | ternary .Values.worker.replicas 0 | int -}}
+{{- $ofApi := printf "API (%d pods + %d surge) x %d workers x (%d pool + %d overflow + 1 listener) = %d" $pods $surge $processes $pool $overflow $api -}}
+{{- $lower := list (.Values.autoscaling.enabled | ternary "autoscaling.maxReplicas" "api.replicas") -}}
+{{- if $pooler.address -}}
+{{- $clients := mul (add $pods $surge) $processes (add $pool $overflow) -}}
+{{- if and $pooler.maxClients (gt $clients ($pooler.maxClients | int64)) -}}
+{{- fail (printf "database.pooler.maxClients is %d, but the API could open %d connections to the pooler: (%d pods + %d surge) x %d workers x (%d pool + %d overflow). Lower %s, api.workers or database.poolSize, or let the pooler take more (max_client_conn) and say so here." ($pooler.maxClients | int) $clients $pods $surge $processes $pool $overflow (first $lower)) -}}
+{{- end -}}
+{{- $listeners := mul (add $pods $surge) $processes -}}
+{{- $api = add $listeners $pooler.serverConnections -}}
+{{- $ofApi = printf "API %d of the pooler + (%d pods + %d surge) x %d workers x 1 listener = %d" ($pooler.serverConnections | int) $pods $surge $processes $api -}}
+{{- $lower = prepend $lower "database.pooler.serverConnections" -}}
+{{- end -}}
+{{- $workerPods := .Values.worker.autoscaling.enabled | ternary .Values.worker.autoscaling.maxReplicas .Values.worker.replicas | int -}}
+{{- if not .Values.worker.enabled -}}
+{{- $workerPods = 0 -}}
+{{- else if .Values.worker.autoscaling.enabled -}}
+{{- $lower = append $lower "worker.autoscaling.maxReplicas" -}}
+{{- end -}}
 {{- $workerSurge := 0 -}}
 {{- if $workerPods -}}
 {{- $workerSurge = include "tradepost.surge" (dict "surge" .Values.worker.maxSurge "pods" $workerPods) | int -}}
@@ -153,6 +196,22 @@
 {{- $migration := eq .Values.migrations.mode "none" | ternary 0 1 -}}
 {{- $all := add $api $worker $migration -}}
 {{- if and $most (gt $all ($most | int64)) -}}
-{{- fail (printf "database.maxConnections is %d, but %d connections could be open at once: API (%d pods + %d surge) x %d workers x (%d pool + %d overflow + 1 listener) = %d; worker (%d pods + %d surge) x (%d pool + %d overflow + 1 listener) = %d; migration %d. Lower %s, api.workers or database.poolSize, or let PostgreSQL have more and say so here." $most $all $pods $surge $processes $pool $overflow $api $workerPods $workerSurge $pool $overflow $worker $migration (.Values.autoscaling.enabled | ternary "autoscaling.maxReplicas" "api.replicas")) -}}
+{{- fail (printf "database.maxConnections is %d, but %d connections could be open at once: %s; worker (%d pods + %d surge) x (%d pool + %d overflow + 1 listener) = %d; migration %d. Lower %s, api.workers or database.poolSize, or let PostgreSQL have more and say so here." $most $all $ofApi $workerPods $workerSurge $pool $overflow $worker $migration (join ", " $lower)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A pooler's port that the policy does not let through looks like a database that does not answer. */}}
+{{- define "tradepost.checkPooler" -}}
+{{- $address := .Values.database.pooler.address -}}
+{{- $rule := .Values.networkPolicy.egress.postgresql -}}
+{{- if and $address .Values.networkPolicy.enabled $rule.enabled -}}
+{{- $port := regexFind "[0-9]+$" $address | int -}}
+{{- $open := list -}}
+{{- range $rule.ports -}}
+{{- $open = append $open (int .) -}}
+{{- end -}}
+{{- if not (has $port $open) -}}
+{{- fail (printf "networkPolicy.egress.postgresql.ports lacks %d, the port of database.pooler.address: the API could not reach the pooler." $port) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

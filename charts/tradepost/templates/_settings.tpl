@@ -30,6 +30,12 @@
 {{- /* Which takes IPv4 too. */ -}}
 {{- $_ := set $settings "HOST" "::" -}}
 {{- end -}}
+{{- with .Values.database.pooler -}}
+{{- if .address -}}
+{{- $_ := set $settings "DATABASE_POOLER" .address -}}
+{{- $_ := set $settings "DATABASE_POOLER_PREPARES" (toString .preparedStatements) -}}
+{{- end -}}
+{{- end -}}
 {{- range $name, $value := .Values.config -}}
 {{- $_ := set $settings $name (include "tradepost.text" $value) -}}
 {{- end -}}

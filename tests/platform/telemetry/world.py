@@ -187,7 +187,8 @@ def _configuration(folder: Path, targets: dict[str, int], cluster_port: int) -> 
 
 
 @contextmanager
-def _prometheus(folder: Path, configuration: Path) -> Iterator[Prometheus]:
+def watching(folder: Path, configuration: Path) -> Iterator[Prometheus]:
+    """A Prometheus with this configuration."""
     port = free_port()
     command = ["prometheus", f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'tsdb'}"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
@@ -243,7 +244,7 @@ def running(folder: Path) -> Iterator[World]:
         targets = {pod: each.metrics_port for pod, each in pods.items()}
         receiver = f"http://127.0.0.1:{_server(_Receiver, stack)}"
         configuration = _configuration(folder, targets, cluster_port)
-        prometheus = stack.enter_context(_prometheus(folder, configuration))
+        prometheus = stack.enter_context(watching(folder, configuration))
         service.wait_until_up()
         worker.wait_until_up()
         yield World(service, worker, database, prometheus, receiver, redis)
