@@ -2,20 +2,47 @@
 
 {{- define "tradepost.checkPod" -}}
 {{- $values := .values -}}
-{{- $extra := concat (list) ($values.initContainers | default list) ($values.extraContainers | default list) -}}
+{{- $extra := concat ($values.initContainers | default list) ($values.extraContainers | default list) -}}
+{{- $volumes := include "tradepost.volumes" . | fromYamlArray -}}
 {{- include "tradepost.checkTwice" (dict "of" .of "what" "container" "key" "name" "list" (prepend $extra (dict "name" .name))) -}}
-{{- range $extra -}}
-{{- $of := printf "%s: container %s" $.of .name -}}
-{{- include "tradepost.checkTwice" (dict "of" $of "what" "variable" "key" "name" "list" .env) -}}
-{{- range .env -}}
-{{- include "tradepost.checkVariable" (dict "of" $of "variable" .) -}}
-{{- end -}}
-{{- end -}}
-{{- include "tradepost.checkTwice" (dict "of" .of "what" "volume" "key" "name" "list" (include "tradepost.volumes" . | fromYamlArray)) -}}
-{{- include "tradepost.checkTwice" (dict "of" .of "what" "mount" "key" "mountPath" "list" (include "tradepost.volumeMounts" . | fromYamlArray)) -}}
+{{- include "tradepost.checkTwice" (dict "of" .of "what" "volume" "key" "name" "list" $volumes) -}}
+{{- include "tradepost.checkMounts" (dict "of" .of "mounts" (include "tradepost.volumeMounts" . | fromYamlArray) "volumes" $volumes) -}}
 {{- include "tradepost.checkTwice" (dict "of" .of "what" "hostAliases of" "key" "ip" "list" $values.hostAliases) -}}
 {{- if and (eq (toString $values.dnsPolicy) "None") (not (dig "nameservers" list ($values.dnsConfig | default dict))) -}}
 {{- fail (printf "%s.dnsPolicy is None, which needs %s.dnsConfig.nameservers." .of .of) -}}
+{{- end -}}
+{{- range $extra -}}
+{{- include "tradepost.checkContainer" (dict "of" (printf "%s: container %s" $.of .name) "container" . "volumes" $volumes) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* {of, container: one of the values, volumes: of its pod} */}}
+{{- define "tradepost.checkContainer" -}}
+{{- with .container -}}
+{{- include "tradepost.checkTwice" (dict "of" $.of "what" "variable" "key" "name" "list" .env) -}}
+{{- range .env -}}
+{{- include "tradepost.checkVariable" (dict "of" $.of "variable" .) -}}
+{{- end -}}
+{{- range concat (.command | default list) (.args | default list) -}}
+{{- if regexMatch `://[^\s/@]*:[^\s/@]+@` . -}}
+{{- fail (printf "%s has a URL with a password among its arguments, which every user who may see pods can read: give it by env, with valueFrom.secretKeyRef." $.of) -}}
+{{- end -}}
+{{- end -}}
+{{- include "tradepost.checkMounts" (dict "of" $.of "mounts" .volumeMounts "volumes" $.volumes) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* {of, mounts, volumes} */}}
+{{- define "tradepost.checkMounts" -}}
+{{- include "tradepost.checkTwice" (dict "of" .of "what" "mount" "key" "mountPath" "list" .mounts) -}}
+{{- $names := list -}}
+{{- range .volumes -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- range .mounts -}}
+{{- if not (has .name $names) -}}
+{{- fail (printf "%s: mount %s is of the volume %s, which this pod has not." $.of .mountPath .name) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

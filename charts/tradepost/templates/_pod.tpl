@@ -59,7 +59,7 @@ volumes: {{ include "tradepost.volumes" . | trim | nindent 2 }}
 {{/* As charts of others have them: by name or as objects. A name twice is refused by Helm 4's server-side apply. */}}
 {{- define "tradepost.pullSecrets" -}}
 {{- $found := list -}}
-{{- range concat (dig "imagePullSecrets" list (.Values.global | default dict)) (.Values.image.pullSecrets | default list) -}}
+{{- range concat (dig "imagePullSecrets" "" (.Values.global | default dict) | default list) (.Values.image.pullSecrets | default list) -}}
 {{- if kindIs "map" . -}}
 {{- $found = append $found (dict "name" .name) -}}
 {{- else -}}
