@@ -79,7 +79,7 @@ def started(folder: Path, database: str, command: str, **more: str) -> Iterator[
         # As the chart has it.
         "DATABASE_POOL_SIZE": "7", "DATABASE_MAX_OVERFLOW": "0", **more,
     }  # fmt: skip
-    with running(folder, ["-m", "service", command], env, port, "/startupz") as pid:
+    with running(folder, ["-m", "service", command], env, port, "/readyz") as pid:
         yield pid, port
 
 

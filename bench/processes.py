@@ -15,7 +15,7 @@ def free_port() -> int:
         return port
 
 
-def wait_for(process: subprocess.Popen[bytes], port: int, path: str = "/startupz") -> None:
+def wait_for(process: subprocess.Popen[bytes], port: int, path: str = "/readyz") -> None:
     """Return once this address answers. Ends the program when the process ends or takes too long."""
     deadline = time.monotonic() + START_WITHIN
     while process.poll() is None and time.monotonic() < deadline:

@@ -5,7 +5,7 @@
 Starts `tradepost serve` as a pod does (production, the schema is there) with 1, 2 and 4 workers, ROUNDS times
 each (3), and takes the best round for each figure: other work on the machine only adds to it. With the path
 of a checkout of another commit, that one's service is started by turns with this one's. Each round stops the
-clock when /startupz answers, and when every worker serves; then each worker gets 1,000 mixed requests, and
+clock when /readyz answers, and when every worker serves; then each worker gets 1,000 mixed requests, and
 the kernel says how much memory the processes have (PSS: a page that n processes share counts as an nth).
 It writes the figures to docs/benchmarks/processes.md and build/workers.json, and ends by itself.
 """
@@ -42,7 +42,7 @@ TARGET = REPOSITORY / "build" / "workers.json"
 BEGIN, END = "<!-- figures: written by `make bench-processes` -->", "<!-- end of figures -->"
 BEFORE = {"other": " before"}
 ROWS = {
-    "ready": "seconds until `/startupz` answers",
+    "ready": "seconds until `/readyz` answers",
     "all_ready": "seconds until every worker serves",
     "cpu": "seconds of CPU until then, of master and workers",
     "memory": "MiB of memory (PSS) after the requests, of all processes",
@@ -65,7 +65,7 @@ HOME = {"street": "1 Bench Street", "city": "Berlin", "postal_code": "12209", "c
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds until /startupz answers, until every worker serves, and of CPU time until then; MiB of memory
+    """Seconds until /readyz answers, until every worker serves, and of CPU time until then; MiB of memory
     of all processes, of the master and of the workers, after the requests.
     """
 
@@ -98,7 +98,7 @@ class Service:
         return self.log.read_text().count('"Application startup complete.')
 
     def answers(self) -> bool:
-        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.port}/startupz", timeout=5):
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
             return True
         return False
 

@@ -202,6 +202,8 @@ class Unavailable(ServiceError):
 class ReadOnly(Unavailable):
     """The database takes no changes, such as a primary that has been demoted."""
 
+    cause = "the database takes no changes"
+
     def __init__(self) -> None:
         super().__init__("The service cannot save changes at the moment. Try again shortly.")
 

@@ -40,6 +40,7 @@ from service.platform.http.overload import BodyLimit, LoadShedding
 from service.platform.http.request_state import API_PREFIX
 from service.platform.http.response_cache import ResponseCacheMiddleware
 from service.platform.http.route import RouteTable
+from service.platform.server.health.startup import StartupRecord
 from service.platform.telemetry import logging, tracing
 from service.posts import router as posts
 from service.weather import router as weather
@@ -78,7 +79,7 @@ ROUTERS: tuple[APIRouter, ...] = (
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application for these settings, or for those of the environment (`uvicorn --factory`)."""
     settings = settings or load_settings()
-    return assemble(build_app(settings), settings)
+    return assemble(build_app(settings), settings, StartupRecord())
 
 
 def build_app(settings: Settings) -> FastAPI:
@@ -104,11 +105,13 @@ def build_app(settings: Settings) -> FastAPI:
     return app
 
 
-def assemble(app: FastAPI, settings: Settings) -> FastAPI:
-    """Give the application what is a process's own: logging, container, middleware and tracing."""
+def assemble(app: FastAPI, settings: Settings, record: StartupRecord) -> FastAPI:
+    """Give the application what is a process's own: logging, container, middleware and tracing. The record
+    is what it shares with the other processes of the service.
+    """
     # Gunicorn configures logging anew in its master, after whatever has been configured there.
     logging.configure(settings.log_level, settings.log_format)
-    app.state.container = container = Container.build(settings, app.state.contract)
+    app.state.container = container = Container.build(settings, app.state.contract, record)
     app.user_middleware[:] = _middleware(container, app.routes)
     app.state.tracing = tracing.of(settings.traces_endpoint, settings.otel_service_name, __version__)
     if app.state.tracing is not None:

@@ -136,7 +136,7 @@ def started(kind: Kind, folder: Path, database: str, key: str) -> Iterator[Runni
 
 
 def _wait(kind: Kind, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    path = "/startupz" if kind.name == "tradepost" else "/items?limit=1"
+    path = "/readyz" if kind.name == "tradepost" else "/items?limit=1"
     deadline = time.monotonic() + START_WITHIN
     while process.poll() is None and time.monotonic() < deadline:
         try:

@@ -10,11 +10,12 @@ from alembic.config import Config
 import service
 from service import accounts, audit
 from service.cli.database import connected, direct_url
-from service.errors import ConfigError, ServiceError
+from service.errors import CommandError, ConfigError, ServiceError
 from service.identity import Passwords
-from service.platform.config import Settings
-from service.platform.database import Database, schema
-from service.platform.database.errors import translate
+from service.platform.config import Settings, direct_setting
+from service.platform.database import Database, connections, schema
+from service.platform.database.connections import cause_of
+from service.platform.database.errors import meaning_of
 
 log = structlog.get_logger(__name__)
 
@@ -30,12 +31,12 @@ def alembic_config(url: str) -> Config:
 def upgrade(url: str) -> None:
     """To the newest revision. Several at once wait for each other by an advisory lock.
 
-    Raises Unavailable when the database does not answer, or another client holds a lock on a table.
+    Raises Unavailable when the database cannot be used, or another client holds a lock on a table.
     """
     try:
         command.upgrade(alembic_config(url), "head")
     except Exception as fault:
-        meaning = translate(fault)
+        meaning = meaning_of(fault)
         if meaning is fault:
             raise
         raise meaning from fault
@@ -92,6 +93,27 @@ async def _complete(settings: Settings) -> None:
 
 
 def run(settings: Settings) -> int:
+    """A migration that fails names its cause in one line of the log, and in the last line that it writes:
+    Kubernetes shows the end of what a failed container has written.
+    """
+    try:
+        return _migrate(settings)
+    except (CommandError, ConfigError):
+        raise
+    except Exception as fault:
+        known = isinstance(fault, ServiceError)
+        cause = f"{direct_setting(settings)}: {cause_of(fault)}{'' if known else _first_line(fault)}"
+        log.critical("migration.failed", cause=cause, exc_info=not known)
+        raise CommandError(cause) from fault
+
+
+def _first_line(fault: Exception) -> str:
+    """What the server has said. Below the first line it quotes rows."""
+    *_, first = connections.chain(fault)
+    return f" ({str(first).partition(chr(10))[0]})"
+
+
+def _migrate(settings: Settings) -> int:
     if asyncio.run(_is_needed(settings)):
         upgrade(direct_url(settings))
     asyncio.run(_complete(settings))

@@ -13,10 +13,7 @@ from service import __version__
 from service.cli import drain_flag
 from service.cli.database import database
 from service.container.worker import WorkerContainer
-from service.errors import ServiceError
 from service.platform.config import Settings
-from service.platform.database import Database, schema
-from service.platform.database.connections import cause_of
 from service.platform.jobs.worker import Worker
 from service.platform.process import COMPANION_OF, end_with
 from service.platform.server import worker_probes as probes
@@ -25,7 +22,7 @@ from service.platform.telemetry import metric_files as files
 
 log = structlog.get_logger(__name__)
 
-POLL_SECONDS: Final = 0.5
+POLL_SECONDS: Final = 0.1
 
 
 def run(settings: Settings) -> int:
@@ -55,8 +52,11 @@ async def _run(settings: Settings, companion_of: str | None) -> int:
                 # The service beside it has these ports, and its metrics show this process too.
                 end_with(int(companion_of), signal.SIGTERM)
             await container.start()
-            await _schema(container.database, worker)
-            await worker.run()
+            # In a rollout it may come before the tables that it works on.
+            while not (container.startup.has_schema or worker.stopping):  # noqa: ASYNC110 - either of them
+                await asyncio.sleep(POLL_SECONDS)
+            if container.startup.has_schema:
+                await worker.run()
     except OSError as fault:
         log.error("probes.not_served", port=settings.port, reason=fault.strerror)  # noqa: TRY400 - the reason says it all
         return 1
@@ -76,19 +76,3 @@ def _obey_signals(worker: Worker, *, interrupts: bool) -> None:
     else:
         # It reaches the whole process group; the service ends this worker.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-async def _schema(database: Database, worker: Worker) -> None:
-    """Return when the tables are there that this build works on; in a roll-out it may come first."""
-    logged = False
-    while not worker.stopping:
-        try:
-            if await schema.has_schema(database):
-                return
-            cause = "the schema is not that of this build; run tradepost migrate"
-        except ServiceError as fault:
-            cause = cause_of(fault.__cause__ or fault)
-        if not logged:
-            log.warning("worker.held_up", reason="the database or its schema is not ready", cause=cause)
-            logged = True
-        await asyncio.sleep(POLL_SECONDS)

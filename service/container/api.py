@@ -13,7 +13,7 @@ from service.identity.dependencies import BearerAuthenticator
 from service.identity.tokens import AccessTokens, Pseudonyms, RefreshTokens
 from service.invoices.pool import RendererPool
 from service.notifications.streams.subscribers import Subscribers
-from service.platform.config import Settings
+from service.platform.config import Settings, direct_setting
 from service.platform.crypto import derive
 from service.platform.database import Database
 from service.platform.database.change_feed import ChangeFeed
@@ -26,6 +26,7 @@ from service.platform.http.response_cache import ResponseCache
 from service.platform.mail import AddressCipher
 from service.platform.server.health.health_metrics import ProcessMonitor
 from service.platform.server.health.probes import Probes
+from service.platform.server.health.startup import Listener, Startup, StartupRecord
 from service.weather.open_meteo import OpenMeteo
 from service.weather.service import WeatherService
 from service.webhooks.signing import SecretCipher
@@ -57,6 +58,7 @@ class Container:
     renderers: RendererPool
     squares: Squares
     monitor: ProcessMonitor
+    startup: Startup
     probes: Probes
 
     def __post_init__(self) -> None:
@@ -65,7 +67,7 @@ class Container:
         }
 
     @classmethod
-    def build(cls, settings: Settings, contract: Contract) -> Self:
+    def build(cls, settings: Settings, contract: Contract, record: StartupRecord) -> Self:
         """The container for these settings. Nothing is connected yet; the embedded PostgreSQL is started."""
         secret = settings.secret_key.get_secret_value()
         accepted = tuple(key.get_secret_value() for key in settings.secret_keys_accepted)
@@ -82,6 +84,8 @@ class Container:
         throttle = SignInThrottle(counts, derive(secret, "slow-down"), free=free)
         refresh_tokens, pseudonyms = RefreshTokens(secret, accepted), Pseudonyms(secret)
         feed = ChangeFeed(_direct_url(settings) or url, listeners, database.notify)
+        listener = Listener(direct_setting(settings), lambda: feed.has_lease, lambda: feed.cause)
+        startup = Startup("service.held_up", database.revision, "DATABASE_URL", listener, record)
         return cls(
             settings=settings,
             database=database,
@@ -108,12 +112,14 @@ class Container:
             renderers=RendererPool(),
             squares=Squares(),
             monitor=ProcessMonitor(database, lambda: feed.has_lease),
-            probes=Probes(database, settings),
+            startup=startup,
+            probes=Probes(database, settings, startup),
         )
 
     async def start(self) -> None:
         """Start the background tasks. None of them needs a database that answers."""
         await self.feed.start()
+        await self.startup.start()
         await self.subscribers.start(self.feed)
         await self.monitor.start()
 
@@ -121,6 +127,7 @@ class Container:
         """Stop them, and close every connection: the database last, because the others may still write."""
         await self.monitor.stop()
         await self.probes.aclose()
+        await self.startup.stop()
         await self.subscribers.stop()
         await self.renderers.aclose()
         await self.feed.stop()

@@ -12,7 +12,7 @@ from service.events import repository as events
 from service.events.fan_out import Consumer, FanOut
 from service.orders import emails as order_emails
 from service.orders import expiry
-from service.platform.config import Settings
+from service.platform.config import Settings, direct_setting
 from service.platform.database import Database
 from service.platform.http.idempotency import repository as idempotency
 from service.platform.jobs import metrics as job_metrics
@@ -24,6 +24,7 @@ from service.platform.mail import repository as mail_repository
 from service.platform.mail.mailer import Mailer
 from service.platform.server.health.health_metrics import ProcessMonitor
 from service.platform.server.health.probes import Probes
+from service.platform.server.health.startup import Listener, Startup, StartupRecord
 from service.verification import job as invariants
 from service.webhooks import metrics as webhook_metrics
 from service.webhooks.deliveries import service as deliveries
@@ -42,6 +43,7 @@ class WorkerContainer:
     deliveries: Deliveries
     kinds: Mapping[str, JobKind]
     worker: Worker
+    startup: Startup
     probes: Probes
     monitor: ProcessMonitor
 
@@ -59,12 +61,17 @@ class WorkerContainer:
         database = Database(url, settings.model_copy(update=kept))
         deliveries = Deliveries.of(settings, database)
         kinds = job_kinds(settings, database, url, deliveries)
+        worker = Worker(database, url, kinds, graceful_timeout=settings.graceful_timeout)
+        setting = direct_setting(settings)
+        listener = Listener(setting, lambda: worker.listening)
+        startup = Startup("worker.held_up", database.revision, setting, listener, StartupRecord())
         return cls(
             database=database,
             deliveries=deliveries,
             kinds=kinds,
-            worker=Worker(database, url, kinds, graceful_timeout=settings.graceful_timeout),
-            probes=Probes(database, settings),
+            worker=worker,
+            startup=startup,
+            probes=Probes(database, settings, startup),
             monitor=ProcessMonitor(database),
         )
 
@@ -73,10 +80,12 @@ class WorkerContainer:
         webhook_metrics.begin()
         invariants.begin()
         await self.monitor.start()
+        await self.startup.start()
 
     async def stop(self) -> None:
         await self.monitor.stop()
         await self.probes.aclose()
+        await self.startup.stop()
         await self.deliveries.aclose()
         await self.database.close()
 

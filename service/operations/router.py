@@ -3,14 +3,14 @@
 from typing import Annotated
 
 from fastapi import Response
+from pydantic import SerializeAsAny
 
 from service import __version__
 from service.operations.schemas import Health, Welcome
-from service.platform.database.change_feed import ChangeFeed
 from service.platform.http.injection import Component, SettingsDep
 from service.platform.http.route import operations_router
 from service.platform.server.health.probes import Probes
-from service.platform.server.health.schemas import Alive, Readiness, Startup
+from service.platform.server.health.schemas import Alive, NotYetReady, Readiness, Started
 
 router = operations_router(tags=["operations"])
 
@@ -37,30 +37,27 @@ async def get_liveness() -> Alive:
 
 @router.get(
     "/readyz",
-    responses={503: {"model": Readiness, "description": "The process is draining, or has no database."}},
+    responses={
+        503: {
+            "model": NotYetReady | Readiness,
+            "description": "The process has not been ready yet, is draining, or has no database.",
+        }
+    },
 )
-async def get_readiness(probes: Annotated[Probes, Component], response: Response) -> Readiness:
-    """Check readiness. 503 while draining; also without database, if `READINESS_DATABASE` is `hard`."""
+async def get_readiness(
+    probes: Annotated[Probes, Component], response: Response
+) -> SerializeAsAny[Readiness]:
+    """Check readiness. 503 until the database has once had the schema of this release, and while draining;
+    also without database, if `READINESS_DATABASE` is `hard`.
+    """
     readiness = await probes.readiness()
     if readiness.status != "ready":
-        _try_again(response)
+        response.status_code = 503
+        response.headers["Retry-After"] = "1"
     return readiness
 
 
-@router.get(
-    "/startupz",
-    responses={503: {"model": Startup, "description": "The process has not completed its startup."}},
-)
-async def get_startup(
-    feed: Annotated[ChangeFeed, Component], probes: Annotated[Probes, Component], response: Response
-) -> Startup:
-    """Check that startup is complete. The database must have the schema of this release or a newer one."""
-    startup = await probes.startup(listening=feed.has_lease)
-    if startup.status != "started":
-        _try_again(response)
-    return startup
-
-
-def _try_again(response: Response) -> None:
-    response.status_code = 503
-    response.headers["Retry-After"] = "1"
+@router.get("/startupz")
+async def get_startup() -> Started:
+    """Check that the process serves. Whether it can use its database is the readiness."""
+    return Started()

@@ -32,7 +32,7 @@ def with_sample() -> Iterator[str]:
 class TestTheSampleInANetwork:
     def said(self, capsys: pytest.CaptureFixture[str], url: str, host: str, environment: str = "test") -> str:
         values = {"environment": environment, "host": host, "database_url": url}
-        dev_startup.announce(Settings.model_validate(values))
+        dev_startup.announcement(Settings.model_validate(values))()
         return " ".join(capsys.readouterr().err.split())
 
     @pytest.mark.parametrize("host", [EVERYWHERE, "::", "192.0.2.1", "shop.example"])

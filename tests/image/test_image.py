@@ -63,7 +63,7 @@ def asked(container: Container, path: str) -> httpx2.Response | None:
         return None
 
 
-def up(container: Container, path: str = "/startupz") -> None:
+def up(container: Container, path: str = "/readyz") -> None:
     wait_until(lambda: (answer := asked(container, path)) is not None and answer.is_success)
 
 

@@ -21,6 +21,7 @@ class Probe:
     port: int
     period: int
     failures: int
+    timeout: int
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ def _container(spec: Json, objects: list[Json]) -> Container:
     security = spec["securityContext"] | container["securityContext"]
     assert security["capabilities"] == {"drop": ["ALL"]}
     assert security["allowPrivilegeEscalation"] is False
+    # What a failed container has written last is its termination message.
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     secrets: dict[Path, bytes] = {}
     folders = []
@@ -108,6 +111,7 @@ def _probes(container: Json) -> dict[str, Probe]:
             port=ports[probe["httpGet"]["port"]],
             period=probe["periodSeconds"],
             failures=probe["failureThreshold"],
+            timeout=probe["timeoutSeconds"],
         )
         for kind in ("startupProbe", "livenessProbe", "readinessProbe")
         if (probe := container.get(kind))

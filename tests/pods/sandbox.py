@@ -150,16 +150,16 @@ class Pod:
         }
 
     @contextmanager
-    def client(self, port: int) -> Iterator[httpx2.Client]:
+    def client(self, port: int, timeout: float = 10) -> Iterator[httpx2.Client]:
         transport = httpx2.HTTPTransport(uds=str(self.network.folder / f"{port}.sock"))
-        with httpx2.Client(transport=transport, base_url="http://pod", timeout=10) as client:
+        with httpx2.Client(transport=transport, base_url="http://pod", timeout=timeout) as client:
             yield client
 
     def probed(self, kind: str) -> int:
         """The status that a kubelet would see, or 0."""
         probe = self.container.probes[kind]
         try:
-            with self.client(probe.port) as client:
+            with self.client(probe.port, probe.timeout) as client:
                 return client.get(probe.path).status_code
         except httpx2.TransportError:
             return 0
@@ -260,6 +260,17 @@ def _user(container: Container) -> list[str]:
     keep = [option for name in ("SETUID", "SETGID", "SETPCAP") for option in ("--cap-add", f"CAP_{name}")]
     numbers = [f"--reuid={container.user}", f"--regid={container.group}", "--clear-groups"]
     return [*keep, "--", "setpriv", *numbers, "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+
+
+def complaints(running: Running) -> list[object]:
+    """Lines above information, and what did not go through the log.
+
+    That the customer of the smoke test, who deletes the account, cannot be told of an order any more is
+    nothing to complain about.
+    """
+    above = [line for line in running.lines() if line["level"] not in {"debug", "info"}]
+    above = [line for line in above if line["event"] != "event.missed"]
+    return [*above, *running.stderr.splitlines()]
 
 
 @contextmanager

@@ -2,24 +2,18 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from service.platform.config import generate_key
 from service.platform.database.schema import required_revision
 from tests.helpers.rows import rows_of
 from tests.helpers.waiting import wait_until
-from tests.pods.rendered import Container, containers
-from tests.pods.sandbox import DATABASE_HOST, METRICS_PORT, Network, Pod, Running, need_programs, network, pod
-from tests.server.process import cloned_database
+from tests.pods.conftest import ADMIN, WORKERS
+from tests.pods.rendered import Container
+from tests.pods.sandbox import METRICS_PORT, Network, Pod, Running, complaints, network, pod
 
 pytestmark = pytest.mark.slow
 
-ADMIN = "ada@shop.example"
-#: Production refuses those that stand in the repository.
-PASSWORD = f"{generate_key()}-1"
-WORKERS = 2
 #: Who the process is; what is mounted to be written, and where of that it may.
 LOOK_AROUND = """
 grep -E '^(Uid|Gid|Groups|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs):' /proc/self/status | tr -s '\t ' ' '
@@ -29,29 +23,6 @@ while read -r device place kind options rest; do
     esac
 done < /proc/self/mounts
 """
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    """An empty one."""
-    need_programs()
-    with cloned_database(template=None) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def rendered(database: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Container]:
-    """The install with two secrets and an administrator, and a drain that does not take long."""
-    split = urlsplit(database)
-    netloc = f"{split.netloc.rpartition('@')[0]}@{DATABASE_HOST}:5432"
-    secrets = {
-        "secretKey": generate_key(),
-        "databaseUrl": urlunsplit(split._replace(netloc=netloc)),
-        "adminEmail": ADMIN,
-        "adminPassword": PASSWORD,
-    }
-    values = {"secrets": secrets, "api": {"workers": WORKERS, "shutdown": {"drainSeconds": 1}}}
-    return containers(values, tmp_path_factory.mktemp("values"))
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +41,6 @@ def migrated(rendered: dict[str, Container], apart: Network) -> list[Running]:
             assert runs[-1].ended() == 0, runs[-1].stdout + runs[-1].stderr
         assert job.written() == {"/tmp": []}
     return runs
-
-
-def complaints(running: Running) -> list[object]:
-    """Lines above information, and what did not go through the log.
-
-    That the customer of the smoke test, who deletes the account, cannot be told of an order any more is
-    nothing to complain about.
-    """
-    above = [line for line in running.lines() if line["level"] not in {"debug", "info"}]
-    above = [line for line in above if line["event"] != "event.missed"]
-    return [*above, *running.stderr.splitlines()]
 
 
 def smoked(rendered: dict[str, Container], apart: Network) -> None:

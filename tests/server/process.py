@@ -159,13 +159,13 @@ class Service:
     def booted(self) -> list[dict[str, Any]]:
         return [line for line in self.lines() if line["event"].startswith("Started server process")]
 
-    def answers(self, path: str = "/startupz") -> bool:
+    def answers(self, path: str = "/readyz") -> bool:
         try:
             return httpx2.get(f"{self.url}{path}", timeout=5).is_success
         except httpx2.TransportError:
             return False
 
-    def wait_until_up(self, path: str = "/startupz") -> Self:
+    def wait_until_up(self, path: str = "/readyz") -> Self:
         def up() -> bool:
             assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.stderr}"
             return self.answers(path)

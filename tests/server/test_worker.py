@@ -78,6 +78,8 @@ class TestCommand:
             200,
             {"status": "ready", "database": "up", "draining": False},
         )
+        started = get(f"{worker.url}/startupz")
+        assert (started.status_code, started.json()) == (200, {"status": "started"})
         head = httpx2.head(f"{worker.url}/startupz/")
         assert (head.status_code, head.content) == (200, b"")
         assert get(f"{worker.url}/api/v1/items").status_code == 404
@@ -87,13 +89,32 @@ class TestCommand:
             cloned_database(template=None) as url,
             started(tmp_path, module=WORKER, DATABASE_URL=url) as worker,
         ):
-            worker.wait_for("worker.held_up")
-            probe = get(f"{worker.url}/startupz")
-            assert (probe.status_code, probe.json()["schema_revision"]) == (503, None)
-            assert probe.json()["required_revision"] == required_revision()[0]
+            needed, _ = required_revision()
+            cause = f"the database has no schema yet, and this build needs {needed}:"
+            cause += " wait for the migration, or run tradepost migrate"
+            [line] = worker.wait_for("worker.held_up")
+            assert (line["level"], line["cause"], line["required_revision"]) == ("warning", cause, needed)
+            probe = get(f"{worker.url}/readyz")
+            assert (probe.status_code, probe.json()) == (
+                503,
+                {
+                    "status": "not_ready",
+                    "database": "up",
+                    "draining": False,
+                    "schema_revision": None,
+                    "required_revision": needed,
+                    "listening": False,
+                    "cause": cause,
+                },
+            )
+            for path in ("/livez", "/startupz"):
+                assert get(f"{worker.url}{path}").status_code == 200
+            assert worker.events("worker.started") == []
             assert tradepost(tmp_path, "migrate", DATABASE_URL=url).returncode == 0
             worker.wait_until_up()
             assert worker.stop() == 0
+            assert [line["schema_revision"] for line in worker.events("startup.completed")] == [needed]
+            assert [line["event"] for line in worker.lines() if line["level"] != "info"] == ["worker.held_up"]
 
     def test_metrics_are_its_own_whatever_its_pod_says(self, tmp_path: Path, url: str) -> None:
         nowhere = "/nowhere/to/be/found"

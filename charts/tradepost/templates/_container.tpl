@@ -21,6 +21,8 @@ name: {{ .name }}
 image: {{ include "tradepost.image" .root | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 securityContext: {{ toYaml .root.Values.containerSecurityContext | nindent 2 }}
+{{- /* The last lines of the log, which name the cause. Nothing is written in the container for it. */}}
+terminationMessagePolicy: FallbackToLogsOnError
 resources: {{ toYaml .values.resources | nindent 2 }}
 {{- with .values.command }}
 command: {{ toYaml . | nindent 2 }}

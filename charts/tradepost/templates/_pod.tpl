@@ -107,11 +107,12 @@ ports:
 {{ include "tradepost.probes" . | trim }}
 {{- end -}}
 
+{{/* /startupz answers once the process serves. A pod that waits for its schema is not ready, and not restarted. */}}
 {{- define "tradepost.probes" -}}
 startupProbe:
   httpGet: {path: /startupz, port: http}
-  periodSeconds: 1
-  failureThreshold: 60
+  periodSeconds: 2
+  failureThreshold: 30
   timeoutSeconds: 2
 {{- if .Values.livenessProbe }}
 livenessProbe:

@@ -16,7 +16,7 @@ from service.errors import OutcomeUnknown, ServiceError
 from service.platform.config import Settings
 from service.platform.database import change_feed as changes
 from service.platform.database import connections, metrics
-from service.platform.database.errors import FAULTS, is_lost, translate
+from service.platform.database.errors import FAULTS, is_lost, meaning_of, translate
 from service.platform.database.metrics import Outcome
 from service.platform.database.pool import Connect, Pool
 from service.platform.database.pooler import PooledConnections
@@ -114,7 +114,15 @@ class Database:
             yield session
 
     @asynccontextmanager
-    async def _session(self, *, transactional: bool) -> AsyncIterator[Session]:
+    async def _asking(self) -> AsyncIterator[Session]:
+        """For what is asked again and again, also without a database. The caller says what it found."""
+        async with self._session(transactional=False, meaning=meaning_of) as session:
+            yield session
+
+    @asynccontextmanager
+    async def _session(
+        self, *, transactional: bool, meaning: Callable[[BaseException], BaseException] = translate
+    ) -> AsyncIterator[Session]:
         """Given back at the end, rolled back unless it was committed; faults are service errors outside."""
         session, cut_short = Session(self._pool, transactional=transactional), False
         try:
@@ -126,7 +134,7 @@ class Database:
             finally:
                 await session.close(cut_short=cut_short)
         except FAULTS as fault:
-            raise translate(fault) from fault
+            raise meaning(fault) from fault
 
     @staticmethod
     async def _commit(session: Session) -> None:
@@ -156,19 +164,19 @@ class Database:
 
     async def ping(self) -> None:
         """Raises Unavailable unless the database answers, and ReadOnly where it takes no changes."""
-        async with self.reading() as session:
+        async with self._asking() as session:
             if await session.value(READ_ONLY) == "on":
                 # As a write would: the connections are given up, for what they lead to was demoted.
                 await session.execute("DO $$ BEGIN RAISE read_only_sql_transaction; END $$")
 
     async def notify(self, channel: str, payload: str) -> None:
         """Publish to a channel. Changes of rows are published by triggers."""
-        async with self.reading() as session:
+        async with self._asking() as session:
             await session.rows(_NOTIFY, {"channel": channel, "payload": payload})
 
     async def revision(self) -> str | None:
         """The schema's revision, or None before the first migration."""
-        async with self.reading() as session:
+        async with self._asking() as session:
             if await session.value("SELECT to_regclass('alembic_version')") is None:
                 return None
             revision: str | None = await session.value("SELECT version_num FROM alembic_version")

@@ -44,6 +44,8 @@ RENEW_SECONDS: Final = 0.3
 LEASE_SECONDS: Final = 0.9
 CONNECT_SECONDS: Final = 3.0
 LONGEST_PAUSE_SECONDS: Final = 2.0
+#: A cause that lasts is logged again after so long.
+REPEAT_SECONDS: Final = 300.0
 #: How long a process waits for its first lease before its first request, which then needs no query for it.
 START_SECONDS: Final = 1.0
 
@@ -100,6 +102,11 @@ class ChangeFeed:
         self._syncing, self._requested, self._round_ended = False, asyncio.Event(), asyncio.Event()
         self._slot = ((os.getpid() if _worker is None else _worker) + next(_feeds)) % SLOTS
         self._first_attempt = asyncio.Event()
+        #: Why the connection could not be made, or was lost; "" while it listens.
+        self.cause = ""
+        self._had_lease = False
+        #: When each cause was logged, since the connection was last there.
+        self._logged: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -143,14 +150,8 @@ class ChangeFeed:
             began = time.monotonic()
             try:
                 await self._listen()
-            except (*FAULTS, ServiceError) as fault:
-                cause = connections.cause_of(fault)
-                log.warning("changes.connection_lost", fault=type(fault).__name__, cause=cause)
-            except NotReceiving as fault:
-                log.error("changes.not_heard", fault=str(fault))  # noqa: TRY400 - there is no more to tell
-            except Exception:
-                # Whatever it is: without this task the feed would be lost until the process ends.
-                log.exception("changes.failed")
+            except Exception as fault:  # noqa: BLE001 - without this task there is no feed until the process ends
+                self._log(fault)
             finally:
                 self._lease_ends = 0.0
                 self._first_attempt.set()
@@ -158,6 +159,22 @@ class ChangeFeed:
             pause = 0.05 if time.monotonic() - began > LONGEST_PAUSE_SECONDS else pause * 2
             pause = min(pause, LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnections
+
+    def _log(self, fault: Exception) -> None:
+        """Once for each cause, and every few minutes. What was never there is not lost: until the first
+        lease the start-up says what it waits for.
+        """
+        self.cause = str(fault) if isinstance(fault, NotReceiving) else connections.cause_of(fault)
+        now = time.monotonic()
+        if now - self._logged.get(self.cause, -REPEAT_SECONDS) < REPEAT_SECONDS:
+            return
+        self._logged[self.cause] = now
+        if isinstance(fault, NotReceiving):
+            log.error("changes.not_heard", fault=self.cause)
+        elif not isinstance(fault, (*FAULTS, ServiceError)):
+            log.error("changes.failed", exc_info=fault)
+        elif self._had_lease:
+            log.warning("changes.connection_lost", fault=type(fault).__name__, cause=self.cause)
 
     async def _listen(self) -> None:
         async with connections.listening(
@@ -168,7 +185,6 @@ class ChangeFeed:
             await self._check_receiving()
             for listener in self._listeners:
                 await listener.load()
-            log.info("changes.subscribed")
             while True:
                 await self._renew(raw)
                 with contextlib.suppress(TimeoutError):
@@ -186,6 +202,10 @@ class ChangeFeed:
         if self._unreadable:
             raise NotReceiving("A notification could not be read: what is held is read anew.")
         self._lease_ends = began + LEASE_SECONDS
+        if self.cause or not self._had_lease:
+            log.info("changes.subscribed")
+            self._had_lease, self.cause = True, ""
+            self._logged.clear()
         self._first_attempt.set()
         self._end_round()
 
@@ -202,7 +222,7 @@ class ChangeFeed:
                 await self._probe_received.wait()
         except TimeoutError:
             raise NotReceiving(
-                "DATABASE_DIRECT_URL must lead to the same database, past any pooler."
+                "no notification arrives: DATABASE_DIRECT_URL must lead to the same database, past any pooler"
             ) from None
 
     def _received(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:

@@ -16,6 +16,8 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from service.errors import Unavailable
+
 #: The trigram search needs operators that may be installed elsewhere, as hosted databases do.
 _FIND_TRIGRAMS: Final = """
     SELECT set_config('search_path', current_setting('search_path') || ', ' || quote_ident(nspname), false)
@@ -50,7 +52,10 @@ _BY_STATE: Final = {
 _BY_WORDS: Final = {
     "rejected SSL upgrade": "the server has no TLS, which sslmode asks for",
     "root certificate": "sslmode verify-ca and verify-full need a root certificate: name it in sslrootcert",
+    "no encryption": "the server does not admit this user or database without TLS (sslmode, pg_hba.conf)",
 }
+#: Whose text is looked at. Other errors of the server may quote data.
+_WITH_WORDS: Final = (OSError, asyncpg.InterfaceError, asyncpg.InvalidAuthorizationSpecificationError)
 
 
 async def connect(url: str, **options: Any) -> asyncpg.Connection:
@@ -145,9 +150,11 @@ def _address(url: str) -> tuple[str, dict[str, Any]]:
 
 def cause_of(fault: BaseException | None) -> str:
     """What an operator should look at. Nothing of the address is in it, which may hold a secret."""
-    for each in _chain(fault):
+    for each in chain(fault):
+        if isinstance(each, Unavailable) and each.cause:
+            return each.cause
         for words, cause in _BY_WORDS.items():
-            if isinstance(each, OSError | asyncpg.InterfaceError) and words in str(each):
+            if isinstance(each, _WITH_WORDS) and words in str(each):
                 return cause
         state = getattr(each, "sqlstate", None) or ""
         if state in _BY_STATE:
@@ -158,7 +165,8 @@ def cause_of(fault: BaseException | None) -> str:
     return "the connection was lost" if isinstance(fault, OSError) else type(fault).__name__
 
 
-def _chain(fault: BaseException | None) -> Iterator[BaseException]:
+def chain(fault: BaseException | None) -> Iterator[BaseException]:
+    """It and what it comes from, to the driver's error."""
     seen: list[BaseException] = []
     while fault is not None and fault not in seen:
         seen.append(fault)

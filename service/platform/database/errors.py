@@ -68,31 +68,40 @@ def was_stale(fault: BaseException) -> bool:
 
 def translate(fault: BaseException) -> BaseException:
     """The service error that a database fault means to a client; other faults come back as they are."""
+    error = meaning_of(fault)
+    if isinstance(error, Contention):
+        log.warning("database.contention_met", sqlstate=sqlstate(fault))
+    elif isinstance(error, ReadOnly):
+        log.warning("database.read_only_met")
+    elif isinstance(error, Unavailable):
+        kind = type(fault).__name__
+        log.warning("database.fault_met", sqlstate=sqlstate(fault), fault=kind, cause=error.cause)
+    return error
+
+
+def meaning_of(fault: BaseException) -> BaseException:
+    """The same without a line in the log, where the caller writes one."""
     if isinstance(fault, DBAPIError) and fault.orig is not None:
         fault_of_driver: BaseException = fault.orig.__cause__ or fault.orig  # of a migration
-        meaning = translate(fault_of_driver)
+        meaning = meaning_of(fault_of_driver)
         return fault if meaning is fault_of_driver else meaning
-    error = _translate(fault)
+    error = _meaning_of(fault)
     if isinstance(error, Unavailable):
         error.cause = cause_of(fault)
     return error
 
 
-def _translate(fault: BaseException) -> BaseException:
+def _meaning_of(fault: BaseException) -> BaseException:
     state = sqlstate(fault)
     if state == OUT_OF_RANGE:
         detail = "An amount or a sum is too large to store: send smaller ones."
         too_large = FieldFault("", detail, "too_large")
         return Unprocessable(too_large.detail, errors=(too_large,))
     if state in CONTENTION or isinstance(fault, _OUTDATED):
-        log.warning("database.contention_met", sqlstate=state)
         return Contention("Other requests are changing the same data. Try again shortly.")
     if state == READ_ONLY:
-        log.warning("database.read_only_met")
         return ReadOnly()
     if is_lost(fault) or state.startswith(TRANSIENT):
-        cause = cause_of(fault)
-        log.warning("database.fault_met", sqlstate=state, fault=type(fault).__name__, cause=cause)
         met = "The database took too long." if state in TOO_SLOW else _UNREACHABLE
         return Unavailable(f"{met} Try again shortly.")
     return fault

@@ -152,7 +152,9 @@ class Session:
         try:
             return await self._run_on_connection(shape, arguments, run)
         except FAULTS as fault:
-            if not (first and was_stale(fault) and (self._transactional or shape.reads)):
+            # Where none could be made, there is none to replace.
+            replaceable = first and self._lost and was_stale(fault)
+            if not (replaceable and (self._transactional or shape.reads)):
                 raise
             log.info("database.connection_replaced", fault=type(fault).__name__)
         # What the server had begun has ended with its connection. So have, as a rule, the others that idle.

@@ -10,11 +10,10 @@ from typing import Any, Final
 
 import structlog
 
-from service.errors import ServiceError
 from service.platform.config import Settings
 from service.platform.jobs.worker import Worker
 from service.platform.server.health.probes import Probes
-from service.platform.server.health.schemas import Alive
+from service.platform.server.health.schemas import Alive, Started
 
 log = structlog.get_logger(__name__)
 
@@ -53,20 +52,16 @@ async def _listening(connected: Callable[..., Awaitable[None]], settings: Settin
 
 
 async def _answer(probes: Probes, worker: Worker, path: str) -> Answer:
-    try:
-        match path:
-            case "/livez":
-                return 200, Alive().model_dump()
-            case "/readyz":
-                readiness = await probes.readiness(ending=worker.stopping)
-                return 200 if readiness.status == "ready" else 503, readiness.model_dump()
-            case "/startupz":
-                startup = await probes.startup(listening=worker.listening)
-                return 200 if startup.status == "started" else 503, startup.model_dump()
-            case _:
-                return 404, {"detail": "A worker serves /livez, /readyz and /startupz."}
-    except ServiceError as fault:
-        return 503, {"detail": fault.detail}
+    match path:
+        case "/livez":
+            return 200, Alive().model_dump()
+        case "/readyz":
+            readiness = await probes.readiness(ending=worker.stopping)
+            return 200 if readiness.status == "ready" else 503, readiness.model_dump()
+        case "/startupz":
+            return 200, Started().model_dump()
+        case _:
+            return 404, {"detail": "A worker serves /livez, /readyz and /startupz."}
 
 
 def _response(status: int, document: dict[str, Any], *, body: bool) -> bytes:

@@ -109,6 +109,19 @@ async def feed(
     await feed.stop()
 
 
+def counted_attempts(monkeypatch: pytest.MonkeyPatch, feed: ChangeFeed) -> list[str]:
+    """Grows with each attempt of this feed to connect."""
+    attempts, connect = list[str](), asyncpg.connect
+
+    async def counted(*arguments: Any, **options: Any) -> asyncpg.Connection:
+        if asyncio.current_task() is feed._task:
+            attempts.append("connect")
+        return await connect(*arguments, **options)
+
+    monkeypatch.setattr(asyncpg, "connect", counted)
+    return attempts
+
+
 class TestHearing:
     async def test_what_is_committed_in_the_order_of_the_commits(
         self, feed: ChangeFeed, listener: Listener, make: Make, sql: asyncpg.Connection
@@ -223,6 +236,41 @@ class TestLease:
         assert (feed.has_lease, lines[0]["event"]) == (False, "changes.connection_lost")
         proxy.resume()
         await eventually(lambda: feed.has_lease and listener.loads > 1)
+
+    async def test_an_outage_is_one_line_for_each_cause_and_then_one_every_few_minutes(
+        self, feed: ChangeFeed, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(changes, "LONGEST_PAUSE_SECONDS", 0.02)
+        await feed.start()
+        await eventually(lambda: feed.has_lease)
+        attempts = counted_attempts(monkeypatch, feed)
+        with captured(feed) as lines:
+            proxy.cut()
+            await eventually(lambda: len(attempts) >= 20)
+            causes = [line["cause"] for line in lines]
+            assert {line["event"] for line in lines} == {"changes.connection_lost"}
+            assert len(causes) == len(set(causes)) <= 2
+            monkeypatch.setattr(changes, "REPEAT_SECONDS", 0.0)
+            await eventually(lambda: len(lines) > len(causes))
+            monkeypatch.setattr(changes, "REPEAT_SECONDS", 300.0)
+            proxy.resume()
+            await eventually(lambda: feed.has_lease)
+        assert (lines[-1]["event"], feed.cause) == ("changes.subscribed", "")
+
+    async def test_before_the_first_lease_nothing_is_lost(
+        self, feed: ChangeFeed, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The start-up says what it waits for, by the cause."""
+        monkeypatch.setattr(changes, "LONGEST_PAUSE_SECONDS", 0.02)
+        attempts = counted_attempts(monkeypatch, feed)
+        proxy.cut()
+        with captured(feed) as lines:
+            await feed.start()
+            await eventually(lambda: len(attempts) >= 10)
+            assert (lines, feed.cause) == ([], "the connection was lost")
+            proxy.resume()
+            await eventually(lambda: feed.has_lease)
+        assert [line["event"] for line in lines] == ["changes.subscribed"]
 
     async def test_it_lapses_while_there_is_no_connection(
         self, feed: ChangeFeed, listener: Listener, proxy: Proxy

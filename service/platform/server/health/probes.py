@@ -1,4 +1,4 @@
-"""Readiness and startup of a process, as its probes report them."""
+"""Readiness of a process, as its probe reports it."""
 
 import asyncio
 import os
@@ -10,7 +10,8 @@ from typing import Any, Final, Generic, Literal, TypeVar
 from service.errors import ReadOnly, ServiceError
 from service.platform.config import Settings
 from service.platform.database import Database, schema
-from service.platform.server.health.schemas import DatabaseState, Readiness, Startup
+from service.platform.server.health.schemas import DatabaseState, NotYetReady, Readiness
+from service.platform.server.health.startup import Startup
 
 PING_SECONDS: Final = 1.0
 #: Probes need no credentials and have no rate limit: a result of the database is reused for so long.
@@ -52,43 +53,41 @@ class CachedCheck(Generic[Found]):
 
 
 class Probes:
-    """Readiness and startup of a process."""
+    """Readiness of a process."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, database: Database, settings: Settings, startup: Startup) -> None:
+        self._settings, self._startup = settings, startup
         self._state = CachedCheck(partial(_state, database))
-        self._revision = CachedCheck(database.revision)
 
     async def readiness(self, *, ending: bool = False) -> Readiness:
-        """Soft by default: a database that is down takes no pod out, or it would take all at once.
+        """Not ready until the service has once had its schema and its listener. Afterwards soft by default: a
+        database that is down takes no pod out, or it would take all at once.
 
         `ending`: the process drains, drain file or not.
         """
         flag = self._settings.drain_file
         draining = ending or (flag is not None and os.path.exists(flag))  # noqa: ASYNC240, PTH110 - a stat of tmpfs does not block
         found = await self._state.result()
+        if not self._startup.completed:
+            return self._not_yet_ready(found, draining=draining)
         ready = not draining and (found == "up" or self._settings.readiness_database == "soft")
         state: Literal["ready", "not_ready"] = "ready" if ready else "not_ready"
         return Readiness(status=state, database=found, draining=draining)
 
-    async def startup(self, *, listening: bool) -> Startup:
-        """`listening`: whether this process receives the changes of others.
-
-        Raises Unavailable without a database, whose schema is then unknown.
-        """
+    def _not_yet_ready(self, found: DatabaseState, *, draining: bool) -> NotYetReady:
         needed, _ = schema.required_revision()
-        found = await self._revision.result()
-        started = schema.is_usable(found) and listening
-        return Startup(
-            status="started" if started else "starting",
-            schema_revision=found,
+        return NotYetReady(
+            status="not_ready",
+            database=found,
+            draining=draining,
+            schema_revision=self._startup.revision,
             required_revision=needed,
-            listening=listening,
+            listening=self._startup.listens,
+            cause=self._startup.cause,
         )
 
     async def aclose(self) -> None:
         await self._state.aclose()
-        await self._revision.aclose()
 
 
 async def _state(database: Database) -> DatabaseState:

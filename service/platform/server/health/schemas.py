@@ -20,10 +20,17 @@ class Readiness(Out):
     draining: bool
 
 
-class Startup(Out):
-    status: Literal["started", "starting"]
-    schema_revision: str | None
-    required_revision: str
+class NotYetReady(Readiness):
+    """Before it has been ready for the first time."""
+
+    status: Literal["not_ready"]
+    schema_revision: Annotated[str | None, Field(description="What the database has, if it is known.")]
+    required_revision: Annotated[str, Field(description="What this build needs; a newer one will do.")]
     listening: Annotated[
         bool, Field(description="Whether the process receives notifications of changes from the database.")
     ]
+    cause: Annotated[str, Field(description="What an operator should look at.")]
+
+
+class Started(Out):
+    status: Literal["started"] = "started"

@@ -1,0 +1,54 @@
+"""`tradepost serve` before the migration: alive, not ready, and quiet."""
+
+import time
+from pathlib import Path
+
+from service.platform.config import generate_key
+from service.platform.database.schema import required_revision
+from tests.helpers.waiting import wait_until
+from tests.server.process import cloned_database, get, started, tradepost
+
+#: Long enough for several looks at the database.
+FEW_SECONDS = 3
+
+
+def test_it_waits_for_the_migration_and_says_so_once(tmp_path: Path) -> None:
+    needed, _ = required_revision()
+    cause = f"the database has no schema yet, and this build needs {needed}:"
+    cause += " wait for the migration, or run tradepost migrate"
+    key = generate_key()
+    with (
+        cloned_database(template=None) as url,
+        started(tmp_path, DATABASE_URL=url, ENVIRONMENT="production", SECRET_KEY=key) as service,
+    ):
+        service.wait_until_up("/startupz")
+        service.wait_for("service.held_up")
+        wait_until(lambda: len(service.workers()) == 2)
+        time.sleep(FEW_SECONDS)
+        for path in ("/startupz", "/livez", "/health"):
+            assert get(f"{service.url}{path}").status_code == 200
+        answer = get(f"{service.url}/readyz")
+        assert (answer.status_code, answer.headers["retry-after"], answer.json()) == (
+            503,
+            "1",
+            {
+                "status": "not_ready",
+                "database": "up",
+                "draining": False,
+                "schema_revision": None,
+                "required_revision": needed,
+                "listening": False,
+                "cause": cause,
+            },
+        )
+        # One line for both workers.
+        [line] = [line for line in service.lines() if line["level"] != "info"]
+        assert (line["event"], line["level"], line["cause"]) == ("service.held_up", "warning", cause)
+        assert (line["schema_revision"], line["required_revision"]) == (None, needed)
+        assert tradepost(tmp_path, "migrate", DATABASE_URL=url, ENVIRONMENT="production").returncode == 0
+        service.wait_until_up()
+        wait_until(lambda: len(service.events("changes.subscribed")) == 2)
+        assert [line["schema_revision"] for line in service.events("startup.completed")] == [needed]
+        assert service.stop() == 0
+        assert [line["event"] for line in service.lines() if line["level"] != "info"] == ["service.held_up"]
+        assert service.stderr == ""
