@@ -2,14 +2,14 @@
 
 from typing import Literal
 
-from service.platform.telemetry.metrics import Counter, Histogram
+from service.platform.telemetry.metrics import BatchedHistogram, Counter
 
 TRIES = Counter(
     "webhook_deliveries_total",
     "Attempts at webhook deliveries: succeeded, to be retried, or failed for good.",
     ["outcome"],
 )
-DURATION = Histogram(
+DURATION = BatchedHistogram(
     "webhook_delivery_duration_seconds",
     "Time from resolving the receiver's name to the end of its response.",
     ["outcome"],
@@ -20,7 +20,7 @@ DISABLED = Counter("webhooks_disabled_total", "Webhooks that were disabled, by r
 
 def webhook_tried(outcome: Literal["succeeded", "retried", "failed"], seconds: float) -> None:
     TRIES.labels(outcome).inc()
-    DURATION.labels(outcome).observe(seconds)
+    DURATION.observe(seconds, outcome)
 
 
 def webhook_disabled(reason: Literal["gone", "failing"]) -> None:

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from service.platform.telemetry.metrics import Counter, Gauge, Histogram
+from service.platform.telemetry.metrics import BatchedHistogram, Counter, Gauge, Histogram
 
 JOBS = Counter(
     "jobs_total",
     "Attempts at jobs: done, put off after a fault, failed for good, handed back by a worker that stops.",
     ["kind", "outcome"],
 )
-DURATION = Histogram(
+DURATION = BatchedHistogram(
     "job_duration_seconds",
     "Time of an attempt at a job, whatever its outcome.",
     ["kind"],
@@ -50,7 +50,7 @@ def job_begun(kind: str, delay: float) -> None:
 
 def job_ended(kind: str, outcome: Outcome, seconds: float, attempts: int) -> None:
     JOBS.labels(kind, outcome).inc()
-    DURATION.labels(kind).observe(seconds)
+    DURATION.observe(seconds, kind)
     if outcome in {"done", "failed"}:
         ATTEMPTS.labels(kind).observe(attempts)
 

@@ -1,4 +1,7 @@
-"""The files in which processes store their metrics, and the endpoint that serves them."""
+"""The files in which processes store their metrics, and the endpoint that serves them.
+
+In OpenMetrics, which Prometheus asks for, buckets have exemplars; in the plain text format there are none.
+"""
 
 import os
 from collections.abc import Iterable
@@ -6,25 +9,54 @@ from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
 import structlog
-from prometheus_client import CollectorRegistry, Metric, ProcessCollector, multiprocess, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Metric,
+    ProcessCollector,
+    multiprocess,
+    start_http_server,
+)
 from prometheus_client.registry import Collector
+
+from service.platform.telemetry import exemplars
+from service.platform.telemetry.exemplars import MULTIPROC_DIR
 
 log = structlog.get_logger(__name__)
 
-MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
+__all__ = ["MULTIPROC_DIR", "expose", "expose_own", "wipe", "worker_ended"]
 
 
 def wipe(folder: Path) -> None:
     """Remove the files of an earlier run: its counts would be added to those of this one."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("*.db"):
-        file.unlink(missing_ok=True)
+    for pattern in ("*.db", exemplars.PATTERN):
+        for file in folder.glob(pattern):
+            file.unlink(missing_ok=True)
 
 
 def worker_ended(pid: int) -> None:
     """Forget the gauges of a worker that has ended; its counters stay, or they would go backwards."""
     if MULTIPROC_DIR in os.environ:
         multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+class _Sum(Collector):
+    """The sum over all processes, with their exemplars."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+        self._files = multiprocess.MultiProcessCollector(None, path=folder)  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterable[Metric]:
+        # Before the files: an exemplar is written after the observation that it belongs to.
+        newest = exemplars.newest(self._folder)
+        for metric in self._files.collect():  # type: ignore[no-untyped-call]
+            if newest and metric.type == "histogram":
+                metric.samples = [
+                    each._replace(exemplar=newest.get((each.name, frozenset(each.labels.items()))))
+                    for each in metric.samples
+                ]
+            yield metric
 
 
 class _StartTime(Collector):
@@ -39,12 +71,16 @@ class _StartTime(Collector):
 
 def expose(port: int, host: str = "0.0.0.0", *, master: int | None = None) -> WSGIServer:  # noqa: S104 - scraped from outside the pod
     """Serve the sum over all workers in a thread of this process, which must not be one of them."""
+    server, _ = start_http_server(port, addr=host, registry=_summed(master))
+    return server
+
+
+def _summed(master: int | None) -> CollectorRegistry:
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry, path=os.environ[MULTIPROC_DIR])  # type: ignore[no-untyped-call]
+    registry.register(_Sum(os.environ[MULTIPROC_DIR]))
     if master is not None:
         registry.register(_StartTime(master))
-    server, _ = start_http_server(port, addr=host, registry=registry)
-    return server
+    return registry
 
 
 def expose_own(port: int, host: str) -> None:

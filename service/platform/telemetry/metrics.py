@@ -8,19 +8,30 @@ prometheus_client's. It writes to a file at each call, which takes 1.3 microseco
 a dozen. So what happens at every request is batched: added up in memory, and written several times a second
 (`flush`, by the runtime monitor of each process). A process that is killed loses the counts since then.
 
+A batched histogram has exemplars: what is observed in a sampled trace leads to it, the last of each bucket.
+
 A metric without labels opens its file when it is made. When a module is imported the folder may not be
 there, and a gauge at 0 in the master's files would be the smallest of all for ever. So metrics without labels
 are made when they are first needed: the batched ones by themselves, others by `unlabelled_counter` and
 `unlabelled_gauge`.
 """
 
+import os
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
+from prometheus_client.utils import floatToGoString
+
+from service.platform.telemetry import exemplars
+from service.platform.telemetry.exemplars import ExemplarFile
+from service.platform.telemetry.sampled_trace import current, live
 
 __all__ = [
     "BatchedCounter",
@@ -43,12 +54,22 @@ class _Batched(Protocol):
 
 _batched: list[_Batched] = []
 _owner: Final = threading.get_ident()
+#: Exemplars for the file of this process, where metrics are in files.
+_fresh: dict[str, Exemplar] = {}
+_file: ExemplarFile | None = None
 
 
 def flush() -> None:
     """Write what has been added up. Only the thread that adds up may call it."""
+    global _file, _fresh  # noqa: PLW0603 - as the files of prometheus_client, it is the process's
     for each in _batched:
         each.flush()
+    if _fresh:
+        folder = os.environ.get(exemplars.MULTIPROC_DIR)
+        if folder is not None:
+            _file = _file or ExemplarFile(Path(folder))
+            _file.write(_fresh)
+        _fresh = {}
 
 
 class _FlushFirst(Collector):
@@ -93,6 +114,8 @@ class BatchedHistogram:
         self._description = (name, documentation, labels)
         self._bounds = tuple(buckets)
         self._waiting: dict[Labels, list[float]] = {}
+        self._exemplars: dict[tuple[Labels, int], tuple[dict[str, str], float, float]] = {}
+        self._samples: dict[tuple[Labels, int], str] = {}
         if labels:
             self._make()
         _batched.append(self)
@@ -108,6 +131,8 @@ class BatchedHistogram:
             found = self._waiting[labels] = [0.0] * (len(self._bounds) + 2)
         found[bisect_left(self._bounds, value)] += 1
         found[-1] += value
+        if live and (trace := current()):
+            self._exemplars[labels, bisect_left(self._bounds, value)] = (trace[0], value, time.time())
 
     def begin(self) -> None:
         """Export it before anything has been observed."""
@@ -122,6 +147,27 @@ class BatchedHistogram:
                 if count:
                     bucket.inc(count)
             child._sum.inc(total)  # noqa: SLF001
+        if self._exemplars:
+            self._flush_exemplars()
+
+    def _flush_exemplars(self) -> None:
+        marked, self._exemplars = self._exemplars, {}
+        for (labels, bucket), (ids, value, moment) in marked.items():
+            exemplar = Exemplar(ids, value, round(moment, 3))
+            child = self.metric.labels(*labels) if labels else self.metric
+            # It keeps it where there is one process, and drops it where metrics are in files.
+            child._buckets[bucket].set_exemplar(exemplar)  # noqa: SLF001
+            _fresh[self._sample(labels, bucket)] = exemplar
+
+    def _sample(self, labels: Labels, bucket: int) -> str:
+        """The bucket, as the file has it."""
+        known = self._samples.get((labels, bucket))
+        if known is None:
+            name, _, names = self._description
+            bound = floatToGoString((*self._bounds, float("inf"))[bucket])  # type: ignore[no-untyped-call]
+            of = {**dict(zip(names, labels, strict=True)), "le": bound}
+            known = self._samples[labels, bucket] = exemplars.sample(f"{name}_bucket", of)
+        return known
 
     def _make(self) -> Histogram:
         self._made = Histogram(*self._description, buckets=self._bounds)

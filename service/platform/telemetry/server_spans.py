@@ -14,6 +14,7 @@ from opentelemetry.instrumentation.asgi import asgi_getter
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from service.platform.telemetry import sampled_trace
 from service.platform.telemetry.request_facts import METHODS
 from service.platform.telemetry.tracing import REDACTED, SERVER_SPAN
 
@@ -53,7 +54,8 @@ class ServerSpans:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and self._is_traced(scope):
-            await self._instrumented(_withheld(scope), receive, send)
+            with sampled_trace.span_noted():
+                await self._instrumented(_withheld(scope), receive, send)
         else:
             await self._plain(scope, receive, send)
 
@@ -93,3 +95,4 @@ def _withheld(scope: Scope) -> Scope:
 def _restore(span: trace.Span, scope: Scope) -> None:
     """Called by the instrumentation when it has read the scope: the application gets the request's own."""
     scope.update(scope.pop(ORIGINAL), **{SERVER_SPAN: span})
+    sampled_trace.note(span)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context, trace
 
+from service.platform.telemetry import sampled_trace
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
@@ -149,7 +151,10 @@ def job_span(name: str, origin: str | None) -> Iterator[None]:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     parent = TraceContextTextMapPropagator().extract({"traceparent": origin} if origin else {})
-    with _tracer.start_as_current_span(name, parent, trace.SpanKind.CONSUMER):
+    with (
+        _tracer.start_as_current_span(name, parent, trace.SpanKind.CONSUMER) as span,
+        sampled_trace.span_noted(span),
+    ):
         yield
 
 

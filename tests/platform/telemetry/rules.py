@@ -71,6 +71,16 @@ def queries() -> Iterator[tuple[str, str]]:
         yield annotation["name"], replaced(annotation["expr"], CHOSEN)
 
 
+def with_exemplars() -> dict[str, str]:
+    """The queries for which Grafana asks for exemplars too, by their panels."""
+    return {
+        panel["title"]: replaced(target["expr"], CHOSEN)
+        for panel in panels()
+        for target in panel["targets"]
+        if target.get("exemplar")
+    }
+
+
 def groups() -> list[Json]:
     """Of rules."""
     document: Json = yaml.safe_load(replaced((FILES / "alerts.yaml").read_text(), FILLED))

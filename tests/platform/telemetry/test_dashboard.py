@@ -77,6 +77,24 @@ class TestReading:
         no_panel = {"TradepostDown.md", "TradepostWorkerDown.md", "TradepostMigrationFailed.md"}
         assert linked == {f"{alert['alert']}.md" for alert in rules.alerts()} - no_panel
 
+    def test_panels_of_durations_show_exemplars(self) -> None:
+        """One query of each: Grafana would draw the same ones again for every percentile."""
+        shown = [
+            (panel["title"], [target["refId"] for target in panel["targets"] if target.get("exemplar")])
+            for panel in rules.panels()
+        ]
+        assert [each for each in shown if each[1]] == [
+            ("Request duration", ["C"]),
+            ("Request duration by route, p99", ["A"]),
+            ("Request duration, distribution", ["A"]),
+            ("Password hashing duration", ["C"]),
+            ("Wait for a connection", ["C"]),
+            ("Query duration, p95", ["A"]),
+            ("Upstream call duration, p95", ["A"]),
+            ("Job delay and duration, p95", ["B"]),
+            ("Webhook delivery duration, p95", ["A"]),
+        ]
+
     def test_releases_are_marked(self) -> None:
         [deploys] = rules.dashboard()["annotations"]["list"]
         assert deploys["name"] == "Deploys"

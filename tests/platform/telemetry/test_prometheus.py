@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from service.platform.telemetry.exemplars import PATTERN
 from tests.helpers.waiting import wait_until
 from tests.platform.telemetry import rules
 from tests.platform.telemetry.load import under_load
@@ -17,6 +18,7 @@ from tests.platform.telemetry.world import World, running
 
 pytestmark = pytest.mark.slow
 
+DURATION = "http_request_duration_seconds_bucket"
 #: Everything has happened at least once by then, and rates have two points to be reckoned from.
 LONG_ENOUGH_SECONDS = 120.0
 #: What the operators are promised, and the series that tell it; of histograms their counts.
@@ -167,6 +169,52 @@ def test_every_metric_that_is_promised_is_there(world: World) -> None:
 def test_promtool_has_nothing_to_say_about_the_metrics(world: World) -> None:
     for process in (world.service, world.worker):
         assert rules.promtool("check", "metrics", stdin=process.metrics()) == ""
+
+
+class TestExemplars:
+    def test_every_panel_that_asks_for_them_gets_some(self, world: World) -> None:
+        wanted = rules.with_exemplars()
+        empty = all_come_true(world, wanted.values(), world.prometheus.exemplars)
+        assert [title for title, query in wanted.items() if query in empty] == []
+
+    @pytest.mark.parametrize(
+        ("metric", "label", "kind"),
+        [
+            ("http_request_duration_seconds_bucket", "route", "served"),
+            ("job_duration_seconds_bucket", "kind", "consumed"),
+        ],
+    )
+    def test_they_lead_to_spans_at_the_collector(
+        self, world: World, metric: str, label: str, kind: str
+    ) -> None:
+        def found() -> dict[str, str]:
+            return {
+                each["labels"]["trace_id"]: each["series"][label]
+                for each in world.prometheus.exemplars(metric)
+            }
+
+        def names() -> dict[str, set[str]]:
+            by_trace: dict[str, set[str]] = {}
+            for span in getattr(world.collector, kind):
+                by_trace.setdefault(span.trace_id.hex(), set()).add(span.name.rpartition(" ")[2])
+            return by_trace
+
+        wait_until(lambda: not found().keys().isdisjoint(names()))
+        both = found()
+        led = {trace: of for trace, of in names().items() if trace in both}
+        assert {trace: both[trace] for trace, of in led.items() if both[trace] not in of} == {}
+
+    def test_every_process_has_some(self, world: World) -> None:
+        def of_processes() -> list[bool]:
+            stored = {each["labels"]["trace_id"] for each in world.prometheus.exemplars(DURATION)}
+            files = (world.service.folder / "data" / "metrics").glob(f"*/{PATTERN}")
+            return [any(trace in file.read_text() for trace in stored) for file in files]
+
+        wait_until(lambda: len(found := of_processes()) >= 2 and all(found))
+
+    def test_prometheus_takes_all_of_them(self, world: World) -> None:
+        wait_until(lambda: len(world.prometheus.exemplars(DURATION)) > 0)
+        assert "xemplar" not in (world.service.folder.parent / "prometheus.log").read_text()
 
 
 class TestRunbooks:

@@ -71,6 +71,12 @@ class Prometheus:
         found: list[dict[str, Any]] = self.ask("query", query=text)["result"]
         return found
 
+    def exemplars(self, text: str) -> list[dict[str, Any]]:
+        """Each with the labels of its series."""
+        now = time.time()
+        found = self.ask("query_exemplars", query=text, start=now - 3600, end=now + 60)
+        return [{**each, "series": of["seriesLabels"]} for of in found for each in of["exemplars"]]
+
     def has_data(self, text: str) -> bool:
         """Numbers, that is: a share of nothing is none."""
         return any(each["value"][1] != "NaN" for each in self.query(text))
@@ -84,6 +90,7 @@ class World:
     prometheus: Prometheus
     receiver: str
     redis: Redis
+    collector: Collector
     #: A fault of the load itself: then the results mean nothing.
     faults: list[str] = field(default_factory=list)
 
@@ -192,6 +199,7 @@ def watching(folder: Path, configuration: Path) -> Iterator[Prometheus]:
     port = free_port()
     command = ["prometheus", f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'tsdb'}"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
+    command += ["--enable-feature=exemplar-storage"]
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     found = Prometheus(port)
@@ -247,4 +255,4 @@ def running(folder: Path) -> Iterator[World]:
         prometheus = stack.enter_context(watching(folder, configuration))
         service.wait_until_up()
         worker.wait_until_up()
-        yield World(service, worker, database, prometheus, receiver, redis)
+        yield World(service, worker, database, prometheus, receiver, redis, collector)
