@@ -262,6 +262,23 @@ class TestPlainText:
         message = refused("--set", f"{reference}.name=mine,{reference.partition(',')[2]}.key=k", name=values)
         assert f"{component}: extraEnv has {name}, which these pods do not need: it is for" in message
 
+    @pytest.mark.parametrize(
+        ("values", "secret"), [("minimal", "tradepost"), ("existing-secret", "shop-settings")]
+    )
+    def test_nor_under_another_name_from_the_releases_own_secret(self, values: str, secret: str) -> None:
+        def extra(key: str) -> tuple[str, str]:
+            reference = "api.extraEnv[0].valueFrom.secretKeyRef"
+            return "--set", f"api.extraEnv[0].name=MINE,{reference}.name={secret},{reference}.key={key}"
+
+        assert "api: extraEnv has MINE, which these pods do not need" in refused(
+            *extra("SMTP_URL"), name=values
+        )
+        for key in ("REDIS_URL", "OF_YOURS"):
+            [container] = one(rendered(values, *extra(key)), "Deployment", "tradepost")["spec"]["template"][
+                "spec"
+            ]["containers"]
+            assert variables(container)["MINE"] == {"name": secret, "key": key}
+
     def test_the_collector_is_let_through_where_its_address_is_a_secret(self) -> None:
         objects = rendered("minimal", "--set", "secrets.otlpEndpoint=https://u:p@collector.example:4318")
         rules = of_kind(objects, "NetworkPolicy")["tradepost-api"]["spec"]["egress"]

@@ -59,9 +59,17 @@
 {{- end -}}
 {{- end -}}
 
-{{/* {of: where, variable; component, where it is one of the service's own containers, which gets what it needs} */}}
+{{/*
+{of: where, variable; root and component, where it is of one of the service's own containers, which get what they need: by
+the setting's name, or by another from the release's own Secret}
+*/}}
 {{- define "tradepost.checkVariable" -}}
-{{- $secret := get (include "tradepost.secretList" . | fromYaml) .variable.name -}}
+{{- $list := include "tradepost.secretList" . | fromYaml -}}
+{{- $secret := get $list .variable.name -}}
+{{- $reference := dig "valueFrom" "secretKeyRef" dict .variable -}}
+{{- if and .component (eq (toString $reference.name) (include "tradepost.secretName" .root)) -}}
+{{- $secret = get $list (toString $reference.key) | default $secret -}}
+{{- end -}}
 {{- with .variable -}}
 {{- if or (include "tradepost.holdsKey" .value) (and .value $secret) -}}
 {{- fail (printf "%s has %s as plain text, which every user who may see pods can read: use valueFrom.secretKeyRef." $.of .name) -}}

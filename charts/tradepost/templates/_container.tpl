@@ -60,7 +60,7 @@ volumeMounts: {{ include "tradepost.volumeMounts" . | trim | nindent 2 }}
 {{- if has .name $names }}
 {{- fail (printf "%s: extraEnv has %s, which the chart sets already or which is there twice. Other values of the chart decide it." $.of .name) }}
 {{- end }}
-{{- include "tradepost.checkVariable" (dict "of" (printf "%s: extraEnv" $.of) "variable" . "component" $.component) }}
+{{- include "tradepost.checkVariable" (dict "of" (printf "%s: extraEnv" $.of) "variable" . "root" $.root "component" $.component) }}
 {{- $names = append $names .name }}
 - {{ toYaml . | nindent 2 | trim }}
 {{- end }}
