@@ -29,7 +29,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help setup run dev test test-slow prove test-image lint format types imports deps sql lock lock-check \
 	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-scale bench-telemetry bench-processes bench flame dashboard-picture \
-	chart chart-golden chart-readme custom-resources image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
+	chart chart-golden chart-readme objectives custom-resources image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
 
 help: ## this list
 	@$(PYTHON) tools/help.py $(MAKEFILE_LIST)
@@ -158,6 +158,9 @@ chart: $(SYNCED) ## render, check and compare the Helm chart, its README and k8s
 
 chart-golden: $(SYNCED) ## write tests/chart/golden anew, which shows reviewers what a change of the chart does
 	@$(BIN)/python -m tests.chart.golden
+
+objectives: $(SYNCED) ## write alerts on burn rates, docs/slo and what Sloth takes from charts/tradepost/files/objectives.yaml
+	@$(BIN)/python tools/objectives.py
 
 custom-resources: $(SYNCED) ## write the schemas of tests/chart for what operators take; needs npm
 	@$(BIN)/python tools/custom_resources.py

@@ -64,6 +64,16 @@ COMMANDS = {
         configured=False,
         options=(("url", "its address; http://127.0.0.1:PORT if not given"),),
     ),
+    "profile": Command(
+        "cli.profile",
+        "print a flame graph of what the running processes of this pod spend CPU time on",
+        configured=False,
+        options=(
+            ("seconds", "how long, 1 to 300; 30 if not given"),
+            ("format", "svg, folded or speedscope; svg if not given"),
+            ("worker", "the id of one process; all of them if not given"),
+        ),
+    ),
     "export-openapi": Command("cli.export_openapi", "print the OpenAPI document", configured=False),
 }
 #: Whose output machines read.

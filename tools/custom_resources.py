@@ -62,6 +62,70 @@ OBJECT_STORE = {
     },
     "additionalProperties": False,
 }
+#: Of Sloth, which is in no package either: what a PrometheusServiceLevel of its API v1 has, without plugins.
+STRINGS = {"type": "object", "additionalProperties": {"type": "string"}}
+QUERY = {"type": "string", "pattern": r"\{\{ *\.window *\}\}"}
+ALERT = {
+    "type": "object",
+    "properties": {"disable": {"type": "boolean"}, "labels": STRINGS, "annotations": STRINGS},
+    "additionalProperties": False,
+}
+SERVICE_LEVEL = {
+    "type": "object",
+    "required": ["name", "objective", "sli", "alerting"],
+    "properties": {
+        "name": {"type": "string", "pattern": "^[A-Za-z0-9][-A-Za-z0-9_.]*[A-Za-z0-9]$", "maxLength": 128},
+        "description": {"type": "string"},
+        "objective": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+        "labels": STRINGS,
+        "sli": {
+            "type": "object",
+            "required": ["events"],
+            "properties": {
+                "events": {
+                    "type": "object",
+                    "required": ["errorQuery", "totalQuery"],
+                    "properties": {"errorQuery": QUERY, "totalQuery": QUERY},
+                    "additionalProperties": False,
+                }
+            },
+            "additionalProperties": False,
+        },
+        "alerting": {
+            "type": "object",
+            "required": ["name"],
+            "properties": {
+                "name": {"type": "string"},
+                "labels": STRINGS,
+                "annotations": STRINGS,
+                "pageAlert": ALERT,
+                "ticketAlert": ALERT,
+            },
+            "additionalProperties": False,
+        },
+    },
+    "additionalProperties": False,
+}
+PROMETHEUS_SERVICE_LEVEL = {
+    "type": "object",
+    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "properties": {
+        "apiVersion": {"const": "sloth.slok.dev/v1"},
+        "kind": {"const": "PrometheusServiceLevel"},
+        "metadata": {},
+        "spec": {
+            "type": "object",
+            "required": ["service"],
+            "properties": {
+                "service": {"type": "string", "pattern": "^[A-Za-z0-9][-A-Za-z0-9_.]*[A-Za-z0-9]$"},
+                "labels": STRINGS,
+                "slos": {"type": "array", "minItems": 1, "items": SERVICE_LEVEL},
+            },
+            "additionalProperties": False,
+        },
+    },
+    "additionalProperties": False,
+}
 #: Where Kubernetes's own types are looked up when a document is checked.
 BUILT_IN = "https://kubernetes.io/api/_definitions.json#/$defs/"
 
@@ -190,8 +254,9 @@ def main() -> None:
         reader.read(name)
         # Only the operators write it.
         reader.found[name]["properties"].pop("status", None)
-    roots = ROOTS | {"ObjectStore": "ObjectStore"}
-    reader.found["ObjectStore"] = OBJECT_STORE
+    written = {"ObjectStore": OBJECT_STORE, "PrometheusServiceLevel": PROMETHEUS_SERVICE_LEVEL}
+    roots = ROOTS | {kind: kind for kind in written}
+    reader.found |= written
     kept: dict[str, Schema] = {}
     waiting = [*roots.values()]
     while waiting:

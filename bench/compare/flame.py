@@ -22,7 +22,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import flame_svg
 import page
 import psutil
 import shop
@@ -32,6 +31,7 @@ from rows import ROWS, Row, Side
 from services import KINDS, migrate, started
 
 from service.dev import embedded
+from service.platform.server.profiling.flame_graph import draw
 
 PY_SPY = Path(sys.executable).with_name("py-spy")
 PROFILED = ("item_signed_in", "order")
@@ -135,7 +135,7 @@ def profile(side: Side, load: Load, spent: Spent, ours: shop.Tradepost, seconds:
         with busy(side, load, row, ours):
             stacks = record(worker.pid, seconds)
         found[row.key] = {"title": row.title, "cpu_us": round(min(costs), 1), "layers": shares(stacks)}
-        svg = flame_svg.draw(row.title, stacks, lambda path: COLOURS[layer(path)], COLOURS)
+        svg = draw(row.title, stacks, lambda path: COLOURS[layer(path)], COLOURS)
         (page.DOCS / f"flame-{row.key.replace('_', '-')}.svg").write_text(svg)
     return found
 

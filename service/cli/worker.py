@@ -17,6 +17,7 @@ from service.platform.config import Settings
 from service.platform.jobs.worker import Worker
 from service.platform.process import COMPANION_OF, end_with
 from service.platform.server import worker_probes as probes
+from service.platform.server.profiling import endpoint as profiling
 from service.platform.telemetry import logging, tracing
 from service.platform.telemetry import metric_files as files
 
@@ -51,6 +52,7 @@ async def _run(settings: Settings, companion_of: str | None) -> int:
             else:
                 # The service beside it has these ports, and its metrics show this process too.
                 end_with(int(companion_of), signal.SIGTERM)
+            await stack.enter_async_context(profiling.served(settings.port, "worker"))
             await container.start()
             # In a rollout it may come before the tables that it works on.
             while not (container.startup.has_schema or worker.stopping):  # noqa: ASYNC110 - either of them

@@ -18,6 +18,7 @@ NAMES: Final = (
     "autoscaled",
     "existing-secret",
     "external-secret",
+    "sloth",
     "environment-dev-reload",
     "environment-production",
 )

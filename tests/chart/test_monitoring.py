@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.chart.chart import CASES, Json, of_kind, one, rendered
+from tests.chart.chart import CASES, Json, of_kind, one, refused, rendered
 from tests.platform.telemetry import rules
 
 #: As tests/platform/telemetry fill them in.
@@ -68,6 +68,36 @@ class TestRules:
         [pod] = set(re.findall(r'\bpod=~"([^"]*)"', text))
         for deployment in of_kind(objects, "Deployment"):
             assert re.fullmatch(pod, f"{deployment}-6d4cf56db6-abcde")
+
+
+class TestSloth:
+    def test_it_is_asked_for(self) -> None:
+        assert of_kind(rendered("everything"), "PrometheusServiceLevel") == {}
+
+    def test_the_objectives_are_this_releases(self) -> None:
+        found = one(rendered("sloth"), "PrometheusServiceLevel")
+        assert found["metadata"]["labels"]["release"] == "prometheus"
+        assert found["spec"]["service"] == found["metadata"]["name"] == "tradepost"
+        text = yaml.safe_dump(found["spec"])
+        assert "@@" not in text
+        assert set(re.findall(r'\bjob="([^"]*)"', text)) == {"tradepost"}
+        assert set(re.findall(r'\bnamespace="([^"]*)"', text)) == {"shop"}
+        assert text.count("{{.window}}") == 6
+
+    def test_no_alert_comes_twice(self) -> None:
+        """Sloth makes those of the objectives; the shares are recorded for the dashboard all the same."""
+        objects = rendered("sloth")
+        theirs = {each["alerting"]["name"] for each in one(objects, "PrometheusServiceLevel")["spec"]["slos"]}
+        groups = one(objects, "PrometheusRule")["spec"]["groups"]
+        ours = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+        assert theirs == {"TradepostErrorBudgetBurn", "TradepostLatencyBudgetBurn"}
+        assert ours == {alert["alert"] for alert in rules.alerts()} - theirs
+        assert [group["name"] for group in groups if not group["rules"]] == []
+        assert {"tradepost-requests", "tradepost-objectives"} <= {group["name"] for group in groups}
+
+    def test_a_value_that_is_not_there_is_refused(self) -> None:
+        assert "alerts" in refused("--set", "monitoring.slo.sloth.alerts=true")
+        assert "enabled" in refused("--set", "monitoring.slo.sloth.enabled=auto")
 
 
 class TestDashboard:

@@ -14,7 +14,14 @@ from tests.chart.chart import APIS, CASES, CHART, GATEWAY, HELMS, MONITORING, on
 from tools import custom_resources
 
 #: Values that ask for what a cluster may not know.
-WITH_APIS = ("everything", "extensions", "autoscaled", "environment-staging", "environment-production")
+WITH_APIS = (
+    "everything",
+    "extensions",
+    "autoscaled",
+    "sloth",
+    "environment-staging",
+    "environment-production",
+)
 MONITORED = {"PodMonitor", "PrometheusRule", "ServiceMonitor"}
 
 
@@ -106,6 +113,7 @@ class TestSchemas:
             ("HTTPRoute", ("spec", "rules", 0, "backendRefs", 0, "port"), "http"),
             ("ServiceMonitor", ("spec", "endpoints", 0, "relabeling"), []),
             ("PrometheusRule", ("spec", "groups", 0, "rules", 0, "four"), "5m"),
+            ("PrometheusServiceLevel", ("spec", "slos", 0, "sli", "events", "error_query"), "vector(0)"),
             # What the operators' own types say of values.
             ("HTTPRoute", ("spec", "rules", 0, "matches", 0, "path", "type"), "Prefix"),
             ("HTTPRoute", ("spec", "hostnames", 0), "Shop.example"),
@@ -268,7 +276,8 @@ class TestGolden:
 
 def changed(kind: str, path: tuple[str | int, ...], value: object) -> dict[str, Any]:
     """The first object of a kind with another value somewhere."""
-    found = next(each for each in rendered("everything") if each["kind"] == kind)
+    objects = [*rendered("everything"), *rendered("sloth")]
+    found = next(each for each in objects if each["kind"] == kind)
     document: dict[str, Any] = json.loads(json.dumps(found))
     inner: Any = document
     for key in path[:-1]:

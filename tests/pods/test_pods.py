@@ -113,6 +113,7 @@ class TestApi:
             running = api.run()
             self.assert_serves(api, running)
             smoked(rendered, apart)
+            self.assert_profiled(api)
             with api.client(METRICS_PORT) as client:
                 wait_until(lambda: 'route="/api/v1/orders"' in client.get("/metrics").text)
             self.assert_stops(api, running)
@@ -131,6 +132,13 @@ class TestApi:
         for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
             api.wait_for(kind, running)
         wait_until(lambda: len(running.events("service.started")) == WORKERS)
+
+    def assert_profiled(self, api: Pod) -> None:
+        """As `kubectl exec` does it, by the pod's user and with no capability."""
+        done = api.run("tradepost", "profile", "--seconds", "1")
+        assert done.ended() == 0, done.stderr
+        assert f"CPU time in 1 s of {WORKERS} processes (api): " in done.stderr
+        assert done.stdout.startswith("<svg ")
 
     def assert_stops(self, api: Pod, running: Running) -> None:
         api.asked_to_stop(running)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import httpx2
 import psutil
 
 from service.platform.config import Settings
+from service.platform.server.profiling import place
 from tests.conftest import PLENTY, TEMPLATE, URL_VARIABLE, with_database
 from tests.helpers.client import V1
 from tests.helpers.waiting import PATIENCE_SECONDS, wait_until
@@ -236,6 +238,7 @@ def started(
             with suppress(psutil.NoSuchProcess):
                 child.kill()
         psutil.wait_procs(descendants, timeout=PATIENCE_SECONDS)
+        shutil.rmtree(place.folder(service.port), ignore_errors=True)
 
 
 @asynccontextmanager

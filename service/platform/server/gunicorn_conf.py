@@ -15,6 +15,7 @@ from gunicorn.workers.base import Worker
 
 from service.platform.config import Settings
 from service.platform.database import change_feed as changes
+from service.platform.server.profiling.place import remove as remove_socket
 from service.platform.telemetry import logging, runtime
 from service.platform.telemetry import metric_files as files
 
@@ -103,6 +104,8 @@ def options(settings: Settings) -> dict[str, Any]:
 
     def child_exit(_: Arbiter, worker: Worker) -> None:
         files.worker_ended(int(worker.pid))
+        # A worker that was killed has left it.
+        remove_socket(settings.port, int(worker.pid))
 
     def on_exit(master: Master) -> None:
         master.stop_exporter()

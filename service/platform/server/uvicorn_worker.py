@@ -25,6 +25,7 @@ from uvicorn_worker import UvicornWorker
 
 from service.platform.process import is_orphan
 from service.platform.server.http1.protocol import Protocol
+from service.platform.server.profiling import endpoint as profiling
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +49,7 @@ COLLECT_AFTER: Final = (10_000, 20, 50)
 
 
 class DrainingServer(Server):
-    """`end_streams` is called when the shutdown begins; it ends every stream at once."""
+    """`end_streams` is called when the shutdown begins; it ends every stream, and a profile, at once."""
 
     def __init__(
         self,
@@ -149,18 +150,24 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         container = self.wsgi.state.container
-        server = DrainingServer(
-            self.config,
-            master=self.ppid,
-            patience=self.cfg.graceful_timeout,
-            drain_file=container.settings.drain_file,
-            end_streams=container.subscribers.end_all,
-        )
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGQUIT, server.handle_exit, signal.SIGQUIT, None)
-        # The sockets themselves: Gunicorn's wrappers would close descriptors that uvloop has closed already
-        # and that may belong to another connection by then.
-        await server.serve(sockets=[listener.sock for listener in self.sockets])
+        async with profiling.served(container.settings.port, "api") as profile:
+
+            def end_streams() -> None:
+                container.subscribers.end_all()
+                profile.end()
+
+            server = DrainingServer(
+                self.config,
+                master=self.ppid,
+                patience=self.cfg.graceful_timeout,
+                drain_file=container.settings.drain_file,
+                end_streams=end_streams,
+            )
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGQUIT, server.handle_exit, signal.SIGQUIT, None)
+            # The sockets themselves: Gunicorn's wrappers would close descriptors that uvloop has closed
+            # already and that may belong to another connection by then.
+            await server.serve(sockets=[listener.sock for listener in self.sockets])
         # The interpreter would collect garbage when it exits: 0.6 s of CPU, in which Gunicorn's time-out may
         # end. The process's memory is freed as a whole.
         gc.freeze()

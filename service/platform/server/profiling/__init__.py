@@ -1,0 +1,1 @@
+"""Profiles on demand: `tradepost profile` asks running processes for them over sockets."""
