@@ -7,7 +7,7 @@ from typing import Final
 from service.errors import ConfigError
 from service.platform.config import EXIT_CONFIG, Settings, describe, load_settings
 from service.platform.database import connections, session_settings
-from service.platform.database.pooler import LOAD_TRIGRAMS, lacking_defaults
+from service.platform.database.pooler import LOAD_TRIGRAMS, keeps_statements, lacking_defaults
 
 #: EX_UNAVAILABLE of sysexits.h.
 EXIT_UNAVAILABLE: Final = 69
@@ -52,10 +52,9 @@ async def _connect(settings: Settings) -> int:
 async def _try_pooler(settings: Settings, url: str) -> int:
     """Say what the role needs there, with the statements that set it."""
     through = connections.through_pooler(url, settings.database_pooler or "")
-    prepares = settings.database_pooler_prepares
     try:
         connection = await connections.connect_through_pooler(
-            through, prepares=prepares, timeout=CONNECT_SECONDS
+            through, prepares=False, timeout=CONNECT_SECONDS
         )
         try:
             lacking = await lacking_defaults(connection, session_settings(settings))
@@ -64,13 +63,17 @@ async def _try_pooler(settings: Settings, url: str) -> int:
     except Exception as fault:  # noqa: BLE001 - any error is reported
         print(f"DATABASE_POOLER: cannot connect: {connections.cause_of(fault)}")
         return EXIT_UNAVAILABLE
-    if not lacking:
-        print("DATABASE_POOLER: connected")
-        return 0
-    print(f"DATABASE_POOLER: connected, but its role lacks defaults: {', '.join(lacking)}. As this role run:")
-    for statement in (LOAD_TRIGRAMS, *lacking.values()):
-        print(f"  {statement};")
-    return EXIT_UNAVAILABLE
+    kept = not settings.database_pooler_prepares or await keeps_statements(through, CONNECT_SECONDS)
+    if not kept:
+        print("DATABASE_POOLER: it keeps no prepared statements: set DATABASE_POOLER_PREPARES=false")
+    if lacking:
+        print(f"DATABASE_POOLER: its role lacks defaults: {', '.join(lacking)}. As this role run:")
+        for statement in (LOAD_TRIGRAMS, *lacking.values()):
+            print(f"  {statement};")
+    if lacking or not kept:
+        return EXIT_UNAVAILABLE
+    print("DATABASE_POOLER: connected")
+    return 0
 
 
 async def _fault(url: str) -> str | None:

@@ -301,6 +301,7 @@ class TestExample:
         parameters = spec["pgbouncer"]["parameters"]
         assert values == {
             "address": f"{pooler['metadata']['name']}:5432",
+            "preparedStatements": int(parameters["max_prepared_statements"]) > 0,
             "serverConnections": spec["instances"] * int(parameters["default_pool_size"]),
             "maxClients": spec["instances"] * int(parameters["max_client_conn"]),
         }

@@ -128,6 +128,16 @@ async def test_the_shop_works_behind_it(database: str, tmp_path: Path, prepares:
         assert warnings == []
 
 
+async def test_check_config_tries_whether_it_keeps_statements(database: str, tmp_path: Path) -> None:
+    """Where it does not, a statement may be run in place of another of the same name."""
+    with pgbouncer(tmp_path / "keeps none", database, prepares=False) as pooler:
+        given = {"DATABASE_URL": database, "DATABASE_POOLER": pooler, "DATABASE_POOLER_PREPARES": "true"}
+        checked = await asyncio.to_thread(tradepost, tmp_path, "check-config", "--connect", **given)
+    assert checked.returncode == 69
+    said = "DATABASE_POOLER: it keeps no prepared statements: set DATABASE_POOLER_PREPARES=false\n"
+    assert said in checked.stdout
+
+
 def set_up(folder: Path, database: str, given: dict[str, Any]) -> None:
     """Migrate, past the pooler; then give the role what `check-config` says that it lacks."""
     migrated = tradepost(folder, "migrate", **given)
@@ -137,7 +147,7 @@ def set_up(folder: Path, database: str, given: dict[str, Any]) -> None:
     said = checked.stdout.partition("DATABASE_POOLER: ")[2].splitlines()
     assert (checked.returncode, said[0]) == (
         69,
-        f"connected, but its role lacks defaults: {DEFAULTS}. As this role run:",
+        f"its role lacks defaults: {DEFAULTS}. As this role run:",
     )
     statement(database, "; ".join(line.strip().removesuffix(";") for line in said[1:]))
 

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     database_url: types.DatabaseUrl | None = None
     database_direct_url: types.DatabaseUrl | None = Field(default_factory=lambda data: data["database_url"])
     database_pooler: types.HostPort | None = None
-    database_pooler_prepares: bool = True
+    database_pooler_prepares: bool = False
     database_pool_size: types.AtLeastOne = 5
     database_max_overflow: types.Count = 5
     database_pool_timeout: types.Seconds = 5

@@ -7,6 +7,7 @@ the log and `tradepost check-config --connect` name what is lacking.
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -39,6 +40,26 @@ async def lacking_defaults(connection: asyncpg.Connection, wanted: Mapping[str, 
     """The settings that the role does not have, each with the statement that sets it."""
     found = await connection.fetch(_LACKING, [*wanted], [*wanted.values()])
     return {row["name"]: row["statement"] for row in found}
+
+
+async def keeps_statements(url: str, seconds: float) -> bool:
+    """Whether what was prepared on one connection of the server can be run on another."""
+    limits = {"timeout": seconds, "command_timeout": seconds}
+    with ExitStack() as stack:
+        try:
+            first = await connections.connect_through_pooler(url, prepares=True, **limits)
+            stack.callback(first.terminate)
+            other = await connections.connect_through_pooler(url, prepares=True, **limits)
+            stack.callback(other.terminate)
+            statement = await first.prepare("SELECT 1")
+            # Only what has been run is at an end for the pooler, which then gives the connection to others:
+            # the one that was used last comes first, and knows the statement.
+            await statement.fetchval()
+            await other.execute("BEGIN")
+            return bool(await statement.fetchval() == 1)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            # Most often that there is no such statement, or one already.
+            return False
 
 
 @dataclass

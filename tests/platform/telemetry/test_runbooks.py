@@ -12,6 +12,7 @@ import pytest
 
 from service.__main__ import COMMANDS
 from service.platform.config import Settings
+from tests.chart.chart import of_kind, rendered
 from tests.platform.telemetry import rules
 from tests.platform.telemetry.test_event_names import SERVICE
 from tests.server.process import REPOSITORY
@@ -123,9 +124,9 @@ class TestNames:
     def test_deployments_are_those_of_the_chart(self) -> None:
         named = {found for each in all_commands() for found in re.findall(r"deploy/([^\s,]+)", each)}
         assert named == {"$APP", "$APP-worker"}
-        name = 'name: {{ include "tradepost.fullname" . }}'
-        for folder, suffix in (("api", ""), ("worker", "-worker")):
-            assert f"{name}{suffix}\n" in (TEMPLATES / folder / "deployment.yaml").read_text()
+        assert {
+            name.replace("tradepost", "$APP") for name in of_kind(rendered("minimal"), "Deployment")
+        } == named
 
     def test_log_events_and_fields_are_those_of_the_code(self) -> None:
         texts, keywords = told()
