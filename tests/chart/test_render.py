@@ -35,7 +35,9 @@ class TestLint:
         done = chart.run(major, "lint", "--strict", CHART)
         assert (done.returncode, "0 chart(s) failed" in done.stdout) == (0, True), done.stdout
 
-    @pytest.mark.parametrize("name", ["everything", "external-secret", "bare", "environment-production"])
+    @pytest.mark.parametrize(
+        "name", ["everything", "extensions", "external-secret", "bare", "environment-production"]
+    )
     @pytest.mark.parametrize("major", HELMS)
     def test_it_passes_strictly_with_values(self, major: str, name: str) -> None:
         files = [option for file in CASES[name].files for option in ("-f", file)]
