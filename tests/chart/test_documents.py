@@ -57,7 +57,7 @@ class TestNotes:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ("migrations.mode=none", "the pods wait until `tradepost migrate` has been run"),
+            ("migrations.mode=none", "the pods are not ready until `tradepost migrate` has been run"),
             ("worker.enabled=false", "no mail, webhook or upkeep until workers run somewhere"),
             ("monitoring.enabled=true", "This cluster has no monitoring.coreos.com/v1"),
             ("ingress.enabled=true,trustedProxies={10.0.0.0/8}", "config.PUBLIC_URL is not set"),
