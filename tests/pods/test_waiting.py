@@ -209,7 +209,7 @@ class TestOperatorsMistakes:
         self, rendered: dict[str, Container], apart: Network, name: str, setting: str
     ) -> None:
         """Waiting does not help. The last line, which Kubernetes shows, names the setting."""
-        with pod(with_secret(rendered[name], setting, "t00short"), apart) as broken:
+        with pod(with_secret(rendered[name], setting, "sh0rt"), apart) as broken:
             running = broken.run()
             assert running.ended() == 78
             [line, first, last] = complaints(running)
@@ -218,4 +218,4 @@ class TestOperatorsMistakes:
         [fault] = line["faults"]
         assert fault.startswith(f"{setting}: ")
         assert (first, last) == ("The configuration is not usable:", f"  {fault}")
-        assert "t00short" not in running.stdout + running.stderr
+        assert "sh0rt" not in running.stdout + running.stderr

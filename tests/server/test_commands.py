@@ -230,7 +230,7 @@ class TestDevelopment:
         with started(tmp_path, module=("service", "dev"), DATABASE_URL=database, PYTHONPATH=code) as service:
             service.wait_until_up()
             assert get(f"{service.url}/health").json()["version"] == __version__
-            assert f"Tradepost: {service.url}/" in service.stderr
+            wait_until(lambda: f"Tradepost: {service.url}/" in service.stderr)
             (code / "service" / "__init__.py").write_text('__version__ = "99.0"\n')
 
             def changed() -> bool:

@@ -30,6 +30,10 @@ PAUSE_SECONDS = 0.04
 #: Answers that have to be there before anything is taken away, and after it has been.
 FIRST = 3
 PROFILE, STAFF = "/users/profile", "/admin/users"
+LISTENERS = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE application_name = 'tradepost changes' AND datname = current_database()"
+)
 _numbers = count(1)
 
 
@@ -65,7 +69,9 @@ class Shop:
         )
 
     def listens(self) -> bool:
-        return all(service.answers() for service in self.services)
+        """Whether all services do, by their connections now and by their metrics a moment ago."""
+        connected = self.runner.run(self.sql.fetchval(LISTENERS))
+        return connected == len(self.services) and all(map(in_sync, self.services))
 
 
 @dataclass
@@ -132,6 +138,10 @@ def watched(shop: Shop, token: str, path: str = PROFILE) -> Iterator[Watch]:
         done.set()
         for thread in threads:
             thread.join()
+
+
+def in_sync(service: Service) -> bool:
+    return "\nchange_feed_listening 1.0\n" in service.metrics()
 
 
 def until(moment: float) -> None:
@@ -269,7 +279,7 @@ class TestWhateverBecomesOfTheFeed:
             time.sleep(0.4)
             committed.append(shop.commit(DEACTIVATE, soon.id))
             until(committed[0] + 2)
-            assert not any(service.answers() for service in shop.services)
+            wait_until(lambda: not any(map(in_sync, shop.services)))
             committed.append(shop.commit(DEACTIVATE, late.id))
             for watch, at in zip((first, second, third), committed, strict=True):
                 watch.has_seen(at)

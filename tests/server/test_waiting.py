@@ -1,10 +1,15 @@
 """`tradepost serve` before the migration: alive, not ready, and quiet."""
 
+import os
+import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from service.platform.config import generate_key
 from service.platform.database.schema import required_revision
+from tests.helpers.proxy import proxy_before
 from tests.helpers.waiting import wait_until
 from tests.server.process import cloned_database, get, started, tradepost
 
@@ -52,3 +57,28 @@ def test_it_waits_for_the_migration_and_says_so_once(tmp_path: Path) -> None:
         assert service.stop() == 0
         assert [line["event"] for line in service.lines() if line["level"] != "info"] == ["service.held_up"]
         assert service.stderr == ""
+
+
+@pytest.mark.slow
+def test_a_worker_that_takes_the_place_of_another_in_an_outage_is_ready(tmp_path: Path) -> None:
+    """It has never seen the schema; the service has."""
+    key = generate_key()
+    with (
+        cloned_database() as url,
+        proxy_before(url) as (proxy, through),
+        started(
+            tmp_path, DATABASE_URL=through, ENVIRONMENT="production", SECRET_KEY=key, WEB_CONCURRENCY=1
+        ) as service,
+    ):
+        service.wait_until_up()
+        [first] = service.workers()
+        proxy.cut()
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: len(service.booted()) == 2 and service.answers("/livez"))
+        answer = get(f"{service.url}/readyz")
+        assert (answer.status_code, answer.json()) == (
+            200,
+            {"status": "ready", "database": "down", "draining": False},
+        )
+        assert service.events("service.held_up") == []
+        assert service.stop() == 0
