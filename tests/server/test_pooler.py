@@ -73,7 +73,7 @@ def pgbouncer(folder: Path, url: str, *, prepares: bool) -> Iterator[str]:
     lines = ["[databases]", f"* = {target}", "[pgbouncer]", *(f"{k} = {v}" for k, v in settings.items())]
     folder.mkdir(exist_ok=True)
     (folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
-    # It refuses to run as root, and reads the file before it becomes somebody else.
+    # It refuses to run as root, and reads the file before it becomes another user.
     user = ["-u", "nobody"] if os.getuid() == 0 else []
     with (folder / "pgbouncer.log").open("wb") as log:
         process = subprocess.Popen([program(), *user, folder / "pgbouncer.ini"], stdout=log, stderr=log)

@@ -1,7 +1,7 @@
 """Requests through a pooler in transaction mode, which gives each transaction another of its connections.
 
 It refuses time-outs and the like when a client connects, and what a statement sets stays with one connection
-of the server, whoever uses it next. So what a session would set are defaults of the role there, which an
+of the server, for every client after it. So what a session would set are defaults of the role there, which an
 operator sets once. The service works without them, with worse time-outs and a search that finds fewer typos;
 the log and `tradepost check-config --connect` name what is lacking.
 """
