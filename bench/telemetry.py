@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from costs_shop import read
+from exemplar_costs import exemplar_costs
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
@@ -74,11 +75,17 @@ TRACES: dict[str, Way] = {
     "traces, continued, sampled": Way("traces", 0, TRACEPARENT + "01"),
     "traces, all sampled": Way("traces", 100),
 }
+WITHOUT_EXEMPLARS = ", without exemplars"
+SAMPLED = "everything on, all sampled"
+LINES_SENT = "everything on, 1 % sampled, lines over OTLP too"
 WAYS: dict[str, Way] = TRACES | {
     "access log": Way("log"),
     "metrics": Way("metrics"),
-    MEASURED: Way("log metrics traces", 1),
-    "everything on, all sampled": Way("log metrics traces", 100),
+    MEASURED: Way("log metrics traces exemplars", 1),
+    MEASURED + WITHOUT_EXEMPLARS: Way("log metrics traces", 1),
+    SAMPLED: Way("log metrics traces exemplars", 100),
+    SAMPLED + WITHOUT_EXEMPLARS: Way("log metrics traces", 100),
+    LINES_SENT: Way("log metrics traces exemplars lines", 1),
 }
 
 
@@ -108,7 +115,8 @@ class Collector(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+        spans = body if self.path == "/v1/traces" else b""
+        for resource in ExportTraceServiceRequest.FromString(spans).resource_spans:
             [name] = [
                 each.value.string_value for each in resource.resource.attributes if each.key == "service.name"
             ]
@@ -137,6 +145,7 @@ def started(way: Way, folder: Path, database: str, collector: str) -> Iterator[S
     }  # fmt: skip
     if "traces" in way.parts:
         env["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector
+        env["OTEL_LOGS_EXPORTER"] = "otlp" if "lines" in way.parts else "none"
     folder.mkdir()
     with (folder / "log").open("wb") as log:
         program = [sys.executable, str(way.checkout / "bench/telemetry_service.py")]
@@ -191,6 +200,9 @@ def report(spent: dict[str, list[float]], rounds: int) -> None:
             cost, error = difference(spent, name, base)
             more = f"| {low - tenth(spent[base]):+.1f} | {cost:+.1f} ± {error:.1f} |"
         print(f"| {name} | {low:.1f} | {middle:.1f} | {-high:.1f} {more}")
+    for name in (MEASURED, SAMPLED):
+        cost, error = difference(spent, name, name + WITHOUT_EXEMPLARS)
+        print(f"\nExemplars, {name}: {cost:+.2f} ± {error:.2f} microseconds a request in the median")
     cost, _ = difference(spent, MEASURED)
     least = tenth(spent[MEASURED]) - tenth(spent[BASE])
     for each, where in ((least, "where others disturb least"), (cost, "in the median")):
@@ -280,6 +292,7 @@ def main() -> int:
     collector.shutdown()
     print(f"A wait for a connection: {waiting():.2f} microseconds.", end=" ")
     print(f"The runtime monitor: {asyncio.run(monitoring()):,.0f} a second.")
+    print(exemplar_costs())
     return 0
 
 

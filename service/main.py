@@ -111,9 +111,11 @@ def assemble(app: FastAPI, settings: Settings, record: StartupRecord) -> FastAPI
     """
     # Gunicorn configures logging anew in its master, after whatever has been configured there.
     logging.configure(settings.log_level, settings.log_format)
+    named = settings.otel_service_name, __version__
+    app.state.log_export = logging.export_to(settings.logs_endpoint, *named)
     app.state.container = container = Container.build(settings, app.state.contract, record)
     app.user_middleware[:] = _middleware(container, app.routes)
-    app.state.tracing = tracing.of(settings.traces_endpoint, settings.otel_service_name, __version__)
+    app.state.tracing = tracing.of(settings.traces_endpoint, *named)
     if app.state.tracing is not None:
         app.state.tracing.instrument(app, UNTRACED)
     return app
@@ -156,6 +158,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     await container.stop()
     log.info("service.stopped")
-    if app.state.tracing is not None:
-        # Last of all, so that the spans of the shutdown itself are sent too.
-        app.state.tracing.shutdown(container.settings.graceful_timeout)
+    # Last of all, so that the spans and lines of the shutdown itself are sent too.
+    for export in (app.state.tracing, app.state.log_export):
+        if export is not None:
+            export.shutdown(container.settings.graceful_timeout)

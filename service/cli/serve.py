@@ -21,8 +21,8 @@ from service.platform.database.statements import prepare_ahead
 from service.platform.process import use_one_heap
 from service.platform.server import gunicorn_conf
 from service.platform.server.health.startup import StartupRecord
+from service.platform.telemetry import logging, tracing
 from service.platform.telemetry import metric_files as files
-from service.platform.telemetry import tracing
 from service.weather import open_meteo
 
 
@@ -62,6 +62,8 @@ def _build(settings: Settings, ready: Callable[[], None] | None) -> Callable[[],
     open_meteo.trust()
     if settings.traces_endpoint is not None:
         tracing.load_sdk()
+    if settings.logs_endpoint is not None:
+        logging.load_exporter()
     for name, module in list(sys.modules.items()):
         if name.startswith("service."):
             prepare_ahead(vars(module).values())

@@ -40,7 +40,9 @@ def run(settings: Settings) -> int:
 
 async def _run(settings: Settings, companion_of: str | None) -> int:
     logging.bind(process="worker")
-    traces = tracing.of(settings.traces_endpoint, settings.otel_service_name, __version__)
+    named = settings.otel_service_name, __version__
+    lines = logging.export_to(settings.logs_endpoint, *named)
+    traces, pushing = tracing.of(settings.traces_endpoint, *named), None
     container = WorkerContainer.build(settings)
     worker = container.worker
     _obey_signals(worker, interrupts=companion_of is None)
@@ -48,6 +50,7 @@ async def _run(settings: Settings, companion_of: str | None) -> int:
         async with AsyncExitStack() as stack:
             if companion_of is None:
                 files.expose_own(settings.metrics_port, settings.host)
+                pushing = files.push(settings.metrics_endpoint, *named)
                 await stack.enter_async_context(probes.served(settings, container.probes, worker))
             else:
                 # The service beside it has these ports, and its metrics show this process too.
@@ -64,9 +67,10 @@ async def _run(settings: Settings, companion_of: str | None) -> int:
         return 1
     finally:
         await container.stop()
-        if traces is not None:
-            # Last of all, so that the spans of the shutdown itself are sent too.
-            traces.shutdown(settings.graceful_timeout)
+        # Last of all, so that the spans and lines of the shutdown itself are sent too.
+        for export in (traces, pushing, lines):
+            if export is not None:
+                export.shutdown(settings.graceful_timeout)
     return 0
 
 

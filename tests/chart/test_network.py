@@ -111,6 +111,15 @@ class TestEgress:
         on = f"networkPolicy.egress.{value}.enabled=true,networkPolicy.egress.{value}.ports={{{port + 1}}}"
         assert {port + 1} <= ports_out(rendered("minimal", "--set", on), component)
 
+    @pytest.mark.parametrize("component", ["api", "worker"])
+    @pytest.mark.parametrize("signal", ["", "Traces", "Logs", "Metrics"])
+    def test_a_collector_of_any_signal_is_seen(self, signal: str, component: str) -> None:
+        url = "http://collector.example:4318"
+        name = "_".join(filter(None, ["OTEL_EXPORTER_OTLP", signal.upper(), "ENDPOINT"]))
+        assert 4318 not in ports_out(rendered("minimal"), component)
+        for given in (f"config.{name}={url}", f"secrets.otlp{signal}Endpoint={url}"):
+            assert 4318 in ports_out(rendered("minimal", "--set", given), component)
+
     def test_a_destination_narrows_it(self) -> None:
         [rule] = rules_to(rendered("environment-production"), "migration", 5432)
         assert rule["to"] == [{"podSelector": {"matchLabels": {"cnpg.io/cluster": "tradepost-db"}}}]

@@ -17,11 +17,13 @@ GIVEN = {
     "api": {
         "SECRET_KEY", "SECRET_KEYS_ACCEPTED", "DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL",
         "WEATHER_URL", "WEATHER_GEOCODING_URL", "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
     },
     "worker": {
         "SECRET_KEY", "SECRET_KEYS_ACCEPTED", "DATABASE_URL", "DATABASE_DIRECT_URL", "SMTP_URL",
         "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
     },
     "migrate": {"DATABASE_URL", "DATABASE_DIRECT_URL", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
     "smoke": {"ADMIN_EMAIL", "ADMIN_PASSWORD"},
@@ -195,6 +197,8 @@ class TestPlainText:
             ("WEATHER_GEOCODING_URL", "https://weather.example/search?apikey=k", "weatherGeocodingUrl"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://u:p@collector.example", "otlpEndpoint"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://collector.example/?k=v", "otlpTracesEndpoint"),
+            ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "https://collector.example/?k=v", "otlpLogsEndpoint"),
+            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://collector.example/?k=v", "otlpMetricsEndpoint"),
         ],
     )
     def test_a_url_that_holds_a_key_is_refused_in_config(self, name: str, url: str, value: str) -> None:

@@ -1,33 +1,43 @@
-"""A collector of traces: OTLP over HTTP, in a thread of the test."""
+"""A collector of traces, logs and metrics: OTLP over HTTP, in a thread of the test."""
 
 import gzip
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """Takes spans at /v1/traces, with `status`, once `open` is set."""
+    """Takes spans, lines and metrics at their usual paths, with `status`, once `open` is set."""
 
     def __init__(self, status: int = 200) -> None:
         self.status = status
         self.requests: list[ExportTraceServiceRequest] = []
+        self.log_requests: list[ExportLogsServiceRequest] = []
+        self.metric_requests: list[ExportMetricsServiceRequest] = []
+        taken: dict[str, tuple[Any, list[Any]]] = {
+            "/v1/traces": (ExportTraceServiceRequest, self.requests),
+            "/v1/logs": (ExportLogsServiceRequest, self.log_requests),
+            "/v1/metrics": (ExportMetricsServiceRequest, self.metric_requests),
+        }
         self.open, self.called = threading.Event(), threading.Event()
         self.open.set()
         collector = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                assert self.path.partition("?")[0] == "/v1/traces"
+                kind, requests = taken[self.path.partition("?")[0]]
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 packed = self.headers.get("Content-Encoding") == "gzip"
                 collector.called.set()
                 collector.open.wait()
-                request = ExportTraceServiceRequest.FromString(gzip.decompress(body) if packed else body)
-                collector.requests.append(request)
+                requests.append(kind.FromString(gzip.decompress(body) if packed else body))
                 self.send_response(collector.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -68,3 +78,19 @@ class Collector:
     @property
     def statements(self) -> list[Span]:
         return self.spans(Span.SPAN_KIND_CLIENT)
+
+    @property
+    def lines(self) -> list[LogRecord]:
+        return [
+            record
+            for request in self.log_requests
+            for resource in request.resource_logs
+            for scope in resource.scope_logs
+            for record in scope.log_records
+        ]
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """Of the last message."""
+        [resource] = self.metric_requests[-1].resource_metrics
+        return {metric.name: metric for scope in resource.scope_metrics for metric in scope.metrics}

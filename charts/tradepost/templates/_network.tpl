@@ -45,8 +45,12 @@
 
 {{- define "tradepost.egressToOtlp" -}}
 {{- $config := .Values.config | default dict -}}
-{{- $secrets := .Values.secrets -}}
-{{- $seen := or $config.OTEL_EXPORTER_OTLP_ENDPOINT $config.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT $secrets.otlpEndpoint $secrets.otlpTracesEndpoint -}}
+{{- $seen := false -}}
+{{- range $name, $secret := include "tradepost.secretList" . | fromYaml -}}
+{{- if and (hasPrefix "OTEL_EXPORTER_OTLP_" $name) (hasSuffix "ENDPOINT" $name) -}}
+{{- $seen = or $seen (get $config $name) (get $.Values.secrets $secret.value) -}}
+{{- end -}}
+{{- end -}}
 {{- include "tradepost.egressTo" (dict "root" . "to" "otlp" "seen" $seen) -}}
 {{- end -}}
 

@@ -66,6 +66,8 @@ WEATHER_URL: {value: weatherUrl, of: [api]}
 WEATHER_GEOCODING_URL: {value: weatherGeocodingUrl, of: [api]}
 OTEL_EXPORTER_OTLP_ENDPOINT: {value: otlpEndpoint, of: [api, worker]}
 OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: {value: otlpTracesEndpoint, of: [api, worker]}
+OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: {value: otlpLogsEndpoint, of: [api, worker]}
+OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: {value: otlpMetricsEndpoint, of: [api, worker]}
 OTEL_EXPORTER_OTLP_HEADERS: {value: otlpHeaders, of: [api, worker], variable: true}
 {{- end -}}
 

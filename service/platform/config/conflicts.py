@@ -29,6 +29,17 @@ def conflicts(settings: "Settings") -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("metrics_port", "port"), "is the same as PORT; choose another"
     if "*" in settings.cors_origins and settings.cors_credentials:
         yield ("cors_origins", "cors_credentials"), "is * while CORS_CREDENTIALS is on; list the origins"
+    yield from _nowhere_to_send(settings)
+
+
+def _nowhere_to_send(settings: "Settings") -> Iterator[tuple[tuple[str, ...], str]]:
+    """Traces are off without an endpoint; who chooses to send logs or metrics has forgotten it."""
+    for signal in ("logs", "metrics"):
+        own, chosen = f"otel_exporter_otlp_{signal}_endpoint", f"otel_{signal}_exporter"
+        endpoint = getattr(settings, own) or settings.otel_exporter_otlp_endpoint
+        if getattr(settings, chosen) == "otlp" and not endpoint and not settings.otel_sdk_disabled:
+            advice = "set it, or OTEL_EXPORTER_OTLP_ENDPOINT for all"
+            yield (own, chosen), f"is missing while {chosen.upper()} is otlp; {advice}"
 
 
 def _refused_in_production(settings: "Settings") -> Iterator[tuple[tuple[str, ...], str]]:

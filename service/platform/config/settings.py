@@ -1,4 +1,4 @@
-"""Every setting of the service: names, defaults and the rules between them.
+"""Every setting of the service: names and defaults. The rules between them are in conflicts.py.
 
 Values come from the environment, from mounted files (`NAME_FILE`, `SECRETS_DIR`) and, in
 development, from `.env`; `.env.example` gives their meaning. A fault names its setting and never
@@ -120,7 +120,11 @@ class Settings(BaseSettings):
     otel_service_name: str = Field(default="tradepost", min_length=1)
     otel_exporter_otlp_endpoint: types.HttpUrl | None = None
     otel_exporter_otlp_traces_endpoint: types.HttpUrl | None = None
+    otel_exporter_otlp_logs_endpoint: types.HttpUrl | None = None
+    otel_exporter_otlp_metrics_endpoint: types.HttpUrl | None = None
     otel_traces_exporter: str = "otlp"
+    otel_logs_exporter: Literal["none", "otlp"] = "none"
+    otel_metrics_exporter: Literal["none", "otlp"] = "none"
     otel_sdk_disabled: bool = False
 
     @property
@@ -129,12 +133,25 @@ class Settings(BaseSettings):
 
         Without an endpoint it is off, though the SDK would try localhost: nothing may listen there.
         """
-        if self.otel_sdk_disabled or "otlp" not in self.otel_traces_exporter:
+        return self._otlp(self.otel_traces_exporter, self.otel_exporter_otlp_traces_endpoint, "/v1/traces")
+
+    @property
+    def logs_endpoint(self) -> str | None:
+        """The URL that log lines are sent to, beside stdout; None where they are not."""
+        return self._otlp(self.otel_logs_exporter, self.otel_exporter_otlp_logs_endpoint, "/v1/logs")
+
+    @property
+    def metrics_endpoint(self) -> str | None:
+        """The URL that metrics are sent to, beside METRICS_PORT; None where they are not."""
+        return self._otlp(self.otel_metrics_exporter, self.otel_exporter_otlp_metrics_endpoint, "/v1/metrics")
+
+    def _otlp(self, exporter: str, own: str | None, path: str) -> str | None:
+        if self.otel_sdk_disabled or "otlp" not in exporter:
             return None
-        if self.otel_exporter_otlp_traces_endpoint or not self.otel_exporter_otlp_endpoint:
-            return self.otel_exporter_otlp_traces_endpoint
+        if own or not self.otel_exporter_otlp_endpoint:
+            return own
         base = urlsplit(self.otel_exporter_otlp_endpoint)  # a query is the collector's key, and stays behind
-        return base._replace(path=base.path.rstrip("/") + "/v1/traces").geturl()
+        return base._replace(path=base.path.rstrip("/") + path).geturl()
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:

@@ -15,6 +15,7 @@ from gunicorn.workers.base import Worker
 
 from service.platform.config import Settings
 from service.platform.database import change_feed as changes
+from service.platform.server.metrics_exporter import PUSH_TO
 from service.platform.server.profiling.place import remove as remove_socket
 from service.platform.telemetry import logging, runtime
 from service.platform.telemetry import metric_files as files
@@ -41,6 +42,10 @@ class Master(Arbiter):
         # A process of its own: a thread in a process that forks may hold a lock when it forks.
         self._command = [sys.executable, "-m", "service.platform.server.metrics_exporter", str(os.getpid())]
         self._command += [str(settings.metrics_port), settings.host, settings.log_level, settings.log_format]
+        self._environment = dict(os.environ)
+        if settings.metrics_endpoint is not None:
+            of_push = {PUSH_TO: settings.metrics_endpoint, "OTEL_SERVICE_NAME": settings.otel_service_name}
+            self._environment |= of_push
         self._exporter: subprocess.Popen[bytes] | None = None
         self._next_start = 0.0
         self._stopping = False
@@ -78,7 +83,7 @@ class Master(Arbiter):
     def _start_exporter(self) -> None:
         if time.monotonic() >= self._next_start:
             self._next_start = time.monotonic() + EXPORTER_RESTART_SECONDS
-            self._exporter = subprocess.Popen(self._command)  # noqa: S603 - this very program
+            self._exporter = subprocess.Popen(self._command, env=self._environment)  # noqa: S603 - this very program
 
 
 def _reason(end: os.waitid_result, *, timed_out: bool) -> str:

@@ -10,7 +10,7 @@ import atexit
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from json import dumps
 from json.encoder import encode_basestring_ascii as quoted
@@ -25,6 +25,11 @@ log = structlog.get_logger("access")
 _logger: Final = logging.getLogger("access")
 _root: Final = logging.getLogger()
 _handler: "logging.StreamHandler[Any] | None" = None
+#: A handler that also gets every line, and its shorter way for lines of requests.
+_companion: logging.Handler | None = None
+_send: Callable[..., None] | None = None
+#: The handlers with which lines are written here.
+_expected: list[logging.Handler] = []
 #: What the handler wrote to when it was taken, and its file, where it has one.
 _stream: Any = None
 _file: int | None = None
@@ -39,6 +44,7 @@ _second: tuple[int, str] = (0, "")
 _THREE: Final = tuple(f"{number:03d}" for number in range(1_000))
 #: The beginning of a line, by method and route.
 _routes: Final[dict[tuple[str, str], str]] = {}
+FIRST: Final = {"level": "info", "event": "request.answered", "logger": "access"}
 #: Clients may send any method: more than these are not cached.
 MAX_ROUTES: Final = 2_000
 
@@ -47,9 +53,21 @@ def use_handler(handler: logging.Handler | None) -> None:
     """Lines in JSON go to this handler; None where lines are for people to read."""
     global _handler, _stream, _file  # noqa: PLW0603 - logging is configured once for a process
     _handler = handler if isinstance(handler, logging.StreamHandler) else None
+    _expect()
     _stream, _file = _handler and _handler.stream, None
     with suppress(AttributeError, OSError):
         _file = _stream.fileno()
+
+
+def use_companion(handler: logging.Handler | None, send: Callable[..., None] | None) -> None:
+    """`send` gets the fields of a line, and its time in nanoseconds."""
+    global _companion, _send
+    _companion, _send = handler, send
+    _expect()
+
+
+def _expect() -> None:
+    _expected[:] = [each for each in (_handler, _companion) if each is not None]
 
 
 def write(
@@ -64,8 +82,7 @@ def write(
 ) -> None:
     """Write the line of a request. `who`: its caller. `client`: its address. `traced`: it has a span."""
     micros = int(seconds * 1_000_000 + 0.5)
-    handlers = _root.handlers
-    alone = len(handlers) == 1 and handlers[0] is _handler and not _logger.handlers
+    alone = _root.handlers == _expected and not _logger.handlers
     if _handler is None or not alone or _logger.disabled:
         fields = {"method": method, "route": route, "status": status, "duration_ms": micros / 1000}
         log.info("request.answered", **fields, **who, client=client)
@@ -81,11 +98,14 @@ def write(
             for name, value in tracing.log_fields().items():
                 line += f', "{name}": "{value}"'
         _enqueue(_handler, line + "}\n")
+        if _send is not None:
+            fields = {"method": method, "route": route, "status": status, "duration_ms": micros / 1000}
+            fields |= {**who, "client": client, "request_id": request_facts.facts().request_id}
+            _send(FIRST | fields, time.time_ns())
 
 
 def _head(method: str, route: str) -> str:
-    fields = {"level": "info", "event": "request.answered", "logger": "access"}
-    head = dumps({**fields, "method": method, "route": route})[1:-1] + ', "status": '
+    head = dumps({**FIRST, "method": method, "route": route})[1:-1] + ', "status": '
     if len(_routes) < MAX_ROUTES:
         _routes[method, route] = head
     return head

@@ -29,8 +29,9 @@ class ExemplarFile:
     def __init__(self, folder: Path) -> None:
         self._path = folder / f"exemplars_{os.getpid()}.jsonl"
         self._newest: dict[str, str] = {}
-        #: None until the first line: a file of an earlier process of this number is replaced.
-        self._lines: int | None = None
+        #: Open from the first line on: a file of an earlier process of this number is replaced.
+        self._file: int | None = None
+        self._lines = 0
 
     def write(self, fresh: dict[str, Exemplar]) -> None:
         """By samples, each as `sample` has written it. A folder that is full or gone costs exemplars only."""
@@ -40,24 +41,21 @@ class ExemplarFile:
         }
         self._newest |= lines
         with suppress(OSError):
-            if self._lines is None or self._lines > 2 * len(self._newest) + OUTDATED_LINES:
+            if self._file is None or self._lines > 2 * len(self._newest) + OUTDATED_LINES:
                 self._rewrite()
             else:
-                self._append("".join(lines.values()).encode())
+                # In one call: a reader sees all of it, or a last line without its end.
+                os.write(self._file, "".join(lines.values()).encode())
                 self._lines += len(lines)
-
-    def _append(self, text: bytes) -> None:
-        # In one call: a reader sees all of it, or a last line without its end.
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
-        try:
-            os.write(file, text)
-        finally:
-            os.close(file)
 
     def _rewrite(self) -> None:
         new = self._path.with_suffix(".new")
         new.write_text("".join(self._newest.values()))
         new.replace(self._path)
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
         self._lines = len(self._newest)
 
 

@@ -11,12 +11,15 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from service.platform.telemetry import access_log, request_facts, tracing
+
+if TYPE_CHECKING:
+    from service.platform.telemetry.otlp_logs import LogExport
 
 #: These copy handlers or stop propagating by themselves (Gunicorn's worker class does), so each is
 #: given the handler by name. Their access logs are silent: access_log.py writes ours.
@@ -77,6 +80,10 @@ def _exception_line(fault: BaseException) -> str:
     return f"{frames}{name}: {str(fault).partition(chr(10))[0]}"
 
 
+def _exceptions() -> Processor:
+    return structlog.processors.ExceptionRenderer(exception_text)
+
+
 def _processors(log_format: str) -> tuple[list[Processor], list[Processor]]:
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -87,7 +94,7 @@ def _processors(log_format: str) -> tuple[list[Processor], list[Processor]]:
         add_request,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     ]
-    exceptions = structlog.processors.ExceptionRenderer(exception_text)
+    exceptions = _exceptions()
     if log_format == "console":
         return shared, [
             exceptions,
@@ -150,6 +157,24 @@ def configure(level: str, log_format: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def load_exporter() -> None:
+    """Import what `export_to` needs. Processes that are forked later share it."""
+    from service.platform.telemetry import otlp_logs  # noqa: F401
+
+
+def export_to(endpoint: str | None, service_name: str, service_version: str) -> "LogExport | None":
+    """Send all lines to a collector too, once logging is configured; None where this is off."""
+    if endpoint is None:
+        return None
+    from service.platform.telemetry.otlp_logs import LogExport
+
+    shared, _ = _processors("json")
+    resource = {"service.name": service_name, "service.version": service_version}
+    export = LogExport(endpoint, resource, shared, _exceptions())
+    export.attach([logging.getLogger(name) for name in (None, *SERVER_LOGGERS)])
+    return export
 
 
 def log_refusal(faults: Sequence[str]) -> None:

@@ -6,10 +6,12 @@ In OpenMetrics, which Prometheus asks for, buckets have exemplars; in the plain 
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIServer
 
 import structlog
 from prometheus_client import (
+    REGISTRY,
     CollectorRegistry,
     Metric,
     ProcessCollector,
@@ -21,9 +23,12 @@ from prometheus_client.registry import Collector
 from service.platform.telemetry import exemplars
 from service.platform.telemetry.exemplars import MULTIPROC_DIR
 
+if TYPE_CHECKING:
+    from service.platform.telemetry.otlp_metrics import MetricPush
+
 log = structlog.get_logger(__name__)
 
-__all__ = ["MULTIPROC_DIR", "expose", "expose_own", "wipe", "worker_ended"]
+__all__ = ["MULTIPROC_DIR", "expose", "expose_own", "push", "wipe", "worker_ended"]
 
 
 def wipe(folder: Path) -> None:
@@ -91,3 +96,18 @@ def expose_own(port: int, host: str) -> None:
         log.error("metrics.not_served", port=port, reason=fault.strerror)  # noqa: TRY400 - the reason says it all
     else:
         log.info("metrics.served", port=port)
+
+
+def push(
+    endpoint: str | None, service_name: str, version: str, *, master: int | None = None
+) -> "MetricPush | None":
+    """Send them to a collector too: of all processes of this master, or of this process alone.
+
+    There must be one sender for what is counted once. None where there is no endpoint.
+    """
+    if endpoint is None:
+        return None
+    from service.platform.telemetry.otlp_metrics import MetricPush
+
+    resource = {"service.name": service_name, "service.version": version}
+    return MetricPush(REGISTRY if master is None else _summed(master), endpoint, resource)

@@ -43,6 +43,7 @@ __all__ = [
     "flush",
     "unlabelled_counter",
     "unlabelled_gauge",
+    "write_exemplars",
 ]
 
 Labels = tuple[str, ...]
@@ -61,15 +62,18 @@ _file: ExemplarFile | None = None
 
 def flush() -> None:
     """Write what has been added up. Only the thread that adds up may call it."""
-    global _file, _fresh  # noqa: PLW0603 - as the files of prometheus_client, it is the process's
     for each in _batched:
         each.flush()
-    if _fresh:
-        folder = os.environ.get(exemplars.MULTIPROC_DIR)
-        if folder is not None:
-            _file = _file or ExemplarFile(Path(folder))
-            _file.write(_fresh)
-        _fresh = {}
+
+
+def write_exemplars() -> None:
+    """Write those of what has been flushed, where metrics are in files. A call is several microseconds."""
+    global _file, _fresh  # noqa: PLW0603 - as the files of prometheus_client, it is the process's
+    folder = os.environ.get(exemplars.MULTIPROC_DIR)
+    if _fresh and folder is not None:
+        _file = _file or ExemplarFile(Path(folder))
+        _file.write(_fresh)
+    _fresh = {}
 
 
 class _FlushFirst(Collector):

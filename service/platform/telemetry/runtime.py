@@ -17,7 +17,7 @@ from service.platform.telemetry.metrics import (
 
 #: A delay of the event loop that is longer than this is measured.
 TICK_SECONDS: Final = 0.1
-#: After how many ticks batched metrics are written, and gauges are sampled.
+#: After how many ticks batched metrics are written, and gauges are sampled and exemplars written.
 FLUSH_TICKS: Final = 2
 SAMPLE_TICKS: Final = 10
 
@@ -38,6 +38,14 @@ SPANS: Final = Counter(
     "trace_spans_total",
     "Spans: sent to the collector, lost because it did not accept them, or dropped from a full queue.",
     ["outcome"],
+)
+LOG_RECORDS: Final = Counter(
+    "log_records_exported_total",
+    "Log lines: sent to the collector, lost because it did not accept them, or dropped from a full queue.",
+    ["outcome"],
+)
+METRIC_EXPORTS: Final = Counter(
+    "metric_exports_total", "Exports of all metrics: sent to the collector, or lost.", ["outcome"]
 )
 REASONS: Final = ("timeout", "signal", "error", "normal")
 
@@ -79,6 +87,7 @@ class RuntimeMonitor:
         for probe in self._probes:
             probe()
         metrics.flush()
+        metrics.write_exemplars()
 
 
 def _sample_threads() -> None:
@@ -111,3 +120,11 @@ def worker_ended(reason: str) -> None:
 
 def spans_ended(count: int, outcome: Literal["sent", "lost", "dropped"]) -> None:
     SPANS.labels(outcome).inc(count)
+
+
+def log_records_ended(count: int, outcome: Literal["sent", "lost", "dropped"]) -> None:
+    LOG_RECORDS.labels(outcome).inc(count)
+
+
+def metrics_exported(outcome: Literal["sent", "lost", "dropped"]) -> None:
+    METRIC_EXPORTS.labels(outcome).inc()

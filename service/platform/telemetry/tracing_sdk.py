@@ -1,13 +1,9 @@
 """The SDK as the service uses it: ids, SQL statements, export. Imported only where tracing is on."""
 
-import logging
-import os
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-import structlog
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
@@ -17,21 +13,13 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace.status import Status
 
-from service.platform.telemetry import runtime, upstream
-
-log = structlog.get_logger(__name__)
+from service.platform.telemetry import runtime
+from service.platform.telemetry.otlp_delivery import Delivery, Places, setting
 
 #: Spans that wait for the collector, those being sent included. More are dropped.
 MAX_QUEUE_SIZE: Final = 2_048
 #: Of them, how many are sent in one message.
 MAX_BATCH_SIZE: Final = 512
-
-#: Of the SDK's exporter: loggers that would fill the log while a collector is away.
-NOISY: Final = (
-    "opentelemetry.exporter.otlp.common.http",
-    "opentelemetry.exporter.otlp.proto.http._common",
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-)
 
 Method = Callable[..., Awaitable[Any]]
 
@@ -84,81 +72,44 @@ class StatementInstrumentor(AsyncPGInstrumentor):
 
 
 class SpanExporter(OTLPSpanExporter):
-    """A collector that is down or slow costs a counter and a few lines, never a request."""
-
     def __init__(self, endpoint: str) -> None:
         super().__init__(endpoint)
-        self._repeats = _RepeatFilter()
-        #: Called with the number of spans that were sent, whether the collector took them or not.
-        self.on_exported: Callable[[int], None] = lambda _: None
+        self.delivery = Delivery("traces", runtime.spans_ended)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        began, good = time.perf_counter(), False
+        began, result = time.perf_counter(), SpanExportResult.FAILURE
         try:
             result = super().export([_without_messages(span) for span in spans])
-            good = result is SpanExportResult.SUCCESS
         finally:
-            self.on_exported(len(spans))
-            runtime.spans_ended(len(spans), "sent" if good else "lost")
-            upstream.count_export(time.perf_counter() - began, good=good)
-        self._log_change(good=good)
+            self.delivery.ended(len(spans), began, good=result is SpanExportResult.SUCCESS)
         return result
 
     def shutdown(self) -> None:
         super().shutdown()  # type: ignore[no-untyped-call]
-        self._repeats.end()
-
-    def _log_change(self, *, good: bool) -> None:
-        if good and self._repeats.on:
-            log.info("traces.sent_again")
-        elif not good and not self._repeats.on:
-            log.warning("traces.not_sent")
-        self._repeats.on = not good
-
-
-class _RepeatFilter(logging.Filter):
-    """The SDK's exporter logs each attempt that fails: only the first is let through, until one succeeds."""
-
-    on = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in NOISY:
-            logging.getLogger(name).addFilter(self)
-
-    def filter(self, _: logging.LogRecord) -> bool:
-        return not self.on
-
-    def end(self) -> None:
-        for name in NOISY:
-            logging.getLogger(name).removeFilter(self)
+        self.delivery.shutdown()
 
 
 class BoundedSpanProcessor(BatchSpanProcessor):
     """The SDK's processor. Its bound includes spans that are being sent; refused spans are counted."""
 
     def __init__(self, exporter: SpanExporter) -> None:
-        self.max_queue_size = _setting("OTEL_BSP_MAX_QUEUE_SIZE", MAX_QUEUE_SIZE)
-        batch = min(_setting("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", MAX_BATCH_SIZE), self.max_queue_size)
+        self.max_queue_size = setting("OTEL_BSP_MAX_QUEUE_SIZE", MAX_QUEUE_SIZE)
+        batch = min(setting("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", MAX_BATCH_SIZE), self.max_queue_size)
         super().__init__(exporter, self.max_queue_size, max_export_batch_size=batch)
-        exporter.on_exported = self._exported
-        self.waiting = 0
-        self._lock = threading.Lock()
+        self._places = Places(self.max_queue_size)
+        exporter.delivery.on_exported = self._places.give_back
+
+    @property
+    def waiting(self) -> int:
+        return self._places.taken
 
     def on_end(self, span: ReadableSpan) -> None:
         if span.context is None or not span.context.trace_flags.sampled:
             return
-        with self._lock:
-            full = self.waiting >= self.max_queue_size
-            self.waiting += not full
-        if full:
-            runtime.spans_ended(1, "dropped")
-        else:
+        if self._places.take():
             super().on_end(span)
-
-    def _exported(self, count: int) -> None:
-        with self._lock:
-            self.waiting -= count
+        else:
+            runtime.spans_ended(1, "dropped")
 
 
 def _without_messages(span: ReadableSpan) -> ReadableSpan:
@@ -178,9 +129,3 @@ def _without_messages(span: ReadableSpan) -> ReadableSpan:
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )
-
-
-def _setting(name: str, default: int) -> int:
-    """Like the SDK: a value that is no number above 0 is ignored."""
-    given = os.environ.get(name, "")
-    return int(given) if given.isdecimal() and int(given) else default

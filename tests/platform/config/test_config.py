@@ -264,6 +264,27 @@ class TestRules:
     def test_tracing_needs_an_endpoint(self, environ: dict[str, str], endpoint: str | None) -> None:
         assert load_settings(environ).traces_endpoint == endpoint
 
+    @pytest.mark.parametrize("signal", ["LOGS", "METRICS"])
+    def test_logs_and_metrics_are_sent_where_that_is_chosen(self, signal: str) -> None:
+        def endpoint(**environ: str) -> str | None:
+            return str(getattr(load_settings(environ), f"{signal.lower()}_endpoint") or "") or None
+
+        chosen, all_ = (
+            {f"OTEL_{signal}_EXPORTER": "otlp"},
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c/otlp?k=v"},
+        )
+        own = {f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT": "http://own/in"}
+        assert endpoint(**all_, **own) is None
+        assert endpoint(**chosen, **all_) == f"http://c/otlp/v1/{signal.lower()}?k=v"
+        assert endpoint(**chosen, **all_, **own) == "http://own/in"
+        assert endpoint(**chosen, **all_, OTEL_SDK_DISABLED="true") is None
+        assert endpoint(**chosen, OTEL_SDK_DISABLED="true") is None
+        missing = f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT: is missing while OTEL_{signal}_EXPORTER is otlp"
+        assert faults(chosen) == (f"{missing}; set it, or OTEL_EXPORTER_OTLP_ENDPOINT for all",)
+        assert faults({f"OTEL_{signal}_EXPORTER": "console"}) == (
+            f"OTEL_{signal}_EXPORTER: must be 'none' or 'otlp'; correct it or leave it out for the default",
+        )
+
 
 class TestSilence:
     #: Text may be anything; a path is checked when it is opened.

@@ -54,6 +54,8 @@ class Walk:
     secrets: dict[str, str] = field(default_factory=dict)
     audit: str = ""
     traces: str = ""
+    #: Log lines as the collector got them.
+    exported: list[str] = field(default_factory=list)
 
     @property
     def container(self) -> Container:
@@ -283,7 +285,8 @@ async def walk(url: str, settings: Settings, tmp_path_factory: pytest.TempPathFa
     with redirect_stdout(written), redirect_stderr(written):
         collector = Collector()
         own = given(url, tmp_path_factory.mktemp("canaries"))
-        app = app_of(settings.model_copy(update={**own, "otel_exporter_otlp_endpoint": collector.url}))
+        sending = {"otel_exporter_otlp_endpoint": collector.url, "otel_logs_exporter": "otlp"}
+        app = app_of(settings.model_copy(update={**own, **sending}))
         walk = Walk(app, written=written, secrets=values(url))
         async with app.router.lifespan_context(app), Api.of(app) as api:
             ask = Client(walk, api)
@@ -299,6 +302,7 @@ async def walk(url: str, settings: Settings, tmp_path_factory: pytest.TempPathFa
     await sql.close()
     collector.close()
     walk.traces = "\n".join(map(str, [*collector.served, *collector.statements]))
+    walk.exported = [*map(str, collector.lines)]
     configure("INFO", "json")
     sys.excepthook, root.handlers = hook, handlers
     root.setLevel(level)
@@ -376,6 +380,11 @@ class TestNothingIsFound:
         lines = walk.written.getvalue().splitlines()
         assert len(lines) > 100
         assert [(walk.found_in(line), line) for line in lines if walk.found_in(line)] == []
+
+    def test_in_the_lines_that_a_collector_gets(self, walk: Walk) -> None:
+        assert len(walk.exported) > 100
+        assert sum("request.failed" in line for line in walk.exported) > 10
+        assert [(walk.found_in(line), line) for line in walk.exported if walk.found_in(line)] == []
 
     def test_in_refusals(self, walk: Walk) -> None:
         for answer in walk.refusals:

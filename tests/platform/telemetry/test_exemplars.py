@@ -43,6 +43,7 @@ for argument in sys.argv[1:]:
     with sampled_trace.span_noted(trace.NonRecordingSpan(context)):
         duration.observe(float(value), "/x")
     metrics.flush()
+    metrics.write_exemplars()
 """
 
 
