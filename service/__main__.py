@@ -28,6 +28,8 @@ class Command:
     #: Whether it signs or encrypts, and so needs SECRET_KEY.
     signs: bool = True
     arguments: tuple[tuple[str, str], ...] = ()
+    #: Arguments that may be left out; empty text then.
+    optional: tuple[tuple[str, str], ...] = ()
     flags: tuple[tuple[str, str], ...] = ()
     options: tuple[tuple[str, str], ...] = ()
 
@@ -45,18 +47,24 @@ COMMANDS = {
     ),
     "generate-key": Command("cli.generate_key", "print a new SECRET_KEY", configured=False),
     "create-admin": Command(
-        "cli.create_admin", "create an administrator", arguments=(("email", "the e-mail address"),)
+        "cli.create_admin",
+        "create an administrator",
+        signs=False,
+        optional=(("email", "the e-mail address; with none, ADMIN_EMAIL and ADMIN_PASSWORD are used"),),
     ),
     "import": Command(
         "cli.import_csv",
         "load products, customers and past orders from CSV files",
+        signs=False,
         arguments=(("folder", "the folder with the files"),),
     ),
     "sample": Command("cli.sample", "load the sample business"),
     "verify": Command(
         "cli.verify",
         "check the whole database: totals, stock, timelines, orphans; exit status 1 on a fault",
+        signs=False,
         flags=(("json", "print one JSON document"),),
+        options=(("max-age", "hours; a database in which no worker has run since then is a fault too"),),
     ),
     "smoke": Command(
         "cli.smoke",
@@ -88,6 +96,8 @@ def _parser() -> argparse.ArgumentParser:
         subparser = commands.add_parser(name, help=command.help, description=command.help)
         for argument, explanation in command.arguments:
             subparser.add_argument(argument, help=explanation)
+        for argument, explanation in command.optional:
+            subparser.add_argument(argument, help=explanation, nargs="?", default="")
         for flag, explanation in command.flags:
             subparser.add_argument(f"--{flag}", help=explanation, action="store_true")
         for option, explanation in command.options:
@@ -100,8 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     command = COMMANDS[arguments.command]
     try:
-        named = (*command.arguments, *command.flags, *command.options)
-        given = [getattr(arguments, name) for name, _ in named]
+        named = (*command.arguments, *command.optional, *command.flags, *command.options)
+        given = [getattr(arguments, name.replace("-", "_")) for name, _ in named]
         return _run(command, given)
     except ConfigError as error:
         if arguments.command in SERVICES:

@@ -1,4 +1,4 @@
-"""Create an administrator from the command line."""
+"""Create an administrator: by hand, or where no person is at a terminal, from the settings."""
 
 import asyncio
 import getpass
@@ -10,7 +10,7 @@ from service import accounts
 from service.accounts import UserCreate
 from service.cli import migrate
 from service.cli.database import NO_SCHEMA, connected, database, direct_url
-from service.errors import ServiceError
+from service.errors import ConfigError, ServiceError
 from service.identity import Passwords
 from service.platform.config import Settings
 from service.platform.config.password_policy import is_published
@@ -19,8 +19,16 @@ from service.platform.http.field_errors import message
 
 
 def run(settings: Settings, email: str) -> int:
-    """The password is asked for, or read from standard input: an argument would show in `ps`."""
-    password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    """The password is asked for, or read from standard input: an argument would show in `ps`.
+
+    Without `email` both come from ADMIN_EMAIL and ADMIN_PASSWORD, as a Job has them from a Secret.
+    """
+    if email:
+        password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    elif settings.admin_email and settings.admin_password:
+        email, password = settings.admin_email, settings.admin_password.get_secret_value()
+    else:
+        raise ConfigError(("ADMIN_EMAIL: is missing; name the address, or set it and ADMIN_PASSWORD",))
     try:
         new = UserCreate(email=email, password=SecretStr(password), full_name="Administrator")
     except ValidationError as error:

@@ -5,6 +5,7 @@ It changes nothing and locks nothing: everything is read as of one moment, while
 
 import asyncio
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from service.cli.console import console
 from service.cli.database import connected, database
-from service.errors import CommandError, ServiceError
+from service.errors import CommandError, ConfigError, ServiceError
 from service.platform.config import Settings
 from service.platform.database import Database
 from service.platform.database.schema import required_revision
@@ -72,19 +73,42 @@ def document(findings: list[Finding]) -> str:
     return json.dumps({"faults": faults, "checks": [asdict(finding) for finding in findings]}, indent=2)
 
 
-def run(settings: Settings, as_json: bool) -> int:
-    """0 without faults, 1 with faults, 69 if nothing could be checked."""
+def run(settings: Settings, as_json: bool, max_age: str) -> int:
+    """0 without faults, 1 with faults, 69 if nothing could be checked.
+
+    With `max_age`, hours, data that no worker has touched since then are a fault: every check passes on a
+    restored backup that is a year old.
+    """
+    hours = _hours(max_age)
     patient = settings.model_copy(update={"database_statement_timeout": STATEMENT_SECONDS})
     try:
         with database(patient) as complete:
-            findings = asyncio.run(_verify(complete))
+            findings, old = asyncio.run(_verify(complete, hours))
     except (CommandError, SchemaMismatch, ServiceError) as fault:
         print(f"Nothing was checked: {fault}", file=sys.stderr)
         return NOT_CHECKED
     print(document(findings) if as_json else "\n".join(table(findings)))
-    return 1 if any(finding.faults for finding in findings) else 0
+    if old:
+        print(old, file=sys.stderr)
+    return 1 if old or any(finding.faults for finding in findings) else 0
 
 
-async def _verify(settings: Settings) -> list[Finding]:
+def _hours(text: str) -> float:
+    try:
+        hours = float(text or "inf")
+    except ValueError:
+        hours = math.nan
+    if not hours > 0:
+        raise ConfigError(("--max-age: is no number of hours; write one above 0",))
+    return hours
+
+
+async def _verify(settings: Settings, hours: float) -> tuple[list[Finding], str]:
     async with connected(settings) as database:
-        return await verify(database)
+        findings = await verify(database)
+        async with database.transaction() as session:
+            seconds = await verification.seconds_since_a_worker(session)
+    if math.isinf(hours) or (seconds is not None and seconds <= hours * 3600):
+        return findings, ""
+    when = "no worker has run" if seconds is None else f"a worker last ran {seconds / 3600:.1f} hours ago"
+    return findings, f"These data are too old: {when}, and --max-age is {hours:g} hours"

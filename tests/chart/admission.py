@@ -16,7 +16,7 @@ FILE: Final = re.compile(r"[-._A-Za-z0-9]{1,253}")
 #: Of whatever is put into an object of data, and of all annotations.
 MEBIBYTE, QUARTER = 1024 * 1024, 256 * 1024
 #: Pods carry the name of what made them as a label, those of a StatefulSet with a hash behind it.
-IN_LABELS: Final = {"Job": 63, "StatefulSet": 52}
+IN_LABELS: Final = {"CronJob": 52, "Job": 63, "StatefulSet": 52}
 
 
 def refused(document: Json) -> list[str]:
@@ -30,12 +30,14 @@ def _faults(document: Json) -> Iterator[str]:
     yield from _metadata(document["metadata"], SERVICE if kind == "Service" else SUBDOMAIN)
     if len(document["metadata"]["name"]) > IN_LABELS.get(kind, 253):
         yield "the name is too long for the labels of its pods"
-    if kind in {"Deployment", "StatefulSet", "Job"}:
+    if kind == "CronJob":
+        spec = spec["jobTemplate"]["spec"]
+    if kind in {"Deployment", "StatefulSet", "Job", "CronJob"}:
         yield from _metadata(spec["template"].get("metadata", {}), None)
         labels = spec["template"]["metadata"]["labels"]
         if not spec.get("selector", {}).get("matchLabels", {}).items() <= labels.items():
             yield "the selector does not find its own pods"
-    if kind in {"Deployment", "StatefulSet", "Job", "Pod"}:
+    if kind in {"Deployment", "StatefulSet", "Job", "CronJob", "Pod"}:
         claims = [each["metadata"]["name"] for each in spec.get("volumeClaimTemplates", [])]
         yield from _pod((spec["template"] if kind != "Pod" else document)["spec"], claims)
     yield from RULES.get(kind, lambda _: ())(document)
@@ -111,6 +113,12 @@ def _deployment(document: Json) -> Iterator[str]:
         yield "minReadySeconds exceeds the deadline"
 
 
+def _cron_job(document: Json) -> Iterator[str]:
+    if len(document["spec"]["schedule"].split()) != 5:
+        yield "schedule"
+    yield from _job({"spec": document["spec"]["jobTemplate"]["spec"]})
+
+
 def _job(document: Json) -> Iterator[str]:
     pod = document["spec"]["template"]["spec"]
     if pod.get("restartPolicy") not in {"Never", "OnFailure"}:
@@ -118,6 +126,14 @@ def _job(document: Json) -> Iterator[str]:
     policy = document["spec"].get("podFailurePolicy")
     if policy and pod["restartPolicy"] != "Never":
         yield "podFailurePolicy needs restartPolicy Never"
+    named = {
+        rule["onExitCodes"]["containerName"]
+        for rule in (policy or {"rules": []})["rules"]
+        if "onExitCodes" in rule
+    }
+    yield from (
+        f"exit codes of no container {name}" for name in named - {each["name"] for each in pod["containers"]}
+    )
 
 
 def _data(document: Json) -> Iterator[str]:
@@ -148,6 +164,7 @@ def _scaled_object(document: Json) -> Iterator[str]:
 
 RULES: Final = {
     "Deployment": _deployment,
+    "CronJob": _cron_job,
     "Job": _job,
     "ConfigMap": _data,
     "Secret": _data,

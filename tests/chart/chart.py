@@ -101,6 +101,8 @@ def pods(objects: list[Json]) -> Iterator[tuple[str, Json]]:
             yield name, each
         elif each["kind"] in {"Deployment", "Job", "StatefulSet", "DaemonSet"}:
             yield name, each["spec"]["template"]
+        elif each["kind"] == "CronJob":
+            yield name, each["spec"]["jobTemplate"]["spec"]["template"]
 
 
 def mounted(volume: Json, objects: list[Json]) -> dict[str, str]:

@@ -16,17 +16,17 @@ KINDS: Final = {
     "v1": ("Secret", "ConfigMap", "Service", "ServiceAccount", "Pod"),
     "apps/v1": ("Deployment",),
     "autoscaling/v2": ("HorizontalPodAutoscaler",),
-    "batch/v1": ("Job",),
+    "batch/v1": ("Job", "CronJob"),
     "networking.k8s.io/v1": ("NetworkPolicy",),
     "policy/v1": ("PodDisruptionBudget",),
 }
 
 
-def _plural(kind: str) -> str:
+def plural_of(kind: str) -> str:
     return f"{kind.lower().removesuffix('y')}ies" if kind.endswith("y") else f"{kind.lower()}s"
 
 
-def _discovered() -> Iterator[tuple[str, Json]]:
+def discovered() -> Iterator[tuple[str, Json]]:
     yield "/version", {"major": "1", "minor": "37", "gitVersion": "v1.37.0"}
     yield "/api", {"kind": "APIVersions", "versions": ["v1"]}
     groups = [version.split("/") for version in KINDS if "/" in version]
@@ -36,7 +36,13 @@ def _discovered() -> Iterator[tuple[str, Json]]:
     yield "/apis", {"kind": "APIGroupList", "apiVersion": "v1", "groups": named}
     for version, kinds in KINDS.items():
         resources = [
-            {"name": _plural(kind), "kind": kind, "namespaced": True, "verbs": ["get"]} for kind in kinds
+            {
+                "name": plural_of(kind),
+                "kind": kind,
+                "namespaced": True,
+                "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"],
+            }
+            for kind in kinds
         ]
         found = {
             "kind": "APIResourceList",
@@ -77,21 +83,25 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def cluster(folder: Path, objects: dict[str, Json]) -> Iterator[Path]:
     """The kubeconfig of a cluster that has these objects."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, dict(_discovered()) | objects)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, dict(discovered()) | objects)) as server:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
-        config = folder / "kubeconfig"
-        config.write_text(
-            json.dumps(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "clusters": [{"name": "c", "cluster": {"server": address}}],
-                    "users": [{"name": "u", "user": {}}],
-                    "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-                    "current-context": "x",
-                }
-            )
-        )
-        yield config
+        yield kubeconfig(folder, server.server_port)
         server.shutdown()
+
+
+def kubeconfig(folder: Path, port: int) -> Path:
+    """With the one cluster, on this machine."""
+    config = folder / "kubeconfig"
+    config.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+                "users": [{"name": "u", "user": {}}],
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "x",
+            }
+        )
+    )
+    return config

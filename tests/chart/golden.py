@@ -19,6 +19,7 @@ NAMES: Final = (
     "existing-secret",
     "external-secret",
     "sloth",
+    "rehearsal",
     "environment-dev-reload",
     "environment-production",
 )

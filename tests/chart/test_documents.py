@@ -21,7 +21,7 @@ class TestReadme:
         for _, pod in pods(rendered("minimal", "-f", str(tmp_path / "values.yaml"))):
             own = pod["spec"]["containers"][0]["name"]
             proxies = [each["name"] for each in pod["spec"].get("initContainers", [])]
-            assert proxies == ([] if own == "smoke" else ["database-proxy"])
+            assert proxies == ([] if own == "smoke" else ["database-proxy"]), own
             assert violations(pod) == []
 
     def test_every_value_is_described(self) -> None:
@@ -50,7 +50,7 @@ class TestNotes:
         commands = re.findall(r"^   (\S.*)$", self.notes(), re.MULTILINE)
         assert [command.partition("   #")[0] for command in commands] == [
             "kubectl -n market rollout status deployment/shop-tradepost --timeout=5m",
-            "helm -n market test shop --logs",
+            "helm -n market test shop",
             "kubectl -n market port-forward service/shop-tradepost 8000:80",
         ]
 

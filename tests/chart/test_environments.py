@@ -11,7 +11,10 @@ from tests.chart.chart import ENVIRONMENTS, REPOSITORY, Json, documents, of_kind
 from tests.chart.restricted import violations
 
 K8S = REPOSITORY / "k8s"
-MANIFESTS = sorted([*K8S.glob("dependencies/*.yaml"), *K8S.glob("production/*.yaml"), K8S / "verify.yaml"])
+FOLDERS = ("dependencies", "production", "restore")
+MANIFESTS = sorted(
+    [*(file for folder in FOLDERS for file in K8S.glob(f"{folder}/*.yaml")), K8S / "verify.yaml"]
+)
 
 
 def objects(folder: str) -> list[Json]:

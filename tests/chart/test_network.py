@@ -15,7 +15,11 @@ OUTER = ("1.1.1.1", "93.184.216.34", "2606:4700::1111")
 
 
 def selects(selector: Json, labels: dict[str, str]) -> bool:
-    return bool(selector["matchLabels"].items() <= labels.items())
+    rules = selector.get("matchExpressions", [])
+    assert {rule["operator"] for rule in rules} <= {"In"}
+    return bool(selector["matchLabels"].items() <= labels.items()) and all(
+        labels.get(rule["key"]) in rule["values"] for rule in rules
+    )
 
 
 def policies(objects: list[Json], component: str) -> list[Json]:
@@ -68,10 +72,16 @@ class TestDenial:
         objects = rendered(name)
         for _, pod in pods(objects):
             component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
-            closed, own = sorted(policies(objects, component), key=len)
+            closed, *own = sorted(policies(objects, component), key=len)
             assert closed.keys() == {"podSelector", "policyTypes"}
-            assert closed["policyTypes"] == own["policyTypes"] == ["Ingress", "Egress"]
-            assert all(rule["ports"] for rule in own["egress"])
+            # A hook's goes with it; the one of commands lets people migrate. A rehearsal may need none.
+            twice = component == "migration" and bool(of_kind(objects, "Job"))
+            alone = component == "rehearsal" and name == "rehearsal"
+            assert len(own) == 1 + twice - alone
+            assert [each["policyTypes"] for each in [closed, *own]] == [["Ingress", "Egress"]] * (
+                1 + len(own)
+            )
+            assert all(rule["ports"] for each in own for rule in each["egress"])
 
     def test_policies_can_be_left_out(self) -> None:
         assert of_kind(rendered("bare"), "NetworkPolicy") == {}
@@ -89,6 +99,10 @@ class TestEgress:
         assert ports_out(all_of_it, "api") == {53, 5432, 443, 6379, 4318, 8443}
         assert ports_out(all_of_it, "worker") == {53, 5432, 443, 4318, 465, 587, 8443}
         assert ports_out(all_of_it, "migration") == {53, 5432}
+        for command in ("verify", "create-admin", "import", "check-config"):
+            assert ports_out(few, command) == ports_out(all_of_it, command) == {53, 5432}
+        assert ports_out(all_of_it, "rehearsal") == {53, 5432}
+        assert ports_out(rendered("rehearsal"), "rehearsal") == set()
 
     def test_what_a_secret_of_yours_may_hold_is_let_out(self) -> None:
         assert ports_out(rendered("existing-secret"), "api") == {53, 5432, 443, 6379}
@@ -121,8 +135,9 @@ class TestEgress:
             assert 4318 in ports_out(rendered("minimal", "--set", given), component)
 
     def test_a_destination_narrows_it(self) -> None:
-        [rule] = rules_to(rendered("environment-production"), "migration", 5432)
-        assert rule["to"] == [{"podSelector": {"matchLabels": {"cnpg.io/cluster": "tradepost-db"}}}]
+        of_the_hook, of_commands = rules_to(rendered("environment-production"), "migration", 5432)
+        assert of_the_hook == of_commands
+        assert of_commands["to"] == [{"podSelector": {"matchLabels": {"cnpg.io/cluster": "tradepost-db"}}}]
 
     @pytest.mark.parametrize("component", ["api", "worker"])
     def test_the_internet_is_not_the_inner_network(self, component: str) -> None:
@@ -139,7 +154,7 @@ class TestEgress:
                 assert each.prefixlen > whole.prefixlen
 
     def test_names_are_asked_over_both_protocols(self) -> None:
-        [rule] = rules_to(rendered("minimal"), "migration", 53)
+        [rule] = rules_to(rendered("minimal"), "api", 53)
         assert {each["protocol"] for each in rule["ports"]} == {"UDP", "TCP"}
 
 

@@ -17,7 +17,8 @@ METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 #: Which no setting has, by the case that adds them.
 EXTRA = {"everything": {"SSL_CERT_FILE", "NODE_NAME"}, "extensions": {"SSL_CERT_FILE"}}
 #: Others are the values' own.
-OWN_CONTAINERS = {"api", "worker", "migrate", "smoke"}
+COMMANDS = ("verify", "create-admin", "import", "check-config")
+OWN_CONTAINERS = {"api", "worker", "migrate", "smoke", "rehearsal", *COMMANDS}
 WRITABLE = {"environment-dev-reload", "environment-dev-debug"}
 KEY = "Kt0GgeWd0M7FNUOEFw6EHtycYFa50jYcLZFLPsA5WL21m78pmQMBZcA2QtNMqHWI"
 
@@ -84,6 +85,7 @@ class TestSecurity:
             "worker": {"/tmp"},
             "migrate": {"/tmp"},
             "smoke": {"/tmp"},
+            **{command: {"/tmp"} for command in COMMANDS},
         }
         for _, pod in pods(rendered("minimal")):
             [container] = pod["spec"]["containers"]

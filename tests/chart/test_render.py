@@ -176,6 +176,23 @@ class TestAdmission:
                 "OnFailure",
                 "podFailurePolicy needs restartPolicy Never",
             ),
+            ("CronJob", ("metadata", "name"), "a" * 53, "the name is too long for the labels of its pods"),
+            ("CronJob", ("spec", "schedule"), "nightly", "schedule"),
+            (
+                "CronJob",
+                (
+                    "spec",
+                    "jobTemplate",
+                    "spec",
+                    "podFailurePolicy",
+                    "rules",
+                    0,
+                    "onExitCodes",
+                    "containerName",
+                ),
+                "other",
+                "exit codes of no container other",
+            ),
             ("Service", ("spec", "ports", 0, "name"), "HTTP", "port HTTP"),
             ("Pod", ("spec", "volumes", 0, "name"), "other", "smoke: mount of no volume tmp"),
         ],
@@ -210,10 +227,11 @@ class TestAdmission:
 class TestNames:
     @pytest.mark.parametrize("name", CASES)
     def test_they_fit(self, name: str) -> None:
-        """63 characters, of which a Job's pods need six for themselves; a Service begins with a letter."""
+        """63 characters; a Job's pods need six, a CronJob's Jobs eleven. A Service begins with a letter."""
         objects = rendered(name)
-        longest = {each["metadata"]["name"]: 57 if each["kind"] == "Job" else 63 for each in objects}
-        assert [each for each, most in longest.items() if len(each) > most] == []
+        longest = {"Job": 57, "CronJob": 52}
+        names = [(each["metadata"]["name"], longest.get(each["kind"], 63)) for each in objects]
+        assert [each for each, most in names if len(each) > most] == []
         assert all(each["metadata"]["name"][0].isalpha() for each in objects)
         labels = [value for each in objects for value in each["metadata"]["labels"].values()]
         assert [label for label in labels if len(label) > 63 or not label[-1].isalnum()] == []
@@ -263,7 +281,8 @@ class TestImage:
     def test_every_pod_has_the_one(self, options: str, image: str) -> None:
         objects = rendered("minimal", "--set-string", options)
         images = [container["image"] for _, pod in pods(objects) for container in pod["spec"]["containers"]]
-        assert images == [image] * 4
+        # Of the API, worker, migration, smoke test, and five commands.
+        assert images == [image] * 9
 
 
 class TestGolden:

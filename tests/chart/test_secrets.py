@@ -1,6 +1,7 @@
 """Which pod is given which secret: those that it needs, and no other; and none stands where others read."""
 
 import base64
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -27,13 +28,29 @@ GIVEN = {
     },
     "migrate": {"DATABASE_URL", "DATABASE_DIRECT_URL", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
     "smoke": {"ADMIN_EMAIL", "ADMIN_PASSWORD"},
+    "verify": {"DATABASE_URL", "DATABASE_DIRECT_URL"},
+    # The account from a Secret of its own.
+    "create-admin": {"DATABASE_URL", "DATABASE_DIRECT_URL", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
+    "import": {"DATABASE_URL", "DATABASE_DIRECT_URL"},
 }  # fmt: skip
+GIVEN["check-config"] = GIVEN["api"] | GIVEN["worker"]
 #: Without these a pod would not do its work: it waits until they are there.
 NEEDED = {
     "api": {"SECRET_KEY", "DATABASE_URL"},
     "worker": {"SECRET_KEY", "DATABASE_URL"},
     "migrate": {"DATABASE_URL"},
+    "verify": {"DATABASE_URL"},
+    "create-admin": {"DATABASE_URL", "ADMIN_EMAIL", "ADMIN_PASSWORD"},
+    "import": {"DATABASE_URL"},
+    "check-config": {"SECRET_KEY", "DATABASE_URL"},
 }
+#: These sign or encrypt.
+WITH_KEY = {"api", "worker", "check-config"}
+#: Those that send traces.
+WITH_HEADERS = {"api", "worker"}
+#: What you make for `create-admin`.
+ACCOUNT = {"ADMIN_EMAIL": "second@shop.example", "ADMIN_PASSWORD": "correct-horse-2"}
+ACCOUNTS = re.compile("new-administrator|.+-create-admin")
 HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
 #: In place of those in the values' files, which are published: production refuses them.
 OWN = {
@@ -75,23 +92,30 @@ def secret(name: str, values: dict[str, str]) -> Json:
 
 
 def with_its_secrets(objects: list[Json], pod: Json) -> list[Json]:
-    """And where the chart makes none, one that has as little as it may."""
-    if of_kind(objects, "Secret"):
-        return objects
-    return [*objects, *(secret(name, SMALLEST) for name in {source["name"] for source in sources(pod)})]
+    """And those that the chart does not make, with as little as they may have."""
+    lacking = {source["name"] for source in sources(pod)} - of_kind(objects, "Secret").keys()
+    made = [secret(name, ACCOUNT if ACCOUNTS.fullmatch(name) else SMALLEST) for name in lacking]
+    return [*objects, *made]
 
 
 class TestLeastPrivilege:
     @pytest.mark.parametrize("name", ["minimal", "everything", "existing-secret", "external-secret"])
     def test_each_pod_is_given_what_it_needs_and_no_other(self, name: str) -> None:
         found = containers(rendered(name))
+        # It has nothing of the release's own: only what was restored.
+        rehearsal = found.pop("rehearsal", None)
+        assert bool(rehearsal) == (name == "everything")
+        if rehearsal:
+            assert (sources(rehearsal[1]), variables(rehearsal[0])) == (
+                [], {"DATABASE_URL": {"name": "restored", "key": "uri"}}
+            )  # fmt: skip
         assert found.keys() == GIVEN.keys()
         for which, (container, pod) in found.items():
             as_files = {item["key"] for source in sources(pod) for item in source["items"]}
             as_variables = variables(container).keys()
             assert as_files == (set() if which == "smoke" else GIVEN[which]), which
-            expected = {"smoke": GIVEN["smoke"], "migrate": set()}.get(which, {HEADERS})
-            assert as_variables == expected, which
+            expected = {HEADERS} if which in WITH_HEADERS else set()
+            assert as_variables == (GIVEN["smoke"] if which == "smoke" else expected), which
 
     def test_no_pod_has_a_secret_as_a_whole(self) -> None:
         for _, pod in pods(rendered("everything")):
@@ -135,7 +159,7 @@ class TestLeastPrivilege:
         """As a process in the pod finds it: the environment, and its part of the Secret as files."""
         objects = rendered(name)
         for which, (container, pod) in containers(objects).items():
-            if which == "smoke":
+            if which in {"smoke", "rehearsal"}:
                 continue
             [volume] = [each for each in pod["spec"]["volumes"] if each["name"] == "secrets"]
             folder = tmp_path / which
@@ -146,7 +170,7 @@ class TestLeastPrivilege:
             assert given["SECRETS_DIR"] == "/etc/tradepost/secrets"
             assert {each["mountPath"] for each in container["volumeMounts"]} >= {given["SECRETS_DIR"]}
             environ = {**given, "SECRETS_DIR": str(folder)}
-            settings = load_settings(environ, env_file=None, signs=which != "migrate")
+            settings = load_settings(environ, env_file=None, signs=which in WITH_KEY)
             assert settings.environment == given["ENVIRONMENT"]
             assert settings.database_url is not None
 
@@ -163,8 +187,9 @@ class TestSecretOfYours:
     def test_it_is_read_by_the_names_of_the_settings(self) -> None:
         objects = rendered("existing-secret")
         assert of_kind(objects, "Secret") == {}
-        for container, pod in containers(objects).values():
-            assert {source["name"] for source in sources(pod)} <= {"shop-settings"}
+        for which, (container, pod) in containers(objects).items():
+            account = {"tradepost-create-admin"} if which == "create-admin" else set()
+            assert {source["name"] for source in sources(pod)} <= {"shop-settings"} | account
             assert {each["name"] for each in variables(container).values()} <= {"shop-settings"}
             assert all(item["key"] == item["path"] for source in sources(pod) for item in source["items"])
 
@@ -174,7 +199,8 @@ class TestSecretOfYours:
             if which == "smoke":
                 continue
             [volume] = [each for each in pod["spec"]["volumes"] if each["name"] == "secrets"]
-            files = mounted(volume, [secret("shop-settings", everything)])
+            names = ("shop-settings", "tradepost-create-admin")
+            files = mounted(volume, [secret(name, everything) for name in names])
             decoded = {key: base64.b64decode(value).decode() for key, value in files.items()}
             assert decoded == {key: everything[key] for key in GIVEN[which]}
 
@@ -231,7 +257,7 @@ class TestPlainText:
         both = "config.WEATHER_URL=https://a.example,secrets.weatherUrl=https://b.example"
         assert "Set config.WEATHER_URL or secrets.weatherUrl, not both" in refused("--set", both)
 
-    @pytest.mark.parametrize("component", ["api", "worker", "migrations"])
+    @pytest.mark.parametrize("component", ["api", "worker", "migrations", "tasks"])
     @pytest.mark.parametrize(
         ("name", "value"),
         [("HTTPS_PROXY", "http://user:password@proxy.example:3128"), ("ADMIN_PASSWORD", "correct-horse-1")],

@@ -243,6 +243,35 @@ class TestTheCommand:
             "Nothing was checked: The service cannot reach its database at the moment. Try again shortly.\n"
         )
 
+    async def test_data_that_no_worker_has_touched_for_long_are_a_fault(
+        self, container: Container, sql: asyncpg.Connection, database_url: str, tmp_path: Path
+    ) -> None:
+        """Every check passes on an old backup."""
+
+        def checked(hours: str) -> tuple[int, str, str]:
+            answer = tradepost(tmp_path, "verify", "--max-age", hours, DATABASE_URL=database_url)
+            return answer.returncode, answer.stdout.splitlines()[-1], answer.stderr
+
+        await sql.execute("DELETE FROM pgqueuer_schedules")
+        told = "These data are too old: no worker has run, and --max-age is 26 hours\n"
+        assert checked("26") == (1, "No faults", told)
+        await sql.execute(
+            "INSERT INTO pgqueuer_schedules (expression, entrypoint, last_run)"
+            " VALUES ('every', 'upkeep', now() - interval '30 hours')"
+        )
+        told = "These data are too old: a worker last ran 30.0 hours ago, and --max-age is 26 hours\n"
+        assert checked("26") == (1, "No faults", told)
+        assert checked("30.5") == (0, "No faults", "")
+        await sql.execute("DELETE FROM pgqueuer_schedules")
+
+    @pytest.mark.parametrize("hours", ["a day", "0", "-1", "nan"])
+    def test_an_age_that_is_none(self, tmp_path: Path, hours: str) -> None:
+        answer = tradepost(
+            tmp_path, "verify", f"--max-age={hours}", DATABASE_URL="postgresql://a:b@127.0.0.1:9/d"
+        )
+        assert (answer.returncode, answer.stdout) == (78, "")
+        assert answer.stderr.splitlines()[1:] == ["  --max-age: is no number of hours; write one above 0"]
+
     def test_an_argument_that_there_is_not(self, tmp_path: Path) -> None:
         answer = tradepost(tmp_path, "verify", "orders")
         assert (answer.returncode, answer.stdout) == (2, "")

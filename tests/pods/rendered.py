@@ -42,19 +42,49 @@ class Container:
     probes: dict[str, Probe] = field(default_factory=dict)
 
 
-def containers(values: Mapping[str, Any], folder: Path) -> dict[str, Container]:
-    """What `helm template` with these values would have a cluster run, by the container's name."""
+def containers(values: Mapping[str, Any], folder: Path, *others: Json) -> dict[str, Container]:
+    """What `helm template` with these values would have a cluster run, by the container's name.
+
+    `others` are objects that the chart does not make, such as Secrets of the operator's: pods that wait for
+    one that is not there are left out.
+    """
+    objects = _objects(values, folder, *others)
+    found = [
+        _container(pod["spec"], container, objects)
+        for _, pod in pods(objects)
+        for container in pod["spec"]["containers"]
+        if _named(pod) <= of_kind(objects, "Secret").keys()
+    ]
+    return {container.name: container for container in found}
+
+
+def _named(pod: Json) -> set[str]:
+    """The Secrets that it has files of."""
+    sources = [
+        each
+        for volume in pod["spec"]["volumes"]
+        for each in volume.get("projected", {"sources": []})["sources"]
+    ]
+    return {source["secret"]["name"] for source in sources}
+
+
+def steps(values: Mapping[str, Any], folder: Path, cron_job: str, *others: Json) -> list[Container]:
+    """The containers that a CronJob's pod runs one after the other, without those that run beside them."""
+    objects = _objects(values, folder, *others)
+    [spec] = [pod["spec"] for name, pod in pods(objects) if name == f"CronJob {RELEASE}-tradepost-{cron_job}"]
+    before = [each for each in spec["initContainers"] if each.get("restartPolicy") != "Always"]
+    return [_container(spec, each, objects) for each in [*before, *spec["containers"]]]
+
+
+def _objects(values: Mapping[str, Any], folder: Path, *others: Json) -> list[Json]:
     file = folder / "values.yaml"
     file.write_text(yaml.safe_dump(dict(values)))
     done = run("4", "template", RELEASE, chart.CHART, "--namespace", NAMESPACE, "-f", file)
     assert done.returncode == 0, done.stderr
-    objects = [each for each in yaml.safe_load_all(done.stdout) if each]
-    found = [_container(pod["spec"], objects) for _, pod in pods(objects)]
-    return {container.name: container for container in found}
+    return [*others, *(each for each in yaml.safe_load_all(done.stdout) if each)]
 
 
-def _container(spec: Json, objects: list[Json]) -> Container:
-    [container] = spec["containers"]
+def _container(spec: Json, container: Json, objects: list[Json]) -> Container:
     security = spec["securityContext"] | container["securityContext"]
     assert security["capabilities"] == {"drop": ["ALL"]}
     assert security["allowPrivilegeEscalation"] is False
@@ -67,7 +97,7 @@ def _container(spec: Json, objects: list[Json]) -> Container:
         volume, path = volumes[mount["name"]], Path(mount["mountPath"])
         if "emptyDir" in volume:
             folders.append(path)
-        else:
+        elif "projected" in volume:
             found = mounted(volume, objects)
             secrets |= {path / name: base64.b64decode(value) for name, value in found.items()}
     return Container(

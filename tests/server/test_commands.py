@@ -117,6 +117,29 @@ class TestCreateAdmin:
         assert opens(PASSWORD, account["password_hash"])
         assert PASSWORD not in made.stdout + made.stderr
 
+    def test_without_an_address_both_come_from_the_settings(self, tmp_path: Path, database: str) -> None:
+        """As a Job has them: from files of a Secret, with no terminal and no key."""
+        (tmp_path / "secrets").mkdir()
+        password = f"{generate_key()}-1"
+        for name, value in {"ADMIN_EMAIL": ADMIN, "ADMIN_PASSWORD": password}.items():
+            (tmp_path / "secrets" / name).write_text(value)
+        secrets = tmp_path / "secrets"
+        made = tradepost(
+            tmp_path, "create-admin", ENVIRONMENT="production", DATABASE_URL=database, SECRETS_DIR=secrets
+        )
+        assert made.returncode == 0, made.stderr
+        [account] = accounts(database)
+        assert (account["email"], account["is_admin"]) == (ADMIN, True)
+        assert opens(password, account["password_hash"])
+        assert password not in made.stdout + made.stderr
+
+    def test_without_either_it_says_what_to_set(self, tmp_path: Path, database: str) -> None:
+        answer = tradepost(tmp_path, "create-admin", DATABASE_URL=database)
+        assert (answer.returncode, answer.stderr.splitlines()[1:]) == (
+            78, ["  ADMIN_EMAIL: is missing; name the address, or set it and ADMIN_PASSWORD"],
+        )  # fmt: skip
+        assert accounts(database) == []
+
     def test_production_refuses_a_password_that_is_published(self, tmp_path: Path, database: str) -> None:
         production = {"ENVIRONMENT": "production", "DATABASE_URL": database, "SECRET_KEY": generate_key()}
         for password in ("Northwind1", PASSWORD):

@@ -10,6 +10,7 @@
 {{- include "tradepost.checkScraping" . -}}
 {{- include "tradepost.checkConnections" . -}}
 {{- include "tradepost.checkPooler" . -}}
+{{- include "tradepost.checkRehearsal" . -}}
 {{- end -}}
 
 {{- define "tradepost.checkSecrets" -}}

@@ -1,22 +1,26 @@
-{{/* The Job's spec. Where the Job is no hook, its name has a hash of it. */}}
+{{/* The Job's spec. Where the Job is no hook, its name has a hash of it: {root, hook} */}}
 {{- define "tradepost.migrations.spec" -}}
-{{- $hook := include "tradepost.migrations.isHook" . -}}
+{{- $migrations := .root.Values.migrations -}}
 {{- $account := "" -}}
-{{- if and $hook .Values.serviceAccount.create -}}
-{{- $account = include "tradepost.migrations.name" . -}}
+{{- $secret := include "tradepost.secretName" .root -}}
+{{- if .hook -}}
+{{- $secret = include "tradepost.migrations.secretName" .root -}}
+{{- if .root.Values.serviceAccount.create -}}
+{{- $account = include "tradepost.migrations.name" .root -}}
 {{- end -}}
-{{- $pod := dict "root" . "component" "migration" "of" "migrations" "values" .Values.migrations
+{{- end -}}
+{{- $pod := dict "root" .root "component" "migration" "of" "migrations" "values" $migrations
       "name" "migrate"
       "args" (list "migrate")
       "account" $account
-      "secret" (include "tradepost.migrations.secretName" .)
-      "settings" (include "tradepost.settings" . | fromYaml)
+      "secret" $secret
+      "settings" (include "tradepost.settings" .root | fromYaml)
       "spec" "restartPolicy: Never" -}}
 {{- /* Its settings are not from the ConfigMap, which is not there yet when a hook runs. */ -}}
-backoffLimit: {{ .Values.migrations.backoffLimit }}
-activeDeadlineSeconds: {{ .Values.migrations.activeDeadlineSeconds }}
-{{- if not $hook }}
-ttlSecondsAfterFinished: {{ .Values.migrations.ttlSecondsAfterFinished }}
+backoffLimit: {{ $migrations.backoffLimit }}
+activeDeadlineSeconds: {{ $migrations.activeDeadlineSeconds }}
+{{- if not .hook }}
+ttlSecondsAfterFinished: {{ $migrations.ttlSecondsAfterFinished }}
 {{- end }}
 podFailurePolicy:
   rules:

@@ -3,8 +3,8 @@ A pod, whatever runs it. Another kind of pod is one more dict, and has all that 
 - root; component, which is its label and decides which secrets it gets; of, the name of its values; values
 - name and args of its container; settings, a map, and variables, a list in YAML: its environment; configMap, whether
   the settings that all pods share come from there; secret, the name of the one that it has as files
-- in YAML, where it has any: container, more fields of its container; lifecycle; mounts; volumes; spec, more fields of
-  the pod; account, where its ServiceAccount is not the release's
+- in YAML, where it has any: container, more fields of its container; lifecycle; mounts; volumes; sources, more of its
+  files of secrets; initContainers; spec, more fields of the pod; account, where its ServiceAccount is not the release's
 */}}
 {{- define "tradepost.podTemplate" -}}
 metadata:
@@ -45,8 +45,14 @@ hostUsers: false
 {{- with .spec }}
 {{ . | trim }}
 {{- end }}
-{{- with .values.initContainers }}
-initContainers: {{ include "tradepost.extraContainers" (dict "root" $.root "containers" .) | nindent 2 }}
+{{- if or .initContainers .values.initContainers }}
+initContainers:
+  {{- with .values.initContainers }}
+  {{- include "tradepost.extraContainers" (dict "root" $.root "containers" .) | nindent 2 }}
+  {{- end }}
+  {{- with .initContainers }}
+  {{- . | trim | nindent 2 }}
+  {{- end }}
 {{- end }}
 containers:
   - {{ include "tradepost.container" . | nindent 4 | trim }}

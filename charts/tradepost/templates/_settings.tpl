@@ -54,20 +54,20 @@ be in a Secret before its pods start; a `variable` is read from the environment 
 are among them, for they may hold a key.
 */}}
 {{- define "tradepost.secretList" -}}
-SECRET_KEY: {value: secretKey, of: [api, worker], needed: true}
-SECRET_KEYS_ACCEPTED: {value: secretKeysAccepted, of: [api, worker]}
-DATABASE_URL: {value: databaseUrl, of: [api, worker, migration], needed: true}
-DATABASE_DIRECT_URL: {value: databaseDirectUrl, of: [api, worker, migration]}
-REDIS_URL: {value: redisUrl, of: [api]}
-SMTP_URL: {value: smtpUrl, of: [worker]}
+SECRET_KEY: {value: secretKey, of: [api, worker, check-config], needed: true}
+SECRET_KEYS_ACCEPTED: {value: secretKeysAccepted, of: [api, worker, check-config]}
+DATABASE_URL: {value: databaseUrl, of: [api, worker, migration, verify, create-admin, import, check-config], needed: true}
+DATABASE_DIRECT_URL: {value: databaseDirectUrl, of: [api, worker, migration, verify, create-admin, import, check-config]}
+REDIS_URL: {value: redisUrl, of: [api, check-config]}
+SMTP_URL: {value: smtpUrl, of: [worker, check-config]}
 ADMIN_EMAIL: {value: adminEmail, of: [migration, smoke-test]}
 ADMIN_PASSWORD: {value: adminPassword, of: [migration, smoke-test]}
-WEATHER_URL: {value: weatherUrl, of: [api]}
-WEATHER_GEOCODING_URL: {value: weatherGeocodingUrl, of: [api]}
-OTEL_EXPORTER_OTLP_ENDPOINT: {value: otlpEndpoint, of: [api, worker]}
-OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: {value: otlpTracesEndpoint, of: [api, worker]}
-OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: {value: otlpLogsEndpoint, of: [api, worker]}
-OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: {value: otlpMetricsEndpoint, of: [api, worker]}
+WEATHER_URL: {value: weatherUrl, of: [api, check-config]}
+WEATHER_GEOCODING_URL: {value: weatherGeocodingUrl, of: [api, check-config]}
+OTEL_EXPORTER_OTLP_ENDPOINT: {value: otlpEndpoint, of: [api, worker, check-config]}
+OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: {value: otlpTracesEndpoint, of: [api, worker, check-config]}
+OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: {value: otlpLogsEndpoint, of: [api, worker, check-config]}
+OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: {value: otlpMetricsEndpoint, of: [api, worker, check-config]}
 OTEL_EXPORTER_OTLP_HEADERS: {value: otlpHeaders, of: [api, worker], variable: true}
 {{- end -}}
 
@@ -83,7 +83,10 @@ OTEL_EXPORTER_OTLP_HEADERS: {value: otlpHeaders, of: [api, worker], variable: tr
 {{- toYaml $set -}}
 {{- end -}}
 
-{{/* What a component finds of a Secret as files: {secret: its name, component}. Nothing else of it is mounted. */}}
+{{/*
+What a component finds of a Secret as files, and nothing else of it: {secret: its name, component, sources: of other
+Secrets, in YAML}
+*/}}
 {{- define "tradepost.secretSources" -}}
 {{- range $needed := list true false -}}
 {{- $items := list -}}
@@ -98,6 +101,9 @@ OTEL_EXPORTER_OTLP_HEADERS: {value: otlpHeaders, of: [api, worker], variable: tr
     optional: true
     {{- end }}
     items: {{ toYaml $items | nindent 6 }}
+{{- end -}}
+{{- with .sources }}
+{{ . | trim }}
 {{- end -}}
 {{- end -}}
 

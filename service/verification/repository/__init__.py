@@ -25,6 +25,15 @@ async def begin_snapshot(session: Session) -> None:
     await session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
 
 
+async def seconds_since_a_worker(session: Session) -> float | None:
+    """How long ago a worker enqueued a periodic job, by the database's clock; None if none ever has.
+
+    It is the one row of a quiet shop that changes all the time, so it dates a backup.
+    """
+    seconds = await session.value("SELECT extract(epoch FROM now() - max(last_run)) FROM pgqueuer_schedules")
+    return None if seconds is None else float(seconds)
+
+
 async def find_faults(session: Session, check: Check) -> Finding:
     counts = " + ".join(f"(SELECT count(*) FROM {table})" for table in check.tables)
     rows = await session.value(f"SELECT {counts}")

@@ -10,7 +10,10 @@ from tests.platform.telemetry import rules
 
 TESTS = Path(__file__).parent / "alerts"
 #: These stand on metrics of kube-state-metrics, which no test of the service can have.
-OF_THE_CLUSTER = {"TradepostAutoscalerAtMaximum", "TradepostCrashLooping", "TradepostMigrationFailed"}
+OF_THE_CLUSTER = {
+    "TradepostAutoscalerAtMaximum", "TradepostCrashLooping", "TradepostMigrationFailed",
+    "TradepostTaskFailed",
+}  # fmt: skip
 
 
 def cases(name: str) -> list[dict[str, Any]]:

@@ -137,6 +137,11 @@ def test_every_selector_of_every_rule_matches_a_series(world: World) -> None:
     )
     # The rest is listed in test_alerts.OF_THE_CLUSTER, and promtool shows it firing and silent.
     assert {re.split("[{]", each)[0] for each in wanted - set(ours)} == {
+        "kube_cronjob_next_schedule_time",
+        "kube_cronjob_spec_suspend",
+        "kube_cronjob_status_active",
+        "kube_cronjob_status_last_schedule_time",
+        "kube_cronjob_status_last_successful_time",
         "kube_horizontalpodautoscaler_spec_max_replicas",
         "kube_horizontalpodautoscaler_status_current_replicas",
         "kube_job_failed",
