@@ -28,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run dev test test-slow prove test-image lint format types imports deps sql lock lock-check \
-	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-scale bench-telemetry bench-processes bench flame dashboard-picture \
+	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-scale bench-telemetry bench-processes bench-pod bench flame dashboard-picture \
 	chart chart-golden chart-readme objectives custom-resources image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
 
 help: ## this list
@@ -138,6 +138,9 @@ bench-scale: $(SYNCED) ## how requests grow from 10,000 to 1,000,000 items, into
 
 bench-processes: $(SYNCED) ## memory of a further worker, time to start with 1, 2 and 4; N=3 BESIDE=(path of another commit)
 	@$(BIN)/python bench/workers.py $(or $(N),3) $(BESIDE)
+
+bench-pod: $(SYNCED) ## how long a rendered pod takes to be ready, and its memory; N=3 BESIDE=(path of another commit)
+	@$(BIN)/python bench/pod.py $(or $(N),3) $(BESIDE)
 
 bench: $(SYNCED) ## what requests cost beside FastAPI, Flask, Django, Fastify and Go, into docs/performance.md; QUICK=1
 	@$(BIN)/python tools/bootstrap.py uv pip install -q --python $(BIN)/python --group picture || echo "bench: no picture" >&2

@@ -20,7 +20,7 @@ from service.audit import router as audit
 from service.catalogue import router as items
 from service.catalogue.stock import router as stock
 from service.compute import router as compute
-from service.container.api import Container
+from service.container.api import Container, Shared
 from service.customers import router as customers
 from service.customers.dashboard import router as dashboard
 from service.identity import metrics as identity_metrics
@@ -40,7 +40,6 @@ from service.platform.http.overload import BodyLimit, LoadShedding
 from service.platform.http.request_state import API_PREFIX
 from service.platform.http.response_cache import ResponseCacheMiddleware
 from service.platform.http.route import RouteTable
-from service.platform.server.health.startup import StartupRecord
 from service.platform.telemetry import logging, tracing
 from service.posts import router as posts
 from service.weather import router as weather
@@ -79,7 +78,7 @@ ROUTERS: tuple[APIRouter, ...] = (
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application for these settings, or for those of the environment (`uvicorn --factory`)."""
     settings = settings or load_settings()
-    return assemble(build_app(settings), settings, StartupRecord())
+    return assemble(build_app(settings), settings, Shared())
 
 
 def build_app(settings: Settings) -> FastAPI:
@@ -105,15 +104,13 @@ def build_app(settings: Settings) -> FastAPI:
     return app
 
 
-def assemble(app: FastAPI, settings: Settings, record: StartupRecord) -> FastAPI:
-    """Give the application what is a process's own: logging, container, middleware and tracing. The record
-    is what it shares with the other processes of the service.
-    """
+def assemble(app: FastAPI, settings: Settings, shared: Shared) -> FastAPI:
+    """Give the application what is a process's own: logging, container, middleware and tracing."""
     # Gunicorn configures logging anew in its master, after whatever has been configured there.
     logging.configure(settings.log_level, settings.log_format)
     named = settings.otel_service_name, __version__
     app.state.log_export = logging.export_to(settings.logs_endpoint, *named)
-    app.state.container = container = Container.build(settings, app.state.contract, record)
+    app.state.container = container = Container.build(settings, app.state.contract, shared)
     app.user_middleware[:] = _middleware(container, app.routes)
     app.state.tracing = tracing.of(settings.traces_endpoint, *named)
     if app.state.tracing is not None:

@@ -120,7 +120,8 @@ async def app(settings: Settings) -> AsyncIterator[FastAPI]:
     """The application that ships, its lifespan running."""
     application = create_app(settings)
     # Tests keep every CPU busy, and what renders invoices gives way to them.
-    application.state.container.renderers.seconds = 120.0
+    invoices = application.state.container.invoices
+    invoices.seconds, invoices.process.seconds = 120.0, 121.0
     async with application.router.lifespan_context(application):
         yield application
 

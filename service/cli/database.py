@@ -7,7 +7,6 @@ from typing import Final
 from pydantic import SecretStr
 
 from service.cli import dev_only
-from service.cli.console import console
 from service.errors import ConfigError
 from service.platform.config import Settings
 from service.platform.database import Database
@@ -24,6 +23,7 @@ def database(settings: Settings) -> Iterator[Settings]:
         yield settings
         return
     with dev_only.required("Set DATABASE_URL to use a PostgreSQL of your own: the embedded one"):
+        from service.cli.console import console
         from service.dev import embedded
     console.print(f"PostgreSQL: starting the embedded one; its data are in {settings.data_dir}/postgres")
     with embedded.start(settings.data_dir) as server:

@@ -3,17 +3,19 @@
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from service.cli import dev_startup, drain_flag
+from service.cli import drain_flag
 from service.cli.database import database
+from service.container.api import Shared
 from service.errors import ConfigError
-from service.invoices.pool import renderer_digest
+from service.invoices.renderer_process import RendererProcess, renderer_digest
 from service.main import assemble, build_app
 from service.platform.config import Settings
 from service.platform.database import schema
@@ -21,6 +23,7 @@ from service.platform.database.statements import prepare_ahead
 from service.platform.process import use_one_heap
 from service.platform.server import gunicorn_conf
 from service.platform.server.health.startup import StartupRecord
+from service.platform.server.metrics_exporter import Exporter
 from service.platform.telemetry import logging, tracing
 from service.platform.telemetry import metric_files as files
 from service.weather import open_meteo
@@ -29,8 +32,10 @@ from service.weather import open_meteo
 class Application(BaseApplication):
     """Gunicorn with settings from ours and none of its own command line."""
 
-    def __init__(self, settings: Settings, make: Callable[[], Any]) -> None:
-        self._settings, self._make = settings, make
+    def __init__(
+        self, settings: Settings, make: Callable[[], Any], children: Sequence[gunicorn_conf.Child]
+    ) -> None:
+        self._settings, self._make, self._children = settings, make, children
         super().__init__()
 
     def init(self, *_: Any) -> None:
@@ -41,18 +46,15 @@ class Application(BaseApplication):
             self.cfg.set(name, value)
 
     def run(self) -> None:
-        gunicorn_conf.Master(self, self._settings).run()
+        gunicorn_conf.Master(self, self._children).run()
 
     def load(self) -> Any:
         """In each worker, after the fork: what a process must not share is made here."""
         return self._make()
 
 
-def _build(settings: Settings, ready: Callable[[], None] | None) -> Callable[[], Any]:
-    """Make what the workers share, once, before they are forked. Returns what makes the rest in each.
-
-    `ready` is called by the first worker that is ready.
-    """
+def _build(settings: Settings, shared: Shared) -> Callable[[], Any]:
+    """Make what the workers share, once, before they are forked. Returns what makes the rest in each."""
     gc.disable()
     use_one_heap()
     app = build_app(settings)
@@ -71,17 +73,24 @@ def _build(settings: Settings, ready: Callable[[], None] | None) -> Callable[[],
     # written to. It never looks at these again. None is made here first: it would find 1 MB, in 0.14 s.
     gc.freeze()
     gc.enable()
-    return partial(assemble, app, settings, StartupRecord(ready))
+    return partial(assemble, app, settings, shared)
 
 
 def run(settings: Settings) -> int:
     """Serve until a signal ends it. In development the database is prepared first."""
     _wipe_metrics()
     drain_flag.remove(settings)
-    with database(settings) as complete:
-        announce = dev_startup.prepare(complete)
-        with dev_startup.worker_beside(complete):
-            Application(complete, _build(complete, announce)).run()
+    with ExitStack() as stack:
+        complete, announce = stack.enter_context(database(settings)), None
+        if complete.environment != "production":
+            # Production needs neither Alembic nor the sample: 0.2 s, and memory for as long as it runs.
+            from service.cli import dev_startup
+
+            announce = dev_startup.prepare(complete)
+            stack.enter_context(dev_startup.worker_beside(complete))
+        shared = Shared(StartupRecord(announce), RendererProcess())
+        children = (Exporter(complete), shared.renderer)
+        Application(complete, _build(complete, shared), children).run()
     return 0
 
 

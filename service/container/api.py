@@ -1,6 +1,6 @@
 """The components of a process that serves requests."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self, get_type_hints
 
 from service.accounts.sign_in.service import Issuer
@@ -11,7 +11,8 @@ from service.identity import Passwords, Revocations
 from service.identity.api_keys.cache import ApiKeyCache
 from service.identity.dependencies import BearerAuthenticator
 from service.identity.tokens import AccessTokens, Pseudonyms, RefreshTokens
-from service.invoices.pool import RendererPool
+from service.invoices.queue import InvoiceQueue
+from service.invoices.renderer_process import RendererProcess
 from service.notifications.streams.subscribers import Subscribers
 from service.platform.config import Settings, direct_setting
 from service.platform.crypto import derive
@@ -31,6 +32,14 @@ from service.weather.open_meteo import OpenMeteo
 from service.weather.service import WeatherService
 from service.webhooks.signing import SecretCipher
 from service.webhooks.targets import Targets
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the processes of one service have together. It is made before they are forked."""
+
+    startup: StartupRecord = field(default_factory=StartupRecord)
+    renderer: RendererProcess = field(default_factory=RendererProcess)
 
 
 @dataclass
@@ -55,7 +64,7 @@ class Container:
     counts: Store
     limits: Limits
     retries: Retries
-    renderers: RendererPool
+    invoices: InvoiceQueue
     squares: Squares
     monitor: ProcessMonitor
     startup: Startup
@@ -67,7 +76,7 @@ class Container:
         }
 
     @classmethod
-    def build(cls, settings: Settings, contract: Contract, record: StartupRecord) -> Self:
+    def build(cls, settings: Settings, contract: Contract, shared: Shared) -> Self:
         """The container for these settings. Nothing is connected yet; the embedded PostgreSQL is started."""
         secret = settings.secret_key.get_secret_value()
         accepted = tuple(key.get_secret_value() for key in settings.secret_keys_accepted)
@@ -85,7 +94,7 @@ class Container:
         refresh_tokens, pseudonyms = RefreshTokens(secret, accepted), Pseudonyms(secret)
         feed = ChangeFeed(_direct_url(settings) or url, listeners, database.notify)
         listener = Listener(direct_setting(settings), lambda: feed.has_lease, lambda: feed.cause)
-        startup = Startup("service.held_up", database.revision, "DATABASE_URL", listener, record)
+        startup = Startup("service.held_up", database.revision, "DATABASE_URL", listener, shared.startup)
         return cls(
             settings=settings,
             database=database,
@@ -109,7 +118,7 @@ class Container:
             retries=Retries(
                 tuple(derive(key, "idempotency") for key in (secret, *accepted)), settings.retention_keys
             ),
-            renderers=RendererPool(),
+            invoices=InvoiceQueue(shared.renderer),
             squares=Squares(),
             monitor=ProcessMonitor(database, lambda: feed.has_lease),
             startup=startup,
@@ -129,7 +138,7 @@ class Container:
         await self.probes.aclose()
         await self.startup.stop()
         await self.subscribers.stop()
-        await self.renderers.aclose()
+        self.invoices.close()
         await self.feed.stop()
         await self.api_keys.settle()
         await self.weather.aclose()

@@ -7,7 +7,9 @@ from typing import Final, Literal
 
 #: Before a document, which is pickled: its length.
 LENGTH: Final = struct.Struct(">I")
-#: Before an answer: the outcome, and the length.
+#: The answer's first byte: the renderer is at this invoice.
+BEGUN: Final = b"."
+#: Before what has been rendered: the outcome, and the length.
 HEAD: Final = struct.Struct(">cI")
 RENDERED: Final = b"+"
 #: The answer is a traceback.

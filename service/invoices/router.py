@@ -6,7 +6,7 @@ from fastapi import Path, Request, Response
 
 from service.identity.dependencies import OrdersReader
 from service.invoices import service as invoices
-from service.invoices.pool import RendererPool
+from service.invoices.queue import InvoiceQueue
 from service.orders import get_order
 from service.platform.http.access import AccessCheck, confirm
 from service.platform.http.etag.conditions import not_modified
@@ -45,22 +45,22 @@ async def get_invoice(
     order_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(get_order)],
     caller: OrdersReader,
     database: DatabaseDep,
-    renderers: Annotated[RendererPool, Component],
+    queue: Annotated[InvoiceQueue, Component],
     settings: SettingsDep,
     request: Request,
 ) -> Response:
     """Get the invoice of an order. A PDF file; 503 while the service renders too many invoices."""
     if "If-None-Match" not in request.headers:
         # Refusals are to cost nothing, or a storm of them would do what the queue is there to prevent.
-        renderers.require_room(caller.subject)
-    invoice = await invoices.get(database, settings, caller, order_id, renderer=renderers.digest)
+        queue.require_room(caller.subject)
+    invoice = await invoices.get(database, settings, caller, order_id, renderer=queue.digest)
     disposition = f'inline; filename="invoice-{order_id}.pdf"'
     headers = {"ETag": invoice.tag, "Cache-Control": UNKEPT, "Content-Disposition": disposition}
     unchanged = not_modified(request, Response(headers=headers))
     if unchanged.status_code == 304:
         return unchanged
     media_type = PDF if acceptable(request.headers.get("Accept", ""), frozenset({PDF})) else BYTES
-    file = await renderers.render(invoice.document, caller.subject)
+    file = await queue.render(invoice.document, caller.subject)
     # Rendering may have waited: a caller whose access has ended meanwhile gets no name and address.
     await confirm(request)
     return Pdf(file, headers=headers, media_type=media_type)

@@ -11,16 +11,19 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, NoReturn
 
 #: Set for a worker that runs beside the service in development: the id of its parent process. The service
 #: exports the metrics of both.
 COMPANION_OF: Final = "TRADEPOST_COMPANION_OF"
 
 PR_SET_PDEATHSIG: Final = 1
+PR_SET_NAME: Final = 15
 M_ARENA_MAX: Final = -8
 POLL_SECONDS: Final = 0.3
+FORK_POLL_SECONDS: Final = 0.01
 
 
 def use_one_heap() -> None:
@@ -35,11 +38,61 @@ def release_free_memory() -> None:
     _call("malloc_trim", 0)
 
 
-def _call(name: str, *arguments: int) -> None:
+def _call(name: str, *arguments: int | bytes) -> None:
     """A function of the C library, where it is glibc."""
     if sys.platform == "linux":
         with suppress(AttributeError):
             getattr(ctypes.CDLL(None), name)(*arguments)
+
+
+class Fork:
+    """A child that runs `main` in what this process has imported and made, whose memory it shares.
+
+    Nothing is left that two processes must not share: descriptors are closed but for the standard ones, and
+    signals are as they are at the start of a program.
+    """
+
+    def __init__(self, name: str, main: Callable[[], int]) -> None:
+        sys.stdout.flush()
+        self.pid = os.fork()
+        self._ended = False
+        if self.pid == 0:
+            _be_a_child(name, main)
+
+    @property
+    def is_alive(self) -> bool:
+        if not self._ended:
+            try:
+                self._ended = os.waitpid(self.pid, os.WNOHANG) != (0, 0)
+            except ChildProcessError:
+                self._ended = True  # and its end was seen by what waits for any child
+        return not self._ended
+
+    def terminate(self, patience: float) -> None:
+        """Wait for so long that it has ended."""
+        deadline = time.monotonic() + patience
+        if self.is_alive:
+            os.kill(self.pid, signal.SIGTERM)
+        while self.is_alive and time.monotonic() < deadline:
+            time.sleep(FORK_POLL_SECONDS)
+
+
+def _be_a_child(name: str, main: Callable[[], int]) -> NoReturn:
+    """Whatever happens, this does not return to what its parent was doing."""
+    status = 1
+    try:
+        for number in signal.valid_signals():
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        _call("prctl", PR_SET_NAME, name.encode(), 0, 0, 0)
+        status = main()
+    except SystemExit as end:
+        status = int(end.code or 0)
+    except BaseException:  # noqa: BLE001 - it ends this process
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(status)
 
 
 def is_orphan(parent: int) -> bool:

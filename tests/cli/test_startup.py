@@ -1,5 +1,7 @@
-"""What a developer's service says when it starts."""
+"""What a service says when it starts, and what it imports for that."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,3 +65,11 @@ class TestTheSampleInANetwork:
             service.wait_until_up()
             assert f"WARNING: HOST is {EVERYWHERE}: every client that reaches this machine" in service.stderr
             assert service.stop() == 0
+
+
+def test_production_imports_nothing_that_only_others_need() -> None:
+    """Each process that serves would have it in memory, and a pod would be ready later."""
+    unneeded = {"alembic", "mako", "reportlab", "service.cli.sample", "service.dev"}
+    command = [sys.executable, "-c", "import service.cli.serve, sys; print(*sys.modules)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert unneeded & set(done.stdout.split()) == set()

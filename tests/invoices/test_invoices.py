@@ -1,6 +1,8 @@
 import asyncio
 import hashlib
 import itertools
+import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -13,7 +15,8 @@ from prometheus_client import REGISTRY
 from service.container.api import Container
 from service.invoices import service as invoices
 from service.invoices.document import Document
-from service.invoices.pool import RendererPool
+from service.invoices.queue import InvoiceQueue
+from service.invoices.renderer_process import RendererProcess
 from service.platform.config import Settings
 from service.platform.http.schemas import MAX_ID
 from tests.helpers.client import Api, assert_problem
@@ -43,7 +46,7 @@ async def lines_of(person: Person, order: dict[str, Any]) -> list[str]:
     return page.splitlines()
 
 
-class Hanging(RendererPool):
+class Hanging(InvoiceQueue):
     """Renders when it is told to."""
 
     def __init__(self) -> None:
@@ -234,36 +237,37 @@ class TestTag:
 
 class TestOverload:
     @pytest.fixture
-    async def renderers(self, app: FastAPI, container: Container) -> AsyncIterator[RendererPool]:
-        """A pool of the test's own, which takes one invoice at a time and lets none wait."""
-        pool = RendererPool(processes=1, waiting=0, seconds=60.0, module="tests.invoices.stand_in")
-        app.state.container = replace(container, renderers=pool)
-        yield pool
+    async def queue(self, app: FastAPI, container: Container) -> AsyncIterator[InvoiceQueue]:
+        """A queue of the test's own, which takes one invoice at a time and lets none wait."""
+        process = RendererProcess("tests.invoices.stand_in", seconds=60.0)
+        queue = InvoiceQueue(process, waiting=0, seconds=60.0)
+        app.state.container = replace(container, invoices=queue)
+        yield queue
         app.state.container = container
-        await pool.aclose()
+        queue.close()
 
-    async def test_a_full_queue_is_503_at_once_and_passes(self, make: Make, renderers: RendererPool) -> None:
+    async def test_a_full_queue_is_503_at_once_and_passes(self, make: Make, queue: InvoiceQueue) -> None:
         maria, order = await an_order(make)
         path = f"/orders/{order['id']}/invoice.pdf"
         tag = (await maria.api.get(path)).headers["etag"]
-        renderers._pending += 1
+        queue._pending += 1
         for headers in ({}, {"If-None-Match": '"other"'}):
             answer = await maria.api.get(path, headers=headers)
             assert_problem(answer, 503, "overloaded")
             assert answer.headers["retry-after"] == "2"
         assert (await maria.api.get(path, headers={"If-None-Match": tag})).status_code == 304
-        renderers._pending -= 1
+        queue._pending -= 1
         assert (await maria.api.get(path)).status_code == 200
 
     async def test_what_is_refused_has_asked_the_database_nothing(
-        self, make: Make, renderers: RendererPool, container: Container, monkeypatch: pytest.MonkeyPatch
+        self, make: Make, queue: InvoiceQueue, container: Container, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         maria, order = await an_order(make)
-        monkeypatch.setattr(renderers, "_pending", 1)
+        monkeypatch.setattr(queue, "_pending", 1)
         monkeypatch.setattr(invoices, "get", None)
         assert_problem(await maria.api.get(f"/orders/{order['id']}/invoice.pdf"), 503, "overloaded")
 
-    async def test_a_process_that_dies_costs_one_answer(self, make: Make, renderers: RendererPool) -> None:
+    async def test_a_process_that_dies_costs_one_answer(self, make: Make, queue: InvoiceQueue) -> None:
         maria, chai = await make.user(full_name="dies"), await make.item(stock=100)
         order = await placed(maria, chai.id)
         answer = await maria.api.get(f"/orders/{order['id']}/invoice.pdf")
@@ -272,9 +276,7 @@ class TestOverload:
         ana, other = await an_order(make)
         assert (await ana.api.get(f"/orders/{other['id']}/invoice.pdf")).status_code == 200
 
-    async def test_a_rendering_error_is_500_without_details(
-        self, make: Make, renderers: RendererPool
-    ) -> None:
+    async def test_a_rendering_error_is_500_without_details(self, make: Make, queue: InvoiceQueue) -> None:
         maria, chai = await make.user(full_name="fails"), await make.item(stock=100)
         order = await placed(maria, chai.id)
         answer = await maria.api.get(f"/orders/{order['id']}/invoice.pdf")
@@ -284,19 +286,24 @@ class TestOverload:
     async def test_one_customer_who_floods_leaves_others_served(
         self, make: Make, container: Container
     ) -> None:
-        """With the pool that ships, which has its first process free once the flood is there."""
-        pool = container.renderers
+        """With the queue that ships, whose process stands still until the flood is there."""
+        queue = container.invoices
         (flood, many), (maria, one) = await an_order(make), await an_order(make)
         again = await make.signed_in_again(flood)
-        async with pool._free:
+        assert (await maria.api.get(f"/orders/{one['id']}/invoice.pdf")).status_code == 200
+        assert queue.process.pid is not None
+        os.kill(queue.process.pid, signal.SIGSTOP)
+        try:
             asked = [
                 asyncio.create_task(person.api.get(f"/orders/{many['id']}/invoice.pdf"))
                 for person in (flood, again)
                 for _ in range(20)
             ]
-            refused = [await each for each in itertools.islice(asyncio.as_completed(asked), 40 - pool.share)]
+            refused = [await each for each in itertools.islice(asyncio.as_completed(asked), 40 - queue.share)]
             served = asyncio.create_task(maria.api.get(f"/orders/{one['id']}/invoice.pdf"))
-            await eventually(lambda: pool._pending == pool.share + 1)
+            await eventually(lambda: queue._pending == queue.share + 1)
+        finally:
+            os.kill(queue.process.pid, signal.SIGCONT)
         for answer in refused:
             problem = assert_problem(answer, 429, "too_many_requests")
             assert problem["detail"] == (
@@ -305,36 +312,38 @@ class TestOverload:
             assert answer.headers["retry-after"] == "2"
         assert (await served).status_code == 200
         answers = await asyncio.gather(*asked)
-        assert [answer.status_code for answer in answers].count(200) == pool.share
+        assert [answer.status_code for answer in answers].count(200) == queue.share
 
     async def test_whose_session_ends_while_it_is_rendered_gets_none(
         self, make: Make, app: FastAPI, container: Container
     ) -> None:
         maria, order = await an_order(make)
-        pool = Hanging()
-        app.state.container = replace(container, renderers=pool)
+        queue = Hanging()
+        app.state.container = replace(container, invoices=queue)
         try:
             task = asyncio.create_task(maria.api.get(f"/orders/{order['id']}/invoice.pdf"))
-            await pool.asked.wait()
+            await queue.asked.wait()
             assert (await maria.api.delete("/auth/sessions")).status_code == 204
             await until_void(maria.api)
-            pool.go_on.set()
+            queue.go_on.set()
             assert_problem(await task, 401, "invalid_token")
         finally:
             app.state.container = container
+            queue.close()
 
     async def test_no_connection_is_held_while_it_is_rendered(
         self, make: Make, app: FastAPI, container: Container
     ) -> None:
         maria, order = await an_order(make)
-        pool = Hanging()
-        app.state.container = replace(container, renderers=pool)
+        queue = Hanging()
+        app.state.container = replace(container, invoices=queue)
         try:
             task = asyncio.create_task(maria.api.get(f"/orders/{order['id']}/invoice.pdf"))
-            await pool.asked.wait()
+            await queue.asked.wait()
             held = container.database.pool_usage[0]
-            pool.go_on.set()
+            queue.go_on.set()
             assert (await task).status_code == 200
         finally:
             app.state.container = container
+            queue.close()
         assert held == 0

@@ -24,6 +24,7 @@ from service.errors import Unavailable
 from service.migrations.tables import Base
 from service.platform.config import Settings
 from service.platform.database.errors import sqlstate, translate
+from service.platform.database.schema import required_revision
 from tests.conftest import for_sqlalchemy
 from tests.helpers.rows import rows_of
 from tests.helpers.waiting import PATIENCE_SECONDS, wait_until
@@ -103,6 +104,14 @@ def by_models(url: str) -> None:
         await engine.dispose()
 
     asyncio.run(create())
+
+
+class TestRevisions:
+    def test_a_build_finds_those_that_alembic_finds(self) -> None:
+        """By reading the files: a process that serves does not import Alembic."""
+        script = ScriptDirectory.from_config(config("postgresql://nowhere/none"))
+        every = {each.revision for each in script.walk_revisions()}
+        assert required_revision() == (head(), frozenset(every - {head()}))
 
 
 class TestModels:

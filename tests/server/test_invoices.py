@@ -1,9 +1,10 @@
-"""The processes that render, under Gunicorn: they come with an invoice and go with their worker."""
+"""The process that renders, under Gunicorn: it comes with an invoice, and goes with the master."""
 
 import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.helpers.waiting import PATIENCE_SECONDS, wait_until
 from tests.invoices.examples import pages_of
+from tests.server import keeping
 from tests.server.process import Service, alive, cloned_database, get, started, statement
 
 pytestmark = pytest.mark.slow
@@ -24,9 +26,9 @@ EMAIL = "maria@shop.example"
 def service(tmp_path: Path) -> Iterator[Service]:
     with (
         cloned_database() as url,
-        started(tmp_path, DATABASE_URL=url, WEB_CONCURRENCY=1) as service,
+        started(tmp_path, module=(keeping.__name__,), DATABASE_URL=url, WEB_CONCURRENCY=2) as service,
     ):
-        service.wait_until_up()
+        service.wait_for("changes.subscribed", 2)
         statement(url, "INSERT INTO items (id, sku, name, price) VALUES (1, 'NW-1', '緑茶', 18)")
         statement(url, "INSERT INTO stock (item_id, quantity, reorder_level) VALUES (1, 9, 0)")
         yield service
@@ -72,7 +74,7 @@ def test_an_invoice_comes_from_a_process_that_can_reach_nothing(
     (page,) = pages_of(drawn(client, path).content)
     assert "緑茶 1 18.00 0.00 18.00" in page.splitlines()
     (renderer,) = renderers(service)
-    assert {renderer.ppid()} == service.workers()
+    assert renderer.ppid() == service.process.pid
     assert "DATABASE_URL" not in renderer.environ()
     assert renderer.net_connections() == []
     assert {file.path for file in renderer.open_files() if file.mode != "r"} <= {
@@ -89,18 +91,53 @@ def test_a_process_that_is_killed_is_replaced(service: Service, client: httpx2.C
     assert other.pid != renderer.pid
 
 
-def test_it_dies_with_a_worker_that_is_killed_and_the_next_worker_has_its_own(
+@contextmanager
+def answered_by(service: Service, worker: int, client: httpx2.Client) -> Iterator[httpx2.Client]:
+    """A client of which new connections come to this worker: no other runs."""
+    others = service.workers() - {worker}
+    for other in others:
+        os.kill(other, signal.SIGSTOP)
+    try:
+        with service.client(client.headers["authorization"].partition(" ")[2]) as again:
+            yield again
+    finally:
+        for other in others:
+            os.kill(other, signal.SIGCONT)
+
+
+def test_there_is_one_for_all_workers_and_it_outlives_them(
     service: Service, client: httpx2.Client, path: str
 ) -> None:
     drawn(client, path)
-    (renderer,), (worker,) = renderers(service), service.workers()
-    os.kill(worker, signal.SIGKILL)
-    wait_until(lambda: not alive(renderer.pid))
-    service.wait_until_up()
+    (renderer,), before = renderers(service), service.workers()
+    for worker in before:
+        with answered_by(service, worker, client) as only:
+            drawn(only, path)
+        assert renderers(service) == [renderer]
+    service.send(signal.SIGHUP)
+    wait_until(lambda: len(service.workers()) == 2 and not before & service.workers())
+    service.wait_for("changes.subscribed", 4)
+    for worker in service.workers():
+        os.kill(worker, signal.SIGKILL)
+    service.wait_for("changes.subscribed", 6)
     with service.client(client.headers["authorization"].partition(" ")[2]) as again:
         drawn(again, path)
-    (other,) = renderers(service)
-    assert {other.ppid()} == service.workers() != {worker}
+    assert renderers(service) == [renderer]
+
+
+def test_it_comes_while_the_service_reloads(service: Service, client: httpx2.Client, path: str) -> None:
+    """Gunicorn's master waits then until the old workers have ended."""
+    service.send(signal.SIGHUP)
+    service.wait_for("changes.subscribed", 4)
+    with service.client(client.headers["authorization"].partition(" ")[2]) as again:
+        drawn(again, path)
+
+
+def test_it_dies_with_a_master_that_is_killed(service: Service, client: httpx2.Client, path: str) -> None:
+    drawn(client, path)
+    (renderer,) = renderers(service)
+    service.send(signal.SIGKILL)
+    wait_until(lambda: not alive(renderer.pid))
 
 
 def test_a_service_that_stops_takes_it_along(service: Service, client: httpx2.Client, path: str) -> None:

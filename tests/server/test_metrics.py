@@ -160,8 +160,10 @@ class TestExporter:
             [exporter] = [
                 child
                 for child in service.descendants()
-                if "service.platform.server.metrics_exporter" in child.cmdline()
+                if [each.laddr.port for each in child.net_connections()] == [service.metrics_port]
             ]
+            # A fork, which looks like a worker but for its name.
+            assert exporter.name() == "metrics"
             exporter.send_signal(signal.SIGKILL)
             service.wait_for("metrics.served", 2)
             assert "gunicorn_workers" in service.metrics()

@@ -121,10 +121,16 @@ def test_they_share_what_was_built_before_them(service: Service) -> None:
 
 
 def test_no_descriptor_is_inherited_but_what_all_listen_on(service: Service) -> None:
-    """A connection to the database that two processes have would mix up their answers."""
+    """A connection to the database that two processes have would mix up their answers.
+
+    The other two are a pair, over which all of them ask the one process that renders invoices.
+    """
     master = files(service.process.pid).values()
     listening = {name for name in master if name.startswith("socket:")}
-    assert len(listening) == 1
+    assert len(listening) == 3
+    assert [each.laddr.port for each in psutil.Process(service.process.pid).net_connections()] == [
+        service.port
+    ]
     connections = []
     for pid in service.workers():
         own = files(pid).values()

@@ -1,12 +1,10 @@
-"""Gunicorn's settings, made from the service's; and its master, which runs the metrics exporter."""
+"""Gunicorn's settings, made from the service's; and its master, which has children beside the workers."""
 
 import os
-import subprocess
-import sys
-import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
@@ -15,7 +13,6 @@ from gunicorn.workers.base import Worker
 
 from service.platform.config import Settings
 from service.platform.database import change_feed as changes
-from service.platform.server.metrics_exporter import PUSH_TO
 from service.platform.server.profiling.place import remove as remove_socket
 from service.platform.telemetry import logging, runtime
 from service.platform.telemetry import metric_files as files
@@ -24,37 +21,32 @@ from service.platform.telemetry import metric_files as files
 KEEPALIVE_SECONDS: Final = 75
 #: Gunicorn kills a worker whose event loop has been blocked for so long, with every request on it.
 HEARTBEAT_SECONDS: Final = 60
-#: The exporter ends at once on SIGTERM; if it does not, waiting longer does not help.
-EXPORTER_STOP_SECONDS: Final = 1.0
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the kernel's, not a guess at a name
-
-#: Before the exporter is started again.
-EXPORTER_RESTART_SECONDS: Final = 10.0
 #: Options for `waitid` to read a child's status without reaping it: Gunicorn, which waits for it, still gets
 #: it.
 WAIT_WITHOUT_REAPING: Final = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
-class Master(Arbiter):
-    """Gunicorn's master, which also counts how its workers end, and keeps the metrics exporter running."""
+class Child(Protocol):
+    """A process beside the workers."""
 
-    def __init__(self, app: BaseApplication, settings: Settings) -> None:
-        # A process of its own: a thread in a process that forks may hold a lock when it forks.
-        self._command = [sys.executable, "-m", "service.platform.server.metrics_exporter", str(os.getpid())]
-        self._command += [str(settings.metrics_port), settings.host, settings.log_level, settings.log_format]
-        self._environment = dict(os.environ)
-        if settings.metrics_endpoint is not None:
-            of_push = {PUSH_TO: settings.metrics_endpoint, "OTEL_SERVICE_NAME": settings.otel_service_name}
-            self._environment |= of_push
-        self._exporter: subprocess.Popen[bytes] | None = None
-        self._next_start = 0.0
+    def look_after(self) -> None:
+        """Start it where that is due. Called once a second, and for each SIGCHLD."""
+
+    def stop(self) -> None: ...
+
+
+class Master(Arbiter):
+    """Gunicorn's master, which also counts how its workers end, and looks after other children."""
+
+    def __init__(self, app: BaseApplication, children: Sequence[Child]) -> None:
+        self._children = children
         self._stopping = False
         super().__init__(app)
 
     def manage_workers(self) -> None:
         super().manage_workers()
-        if self._exporter is None or self._exporter.poll() is not None:
-            self._start_exporter()
+        self._look_after_children()
 
     def reap_workers(self) -> None:
         """Count how each worker ended: Gunicorn's hook does not get the status."""
@@ -66,24 +58,23 @@ class Master(Arbiter):
             super().reap_workers()
         except HaltServer:
             # A second worker cannot start, while the first one has the master stop already. If this were
-            # raised, the master would exit without its hooks, and the exporter would stay.
+            # raised, the master would exit without its hooks, and the other children would stay.
             if not self._stopping:
                 raise
+        # Here too: while it stops or reloads, the master does nothing else.
+        self._look_after_children()
 
     def stop(self, graceful: bool = True) -> None:
         self._stopping = True
         super().stop(graceful)
 
-    def stop_exporter(self) -> None:
-        if self._exporter is not None:
-            self._exporter.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self._exporter.wait(EXPORTER_STOP_SECONDS)
+    def stop_children(self) -> None:
+        for child in self._children:
+            child.stop()
 
-    def _start_exporter(self) -> None:
-        if time.monotonic() >= self._next_start:
-            self._next_start = time.monotonic() + EXPORTER_RESTART_SECONDS
-            self._exporter = subprocess.Popen(self._command, env=self._environment)  # noqa: S603 - this very program
+    def _look_after_children(self) -> None:
+        for child in self._children:
+            child.look_after()
 
 
 def _reason(end: os.waitid_result, *, timed_out: bool) -> str:
@@ -113,7 +104,7 @@ def options(settings: Settings) -> dict[str, Any]:
         remove_socket(settings.port, int(worker.pid))
 
     def on_exit(master: Master) -> None:
-        master.stop_exporter()
+        master.stop_children()
 
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return {
