@@ -16,6 +16,8 @@ from prometheus_client.samples import Exemplar
 
 MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
 PATTERN: Final = "exemplars_*.jsonl"
+#: Also those that a process had not finished when it was killed.
+OF_ANY_RUN: Final = "exemplars_*"
 #: Lines that may be outdated, beside as many as there are buckets.
 OUTDATED_LINES: Final = 500
 
@@ -34,7 +36,9 @@ class ExemplarFile:
         self._lines = 0
 
     def write(self, fresh: dict[str, Exemplar]) -> None:
-        """By samples, each as `sample` has written it. A folder that is full or gone costs exemplars only."""
+        """By samples, each as `sample` has written it. A folder that is full or gone costs exemplars only:
+        the whole file is written anew once there is room.
+        """
         lines = {
             key: f"[{key}, {json.dumps(each.labels)}, {each.value}, {each.timestamp}]\n"
             for key, each in fresh.items()
@@ -45,18 +49,24 @@ class ExemplarFile:
                 self._rewrite()
             else:
                 # In one call: a reader sees all of it, or a last line without its end.
-                os.write(self._file, "".join(lines.values()).encode())
+                text = "".join(lines.values()).encode()
+                if os.write(self._file, text) < len(text):
+                    # The folder is full. What came next would be joined to a line without its end.
+                    self._close()
                 self._lines += len(lines)
 
     def _rewrite(self) -> None:
         new = self._path.with_suffix(".new")
         new.write_text("".join(self._newest.values()))
         new.replace(self._path)
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        self._close()
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
         self._lines = len(self._newest)
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
 
 def sample(name: str, labels: dict[str, str]) -> str:

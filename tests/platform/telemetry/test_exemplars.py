@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +122,20 @@ class TestOverProcesses:
 
     def test_a_new_run_forgets_them(self, tmp_path: Path) -> None:
         observed_by_a_process(tmp_path, f"0.2={TRACE}")
+        (tmp_path / "exemplars_1.new").write_text("a process was killed while it wrote this")
         metric_files.wipe(tmp_path)
-        assert exemplars.newest(tmp_path) == {}
+        assert [*tmp_path.iterdir()] == []
+
+
+@contextmanager
+def no_room_after(size: int) -> Iterator[None]:
+    """No file can grow beyond it, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class TestFile:
@@ -151,6 +165,20 @@ class TestFile:
         ExemplarFile(tmp_path).write({self.SAMPLE: self._exemplar(9)})
         ExemplarFile(tmp_path).write({self.SAMPLE: self._exemplar(1)})
         assert exemplars.newest(tmp_path) == {self.KEY: self._exemplar(1)}
+
+    def test_a_folder_that_was_full_costs_neither_metrics_nor_later_exemplars(self, tmp_path: Path) -> None:
+        """The kernel writes the part of a line that there is room for."""
+        file = ExemplarFile(tmp_path)
+        file.write({self.SAMPLE: self._exemplar(1)})
+        [path] = tmp_path.iterdir()
+        with no_room_after(path.stat().st_size + 20):
+            file.write({self.SAMPLE: self._exemplar(2)})
+            assert exemplars.newest(tmp_path) == {self.KEY: self._exemplar(1)}
+            file.write({self.SAMPLE: self._exemplar(3)})
+        file.write({self.SAMPLE: self._exemplar(4)})
+        assert exemplars.newest(tmp_path) == {self.KEY: self._exemplar(4)}
+        file.write({self.SAMPLE: self._exemplar(5)})
+        assert exemplars.newest(tmp_path) == {self.KEY: self._exemplar(5)}
 
     def test_a_folder_that_is_gone_costs_only_exemplars(self, tmp_path: Path) -> None:
         ExemplarFile(tmp_path / "gone").write({self.SAMPLE: self._exemplar(1)})
