@@ -67,7 +67,12 @@ def _number(name: str, text: str, *, default: int) -> int:
 def _places(worker: int) -> dict[int, Path]:
     """Of the processes that share this environment's PORT, or of the one that is asked for."""
     port = os.environ.get("PORT") or "8000"
-    found = place.places(int(port)) if port.isdecimal() else {}
+    try:
+        found = place.places(int(port)) if port.isdecimal() else {}
+    except PermissionError as fault:
+        raise CommandError(
+            f"{fault}: what it has is not asked. Remove it, then restart the service"
+        ) from None
     if not found:
         raise CommandError(NO_PROCESS.format(port=port))
     if worker and worker not in found:

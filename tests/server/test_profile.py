@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -219,6 +221,31 @@ class TestSockets:
         place.folder(8000).mkdir(mode=0o755)
         with pytest.raises(PermissionError, match="not a folder of this user's alone"):
             place.bound(8000, 1)
+
+    @pytest.mark.parametrize("made", ["open to others", "a link"])
+    def test_the_command_asks_nothing_that_another_user_may_have_put_there(
+        self, tmp_path: Path, made: str
+    ) -> None:
+        port, elsewhere = free_port(), tmp_path / "elsewhere"
+        folder = place.folder(port)
+        (folder if made == "open to others" else elsewhere).mkdir(mode=0o755)
+        if made == "a link":
+            elsewhere.chmod(0o700)
+            folder.symlink_to(elsewhere)
+        try:
+            with socket.socket(socket.AF_UNIX) as other:
+                other.bind(str(folder / "1.sock"))
+                other.listen()
+                other.setblocking(False)
+                done = tradepost(tmp_path, "profile", PORT=port)
+                assert (done.returncode, done.stdout) == (1, "")
+                assert f"{folder} is not a folder of this user's alone" in done.stderr
+                with pytest.raises(BlockingIOError):
+                    other.accept()
+            place.remove(port, 1)
+            assert (folder / "1.sock").exists()
+        finally:
+            folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
 
     @pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGKILL])
     def test_they_come_and_go_with_their_processes(

@@ -22,7 +22,9 @@ def place(port: int, pid: int) -> Path:
 
 
 def places(port: int) -> dict[int, Path]:
-    """By process id."""
+    """By process id. Raises PermissionError where the folder may be another user's, who would answer."""
+    with suppress(FileNotFoundError):
+        _require_own(folder(port))
     found = {int(path.stem): path for path in folder(port).glob("*.sock") if path.stem.isdecimal()}
     return dict(sorted(found.items()))
 
@@ -50,12 +52,17 @@ def bound(port: int, pid: int) -> socket.socket:
 def remove(port: int, pid: int) -> None:
     """The folder too, after the last process."""
     with suppress(OSError):
+        _require_own(folder(port))
         place(port, pid).unlink(missing_ok=True)
         folder(port).rmdir()
 
 
 def _make(path: Path) -> None:
     path.mkdir(mode=0o700, exist_ok=True)
+    _require_own(path)
+
+
+def _require_own(path: Path) -> None:
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise PermissionError(f"{path} is not a folder of this user's alone")
