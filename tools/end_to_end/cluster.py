@@ -122,7 +122,7 @@ class Cluster:
             self.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=5m")
 
     def smoke_test(self) -> None:
-        self.helm("test", RELEASE, "--logs", "--timeout", "5m")
+        self.helm("test", RELEASE, "--timeout", "5m")
 
     def database_node(self) -> str:
         return self.found("get", "pod", "postgresql-0", "-o", "jsonpath={.spec.nodeName}")
