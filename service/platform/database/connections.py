@@ -24,10 +24,8 @@ _FIND_TRIGRAMS: Final = """
     FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
     WHERE extname = 'pg_trgm' AND nspname <> ALL (current_schemas(true))
 """
-#: A migration may take long, and waits for others, whatever the defaults of its role are.
-_PATIENT: Final = dict.fromkeys(
-    ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"), "0"
-)
+#: A migration may take long, whatever the defaults of its role are. How long it waits for a lock is not ours.
+_PATIENT: Final = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 _BY_TYPE: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (socket.gaierror, "the host's name cannot be resolved"),
     (ConnectionRefusedError, "nothing listens at this host and port"),

@@ -105,7 +105,7 @@ class TestDefaults:
 
 
 class TestMigrations:
-    async def test_they_wait_for_each_other_whatever_the_roles_defaults_are(
+    async def test_they_may_take_long_whatever_the_roles_defaults_are(
         self, database: str, settings: Settings
     ) -> None:
         name = urlsplit(database).path[1:]
