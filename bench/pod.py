@@ -40,14 +40,10 @@ STEPS = {
 
 
 def measured(checkout: Path, *, with_memory: bool) -> dict[str, Any]:
-    command = [checkout / ".venv" / "bin" / "python", __file__, "measure", "memory" if with_memory else ""]
-    done = subprocess.run(
-        command,
-        cwd=checkout,
-        env=os.environ | {"PYTHONPATH": str(checkout)},
-        stdout=subprocess.PIPE,
-        check=False,
-    )
+    once = Path(__file__).with_name("pod_once.py")
+    command = [checkout / ".venv" / "bin" / "python", once, *(["memory"] if with_memory else [])]
+    where = os.environ | {"PYTHONPATH": str(checkout)}
+    done = subprocess.run(command, cwd=checkout, env=where, stdout=subprocess.PIPE, check=False)
     if done.returncode:
         sys.exit("a pod was not measured")
     found: dict[str, Any] = json.loads(done.stdout)
@@ -94,7 +90,7 @@ def main() -> int:
             found[side].append(measured(checkout, with_memory=number == 0))
     lines = table(found)
     when = f"Measured on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} CPUs, load {load:.0f} to"
-    lines += ["", f"{when} {os.getloadavg()[0]:.0f}; the median of {rounds} rounds, the memory of one."]
+    lines += ["", f"{when} {os.getloadavg()[0]:.0f}; the median of rounds: {rounds}; the memory of one."]
     print(*lines, sep="\n")
     head, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text("\n".join([head + BEGIN, "", *lines, "", END]) + rest.partition(END)[2])

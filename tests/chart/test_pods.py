@@ -187,7 +187,7 @@ class TestProbes:
             if name.endswith("Probe")
         }
         assert found == {
-            "startupProbe": ("/startupz", "http", 2, 30),
+            "startupProbe": ("/startupz", "http", 1, 60),
             "livenessProbe": ("/livez", "http", 10, 6),
             "readinessProbe": ("/readyz", "http", 5, 2),
         }

@@ -117,8 +117,8 @@ ports:
 {{- define "tradepost.probes" -}}
 startupProbe:
   httpGet: {path: /startupz, port: http}
-  periodSeconds: 2
-  failureThreshold: 30
+  periodSeconds: 1
+  failureThreshold: 60
   timeoutSeconds: 2
 {{- if .Values.livenessProbe }}
 livenessProbe:
