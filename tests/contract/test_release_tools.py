@@ -62,7 +62,9 @@ class TestEndToEnd:
             for name in PHASES
             for part in (f" run load-{name}", f"exec load-{name}", f"logs load-{name}", f"pod load-{name}")
         ]
-        appear([*begin, *under_load, " test ", "tradepost verify", "uninstall", "kind delete"], commands)
+        appear(
+            [*begin, *under_load, " test ", "cronjob/tradepost-verify", "uninstall", "kind delete"], commands
+        )
 
     @pytest.mark.parametrize(
         ("phase", "parts"),

@@ -13,6 +13,7 @@ OUTAGE_SECONDS = 30
 #: Until the connections of pods that have ended are gone.
 SESSIONS_SECONDS = 60
 RELEASED = f"app.kubernetes.io/instance={RELEASE}"
+COLLECTED_SECONDS = 30
 API = f"{RELEASED},app.kubernetes.io/component=api"
 SUBJECTS = (f"deployment/{RELEASE}", f"deployment/{RELEASE}-worker")
 
@@ -118,8 +119,11 @@ def break_down(cluster: Cluster) -> None:
 
 def prove(cluster: Cluster) -> None:
     cluster.smoke_test()
-    cluster.kubectl("exec", f"deployment/{RELEASE}-worker", "--", "tradepost", "verify")
+    cluster.kubectl("create", "job", "verify-end-to-end", f"--from=cronjob/{RELEASE}-verify")
+    cluster.kubectl("wait", "job/verify-end-to-end", "--for=condition=Complete", "--timeout=10m")
     cluster.helm("uninstall", RELEASE, "--wait")
+    # Objects that belong to others, such as a Job's pods, are collected some seconds later.
+    cluster.run("sleep", str(COLLECTED_SECONDS))
     left = cluster.found(
         "get", "pods,jobs,configmaps,secrets,services", "-o", "name", "-l", RELEASED,
         shown="",
