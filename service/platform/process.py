@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, NoReturn
 
 #: Set for a worker that runs beside the service in development: the id of its parent process. The service
@@ -23,6 +24,8 @@ PR_SET_PDEATHSIG: Final = 1
 PR_SET_NAME: Final = 15
 M_ARENA_MAX: Final = -8
 POLL_SECONDS: Final = 0.3
+#: The last of the standard descriptors.
+STANDARD: Final = 2
 FORK_POLL_SECONDS: Final = 0.01
 
 
@@ -48,8 +51,8 @@ def _call(name: str, *arguments: int | bytes) -> None:
 class Fork:
     """A child that runs `main` in what this process has imported and made, whose memory it shares.
 
-    Nothing is left that two processes must not share: descriptors are closed but for the standard ones, and
-    signals are as they are at the start of a program.
+    Nothing is left that two processes must not share: of descriptors only the standard ones, and signals are
+    as they are at the start of a program.
     """
 
     def __init__(self, name: str, main: Callable[[], int]) -> None:
@@ -84,7 +87,7 @@ def _be_a_child(name: str, main: Callable[[], int]) -> NoReturn:
         for number in signal.valid_signals():
             if callable(signal.getsignal(number)):
                 signal.signal(number, signal.SIG_DFL)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        _give_up_descriptors()
         _call("prctl", PR_SET_NAME, name.encode(), 0, 0, 0)
         status = main()
     except SystemExit as end:
@@ -93,6 +96,18 @@ def _be_a_child(name: str, main: Callable[[], int]) -> NoReturn:
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
+
+
+def _give_up_descriptors() -> None:
+    """All but the standard ones lead to nothing. Their numbers stay taken: an object of the parent that is
+    closed later on, such as a metrics' file, would close what has its number by then.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in [int(each.name) for each in Path("/dev/fd").iterdir()]:
+        if number > STANDARD and number != nothing:
+            with suppress(OSError):
+                os.fstat(number)  # the one that has read the folder is closed by now
+                os.dup2(nothing, number, inheritable=False)
 
 
 def is_orphan(parent: int) -> bool:

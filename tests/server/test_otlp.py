@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.collector import Collector
+from tests.helpers.waiting import wait_until
 from tests.platform.telemetry.test_otlp_logs import as_line
 from tests.platform.telemetry.test_otlp_metrics import attributes
 from tests.server.process import cloned_database, get, started
@@ -55,6 +56,17 @@ class TestService:
         by_id = {line["request_id"]: line for line in sent}
         assert len(sent) == len(written) == REQUESTS
         assert by_id == {line["request_id"]: line for line in written}
+
+    def test_metrics_go_on_being_sent(self, database: str, tmp_path: Path, collector: Collector) -> None:
+        often = {**settings(database, collector), "OTEL_METRIC_EXPORT_INTERVAL": 100}
+        with started(tmp_path, WEB_CONCURRENCY=1, **often) as service:
+            service.wait_until_up()
+            before = len(collector.metric_requests)
+            wait_until(lambda: len(collector.metric_requests) > before + 5)
+            # Its own metrics are written by the same process, which still serves.
+            assert 'metric_exports_total{outcome="sent"}' in service.metrics()
+            assert service.stop() == 0
+            assert "Traceback" not in service.stderr
 
 
 class TestWorker:
