@@ -94,7 +94,8 @@ class Container:
         refresh_tokens, pseudonyms = RefreshTokens(secret, accepted), Pseudonyms(secret)
         feed = ChangeFeed(_direct_url(settings) or url, listeners, database.notify)
         listener = Listener(direct_setting(settings), lambda: feed.has_lease, lambda: feed.cause)
-        startup = Startup("service.held_up", database.revision, "DATABASE_URL", listener, shared.startup)
+        asked = "DATABASE_POOLER" if settings.database_pooler else "DATABASE_URL"
+        startup = Startup("service.held_up", database.revision, asked, listener, shared.startup)
         return cls(
             settings=settings,
             database=database,

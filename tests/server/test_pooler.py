@@ -23,6 +23,7 @@ from tests.server.process import (
     Service,
     cloned_database,
     free_port,
+    get,
     started,
     statement,
     tradepost,
@@ -136,6 +137,18 @@ async def test_check_config_tries_whether_it_keeps_statements(database: str, tmp
     assert checked.returncode == 69
     said = "DATABASE_POOLER: it keeps no prepared statements: set DATABASE_POOLER_PREPARES=false\n"
     assert said in checked.stdout
+
+
+def test_while_it_is_down_a_pod_waits_and_names_it(tmp_path: Path) -> None:
+    """The database's own address is right, and is listened on."""
+    with cloned_database() as url:
+        given: dict[str, Any] = {"DATABASE_URL": url, "DATABASE_POOLER": f"127.0.0.1:{free_port()}"}
+        with started(tmp_path, WEB_CONCURRENCY=1, **given) as service:
+            service.wait_until_up("/startupz")
+            [line] = service.wait_for("service.held_up")
+            assert line["cause"] == "DATABASE_POOLER: nothing listens at this host and port"
+            answer = get(f"{service.url}/readyz")
+            assert (answer.status_code, answer.json()["cause"]) == (503, line["cause"])
 
 
 def set_up(folder: Path, database: str, given: dict[str, Any]) -> None:

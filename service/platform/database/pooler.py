@@ -82,6 +82,7 @@ class PooledConnections:
             try:
                 lacking = await lacking_defaults(connection, self.settings)
             except BaseException:
+                self._checked = False
                 connection.terminate()
                 raise
             if lacking:

@@ -2,14 +2,16 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from unittest.mock import AsyncMock
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
+from service.errors import Unavailable
 from service.platform.config import Settings
-from service.platform.database import Database, connections, session_settings
+from service.platform.database import Database, connections, pooler, session_settings
 from service.platform.database.pooler import LOAD_TRIGRAMS, lacking_defaults
 from tests.conftest import for_sqlalchemy
 from tests.server.process import cloned_database, statement
@@ -93,6 +95,25 @@ class TestDefaults:
             await pooled.close()
         assert [line["event"] for line in logs] == ["database.role_defaults_missed"]
         assert logs[0]["settings"] == sorted(session_settings(settings))
+
+    async def test_what_lacks_is_logged_although_the_pooler_died_at_first(
+        self, database_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ask = AsyncMock(side_effect=[ConnectionResetError, {"jit": "ALTER ROLE"}])
+        monkeypatch.setattr(pooler, "lacking_defaults", ask)
+        parts = urlsplit(database_url)
+        update = {"database_pooler": f"{parts.hostname}:{parts.port}"}
+        pooled = Database(for_sqlalchemy(database_url), settings.model_copy(update=update), pooled=True)
+        try:
+            with pytest.raises(Unavailable):
+                await pooled.ping()
+            with capture_logs() as logs:
+                await pooled.ping()
+        finally:
+            await pooled.close()
+        assert [(line["event"], line["settings"]) for line in logs] == [
+            ("database.role_defaults_missed", ["jit"])
+        ]
 
     async def test_other_processes_go_past_it(self, database_url: str, settings: Settings) -> None:
         update = {"database_pooler": "nowhere.invalid:6432"}
