@@ -156,6 +156,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await container.stop()
     log.info("service.stopped")
     # Last of all, so that the spans and lines of the shutdown itself are sent too.
-    for export in (app.state.tracing, app.state.log_export):
-        if export is not None:
-            export.shutdown(container.settings.graceful_timeout)
+    exports = (app.state.tracing, app.state.log_export)
+    await tracing.end_exports(exports, container.settings.graceful_timeout)

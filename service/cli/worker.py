@@ -68,9 +68,7 @@ async def _run(settings: Settings, companion_of: str | None) -> int:
     finally:
         await container.stop()
         # Last of all, so that the spans and lines of the shutdown itself are sent too.
-        for export in (traces, pushing, lines):
-            if export is not None:
-                export.shutdown(settings.graceful_timeout)
+        await tracing.end_exports((traces, pushing, lines), settings.graceful_timeout)
     return 0
 
 

@@ -54,7 +54,10 @@ class Delivery:
 
 
 class _RepeatFilter(logging.Filter):
-    """The SDK's exporter logs each attempt that fails: only the first is let through, until one succeeds."""
+    """The SDK's exporter logs each attempt that fails: only the first is let through, until one succeeds.
+
+    Of the HTTP client's error it has the kind alone: its text has the whole address, which may hold a key.
+    """
 
     on = False
 
@@ -63,7 +66,11 @@ class _RepeatFilter(logging.Filter):
         for name in NOISY:
             logging.getLogger(name).addFilter(self)
 
-    def filter(self, _: logging.LogRecord) -> bool:
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                type(each).__name__ if isinstance(each, Exception) else each for each in record.args
+            )
         return not self.on
 
     def end(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,6 +26,7 @@ from tests.helpers.collector import Collector
 from tests.helpers.factories import Make, Person
 from tests.helpers.waiting import eventually
 from tests.platform.jobs.working import emptied, working
+from tests.server.process import free_port
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
@@ -266,6 +268,46 @@ class TestTroubleWithTheCollector:
             assert "canary" not in done.stdout + done.stderr
         assert len(collector.requests) == 2
         assert "traces.not_sent" in done.stdout
+
+    @pytest.mark.parametrize("signal", ["traces", "logs", "metrics"])
+    def test_its_key_is_in_no_line_while_nothing_listens_there(self, signal: str) -> None:
+        """The HTTP client's errors have the whole address."""
+        url = f"http://127.0.0.1:{free_port()}/v1/{signal}?key=canary-of-the-collector"
+        command = [sys.executable, "-c", WITHOUT_A_COLLECTOR, signal, url]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "canary" not in done.stdout + done.stderr
+        assert "Transient error ConnectionError encountered while exporting" in done.stdout
+
+    async def test_several_that_hang_take_the_end_of_a_process_no_longer_than_one(self) -> None:
+        """Each waits until the other waits too."""
+        together = threading.Barrier(2, timeout=60)
+
+        class Hanging:
+            def shutdown(self, patience: float) -> None:
+                together.wait()
+
+        await tracing.end_exports((Hanging(), None, Hanging()), 30)
+
+
+#: A process that has something to send, and ends soon.
+WITHOUT_A_COLLECTOR = """
+import sys, time
+import structlog
+from service.platform.telemetry import logging, metric_files, tracing
+signal, url = sys.argv[1:]
+logging.configure("INFO", "json")
+if signal == "traces":
+    sent = tracing.of(url, "tradepost", "1")
+    sent.provider.get_tracer("t").start_span("asked").end()
+elif signal == "logs":
+    sent = logging.export_to(url, "tradepost", "1")
+    structlog.get_logger("service").info("order.placed")
+else:
+    from prometheus_client import REGISTRY
+    from service.platform.telemetry.otlp_metrics import MetricPush
+    sent = MetricPush(REGISTRY, url, {})
+sent.shutdown(1)
+"""
 
 
 class TestSwitchedOff:
