@@ -83,7 +83,7 @@ def run(settings: Settings) -> int:
     with ExitStack() as stack:
         complete, announce = stack.enter_context(database(settings)), None
         if complete.environment != "production":
-            # Production needs neither Alembic nor the sample: 0.2 s, and memory for as long as it runs.
+            # Production needs neither Alembic nor the sample, and would keep them in memory.
             from service.cli import dev_startup
 
             announce = dev_startup.prepare(complete)
