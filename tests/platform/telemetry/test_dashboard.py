@@ -74,7 +74,7 @@ class TestReading:
 
     def test_every_alert_has_a_panel_that_leads_to_its_page(self) -> None:
         linked = {link["url"].rpartition("/")[2] for panel in rules.panels() for link in panel["links"]}
-        no_panel = {"TradepostDown.md", "TradepostWorkerDown.md", "TradepostMigrationFailed.md"}
+        no_panel = {f"Tradepost{name}.md" for name in ("Down", "WorkerDown", "MigrationFailed", "TaskFailed")}
         assert linked == {f"{alert['alert']}.md" for alert in rules.alerts()} - no_panel
 
     def test_panels_of_durations_show_exemplars(self) -> None:
