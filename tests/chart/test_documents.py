@@ -54,11 +54,16 @@ class TestNotes:
             "kubectl -n market port-forward service/shop-tradepost 8000:80",
         ]
 
+    def test_they_name_no_test_that_is_switched_off(self) -> None:
+        notes = self.notes("--set", "smokeTest.enabled=false")
+        assert "helm -n market test" not in notes
+        assert "\n2. Look at it:" in notes
+
     @pytest.mark.parametrize(
         ("options", "said"),
         [
             ("migrations.mode=none", "the pods are not ready until `tradepost migrate` has been run"),
-            ("worker.enabled=false", "no mail, webhook or upkeep until workers run somewhere"),
+            ("worker.enabled=false", "no email, webhook or periodic job until workers run somewhere"),
             ("monitoring.enabled=true", "This cluster has no monitoring.coreos.com/v1"),
             ("ingress.enabled=true,trustedProxies={10.0.0.0/8}", "config.PUBLIC_URL is not set"),
         ],
