@@ -196,6 +196,31 @@ class TestContainers:
             assert "worker: container proxy has a URL with a password among its arguments" in message
             assert "password@" not in message
 
+    @pytest.mark.parametrize(
+        ("kind", "given"),
+        [
+            ("api", {"args": ["serve", "postgresql://user:password@db.example/shop"]}),
+            (
+                "worker",
+                {"command": ["sh", "-c", "DATABASE_URL=postgresql://user:password@db/shop tradepost"]},
+            ),
+            ("smokeTest", {"lifecycle": {"postStart": {"exec": {"command": ["a", "redis://:password@b"]}}}}),
+            (
+                "migrations",
+                {
+                    "initContainers": [
+                        {**PROXY, "lifecycle": {"preStop": {"exec": {"command": ["a://b:c@d"]}}}}
+                    ]
+                },
+            ),
+        ],
+    )
+    def test_nor_has_the_services_own_container_nor_a_hook(self, kind: str, given: Json) -> None:
+        message = refusal(kind, **given)
+        assert f"{kind}: " in message or f"{kind} " in message
+        assert "has a URL with a password among its arguments" in message
+        assert "password@" not in message
+
     def test_it_may_have_one_by_reference(self) -> None:
         """Its names are its own, whatever the service's settings are called."""
         variable = {"name": "ADMIN_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "mine", "key": "k"}}}
@@ -265,6 +290,12 @@ class TestImages:
     def test_a_pull_secret_has_a_name_and_nothing_else(self, where: str) -> None:
         for given in ('[{"nam":"a"}]', '[{"name":"a","key":"b"}]', '[""]', '"a"'):
             assert f"at '/{where.replace('.', '/')}" in refused("--set-json", f"{where}={given}")
+
+    @pytest.mark.parametrize("major", HELMS)
+    def test_a_tag_that_is_taken_away_is_the_charts(self, major: str) -> None:
+        """As by `tag: null` in a file on top of one that has another."""
+        for _, pod in pods(rendered("minimal", "--set", "image.tag=null", major=major)):
+            assert pod["spec"]["containers"][0]["image"] == "tradepost:0.1.0"
 
 
 class TestAnnotations:

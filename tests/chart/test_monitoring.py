@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.chart.chart import CASES, Json, of_kind, one, refused, rendered
+from tests.chart.chart import CASES, Json, of_kind, one, refused, rendered, template
 from tests.platform.telemetry import rules
 
 #: As tests/platform/telemetry fill them in.
@@ -173,3 +173,18 @@ class TestScraping:
         }
         assert "TradepostWorkerDown" not in alerts
         assert "TradepostOldestJobWaiting" in alerts
+
+
+class TestLabels:
+    def test_those_of_sloth_may_be_those_of_every_object(self) -> None:
+        """A key twice is refused by Helm's server-side apply, and is any of both to other readers."""
+        options = (
+            "commonLabels.team=commerce,commonAnnotations.owner=commerce,monitoring.slo.sloth.labels.team=sre"
+        )
+        text = template("4", CASES["sloth"], "--set", options).stdout
+        assert "team: sre" in text
+        document = one(rendered("sloth", "--set", options), "PrometheusServiceLevel")
+        assert document["metadata"]["labels"]["team"] == "sre"
+        assert document["metadata"]["annotations"] == {"owner": "commerce"}
+        [own] = [part for part in text.split("\n---\n") if "kind: PrometheusServiceLevel" in part]
+        assert own.partition("\nspec:")[0].count("team:") == 1

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.chart.chart import CASES, REPOSITORY, Json, of_kind, one, pods, rendered
+from tests.chart.chart import CASES, REPOSITORY, Json, of_kind, one, pods, refused, rendered
 
 INNER = (
     *("10.1.2.3", "172.20.0.1", "192.168.1.1", "169.254.169.254", "127.0.0.1", "100.64.0.1", "0.0.0.1"),
@@ -156,6 +156,12 @@ class TestEgress:
     def test_names_are_asked_over_both_protocols(self) -> None:
         [rule] = rules_to(rendered("minimal"), "api", 53)
         assert {each["protocol"] for each in rule["ports"]} == {"UDP", "TCP"}
+
+    @pytest.mark.parametrize("to", ["dns", "postgresql", "redis", "otlp", "smtp", "internet"])
+    def test_ports_that_are_taken_away_do_not_open_all(self, to: str) -> None:
+        """A rule without ports is one for every port."""
+        message = refused("--set", f"networkPolicy.egress.{to}.ports=null")
+        assert f"at '/networkPolicy/egress/{to}': missing property 'ports'" in message
 
 
 class TestIngress:

@@ -81,6 +81,12 @@ class TestUnknownValues:
             "fullnameOverride=on",
             "publicPaths[0].path=/metrics,publicPaths[0].pathType=Prefix",
             "publicPaths[0].path=/livez,publicPaths[0].pathType=Exact",
+            "publicPaths[0].path=//readyz,publicPaths[0].pathType=Exact",
+            "publicPaths[0].path=/api/../readyz,publicPaths[0].pathType=Exact",
+            # Not as YAML would show it, but as a second key of the same name.
+            r"monitoring.rules.labels.app\.kubernetes\.io/part-of=kube-prometheus",
+            "commonLabels.front office=a",
+            "monitoring.runbooks=https://wiki.example/a: b",
             "networkPolicy.egress.redis.enabled=maybe",
             r"commonLabels.app\.kubernetes\.io/name=shop",
             r"worker.podLabels.app\.kubernetes\.io/part-of=shop",
@@ -295,6 +301,13 @@ class TestProxies:
         """The API server would refuse it."""
         assert "is for the types NodePort and LoadBalancer" in refused("--set", self.LOCAL)
 
+    def test_everything_is_too_much_to_let_in(self) -> None:
+        """The probes are on the same port."""
+        message = refused("--set", "publicPaths[0].path=/,publicPaths[0].pathType=Prefix")
+        assert "publicPaths has / as Prefix, which lets the probes in too: name the paths" in said(message)
+        exactly = "publicPaths[0].path=/,publicPaths[0].pathType=Exact"
+        assert rendered("minimal", "--set", exactly)
+
     def test_a_gateway_needs_a_name(self) -> None:
         options = ("--set", "gateway.enabled=true,trustedProxies={10.0.0.0/8}")
         assert "gateway.parentRefs must name the Gateways" in refused(*options)
@@ -306,6 +319,32 @@ class TestAutoscaling:
         message = refused("--set", "autoscaling.enabled=true,autoscaling.minReplicas=5")
         assert "autoscaling.minReplicas is 5, more than autoscaling.maxReplicas, 4" in message
         assert rendered("minimal", "--set", "autoscaling.enabled=true,autoscaling.minReplicas=4")
+
+    def test_a_container_without_a_cpu_request_would_stop_the_autoscaler(self) -> None:
+        """Neither Kubernetes's nor KEDA's scales a pod that has one."""
+        sidecar = '{"name":"NAME","image":"proxy:1","restartPolicy":"Always"}'
+        options = (
+            *("--set", "autoscaling.enabled=true,api.resources.requests.cpu=null"),
+            *("--set-json", f"api.extraContainers=[{sidecar.replace('NAME', 'shipper')}]"),
+            *("--set-json", f"api.initContainers=[{sidecar.replace('NAME', 'proxy')}]"),
+        )
+        message = said(refused(*options))
+        assert (
+            "these have none: the API (api.resources), container shipper of api.extraContainers,"
+            " container proxy of api.initContainers. Set resources.requests.cpu of each."
+        ) in message
+        for where in ("requests", "limits"):
+            given = f'{{"name":"a","image":"b","resources":{{"{where}":{{"cpu":"10m"}}}}}}'
+            sidecars = ("--set-json", f"api.extraContainers=[{given}]")
+            assert rendered("minimal", "--set", "autoscaling.enabled=true", *sidecars)
+        first = ("--set-json", 'api.initContainers=[{"name":"a","image":"b"}]')
+        assert rendered("minimal", "--set", "autoscaling.enabled=true", *first)
+
+    @pytest.mark.parametrize("given", ["authModes=bearer", "authenticationRef.kind=TriggerAuthentication"])
+    def test_credentials_for_prometheus_are_in_an_object_that_has_a_name(self, given: str) -> None:
+        options = f"autoscaling.enabled=true,autoscaling.engine=keda,autoscaling.keda.{given}"
+        assert "need autoscaling.keda.authenticationRef.name" in said(refused("--set", options))
+        assert rendered("minimal", "--set", f"{options},autoscaling.keda.authenticationRef.name=prometheus")
 
 
 class TestScraping:

@@ -140,6 +140,22 @@ class TestSchemas:
         assert "incompatible with Kubernetes v1.31.0" in chart.refused("--kube-version", "1.31.0")
 
 
+class TestNumbers:
+    @pytest.mark.parametrize("major", HELMS)
+    def test_two_weeks_in_a_file_of_values_are_a_number_of_seconds(self, major: str, tmp_path: Path) -> None:
+        """Numbers of files are floats to Helm, which writes a million as 1e+06. Kubernetes refuses that."""
+        weeks = {"activeDeadlineSeconds": 1209600, "ttlSecondsAfterFinished": 1209600}
+        values = tmp_path / "weeks.yaml"
+        values.write_text(yaml.safe_dump({"migrations": {"mode": "job", **weeks}, "tasks": dict(weeks)}))
+        objects = rendered("minimal", "-f", str(values), major=major)
+        specs = [each["spec"] for each in objects if each["kind"] == "Job"]
+        specs += [each["spec"]["jobTemplate"]["spec"] for each in objects if each["kind"] == "CronJob"]
+        assert len(specs) > 1
+        for spec in specs:
+            assert (spec["activeDeadlineSeconds"], spec["ttlSecondsAfterFinished"]) == (1209600, 1209600)
+            assert isinstance(spec["ttlSecondsAfterFinished"], int)
+
+
 class TestAdmission:
     """What no schema says, and the API server checks all the same."""
 

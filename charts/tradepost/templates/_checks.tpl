@@ -113,6 +113,11 @@ the setting's name, or by another from the release's own Secret}
 {{- if and $none $ways (ne $service.externalTrafficPolicy "Local") -}}
 {{- fail "trustedProxies is none, which needs api.service.externalTrafficPolicy: Local: otherwise nodes put their own address in place of each client's, and everyone shares one rate limit." -}}
 {{- end -}}
+{{- range .Values.publicPaths -}}
+{{- if and (eq .path "/") (eq .pathType "Prefix") -}}
+{{- fail "publicPaths has / as Prefix, which lets the probes in too: name the paths, such as /api/v1." -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) -}}
 {{- fail "gateway.parentRefs must name the Gateways that the route belongs to." -}}
 {{- end -}}
@@ -125,6 +130,13 @@ the setting's name, or by another from the release's own Secret}
 {{- end -}}
 {{- if and .Values.worker.enabled .Values.worker.autoscaling.enabled -}}
 {{- $_ := set $scaled "worker.autoscaling" (merge (dict "metric" "targetOldestSeconds") .Values.worker.autoscaling) -}}
+{{- end -}}
+{{- if .Values.autoscaling.enabled -}}
+{{- include "tradepost.checkCpuRequests" . -}}
+{{- end -}}
+{{- $keda := .Values.autoscaling.keda -}}
+{{- if and (or $keda.authModes $keda.authenticationRef) (not (dig "name" "" ($keda.authenticationRef | default dict))) -}}
+{{- fail "autoscaling.keda.authModes and authenticationRef need autoscaling.keda.authenticationRef.name, the TriggerAuthentication that has the credentials." -}}
 {{- end -}}
 {{- $measured := list -}}
 {{- range $of, $scaling := $scaled -}}
@@ -143,6 +155,34 @@ the setting's name, or by another from the release's own Secret}
 {{- if and (eq .Values.autoscaling.engine "keda") (not .Values.autoscaling.keda.serverAddress) -}}
 {{- fail (printf "%s: KEDA asks Prometheus. Set autoscaling.keda.serverAddress, such as http://prometheus-operated.monitoring:9090." $all) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* CPU is measured in percent of the requests of all containers that run on. Where one has none, no autoscaler acts. */}}
+{{- define "tradepost.checkCpuRequests" -}}
+{{- $lacking := list -}}
+{{- if not (include "tradepost.requestsCpu" .Values.api) -}}
+{{- $lacking = append $lacking "the API (api.resources)" -}}
+{{- end -}}
+{{- range .Values.api.extraContainers -}}
+{{- if not (include "tradepost.requestsCpu" .) -}}
+{{- $lacking = append $lacking (printf "container %s of api.extraContainers" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.api.initContainers -}}
+{{- if and (eq (toString .restartPolicy) "Always") (not (include "tradepost.requestsCpu" .)) -}}
+{{- $lacking = append $lacking (printf "container %s of api.initContainers" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- with $lacking -}}
+{{- fail (printf "autoscaling.enabled compares CPU use with the requests of all containers of the API's pods, and these have none: %s. Set resources.requests.cpu of each." (join ", " .)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A limit alone is a request too. */}}
+{{- define "tradepost.requestsCpu" -}}
+{{- with .resources -}}
+{{- if or (dig "cpu" "" (.requests | default dict)) (dig "cpu" "" (.limits | default dict)) }}true{{ end -}}
 {{- end -}}
 {{- end -}}
 

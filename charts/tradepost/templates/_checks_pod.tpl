@@ -11,6 +11,7 @@
 {{- if and (eq (toString $values.dnsPolicy) "None") (not (dig "nameservers" list ($values.dnsConfig | default dict))) -}}
 {{- fail (printf "%s.dnsPolicy is None, which needs %s.dnsConfig.nameservers." .of .of) -}}
 {{- end -}}
+{{- include "tradepost.checkWords" (dict "of" .of "container" (pick $values "command" "args" "lifecycle")) -}}
 {{- range $extra -}}
 {{- include "tradepost.checkContainer" (dict "of" (printf "%s: container %s" $.of .name) "container" . "volumes" $volumes) -}}
 {{- end -}}
@@ -23,12 +24,20 @@
 {{- range .env -}}
 {{- include "tradepost.checkVariable" (dict "of" $.of "variable" .) -}}
 {{- end -}}
-{{- range concat (.command | default list) (.args | default list) -}}
-{{- if regexMatch `://[^\s/@]*:[^\s/@]+@` . -}}
-{{- fail (printf "%s has a URL with a password among its arguments, which every user who may see pods can read: give it by env, with valueFrom.secretKeyRef." $.of) -}}
-{{- end -}}
-{{- end -}}
+{{- include "tradepost.checkWords" $ -}}
 {{- include "tradepost.checkMounts" (dict "of" $.of "mounts" .volumeMounts "volumes" $.volumes) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Of a container's arguments, and of the commands that its hooks run: {of, container} */}}
+{{- define "tradepost.checkWords" -}}
+{{- range $hook, $handler := .container.lifecycle | default dict -}}
+{{- include "tradepost.checkWords" (dict "of" (printf "%s: %s" $.of $hook) "container" (dig "exec" dict ($handler | default dict))) -}}
+{{- end -}}
+{{- range concat (.container.command | default list) (.container.args | default list) -}}
+{{- if regexMatch `://[^\s/@]*:[^\s/@]+@` . -}}
+{{- fail (printf "%s has a URL with a password among its arguments, which every user who may see pods can read: give it by a variable, with valueFrom.secretKeyRef." $.of) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -14,7 +14,7 @@
 {{- fail (printf "api.service.%s is for the type LoadBalancer." $name) -}}
 {{- end -}}
 {{- end -}}
-{{- if and (eq (len (.ipFamilies | default list)) 2) (not (hasSuffix "DualStack" .ipFamilyPolicy)) -}}
+{{- if and (eq (len (.ipFamilies | default list)) 2) (not (hasSuffix "DualStack" (.ipFamilyPolicy | default ""))) -}}
 {{- fail "api.service.ipFamilies has two, which needs api.service.ipFamilyPolicy PreferDualStack or RequireDualStack." -}}
 {{- end -}}
 {{- end -}}

@@ -17,10 +17,10 @@
       "settings" (include "tradepost.settings" .root | fromYaml)
       "spec" "restartPolicy: Never" -}}
 {{- /* Its settings are not from the ConfigMap, which is not there yet when a hook runs. */ -}}
-backoffLimit: {{ $migrations.backoffLimit }}
-activeDeadlineSeconds: {{ $migrations.activeDeadlineSeconds }}
+backoffLimit: {{ $migrations.backoffLimit | int64 }}
+activeDeadlineSeconds: {{ $migrations.activeDeadlineSeconds | int64 }}
 {{- if not .hook }}
-ttlSecondsAfterFinished: {{ $migrations.ttlSecondsAfterFinished }}
+ttlSecondsAfterFinished: {{ $migrations.ttlSecondsAfterFinished | int64 }}
 {{- end }}
 podFailurePolicy:
   rules:

@@ -77,7 +77,7 @@ spec:
   metadata:
     serverAddress: {{ $keda.serverAddress | quote }}
     query: {{ .query | quote }}
-    threshold: {{ .threshold | toString | quote }}
+    threshold: {{ include "tradepost.text" .threshold | quote }}
     # No data is a fault, on which the number of pods stays, and not 0, on which it would fall.
     ignoreNullValues: "false"
     {{- with $keda.authModes }}

@@ -4,7 +4,7 @@
 {{- define "tradepost.text" -}}
 {{- if and (kindIs "float64" .) (eq (floor .) .) -}}
 {{- . | int64 -}}
-{{- else -}}
+{{- else if not (kindIs "invalid" .) -}}
 {{- . -}}
 {{- end -}}
 {{- end -}}

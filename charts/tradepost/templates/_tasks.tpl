@@ -22,9 +22,9 @@ spec:
   timeZone: {{ . | quote }}
   {{- end }}
   concurrencyPolicy: Forbid
-  startingDeadlineSeconds: {{ $tasks.startingDeadlineSeconds }}
-  successfulJobsHistoryLimit: {{ $tasks.successfulJobsHistoryLimit }}
-  failedJobsHistoryLimit: {{ $tasks.failedJobsHistoryLimit }}
+  startingDeadlineSeconds: {{ $tasks.startingDeadlineSeconds | int64 }}
+  successfulJobsHistoryLimit: {{ $tasks.successfulJobsHistoryLimit | int64 }}
+  failedJobsHistoryLimit: {{ $tasks.failedJobsHistoryLimit | int64 }}
   jobTemplate:
     metadata:
       labels: {{ include "tradepost.labels" . | nindent 8 }}
@@ -34,8 +34,8 @@ spec:
 {{/* A Job's spec, of a pod as "tradepost.podTemplate" takes it, and retries: how often it is tried again. */}}
 {{- define "tradepost.tasks.job" -}}
 backoffLimit: {{ .retries | default 0 }}
-activeDeadlineSeconds: {{ .root.Values.tasks.activeDeadlineSeconds }}
-ttlSecondsAfterFinished: {{ .root.Values.tasks.ttlSecondsAfterFinished }}
+activeDeadlineSeconds: {{ .root.Values.tasks.activeDeadlineSeconds | int64 }}
+ttlSecondsAfterFinished: {{ .root.Values.tasks.ttlSecondsAfterFinished | int64 }}
 podFailurePolicy:
   rules:
     # A fault that was found, a refusal, a wrong command line, bad settings: retries do not help.
