@@ -63,7 +63,7 @@ class WorkerContainer:
         kinds = job_kinds(settings, database, url, deliveries)
         worker = Worker(database, url, kinds, graceful_timeout=settings.graceful_timeout)
         setting = direct_setting(settings)
-        listener = Listener(setting, lambda: worker.listening)
+        listener = Listener(setting, lambda: worker.listening, lambda: worker.cause)
         startup = Startup("worker.held_up", database.revision, setting, listener, StartupRecord())
         return cls(
             database=database,

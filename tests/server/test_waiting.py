@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,7 +12,7 @@ from service.platform.config import generate_key
 from service.platform.database.schema import required_revision
 from tests.helpers.proxy import proxy_before
 from tests.helpers.waiting import wait_until
-from tests.server.process import cloned_database, get, started, tradepost
+from tests.server.process import cloned_database, get, started, statement, tradepost
 
 #: Long enough for several looks at the database.
 FEW_SECONDS = 3
@@ -82,3 +83,24 @@ def test_a_worker_that_takes_the_place_of_another_in_an_outage_is_ready(tmp_path
         )
         assert service.events("service.held_up") == []
         assert service.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_worker_that_waits_for_a_primary_says_so(tmp_path: Path) -> None:
+    key = generate_key()
+    with cloned_database() as url:
+        name = urlsplit(url).path[1:]
+        statement(url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        with started(
+            tmp_path,
+            module=("service", "worker"),
+            DATABASE_URL=url,
+            ENVIRONMENT="production",
+            SECRET_KEY=key,
+        ) as worker:
+            worker.wait_until_up("/startupz")
+            [line] = worker.wait_for("worker.held_up")
+            assert line["cause"] == "DATABASE_URL: the database takes no changes"
+            answer = get(f"{worker.url}/readyz")
+            assert (answer.status_code, answer.json()["cause"]) == (503, line["cause"])
+            assert worker.stop() == 0

@@ -19,6 +19,7 @@ import structlog
 from service.errors import ServiceError
 from service.platform.database import Database
 from service.platform.database import sequenced_changes as changes
+from service.platform.database.connections import cause_of
 from service.platform.jobs import metrics, queue
 from service.platform.jobs.claims import Claims, Job
 from service.platform.jobs.kinds import Attempt, JobKind
@@ -86,7 +87,8 @@ class Worker:
         self._count, self._backlog = Counter[str](), False
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
-        self.listening = False
+        #: Whether the database notifies it of new jobs, and if not, why.
+        self.listening, self.cause = False, ""
 
     @property
     def stopping(self) -> bool:
@@ -238,6 +240,9 @@ class Worker:
     async def _listen(self) -> None:
         try:
             await listen(self._url, self._notified)
+        except ServiceError as fault:
+            self.cause = cause_of(fault)
+            raise
         finally:
             self.listening = False
 
