@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -64,7 +64,12 @@ def drawn(client: httpx2.Client, path: str) -> httpx2.Response:
 
 
 def renderers(service: Service) -> list[psutil.Process]:
-    return [child for child in service.descendants() if "service.invoices.renderer" in child.cmdline()]
+    found = []
+    for child in service.descendants():
+        # It may end at this moment.
+        with suppress(psutil.NoSuchProcess):
+            found += [child] if "service.invoices.renderer" in child.cmdline() else []
+    return found
 
 
 def test_an_invoice_comes_from_a_process_that_can_reach_nothing(
