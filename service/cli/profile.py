@@ -5,8 +5,10 @@ Standard output is the document; all else goes to standard error.
 
 import asyncio
 import json
+import math
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -43,15 +45,18 @@ def run(seconds: str, output: str, worker: str) -> int:
     if not 1 <= length <= MAX_SECONDS:
         raise CommandError(f"--seconds is 1 to {MAX_SECONDS}")
     places = _places(_number("--worker", worker, default=0))
+    began = time.monotonic()
     with asyncio.Runner() as runner:
         profiles = runner.run(_profiles(places, length))
+    # A drain ends it sooner.
+    lasted = min(length, math.ceil(time.monotonic() - began))
     if not profiles:
         raise CommandError(NO_PROFILE)
     stacks = merged(profiles)
     which = " and ".join(sorted({profile.process for profile in profiles}))
     used = sum(stacks.values()) / 1e6
     processes = _counted(len(profiles), "process", "processes")
-    title = f"CPU time in {length} s of {processes} ({which}): {used:.2f} s"
+    title = f"CPU time in {lasted} s of {processes} ({which}): {used:.2f} s"
     print(FORMATS[output or "svg"](title, stacks), end="", flush=True)
     samples = sum(profile.samples for profile in profiles)
     print(f"{title}, {_counted(samples, 'sample', 'samples')}", file=sys.stderr)
