@@ -34,6 +34,7 @@ import structlog
 from service.errors import ReadOnly, ServiceError
 from service.platform.database import connections
 from service.platform.database.errors import FAULTS
+from service.platform.telemetry.repeats import Repeats
 
 log = structlog.get_logger(__name__)
 
@@ -44,8 +45,6 @@ RENEW_SECONDS: Final = 0.3
 LEASE_SECONDS: Final = 0.9
 CONNECT_SECONDS: Final = 3.0
 LONGEST_PAUSE_SECONDS: Final = 2.0
-#: A cause that lasts is logged again after so long.
-REPEAT_SECONDS: Final = 300.0
 #: How long a process waits for its first lease before its first request, which then needs no query for it.
 START_SECONDS: Final = 1.0
 
@@ -106,7 +105,7 @@ class ChangeFeed:
         self.cause = ""
         self._had_lease = False
         #: When each cause was logged, since the connection was last there.
-        self._logged: dict[str, float] = {}
+        self._repeats = Repeats()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -165,10 +164,8 @@ class ChangeFeed:
         lease the start-up says what it waits for.
         """
         self.cause = str(fault) if isinstance(fault, NotReceiving) else connections.cause_of(fault)
-        now = time.monotonic()
-        if now - self._logged.get(self.cause, -REPEAT_SECONDS) < REPEAT_SECONDS:
+        if not self._repeats.is_due(self.cause):
             return
-        self._logged[self.cause] = now
         if isinstance(fault, NotReceiving):
             log.error("changes.not_heard", fault=self.cause)
         elif not isinstance(fault, (*FAULTS, ServiceError)):
@@ -205,7 +202,7 @@ class ChangeFeed:
         if self.cause or not self._had_lease:
             log.info("changes.subscribed")
             self._had_lease, self.cause = True, ""
-            self._logged.clear()
+            self._repeats.end()
         self._first_attempt.set()
         self._end_round()
 

@@ -10,7 +10,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -21,11 +21,13 @@ from service.platform.database import Database
 from service.platform.database import sequenced_changes as changes
 from service.platform.database.connections import cause_of
 from service.platform.jobs import metrics, queue
+from service.platform.jobs.background import RETRY_SECONDS, log_fault, repeat
 from service.platform.jobs.claims import Claims, Job
 from service.platform.jobs.kinds import Attempt, JobKind
 from service.platform.jobs.listener import listen
 from service.platform.jobs.metrics import Outcome
 from service.platform.telemetry import logging, request_facts, tracing
+from service.platform.telemetry.repeats import Repeats
 from service.platform.telemetry.request_facts import RequestFacts
 
 log = structlog.get_logger(__name__)
@@ -45,8 +47,6 @@ SCHEDULE_SECONDS: Final = 5.0
 MEASURE_SECONDS: Final = 15.0
 #: Before changes that no poll has asked for yet are seen by clients of a read-only copy.
 SEQUENCE_SECONDS: Final = 1.0
-#: Pause after a fault.
-RETRY_SECONDS: Final = 1.0
 #: Before a second attempt at a job; doubled before each further one.
 FIRST_BACKOFF: Final = 1.0
 #: Claimed more often than this without an end, a job runs alone: if it kills workers, no other goes with it.
@@ -107,7 +107,7 @@ class Worker:
     async def run(self) -> None:
         """Until `stop`. A database that is away ends no worker."""
         background = [
-            asyncio.create_task(_repeat(act, seconds), name=f"worker {act.__name__}")
+            asyncio.create_task(repeat(act, seconds), name=f"worker {act.__name__}")
             for act, seconds in (
                 (self._listen, RETRY_SECONDS),
                 (self._claims.record_finished, 0.0),
@@ -128,12 +128,15 @@ class Worker:
         await self._release_all()
 
     async def _claim_until_stopped(self) -> None:
+        repeats = Repeats()
         while not self.stopping:
             self._wake.clear()
             try:
                 await self._claim()
+                repeats.end()
             except Exception as fault:  # noqa: BLE001 - without this loop the worker would do nothing more
-                _log_fault("queue.not_reached", fault)
+                if repeats.is_due(type(fault).__name__):
+                    log_fault("queue.not_reached", fault)
                 await asyncio.sleep(RETRY_SECONDS)
             await asyncio.sleep(PAUSE_SECONDS)
             with contextlib.suppress(TimeoutError):
@@ -200,7 +203,7 @@ class Worker:
             async with asyncio.timeout(kind.seconds):
                 await kind.handler(attempt)
         except Exception as fault:  # noqa: BLE001 - whatever it is, others go on, and it has another attempt
-            _log_fault("job.attempt_failed", fault, attempt=attempt.number)
+            log_fault("job.attempt_failed", fault, attempt=attempt.number)
             if attempt.last:
                 return await self._fail(job, attempt.number, type(fault).__name__)
             delay = backoff(attempt.number, kind.longest_pause)
@@ -218,7 +221,7 @@ class Worker:
         try:
             await recording
         except Exception as fault:  # noqa: BLE001 - its lease expires, and it is claimed again
-            _log_fault("job.not_recorded", fault)
+            log_fault("job.not_recorded", fault)
             self._claims.forget(job)
 
     async def _drain(self, claiming: asyncio.Task[None]) -> None:
@@ -233,7 +236,7 @@ class Worker:
             async with asyncio.timeout(self._graceful_timeout * (1 - SHARE_TO_FINISH)):
                 released = await self._claims.release_all()
         except Exception as fault:  # noqa: BLE001 - the leases of what could not be released expire
-            _log_fault("worker.not_settled", fault)
+            log_fault("worker.not_settled", fault)
         else:
             log.info("worker.stopped", handed_back=released)
 
@@ -278,23 +281,3 @@ async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=RETRY_SECONDS)
-
-
-async def _repeat(act: Callable[[], Awaitable[None]], seconds: float) -> None:
-    """Again and again, with this pause; after a fault with a longer one."""
-    while True:
-        pause = seconds
-        try:
-            await act()
-        except Exception as fault:  # noqa: BLE001 - it is needed for as long as the worker runs
-            _log_fault("worker.helper_failed", fault, act=act.__name__)
-            pause = max(seconds, RETRY_SECONDS)
-        await asyncio.sleep(pause)
-
-
-def _log_fault(event: str, fault: Exception, **values: object) -> None:
-    """A fault of ours with its traceback; what passes by itself in a line."""
-    if isinstance(fault, ServiceError | OSError):
-        log.warning(event, fault=type(fault).__name__, **values)
-    else:
-        log.error(event, fault=type(fault).__name__, exc_info=fault, **values)

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from service.container.api import Container
 from service.platform.database import change_feed as changes
 from service.platform.database.change_feed import CHANNEL, Change, ChangeFeed, ChangeListener
+from service.platform.telemetry import repeats
 from tests.conftest import for_sqlalchemy
 from tests.helpers.factories import Make
 from tests.helpers.proxy import Proxy, proxy_before
@@ -250,9 +251,9 @@ class TestLease:
             causes = [line["cause"] for line in lines]
             assert {line["event"] for line in lines} == {"changes.connection_lost"}
             assert len(causes) == len(set(causes)) <= 2
-            monkeypatch.setattr(changes, "REPEAT_SECONDS", 0.0)
+            monkeypatch.setattr(repeats, "REPEAT_SECONDS", 0.0)
             await eventually(lambda: len(lines) > len(causes))
-            monkeypatch.setattr(changes, "REPEAT_SECONDS", 300.0)
+            monkeypatch.setattr(repeats, "REPEAT_SECONDS", 300.0)
             proxy.resume()
             await eventually(lambda: feed.has_lease)
         assert (lines[-1]["event"], feed.cause) == ("changes.subscribed", "")

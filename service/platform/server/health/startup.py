@@ -21,6 +21,7 @@ import structlog
 
 from service.platform.database import schema
 from service.platform.database.connections import cause_of
+from service.platform.telemetry.repeats import REPEAT_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +30,6 @@ POLL_SECONDS: Final = 1.0
 LISTENER_POLL_SECONDS: Final = 0.1
 #: How long the start of a process waits for the first check: with its schema there, it serves as ready.
 START_SECONDS: Final = 1.0
-#: A cause that lasts is logged again after so long.
-REPEAT_SECONDS: Final = 300.0
 #: The listener makes its connection anew within this time of the migration. Longer is worth a line.
 LISTEN_SECONDS: Final = 5.0
 
