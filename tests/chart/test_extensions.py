@@ -428,6 +428,7 @@ class TestExtraObjects:
             {"kind": "ConfigMap", "metadata": {"name": "a"}},
             {"apiVersion": "v1", "metadata": {"name": "a"}},
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"nam": "a"}},
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": None},
             "a: b: c",
             "nothing",
             "- apiVersion: v1\n  kind: ConfigMap",

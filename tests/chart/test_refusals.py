@@ -21,7 +21,10 @@ SECRET = {
     "ADMIN_EMAIL", "ADMIN_PASSWORD",
 }  # fmt: skip
 #: OpenTelemetry reads these by itself.
-OF_THE_SDK = {"OTEL_RESOURCE_ATTRIBUTES", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"}
+OF_THE_SDK = {
+    "OTEL_RESOURCE_ATTRIBUTES", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG", "OTEL_BSP_MAX_QUEUE_SIZE",
+    "OTEL_BLRP_MAX_QUEUE_SIZE", "OTEL_METRIC_EXPORT_INTERVAL",
+}  # fmt: skip
 
 
 def said(text: str) -> str:
@@ -191,6 +194,13 @@ class TestUnknownValues:
     def test_config_knows_every_setting_that_is_no_secret(self) -> None:
         names = {name.upper() for name in Settings.model_fields}
         assert set(schema()["properties"]["config"]["properties"]) == (names - DECIDED - SECRET) | OF_THE_SDK
+
+    def test_an_account_that_goes_with_the_migration_is_not_the_pods(self) -> None:
+        """Two objects of one name: Helm would delete the one that the pods have."""
+        message = refused("--set", "serviceAccount.name=tradepost-migrate")
+        assert "serviceAccount.name is tradepost-migrate, which is the migration's own" in said(message)
+        for also in ("migrations.mode=job", "serviceAccount.create=false"):
+            assert rendered("minimal", "--set", f"serviceAccount.name=tradepost-migrate,{also}")
 
 
 class TestSecrets:

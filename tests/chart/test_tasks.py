@@ -198,6 +198,13 @@ class TestSchedules:
 
 
 class TestRehearsal:
+    @pytest.mark.parametrize("name", ["postgresql", "restore", "migrate"])
+    def test_a_container_of_yours_has_another_name_than_its_own(self, name: str) -> None:
+        """Server-side apply would refuse the CronJob."""
+        dumps = f"{REHEARSAL},tasks.rehearsal.dump.volume.persistentVolumeClaim.claimName=dumps"
+        also = f'tasks.initContainers=[{{"name":"{name}","image":"a:1"}}]'
+        assert f"tasks: container {name} is there twice" in refused("--set", dumps, "--set-json", also)
+
     def test_there_is_none_unasked(self) -> None:
         assert not any("rehearsal" in name for name in of_kind(rendered("minimal"), "CronJob"))
 

@@ -4,6 +4,7 @@
 {{- include "tradepost.checkEnabled" . -}}
 {{- include "tradepost.checkService" . -}}
 {{- include "tradepost.checkSecrets" . -}}
+{{- include "tradepost.checkAccount" . -}}
 {{- include "tradepost.checkConfig" . -}}
 {{- include "tradepost.checkProxies" . -}}
 {{- include "tradepost.checkAutoscaling" . -}}
@@ -11,6 +12,14 @@
 {{- include "tradepost.checkConnections" . -}}
 {{- include "tradepost.checkPooler" . -}}
 {{- include "tradepost.checkRehearsal" . -}}
+{{- end -}}
+
+{{/* Helm deletes a hook's account once the migration has succeeded. */}}
+{{- define "tradepost.checkAccount" -}}
+{{- $hooks := include "tradepost.migrations.name" . -}}
+{{- if and (include "tradepost.migrations.isHook" .) .Values.serviceAccount.create (eq $hooks (include "tradepost.serviceAccountName" .)) -}}
+{{- fail (printf "serviceAccount.name is %s, which is the migration's own, and goes with it: choose another." $hooks) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "tradepost.checkSecrets" -}}

@@ -4,7 +4,7 @@
 {{- $values := .values -}}
 {{- $extra := concat ($values.initContainers | default list) ($values.extraContainers | default list) -}}
 {{- $volumes := include "tradepost.volumes" . | fromYamlArray -}}
-{{- include "tradepost.checkTwice" (dict "of" .of "what" "container" "key" "name" "list" (prepend $extra (dict "name" .name))) -}}
+{{- include "tradepost.checkTwice" (dict "of" .of "what" "container" "key" "name" "list" (concat (list (dict "name" .name)) (.initContainers | default "[]" | fromYamlArray) $extra)) -}}
 {{- include "tradepost.checkTwice" (dict "of" .of "what" "volume" "key" "name" "list" $volumes) -}}
 {{- include "tradepost.checkMounts" (dict "of" .of "mounts" (include "tradepost.volumeMounts" . | fromYamlArray) "volumes" $volumes) -}}
 {{- include "tradepost.checkTwice" (dict "of" .of "what" "hostAliases of" "key" "ip" "list" $values.hostAliases) -}}

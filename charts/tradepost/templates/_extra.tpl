@@ -39,7 +39,7 @@ annotations are on them too, where they have none of that name.
 
 {{- define "tradepost.extraObject" -}}
 {{- $object := .object -}}
-{{- if not (and $object.apiVersion $object.kind (dig "metadata" "name" "" $object)) -}}
+{{- if not (and $object.apiVersion $object.kind (dig "name" "" ($object.metadata | default dict))) -}}
 {{- fail (printf "%s is no object of Kubernetes: it needs apiVersion, kind and metadata.name. %s" .of ($object.Error | default "")) -}}
 {{- end -}}
 {{- include "tradepost.checkPlainText" (dict "root" .root "of" (printf "%s (%s %s)" .of $object.kind $object.metadata.name) "object" $object) -}}
