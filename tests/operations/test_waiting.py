@@ -326,6 +326,15 @@ class TestRecord:
         assert [record.complete(), record.complete()] == [True, False]
         assert announced == ["ready"]
 
+    def test_a_disk_that_is_full_later_has_room_for_it(self) -> None:
+        record = StartupRecord()
+        taken = os.fstat(record._file).st_blocks
+        assert taken > 0
+        assert record.is_due("the database has no schema yet")
+        assert not record.completed
+        assert record.complete()
+        assert os.fstat(record._file).st_blocks == taken
+
     def test_it_is_not_lost_where_that_cannot_be_said(self) -> None:
         def fail() -> None:
             raise BrokenPipeError

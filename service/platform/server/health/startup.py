@@ -50,6 +50,8 @@ class StartupRecord:
         self._ready = ready
         self._file, path = tempfile.mkstemp(prefix="tradepost-")
         os.unlink(path)  # noqa: PTH108 - the processes have it open
+        # It takes its room now. On a disk that is full later, a write that fails would end the start-up.
+        os.pwrite(self._file, b"0", 0)
         weakref.finalize(self, os.close, self._file)
 
     @property
