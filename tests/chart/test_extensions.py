@@ -221,6 +221,16 @@ class TestContainers:
         assert "has a URL with a password among its arguments" in message
         assert "password@" not in message
 
+    @pytest.mark.parametrize(
+        "handler",
+        [{"sleep": {"seconds": 2}}, {"exec": None}, {"exec": {"command": [True, 1]}}, None],
+        ids=str,
+    )
+    def test_other_hooks_are_for_the_cluster_to_check(self, handler: Json) -> None:
+        given = with_values("worker", lifecycle={"preStop": handler})
+        [container] = pod_of(rendered("minimal", *given), "worker")["spec"]["containers"]
+        assert container["lifecycle"] == {"preStop": handler}
+
     def test_it_may_have_one_by_reference(self) -> None:
         """Its names are its own, whatever the service's settings are called."""
         variable = {"name": "ADMIN_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "mine", "key": "k"}}}

@@ -32,10 +32,10 @@
 {{/* Of a container's arguments, and of the commands that its hooks run: {of, container} */}}
 {{- define "tradepost.checkWords" -}}
 {{- range $hook, $handler := .container.lifecycle | default dict -}}
-{{- include "tradepost.checkWords" (dict "of" (printf "%s: %s" $.of $hook) "container" (dig "exec" dict ($handler | default dict))) -}}
+{{- include "tradepost.checkWords" (dict "of" (printf "%s: %s" $.of $hook) "container" (get ($handler | default dict) "exec" | default dict)) -}}
 {{- end -}}
 {{- range concat (.container.command | default list) (.container.args | default list) -}}
-{{- if regexMatch `://[^\s/@]*:[^\s/@]+@` . -}}
+{{- if regexMatch `://[^\s/@]*:[^\s/@]+@` (toString .) -}}
 {{- fail (printf "%s has a URL with a password among its arguments, which every user who may see pods can read: give it by a variable, with valueFrom.secretKeyRef." $.of) -}}
 {{- end -}}
 {{- end -}}
