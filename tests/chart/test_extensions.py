@@ -223,7 +223,7 @@ class TestContainers:
 
     @pytest.mark.parametrize(
         "handler",
-        [{"sleep": {"seconds": 2}}, {"exec": None}, {"exec": {"command": [True, 1]}}, None],
+        [{"sleep": {"seconds": 2}}, {"exec": None}, {"exec": {"command": [True, 1]}}, {}],
         ids=str,
     )
     def test_other_hooks_are_for_the_cluster_to_check(self, handler: Json) -> None:
