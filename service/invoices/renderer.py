@@ -44,7 +44,7 @@ def main(draw: Draw = render) -> None:
     asked = socket.socket(fileno=sys.stdin.fileno())
     for _, connection in zip(range(int(lifetime)), connections(asked, float(idle_seconds)), strict=False):
         with connection, time_limit(float(seconds)), suppress(OSError):
-            # An OSError is that whoever has asked has left: nothing is drawn for them, and others wait.
+            # An OSError says that the worker has left: nothing is drawn for it, and others wait.
             answer(connection, draw)
 
 

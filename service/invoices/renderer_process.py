@@ -58,7 +58,7 @@ def renderer_digest() -> str:
 @dataclass
 class RendererProcess:
     module: str = MODULE
-    #: It kills itself over an invoice that takes longer: after whoever has asked has given up.
+    #: It kills itself over an invoice that takes longer: after the worker that has asked for it has given up.
     seconds: float = 21.0
     #: It is replaced after so many invoices, so that a leak of memory stays small.
     lifetime: int = 500

@@ -17,7 +17,7 @@ from service.dev import embedded
 from service.platform.config import generate_key
 from tests.helpers.rows import rows_of
 from tests.pods.rendered import RELEASE, Container, containers, steps
-from tests.pods.sandbox import DATABASE_HOST, Network, Running, need_programs, network, pod
+from tests.pods.sandbox import DATABASE_HOST, Network, Running, network, pod
 from tests.server.process import REPOSITORY, cloned_database, statement
 
 pytestmark = pytest.mark.slow
@@ -54,13 +54,6 @@ def run(container: Container, apart: Network) -> Running:
         running.ended()
         assert job.written() == {"/tmp": []}
     return running
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    need_programs()
-    with cloned_database(template=None) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,6 @@ from tests.helpers.waiting import wait_until
 from tests.server.process import (
     PASSWORD,
     Service,
-    cloned_database,
     environment,
     free_port,
     started,
@@ -36,12 +35,6 @@ ADMIN = "ada@shop.example"
 WORKERS = 2
 #: A function and its file, or where a stack begins. No line has anything else.
 FRAME = re.compile(r"event loop|thread [a-zA-Z ]+|[\w.<>]+ \(<?[\w./ -]+>?\)")
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with cloned_database() as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from service.platform.http.rate_limit import Rule
 from service.platform.http.rate_limit_store import Store
 from tests.helpers.client import V1
 from tests.helpers.waiting import wait_until
-from tests.server.process import PASSWORD, Service, cloned_database, free_port, started
+from tests.server.process import PASSWORD, Service, free_port, started
 
 pytestmark = pytest.mark.slow
 
@@ -71,12 +71,6 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
     server.start()
     yield server
     server.kill()
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with cloned_database() as url:
-        yield url
 
 
 @contextmanager

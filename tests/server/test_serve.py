@@ -21,12 +21,6 @@ _numbers = count(1)
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with cloned_database() as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
 def service(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Three workers, shared by tests that leave it as it was."""
     folder = tmp_path_factory.mktemp("serve")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.http_server import serving
 from tests.helpers.rows import rows_of
-from tests.server.process import PASSWORD, Service, cloned_database, free_port, started, tradepost
+from tests.server.process import PASSWORD, Service, free_port, started, tradepost
 
 ADMIN = "ada@shop.example"
 AS_CUSTOMER = ["ok    register a customer", "ok    sign in", "ok    read the profile"]
@@ -19,12 +19,6 @@ AS_CUSTOMER += ["ok    list the catalogue"]
 ORDERING = ["ok    sign in as administrator", "ok    add an item", "ok    put it into stock"]
 ORDERING += ["ok    order it", "ok    read the invoice", "ok    cancel the order"]
 ORDERING += ["ok    find it in stock again", "ok    withdraw the item"]
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with cloned_database() as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -28,11 +28,19 @@ NOISY: Final = (
 )
 
 
+#: What is logged when sending begins to fail, and when it works again.
+EVENTS: Final = {
+    "traces": ("traces.not_sent", "traces.sent_again"),
+    "logs": ("logs.not_sent", "logs.sent_again"),
+    "metrics": ("metrics.not_sent", "metrics.sent_again"),
+}
+
+
 class Delivery:
     """Counts what an exporter has sent, and logs when it begins and ceases to fail."""
 
     def __init__(self, signal: Literal["traces", "logs", "metrics"], count: Callable[[int, Outcome], None]):
-        self._failed, self._works_again = f"{signal}.not_sent", f"{signal}.sent_again"
+        self._events = EVENTS[signal]
         self._count = count
         self._repeats = _RepeatFilter()
         #: Called with the number of items that were sent, whether the collector took them or not.
@@ -43,10 +51,11 @@ class Delivery:
         self.on_exported(items)
         self._count(items, "sent" if good else "lost")
         upstream.count_export(time.perf_counter() - began, good=good)
+        not_sent, sent_again = self._events
         if good and self._repeats.on:
-            log.info(self._works_again)
+            log.info(sent_again)
         elif not good and not self._repeats.on:
-            log.warning(self._failed)
+            log.warning(not_sent)
         self._repeats.on = not good
 
     def shutdown(self) -> None:
