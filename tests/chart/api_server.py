@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 from tests.chart.chart import Json
-from tests.chart.cluster import KINDS, LACKING, discovered, kubeconfig, plural_of
+from tests.chart.cluster import KINDS, LACKING, answer, discovered, kubeconfig, plural_of, send
 
 POLL_SECONDS: Final = 0.02
 #: What a body of protobuf begins with, and the kind of field that has a length.
@@ -162,14 +162,14 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(split.query).items()}
         match = _PATH.fullmatch(split.path)
         if match is None:
-            self._answer(self.known.get(split.path))
+            answer(self, self.known.get(split.path))
         elif match[5] == "log" and split.path.rpartition("/")[0] in self.store.objects:
-            self._send(200, "text/plain", f"{LOG}\n".encode())
+            send(self, 200, "text/plain", f"{LOG}\n".encode())
         elif match[4]:
-            self._answer(None if match[5] else self.store.objects.get(split.path))
+            answer(self, None if match[5] else self.store.objects.get(split.path))
         elif "sendInitialEvents" in query:
             # As a server that does not know it: the client lists, and then watches.
-            self._answer({**LACKING, "reason": "Invalid", "code": 422}, 422)
+            answer(self, {**LACKING, "reason": "Invalid", "code": 422}, 422)
         elif query.get("watch") in {"1", "true"}:
             with suppress(OSError):  # the client has seen enough
                 self._watch(split.path, query)
@@ -178,19 +178,19 @@ class _Handler(BaseHTTPRequestHandler):
             [kind] = [each for each in KINDS[root] if plural_of(each) == plural]
             items = [each for _, each in self._matching(split.path, query)]
             version = {"resourceVersion": str(len(self.store.events))}
-            self._answer({"kind": f"{kind}List", "apiVersion": root, "metadata": version, "items": items})
+            answer(self, {"kind": f"{kind}List", "apiVersion": root, "metadata": version, "items": items})
 
     def do_POST(self) -> None:
         document = self._body()
         name = document["metadata"].get("name")
         path = f"{urlsplit(self.path).path}/{name}"
         if path in self.store.objects:
-            self._answer({**LACKING, "reason": "AlreadyExists", "code": 409}, 409)
+            answer(self, {**LACKING, "reason": "AlreadyExists", "code": 409}, 409)
         else:
-            self._answer(self.store.put(path, document), 201)
+            answer(self, self.store.put(path, document), 201)
 
     def do_PUT(self) -> None:
-        self._answer(self.store.put(urlsplit(self.path).path, self._body()))
+        answer(self, self.store.put(urlsplit(self.path).path, self._body()))
 
     def do_PATCH(self) -> None:
         """As server-side apply: what is sent is the whole."""
@@ -199,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self._answer(self.store.remove(urlsplit(self.path).path))
+        answer(self, self.store.remove(urlsplit(self.path).path))
 
     def _matching(self, path: str, query: dict[str, str]) -> Iterator[tuple[str, Json]]:
         wanted = dict(each.split("=", 1) for each in query.get("labelSelector", "").split(",") if each)
@@ -234,17 +234,6 @@ class _Handler(BaseHTTPRequestHandler):
             return _release(text)
         found: Json = yaml.safe_load(text) or {}
         return found
-
-    def _answer(self, document: Json | None, status: int = 200) -> None:
-        status = status if document is not None else 404
-        self._send(status, "application/json", json.dumps(document or LACKING).encode())
-
-    def _send(self, status: int, content: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass

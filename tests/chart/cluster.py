@@ -62,19 +62,27 @@ LACKING: Final = {
 }
 
 
+def send(handler: BaseHTTPRequestHandler, status: int, content: str, body: bytes) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Type", content)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def answer(handler: BaseHTTPRequestHandler, document: Json | None, status: int = 200) -> None:
+    """Without a document there is no such object."""
+    status = status if document is not None else 404
+    send(handler, status, "application/json", json.dumps(document or LACKING).encode())
+
+
 class _Handler(BaseHTTPRequestHandler):
     def __init__(self, objects: dict[str, Json], *rest: Any) -> None:
         self.objects = objects
         super().__init__(*rest)
 
     def do_GET(self) -> None:
-        found = self.objects.get(self.path.partition("?")[0])
-        body = json.dumps(found or LACKING).encode()
-        self.send_response(200 if found else 404)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        answer(self, self.objects.get(self.path.partition("?")[0]))
 
     def log_message(self, *_: object) -> None:
         pass

@@ -14,18 +14,17 @@ from structlog.testing import capture_logs
 
 from service.platform.config import Settings
 from service.platform.database import schema
-from service.platform.database.schema import required_revision
 from service.platform.server.health import startup
 from service.platform.server.health.startup import Listener, Startup, StartupRecord
+from service.platform.telemetry import repeats
 from tests.conftest import for_sqlalchemy
 from tests.helpers.application import running
 from tests.helpers.client import Api
+from tests.helpers.not_ready import NO_SCHEMA, NOW, WAIT, waiting
 from tests.helpers.proxy import proxy_before
 from tests.helpers.waiting import eventually
 from tests.server.process import cloned_database
 
-NOW = required_revision()[0]
-WAIT = "wait for the migration, or run tradepost migrate"
 REFUSED = "nothing listens at this host and port"
 READY = (200, {"status": "ready", "database": "up", "draining": False})
 
@@ -92,18 +91,6 @@ async def becomes(api: Api, status: int, body: dict[str, Any]) -> None:
     assert (started.status_code, started.json()) == (200, {"status": "started"})
 
 
-def waiting(cause: str, **others: Any) -> dict[str, Any]:
-    return {
-        "status": "not_ready",
-        "database": "up",
-        "draining": False,
-        "schema_revision": NOW,
-        "required_revision": NOW,
-        "listening": True,
-        "cause": cause,
-    } | others
-
-
 class TestReadiness:
     @pytest.mark.usefixtures("old")
     @pytest.mark.parametrize("mode", ["soft", "hard"])
@@ -122,8 +109,7 @@ class TestReadiness:
 
     async def test_before_the_first_migration_it_waits(self, settings: Settings, empty: str) -> None:
         async with running(settings, **to(empty)) as api:
-            cause = f"the database has no schema yet, and this build needs {NOW}: {WAIT}"
-            await becomes(api, 503, waiting(cause, schema_revision=None, listening=False))
+            await becomes(api, 503, waiting(NO_SCHEMA, schema_revision=None, listening=False))
 
     async def test_without_the_change_feed_it_waits(self, settings: Settings, closed_port: int) -> None:
         """It would serve, but would ask the database at every request who is calling."""
@@ -253,7 +239,7 @@ class TestLog:
         assert lines[2:] == [COMPLETED]
 
     async def test_it_is_repeated_after_some_minutes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(startup, "REPEAT_SECONDS", 0.2)
+        monkeypatch.setattr(repeats, "REPEAT_SECONDS", 0.2)
         world, record = World(), StartupRecord()
         with captured() as lines:
             async with world.waiting(record):

@@ -49,14 +49,16 @@ def asking(
     return process
 
 
-async def customers(database: str) -> int:
-    """Those who still have an account."""
-    connection = await asyncpg.connect(database)
-    try:
-        found: int = await connection.fetchval("SELECT count(*) FROM users WHERE is_active")
-        return found
-    finally:
-        await connection.close()
+def counted(database: str, rows: str) -> int:
+    async def count() -> int:
+        connection = await asyncpg.connect(database)
+        try:
+            found: int = await connection.fetchval(f"SELECT count(*) FROM {rows}")
+            return found
+        finally:
+            await connection.close()
+
+    return asyncio.run(count())
 
 
 def test_a_service_that_serves_passes_and_one_that_dies_does_not(tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_a_service_that_serves_passes_and_one_that_dies_does_not(tmp_path: Path)
         # Its accounts are gone as well.
         for way in ("kept", "new"):
             assert re.search(rf"2 DELETE /users/profile \({way} connection\)", told), told
-        assert asyncio.run(customers(database)) == 0
+        assert counted(database, "users WHERE is_active") == 0
         for way in ("kept", "new"):
             for route in ("POST /auth/token", "GET /items", "GET /users/profile", "PATCH /users/profile"):
                 assert re.search(rf"[1-9]\d* {route}\S* \({way} connection\)", told), told
@@ -110,16 +112,7 @@ def result(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 def orders_are(database: str, many: int) -> None:
     """Until so many orders have been placed."""
-
-    async def placed() -> int:
-        connection = await asyncpg.connect(database)
-        try:
-            found: int = await connection.fetchval("SELECT count(*) FROM orders")
-            return found
-        finally:
-            await connection.close()
-
-    wait_until(lambda: asyncio.run(placed()) >= many)
+    wait_until(lambda: counted(database, "orders") >= many)
 
 
 def test_orders_that_were_placed_are_found_again_once_each(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from service.platform.config import generate_key
-from service.platform.database.schema import required_revision
+from tests.helpers.not_ready import NO_SCHEMA, NOW, waiting
 from tests.helpers.proxy import proxy_before
 from tests.helpers.waiting import wait_until
 from tests.server.process import cloned_database, get, started, statement, tradepost
@@ -19,9 +19,6 @@ FEW_SECONDS = 3
 
 
 def test_it_waits_for_the_migration_and_says_so_once(tmp_path: Path) -> None:
-    needed, _ = required_revision()
-    cause = f"the database has no schema yet, and this build needs {needed}:"
-    cause += " wait for the migration, or run tradepost migrate"
     key = generate_key()
     with (
         cloned_database(template=None) as url,
@@ -37,24 +34,16 @@ def test_it_waits_for_the_migration_and_says_so_once(tmp_path: Path) -> None:
         assert (answer.status_code, answer.headers["retry-after"], answer.json()) == (
             503,
             "1",
-            {
-                "status": "not_ready",
-                "database": "up",
-                "draining": False,
-                "schema_revision": None,
-                "required_revision": needed,
-                "listening": False,
-                "cause": cause,
-            },
+            waiting(NO_SCHEMA, schema_revision=None, listening=False),
         )
         # One line for both workers.
         [line] = [line for line in service.lines() if line["level"] != "info"]
-        assert (line["event"], line["level"], line["cause"]) == ("service.held_up", "warning", cause)
-        assert (line["schema_revision"], line["required_revision"]) == (None, needed)
+        assert (line["event"], line["level"], line["cause"]) == ("service.held_up", "warning", NO_SCHEMA)
+        assert (line["schema_revision"], line["required_revision"]) == (None, NOW)
         assert tradepost(tmp_path, "migrate", DATABASE_URL=url, ENVIRONMENT="production").returncode == 0
         service.wait_until_up()
         wait_until(lambda: len(service.events("changes.subscribed")) == 2)
-        assert [line["schema_revision"] for line in service.events("startup.completed")] == [needed]
+        assert [line["schema_revision"] for line in service.events("startup.completed")] == [NOW]
         assert service.stop() == 0
         assert [line["event"] for line in service.lines() if line["level"] != "info"] == ["service.held_up"]
         assert service.stderr == ""

@@ -12,10 +12,10 @@ import pytest
 from service import events
 from service.platform.config import Settings
 from service.platform.database import Database
-from service.platform.database.schema import required_revision
 from service.platform.telemetry import request_facts
 from service.platform.telemetry.request_facts import RequestFacts
 from tests.conftest import for_sqlalchemy
+from tests.helpers.not_ready import NO_SCHEMA, NOW, waiting
 from tests.helpers.waiting import wait_until
 from tests.server.process import Service, alive, cloned_database, get, started, tradepost
 
@@ -90,31 +90,18 @@ class TestCommand:
             cloned_database(template=None) as url,
             started(tmp_path, module=WORKER, DATABASE_URL=url) as worker,
         ):
-            needed, _ = required_revision()
-            cause = f"the database has no schema yet, and this build needs {needed}:"
-            cause += " wait for the migration, or run tradepost migrate"
             [line] = worker.wait_for("worker.held_up")
-            assert (line["level"], line["cause"], line["required_revision"]) == ("warning", cause, needed)
+            assert (line["level"], line["cause"], line["required_revision"]) == ("warning", NO_SCHEMA, NOW)
             probe = get(f"{worker.url}/readyz")
-            assert (probe.status_code, probe.json()) == (
-                503,
-                {
-                    "status": "not_ready",
-                    "database": "up",
-                    "draining": False,
-                    "schema_revision": None,
-                    "required_revision": needed,
-                    "listening": False,
-                    "cause": cause,
-                },
-            )
+            found = (probe.status_code, probe.json())
+            assert found == (503, waiting(NO_SCHEMA, schema_revision=None, listening=False))
             for path in ("/livez", "/startupz"):
                 assert get(f"{worker.url}{path}").status_code == 200
             assert worker.events("worker.started") == []
             assert tradepost(tmp_path, "migrate", DATABASE_URL=url).returncode == 0
             worker.wait_until_up()
             assert worker.stop() == 0
-            assert [line["schema_revision"] for line in worker.events("startup.completed")] == [needed]
+            assert [line["schema_revision"] for line in worker.events("startup.completed")] == [NOW]
             assert [line["event"] for line in worker.lines() if line["level"] != "info"] == ["worker.held_up"]
 
     def test_metrics_are_its_own_whatever_its_pod_says(self, tmp_path: Path, url: str) -> None:

@@ -5,7 +5,6 @@ those of the line. Lines of the SDK and of its HTTP client stay on stdout: they 
 """
 
 import logging
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from json import dumps, loads
@@ -145,6 +144,4 @@ class LogExport:
         access_log.use_companion(None, None)
         for logger in self._loggers:
             logger.removeHandler(self._handler)
-        flushing = threading.Thread(target=self._provider.shutdown, daemon=True)
-        flushing.start()
-        flushing.join(min(tracing.FLUSH_SECONDS, patience * tracing.SHARE_TO_FLUSH))
+        tracing.flush(self._provider.shutdown, patience)

@@ -1,10 +1,16 @@
 """How often a fault that lasts is logged: at first, and then every few minutes."""
 
 import time
+from collections.abc import Mapping
 from typing import Final
 
 #: Between two lines of the same cause.
 REPEAT_SECONDS: Final = 300.0
+
+
+def is_due(logged: Mapping[str, float], cause: str, now: float) -> bool:
+    """Whether to log the cause now: it was not logged yet, or some minutes ago, by `time.monotonic`."""
+    return now - logged.get(cause, -REPEAT_SECONDS) >= REPEAT_SECONDS
 
 
 class Repeats:
@@ -14,9 +20,9 @@ class Repeats:
         self._logged: dict[str, float] = {}
 
     def is_due(self, cause: str) -> bool:
-        """Whether to log the cause now: it was not logged yet, or some minutes ago."""
+        """Whether to log the cause now, which is noted then."""
         now = time.monotonic()
-        due = now - self._logged.get(cause, -REPEAT_SECONDS) >= REPEAT_SECONDS
+        due = is_due(self._logged, cause, now)
         if due:
             self._logged[cause] = now
         return due

@@ -90,9 +90,14 @@ class Tracing:
         _tracer = None
         for undo in self._undo:
             undo()
-        flushing = threading.Thread(target=self.provider.shutdown, daemon=True)
-        flushing.start()
-        flushing.join(min(FLUSH_SECONDS, patience * SHARE_TO_FLUSH))
+        flush(self.provider.shutdown, patience)
+
+
+def flush(shutdown: Callable[[], None], patience: float) -> None:
+    """Have what waits sent, and return when it is or when the time is over. A collector may hang."""
+    flushing = threading.Thread(target=shutdown, daemon=True)
+    flushing.start()
+    flushing.join(min(FLUSH_SECONDS, patience * SHARE_TO_FLUSH))
 
 
 class Export(Protocol):

@@ -21,7 +21,7 @@ import structlog
 
 from service.platform.database import schema
 from service.platform.database.connections import cause_of
-from service.platform.telemetry.repeats import REPEAT_SECONDS
+from service.platform.telemetry import repeats
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,7 @@ class StartupRecord:
         now = time.monotonic()
         with self._locked():
             logged: dict[str, float] = json.loads(os.pread(self._file, MOST_BYTES, 1) or "{}")
-            due = now - logged.get(cause, -REPEAT_SECONDS) >= REPEAT_SECONDS
+            due = repeats.is_due(logged, cause, now)
             if due:
                 written = os.pwrite(self._file, json.dumps(logged | {cause: now}).encode(), 1)
                 os.ftruncate(self._file, 1 + written)
