@@ -27,7 +27,7 @@ endef
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev test test-slow prove test-image lint format types imports deps sql lock lock-check \
+.PHONY: help setup run dev test test-slow prove prove-faults prove-floods prove-abuse prove-history prove-restore prove-soak prove-fuzz test-image lint format types imports deps sql lock lock-check \
 	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-scale bench-telemetry bench-processes bench-pod bench flame dashboard-picture \
 	chart chart-golden chart-readme objectives custom-resources image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
 
@@ -58,6 +58,29 @@ test-slow: $(SYNCED) ## the tests that take longer (load, real processes, a brow
 
 prove: $(SYNCED) ## the proofs that take many minutes: thousands of orders, and of events whose workers are killed
 	@$(SELECT); exec $(BIN)/pytest -m proof "$$@"
+
+PROOF = exec $(BIN)/python -m proofs $(1) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+prove-faults: $(SYNCED) ## databases, networks, upstreams and processes that fail, into docs/reliability.md; ONLY=case,case SEED=1
+	@$(call PROOF,faults)
+
+prove-floods: $(SYNCED) ## more requests than it can answer, and hostile ones, into docs/reliability.md; ONLY= SEED=
+	@$(call PROOF,floods)
+
+prove-abuse: $(SYNCED) ## the items of OWASP's API Top 10 and ASVS 5.0, each with its test, into docs/reliability.md
+	@$(call PROOF,abuse)
+
+prove-history: $(SYNCED) ## every call of many clients held against a model, into docs/reliability.md; SEED=
+	@$(call PROOF,history)
+
+prove-restore: $(SYNCED) ## backups restored to a point in time, by the documented commands, into docs/reliability.md
+	@$(call PROOF,restore)
+
+prove-soak: $(SYNCED) ## what grows with time, into docs/reliability.md; MINUTES=60
+	@$(call PROOF,soak)
+
+prove-fuzz: $(SYNCED) ## requests made up from the OpenAPI document as each kind of caller, into docs/reliability.md; MINUTES=15
+	@$(call PROOF,fuzz)
 
 test-image: $(SYNCED) ## builds the image, runs it as a pod would; STAND_IN=1 where no base image can be pulled
 	@exec $(BIN)/pytest -m image -n 0 -s tests/image

@@ -1,0 +1,1 @@
+"""Runs against the whole service that show what it keeps while things fail: `python -m proofs NAME`."""
