@@ -190,7 +190,7 @@ async def registered(sql: asyncpg.Connection, secret: str, count: int) -> list[t
         "INSERT INTO sessions (user_id) SELECT unnest($1::bigint[]) RETURNING id, user_id",
         [user["id"] for user in users],
     )
-    tokens = AccessTokens(secret, (), issuer="tradepost", audience="tradepost")
+    tokens = AccessTokens(secret, (), issuer="tradepost", audience="tradepost", clock=time.time)
     return [
         (row["user_id"], tokens.issue(Caller(row["user_id"], row["id"], is_admin=False), client_id="bench"))
         for row in sessions

@@ -117,6 +117,11 @@ async def lock_months(session: Session) -> bool:
     return free
 
 
+async def get_time(session: Session) -> datetime:
+    now: datetime = await session.value(select(func.now()))
+    return now
+
+
 async def get_months(session: Session) -> list[date]:
     """The first days of the months that have a partition, in order."""
     names = await session.values(

@@ -87,7 +87,9 @@ async def keep_addresses(database: Database, retention: timedelta, *, now: datet
     Each step is a transaction of its own: it must not hold the lock on one partition while it waits for
     that on the table. A step that another process is doing is left to that process.
     """
-    now = now or datetime.now(UTC)
+    if now is None:
+        async with database.reading() as session:
+            now = await audit.get_time(session)
     this = now.astimezone(UTC).date().replace(day=1)
     for month in (this, _following(this)):
         await _add(database, month)

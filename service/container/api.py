@@ -85,14 +85,13 @@ class Container:
         revocations, api_keys, passwords = Revocations(database), ApiKeyCache(database), Passwords()
         subscribers, response_cache = Subscribers(database), ResponseCache(settings.response_cache_bytes)
         listeners = (revocations.listener, api_keys.listener, subscribers.listener, response_cache.listener)
-        tokens = AccessTokens(
-            secret, accepted, issuer=settings.token_issuer, audience=settings.token_audience
-        )
+        feed = ChangeFeed(_direct_url(settings) or url, listeners, database.notify)
+        names = {"issuer": settings.token_issuer, "audience": settings.token_audience}
+        tokens = AccessTokens(secret, accepted, **names, clock=feed.clock)
         counts = Store(settings.redis_url.get_secret_value() if settings.redis_url else None)
         free = free_failures(settings.rate_limit_sign_in)
         throttle = SignInThrottle(counts, derive(secret, "slow-down"), free=free)
         refresh_tokens, pseudonyms = RefreshTokens(secret, accepted), Pseudonyms(secret)
-        feed = ChangeFeed(_direct_url(settings) or url, listeners, database.notify)
         listener = Listener(direct_setting(settings), lambda: feed.has_lease, lambda: feed.cause)
         asked = "DATABASE_POOLER" if settings.database_pooler else "DATABASE_URL"
         startup = Startup("service.held_up", database.revision, asked, listener, shared.startup)

@@ -4,7 +4,7 @@ import base64
 import contextlib
 import hmac
 import secrets
-import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from cachetools import FIFOCache
@@ -50,12 +50,23 @@ class AccessTokens:
 
     Verifying takes 63 microseconds, so a token that was good is kept until it ends, at most
     REMEMBERED_TOKENS of them. That says nothing of its session, which has to be asked each time.
+
+    `clock` is the database's, for all processes: what has lost access is forgotten when no token from before
+    can be good any more (revocation.py).
     """
 
-    def __init__(self, secret: str, accepted: tuple[str, ...], *, issuer: str, audience: str) -> None:
+    def __init__(
+        self,
+        secret: str,
+        accepted: tuple[str, ...],
+        *,
+        issuer: str,
+        audience: str,
+        clock: Callable[[], float],
+    ) -> None:
         self._signing = SigningKey(secret)
         self._keys = {key.kid: key for key in (self._signing, *map(SigningKey, accepted))}
-        self._issuer, self._audience = issuer, audience
+        self._issuer, self._audience, self._clock = issuer, audience, clock
         self._verified: FIFOCache[str, tuple[float, Caller]] = FIFOCache(REMEMBERED_TOKENS)
 
     @property
@@ -64,7 +75,7 @@ class AccessTokens:
         return {"keys": [key.public for key in self._keys.values()]}
 
     def issue(self, caller: Caller, *, client_id: str) -> str:
-        now = int(time.time())
+        now = int(self._clock())
         claims = {
             "iss": self._issuer,
             "aud": self._audience,
@@ -92,7 +103,7 @@ class AccessTokens:
     def seconds_left(self, token: str) -> float:
         """How long the token still lasts, without the leeway; 0 for a bad one."""
         good = self._good(token)
-        return max(0.0, good[0] - time.time()) if good else 0.0
+        return max(0.0, good[0] - self._clock()) if good else 0.0
 
     def _good(self, token: str) -> tuple[float, Caller] | None:
         remembered = self._remembered(token)
@@ -110,13 +121,14 @@ class AccessTokens:
 
     def _remembered(self, token: str) -> tuple[float, Caller] | None:
         remembered = self._verified.get(token)
-        return remembered if remembered is not None and remembered[0] > time.time() else None
+        return remembered if remembered is not None and remembered[0] > self._clock() else None
 
     def _claims(self, token: str) -> dict[str, Any]:
         decoded = jwt.decode(token, self._key_of, algorithms=["ES256"])
         if str(decoded.header.get("typ", "")).lower().removeprefix("application/") != "at+jwt":
             raise ValueError("not an access token")
         jwt.JWTClaimsRegistry(
+            now=int(self._clock()),
             leeway=LEEWAY_SECONDS,
             iss={"essential": True, "value": self._issuer},
             aud={"essential": True, "value": self._audience},

@@ -1,6 +1,6 @@
 """Orders that are not paid in time are cancelled by the worker."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -19,10 +19,10 @@ REASON: Final = "It was not paid in time."
 
 async def cancel_unpaid(database: Database, payment_window: timedelta) -> None:
     """Those placed longer ago than that, each in a transaction of its own."""
-    before, cancelled, after, full = datetime.now(UTC) - payment_window, 0, 0, True
+    cancelled, after, full = 0, 0, True
     while full:
         async with database.reading() as session:
-            batch = await orders.get_unpaid(session, before, after=after, count=BATCH)
+            batch = await orders.get_unpaid(session, payment_window, after=after, count=BATCH)
         for order_id in batch:
             cancelled += await _cancel(database, order_id)
             after = order_id

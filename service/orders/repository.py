@@ -1,7 +1,7 @@
 """Every statement on orders and their lines."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -204,7 +204,8 @@ async def transition(
     return row
 
 
-async def get_unpaid(session: Session, before: datetime, *, after: int, count: int) -> Sequence[int]:
-    """The ids of orders placed before this moment that are unpaid, in order, beginning after `after`."""
-    unpaid = (Order.status == literal_column("'placed'"), Order.placed_at < before, Order.id > after)
+async def get_unpaid(session: Session, window: timedelta, *, after: int, count: int) -> Sequence[int]:
+    """The ids of orders placed longer ago than that and unpaid, in order, beginning after `after`."""
+    old = Order.placed_at < func.now() - window
+    unpaid = (Order.status == literal_column("'placed'"), old, Order.id > after)
     return await session.values(select(Order.id).where(*unpaid).order_by(Order.id).limit(count))

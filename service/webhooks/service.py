@@ -1,7 +1,7 @@
 """Webhooks as administrators manage them. The worker delivers (service/webhooks/deliveries/service.py)."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from service import audit
@@ -108,11 +108,12 @@ async def ping(session: Session, caller: Caller, webhook_id: int) -> WebhookDeli
     await reauthorize(session, caller)
     _found(await webhooks.get(session, webhook_id))
     facts = request_facts.facts()
-    delivery_id = await deliveries.add_ping(
+    added = await deliveries.add_ping(
         session, webhook_id, request_id=facts.request_id, traceparent=tracing.traceparent()
     )
+    delivery_id = added.id
     data: Mapping[str, Any] = {"webhook_id": webhook_id, "delivery_id": delivery_id}
-    body = build_payload(deliveries.PING, datetime.now(UTC), data)
+    body = build_payload(deliveries.PING, added.created_at, data)
     row = await deliveries.set_message(session, delivery_id, f"ping_{delivery_id}", body)
     await deliveries.enqueue(session, webhook_id, delivery_id)
     await _record(session, caller, "webhook.pinged", webhook_id, {"delivery_id": delivery_id})

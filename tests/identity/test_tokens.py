@@ -19,7 +19,9 @@ from service.identity.tokens import REMEMBERED_TOKENS, AccessTokens, Pseudonyms,
 from service.platform.config import Settings, generate_key
 from service.platform.config.password_policy import common_passwords
 from service.platform.crypto import derive, same, sign
+from service.platform.database.clock import DatabaseClock
 from tests.helpers.client import Api, assert_problem
+from tests.helpers.clock import Clock
 from tests.helpers.factories import Make, Person
 
 SECRET = "k" * 64
@@ -176,8 +178,12 @@ class TestForgedTokens:
 
 class TestAccessTokens:
     @pytest.fixture
-    def tokens(self) -> AccessTokens:
-        return AccessTokens(SECRET, (), issuer="issuer", audience="audience")
+    def clock(self) -> Clock:
+        return Clock()
+
+    @pytest.fixture
+    def tokens(self, clock: Clock) -> AccessTokens:
+        return AccessTokens(SECRET, (), issuer="issuer", audience="audience", clock=clock)
 
     @pytest.mark.parametrize(
         "head",
@@ -205,7 +211,7 @@ class TestAccessTokens:
             assert tokens.verify(encoded(head) + rest) is None
 
     def test_a_verified_token_is_remembered_until_it_ends(
-        self, tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch
+        self, tokens: AccessTokens, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         caller = Caller(1, 2, is_admin=True)
         token = tokens.issue(caller, client_id="tests")
@@ -216,23 +222,46 @@ class TestAccessTokens:
 
         monkeypatch.setattr(tokens, "_claims", unread)
         assert tokens.verify(token) == caller
-        now = time.time()
-        monkeypatch.setattr(time, "time", lambda: now + 601)
+        clock.now += 601
         assert tokens.verify(token) is None
 
     @pytest.mark.parametrize("remembered", [True, False])
     def test_clocks_may_differ_by_half_a_minute_and_no_more(
-        self, tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch, remembered: bool
+        self, tokens: AccessTokens, clock: Clock, remembered: bool
     ) -> None:
-        token, now = tokens.issue(Caller(1, 2, is_admin=False), client_id="tests"), time.time()
+        token, now = tokens.issue(Caller(1, 2, is_admin=False), client_id="tests"), clock.now
         if remembered:
             assert tokens.verify(token) is not None
         for seconds, good in ((599, True), (628, True), (632, False), (599, True), (632, False)):
-            monkeypatch.setattr(time, "time", lambda later=now + seconds: later)
+            clock.now = now + seconds
             assert (tokens.verify(token) is not None) is good
 
-    def test_only_so_many_are_remembered(self, tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch) -> None:
-        claims = {"sub": "1", "sid": "2", "admin": False, "exp": time.time() + 600}
+    def test_a_step_of_the_machines_clock_neither_ends_nor_prolongs_one(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What has lost access is remembered for so long as a token lasts, and no longer."""
+        clock, caller = DatabaseClock(), Caller(1, 2, is_admin=False)
+        names = {"issuer": "issuer", "audience": "audience"}
+        here, elsewhere = (AccessTokens(SECRET, (), **names, clock=clock) for _ in range(2))
+        token, now = here.issue(caller, client_id="tests"), time.time()
+        assert here.verify(token) == caller
+        for step in (3600, -3600):
+            monkeypatch.setattr(time, "time", lambda stepped=now + step: stepped)
+            assert here.verify(token) == elsewhere.verify(token) == caller
+            assert 595 < here.seconds_left(token) <= 600
+            again = here.issue(caller, client_id="tests")
+            assert 595 < elsewhere.seconds_left(again) <= 600
+        started = DatabaseClock()  # by the machine's clock, until the database has said its own
+        assert abs(started() - (now - 3600)) < 60
+        started.set(now, at=time.monotonic())
+        assert AccessTokens(SECRET, (), **names, clock=started).verify(token) == caller
+        started.set(now + 3600, at=time.monotonic())
+        assert AccessTokens(SECRET, (), **names, clock=started).verify(token) is None
+
+    def test_only_so_many_are_remembered(
+        self, tokens: AccessTokens, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        claims = {"sub": "1", "sid": "2", "admin": False, "exp": clock.now + 600}
         monkeypatch.setattr(tokens, "_claims", lambda token: claims)
         for number in range(REMEMBERED_TOKENS + 10):
             assert tokens.verify(str(number)) == Caller(1, 2, is_admin=False)
@@ -240,7 +269,7 @@ class TestAccessTokens:
         assert next(iter(tokens._verified)) == "10"
 
     def test_the_public_keys_have_no_private_part(self) -> None:
-        tokens = AccessTokens(SECRET, ("o" * 64,), issuer="issuer", audience="audience")
+        tokens = AccessTokens(SECRET, ("o" * 64,), issuer="issuer", audience="audience", clock=Clock())
         assert [sorted(key) for key in tokens.jwks["keys"]] == [
             ["alg", "crv", "kid", "kty", "use", "x", "y"]
         ] * 2

@@ -253,7 +253,7 @@ class TestEnd:
     ) -> None:
         maria = await make.user()
         later = time.time() + 610
-        monkeypatch.setattr(time, "time", lambda: later)
+        monkeypatch.setattr(container.tokens, "_clock", lambda: later)
         assert (await maria.api.get("/notifications")).status_code == 200
         assert_problem(await maria.api.get("/notifications/stream"), 401, "invalid_token")
         assert_problem(await maria.api.post("/notifications/stream-ticket"), 401, "invalid_token")

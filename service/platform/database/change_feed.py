@@ -33,6 +33,7 @@ import structlog
 
 from service.errors import ReadOnly, ServiceError
 from service.platform.database import connections
+from service.platform.database.clock import DatabaseClock
 from service.platform.database.errors import FAULTS
 from service.platform.telemetry.repeats import Repeats
 
@@ -47,6 +48,8 @@ CONNECT_SECONDS: Final = 3.0
 LONGEST_PAUSE_SECONDS: Final = 2.0
 #: How long a process waits for its first lease before its first request, which then needs no query for it.
 START_SECONDS: Final = 1.0
+#: The query that renews the lease, and what the database's clock says.
+RENEWAL: Final = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS float8)"
 
 #: A byte for each feed: 1 when something was committed since its last query. It is inherited by what is
 #: forked after the import, so that the workers of one master share it. A commit sets all of them; each feed
@@ -93,6 +96,7 @@ class ChangeFeed:
     def __init__(self, url: str, listeners: tuple[ChangeListener, ...], notify: Notify) -> None:
         self._url = url
         self._listeners, self._notify = listeners, notify
+        self.clock = DatabaseClock()
         self._lease_ends = 0.0
         self.renew_seconds = RENEW_SECONDS
         self._unreadable = False
@@ -192,7 +196,8 @@ class ChangeFeed:
     async def _renew(self, raw: asyncpg.Connection) -> None:
         began, self._syncing = time.monotonic(), bool(_unsynced[self._slot])
         _unsynced[self._slot] = 0
-        await raw.execute("SELECT 1")
+        now = await raw.fetchval(RENEWAL)
+        self.clock.set(now, at=(began + time.monotonic()) / 2)
         if is_read_only(raw):
             # A primary that has been demoted receives nothing of what is written to the new one.
             raise ReadOnly

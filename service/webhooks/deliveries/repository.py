@@ -1,7 +1,7 @@
 """Every statement on the deliveries of webhooks."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -63,6 +63,7 @@ _CLAIM: Final = text(f"""
         AND (is_active OR event_type = '{PING}')
         AND (paused_until IS NULL OR paused_until <= now())
     RETURNING delivery.id, webhook_id, event_type, message_id, body, attempts, request_id, traceparent,
+        CAST(extract(epoch FROM now()) AS bigint) AS tried_at,
         url, secret, CASE WHEN previous_until > now() THEN previous_secret END AS previous_secret
 """).bindparams(bindparam("lease", type_=Interval))
 _MARK_SUCCEEDED: Final = text("""
@@ -102,8 +103,8 @@ async def fan_out(session: Session, event: Record, message_id: str, body: bytes)
 
 async def add_ping(
     session: Session, webhook_id: int, *, request_id: str | None, traceparent: str | None
-) -> int:
-    """Add a delivery without an event, and without a body for now: the body contains the delivery's id."""
+) -> Record:
+    """Add a delivery without an event, and without a body for now, which contains its id and its time."""
     values = {
         "webhook_id": webhook_id,
         "event_type": PING,
@@ -113,9 +114,9 @@ async def add_ping(
         "request_id": request_id,
         "traceparent": traceparent,
     }
-    statement = insert(WebhookDelivery).values(**values).returning(WebhookDelivery.id)
-    delivery_id: int = await session.value(statement)
-    return delivery_id
+    added = (WebhookDelivery.id, WebhookDelivery.created_at)
+    [row] = await session.rows(insert(WebhookDelivery).values(**values).returning(*added))
+    return row
 
 
 async def set_message(session: Session, delivery_id: int, message_id: str, body: bytes) -> Record | None:
@@ -254,9 +255,13 @@ async def find_overdue(session: Session, overdue: timedelta, most: int) -> Seque
     return await session.rows(select(due).where(due.c.turn <= most).order_by(due.c.id))
 
 
-async def purge(session: Session, before: datetime, *, most: int) -> int:
-    """Delete at most so many that were created before this moment and have ended; how many those were."""
-    old = select(WebhookDelivery.id).where(WebhookDelivery.created_at < before, ~_pending).limit(most)
+async def purge(session: Session, kept: timedelta, *, most: int) -> int:
+    """Delete at most so many that were created longer ago than that and have ended; how many those were."""
+    old = (
+        select(WebhookDelivery.id)
+        .where(WebhookDelivery.created_at < func.now() - kept, ~_pending)
+        .limit(most)
+    )
     return await session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)))
 
 

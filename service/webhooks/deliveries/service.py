@@ -4,8 +4,7 @@ An attempt is made outside any transaction. It is claimed before and its result 
 counts even if the worker is killed, and no other worker makes it at the same time.
 """
 
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, Literal, Self
 
 import structlog
@@ -145,7 +144,7 @@ class Deliveries:
         except Undecryptable:
             _log_undecryptable(delivery.webhook_id)
             return AttemptResult(0.0, fault="secret_unreadable")
-        headers = signature_headers(delivery.message_id, int(time.time()), delivery.body, keys)
+        headers = signature_headers(delivery.message_id, delivery.tried_at, delivery.body, keys)
         with tracing.client_span("webhook POST"):
             result = await self._client.post(delivery.url, headers, delivery.body)
             tracing.set_status(result.status)
@@ -157,7 +156,7 @@ class Deliveries:
             for row in await deliveries.find_overdue(session, OVERDUE, MAX_CONCURRENCY):
                 await _queue_again(session, row, key=f"{deliveries.KIND}-{row.id}")
         async with self._database.transaction() as session:
-            await deliveries.purge(session, datetime.now(UTC) - self._retention, most=PURGE_BATCH)
+            await deliveries.purge(session, self._retention, most=PURGE_BATCH)
         async with self._database.transaction() as session:
             for row in await webhooks.get_secrets(session):
                 await self._reencrypt(session, row)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -183,6 +184,15 @@ class TestLease:
         await eventually(lambda: feed.has_lease)
         assert [heard["id"] for heard in listener.heard] == list(range(50))
 
+    async def test_it_brings_the_databases_time(self, feed: ChangeFeed, sql: asyncpg.Connection) -> None:
+        feed.clock.set(0.0, at=time.monotonic())
+        feed.renew_seconds = 0.01
+        await feed.start()
+        before = await sql.fetchval(changes.RENEWAL)
+        assert 0 < before - feed.clock() + 1 < 2
+        feed.clock.set(before + 3600, at=time.monotonic())
+        await eventually(lambda: feed.clock() < before + 1800)
+
     async def test_it_counts_from_when_its_question_was_asked(
         self, short_lease: None, feed: ChangeFeed, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -196,17 +206,19 @@ class TestLease:
 
         monkeypatch.setattr(changes, "time", Clock)
         feed.renew_seconds = 3600.0
-        real = asyncpg.Connection.execute
+        real = asyncpg.Connection.fetchval
 
-        async def execute(connection: asyncpg.Connection, query: str, *arguments: Any, **options: Any) -> Any:
+        async def fetchval(
+            connection: asyncpg.Connection, query: str, *arguments: Any, **options: Any
+        ) -> Any:
             nonlocal now
             answer = await real(connection, query, *arguments, **options)
             # The application's own feed goes on beside this one, in a task of its own.
-            asked_here = query == "SELECT 1" and asyncio.current_task() is feed._task
+            asked_here = query == changes.RENEWAL and asyncio.current_task() is feed._task
             now += 0.5 if asked_here else 0
             return answer
 
-        monkeypatch.setattr(asyncpg.Connection, "execute", execute)
+        monkeypatch.setattr(asyncpg.Connection, "fetchval", fetchval)
         await feed.start()
         assert (now, feed.has_lease) == (100.5, True)
         now = 100.899
@@ -326,16 +338,18 @@ class TestCatchingUp:
         feed.renew_seconds = 3600.0
         await feed.start()
         await feed.sync()
-        real, asked, go_on = asyncpg.Connection.execute, asyncio.Event(), asyncio.Event()
+        real, asked, go_on = asyncpg.Connection.fetchval, asyncio.Event(), asyncio.Event()
 
-        async def execute(connection: asyncpg.Connection, query: str, *arguments: Any, **options: Any) -> Any:
+        async def fetchval(
+            connection: asyncpg.Connection, query: str, *arguments: Any, **options: Any
+        ) -> Any:
             answer = await real(connection, query, *arguments, **options)
-            if query == "SELECT 1" and asyncio.current_task() is feed._task:
+            if query == changes.RENEWAL and asyncio.current_task() is feed._task:
                 asked.set()
                 await go_on.wait()
             return answer
 
-        monkeypatch.setattr(asyncpg.Connection, "execute", execute)
+        monkeypatch.setattr(asyncpg.Connection, "fetchval", fetchval)
         changes.mark_committed()
         first = asyncio.create_task(feed.sync())
         await asked.wait()
@@ -357,14 +371,16 @@ class TestCatchingUp:
     ) -> None:
         feed.renew_seconds = 3600.0
         await feed.start()
-        real, asked = asyncpg.Connection.execute, 0
+        real, asked = asyncpg.Connection.fetchval, 0
 
-        async def execute(connection: asyncpg.Connection, query: str, *arguments: Any, **options: Any) -> Any:
+        async def fetchval(
+            connection: asyncpg.Connection, query: str, *arguments: Any, **options: Any
+        ) -> Any:
             nonlocal asked
-            asked += query == "SELECT 1" and asyncio.current_task() is feed._task
+            asked += query == changes.RENEWAL and asyncio.current_task() is feed._task
             return await real(connection, query, *arguments, **options)
 
-        monkeypatch.setattr(asyncpg.Connection, "execute", execute)
+        monkeypatch.setattr(asyncpg.Connection, "fetchval", fetchval)
         changes.mark_committed()
         assert await asyncio.gather(*(feed.sync() for _ in range(200))) == [True] * 200
         assert asked == 1
