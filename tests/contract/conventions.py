@@ -74,7 +74,7 @@ def modules() -> Iterator[tuple[str, str]]:
 def texts() -> Iterator[tuple[str, str]]:
     """Path and text of each file, but for migrations, decision records, generated files and this list."""
     left_out = {"versions", "adr", "golden", "fonts", "schemas", "openapi.json", "common_passwords.txt"}
-    for folder in ("service", "charts", "docs", "tools", "bench", "tests"):
+    for folder in ("service", "charts", "docs", "tools", "bench", "proofs", "tests"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix not in TEXTS or left_out.intersection(path.parts) or "conventions" in path.stem:
                 continue
