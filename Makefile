@@ -53,8 +53,8 @@ test: $(SYNCED) ## every everyday test with coverage; T=orders or T=tests/posts 
 	@$(SELECT); [ $$# -gt 0 ] || set -- --cov; \
 	exec $(BIN)/pytest -m "not slow and not proof and not image" -n auto --maxprocesses 4 "$$@"
 
-test-slow: $(SYNCED) ## the tests that take longer (load, real processes, a browser); T= as above
-	@$(SELECT); exec $(BIN)/pytest -m slow "$$@"
+test-slow: $(SYNCED) ## the tests that take longer (load, real processes, a browser), two files at a time; T= as above
+	@$(SELECT); exec $(BIN)/pytest -m slow -n 2 --dist loadfile "$$@"
 
 prove: $(SYNCED) ## the proofs that take many minutes: thousands of orders, and of events whose workers are killed
 	@$(SELECT); exec $(BIN)/pytest -m proof "$$@"
