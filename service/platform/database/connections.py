@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from service.errors import Unavailable
+from service.platform.database import hosts
 
 #: The trigram search needs operators that may be installed elsewhere, as hosted databases do.
 _FIND_TRIGRAMS: Final = """
@@ -96,7 +97,7 @@ async def _with_codecs(connection: asyncpg.Connection) -> asyncpg.Connection:
 
 
 async def _open(**options: Any) -> asyncpg.Connection:
-    connection: asyncpg.Connection = await asyncpg.connect(**options)
+    connection = await hosts.connect(**options)
     try:
         await connection.execute(_FIND_TRIGRAMS)
     except BaseException:
@@ -114,7 +115,7 @@ async def listening(
     """
     dsn, arguments = _address(url)
     settings = {"application_name": name}
-    connection: asyncpg.Connection = await asyncpg.connect(
+    connection = await hosts.connect(
         dsn, **arguments, timeout=connect_seconds, command_timeout=answer_seconds, server_settings=settings
     )
     try:
