@@ -174,6 +174,7 @@ def _read(call: Call, answer: httpx2.Response, keep: Keep) -> None:
     call.digest = fingerprint(answer.content)
     call.replayed = answer.headers.get("Idempotent-Replayed") == "true"
     call.mark = answer.headers.get("Next-Updated-Since")
+    call.media = answer.headers.get("Content-Type")
     call.retry_after = answer.headers.get("Retry-After")
     tag = _VERSION.match(answer.headers.get("ETag", "").removeprefix("W/"))
     call.version = int(tag[1]) if tag else None

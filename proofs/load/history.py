@@ -38,6 +38,7 @@ class Call:
     replayed: bool = False
     mark: str | None = None
     retry_after: str | None = None
+    media: str | None = None
     error: str | None = None
     number: int = 0
 
