@@ -82,6 +82,7 @@ class Load:
         self.receiver = Receiver(self.history, str(seed))
         self.items: list[dict[str, Any]] = []
         self.start_stock: dict[int, int] = {}
+        self.start_prices: dict[int, str] = {}
         self.administrator = Account("")
         self.ending, self.others_ended = asyncio.Event(), asyncio.Event()
         self.ended_at: float | None = None
@@ -197,6 +198,7 @@ class Founder(Client):
             )
             load.items.append({"id": made.body["id"], "price": price})
             load.start_stock[made.body["id"]] = stock
+            load.start_prices[made.body["id"]] = price
         await self._subscribe()
 
     async def _subscribe(self) -> None:

@@ -1,0 +1,58 @@
+"""Copies by `updated_since`: nothing is missed, and nothing goes back."""
+
+from typing import Any
+
+from proofs.history.evidence import Checks, Evidence, grouped, unless
+from proofs.load.history import Call
+
+
+def marks(evidence: Evidence) -> Checks:
+    """Each answer's mark is no earlier than the one that was sent, and nothing in it goes back."""
+    for polls in _polls(evidence).values():
+        versions: dict[int, int] = {}
+        for poll in polls:
+            yield unless(
+                poll.mark is not None and poll.mark >= poll.sent["since"],
+                f"a mark goes back, from {poll.sent['since']} to {poll.mark}: {evidence.told(poll)}",
+            )
+            for number, version in poll.body:
+                if version is not None:
+                    yield unless(
+                        version >= versions.get(number, 0),
+                        f"{number} came at version {version} after {versions.get(number)}:"
+                        f" {evidence.told(poll)}",
+                    )
+                    versions[number] = version
+
+
+def nothing_missed(evidence: Evidence) -> Checks:
+    """In the end every copy has what the database has, at the same versions."""
+    final = evidence.final
+    due: dict[str, Any] = {
+        "items": {item.id: item.version for item in final.items.values() if item.on_sale},
+        "posts": final.posts,
+    }
+    polls = _polls(evidence)
+    for client, name in [each for each in polls if each[1] in due]:
+        followed, removals = polls[client, name], polls.get((client, f"{name}/removed"), [])
+        if not (_ended(followed) and _ended(removals)):
+            yield f"{client} never came to the end of {name}: {evidence.told(followed[-1])}"
+            continue
+        gone = {row[0] for poll in removals for row in poll.body}
+        copy = {row[0]: row[1] for poll in followed for row in poll.body if row[0] not in gone}
+        for number in sorted({*copy, *due[name]}):
+            has, stored = copy.get(number), due[name].get(number)
+            yield unless(
+                has == stored,
+                f"{client} has version {has} of {name} {number}, the database has {stored};"
+                f" its last poll: {evidence.told(followed[-1])}",
+            )
+
+
+def _ended(polls: list[Call]) -> bool:
+    """The last answer was not full."""
+    return bool(polls) and len(polls[-1].body) < polls[-1].sent["limit"]
+
+
+def _polls(evidence: Evidence) -> dict[tuple[str, str], list[Call]]:
+    return grouped(((call.client, call.sent["list"]), call) for call in evidence.of("list.poll") if call.done)
