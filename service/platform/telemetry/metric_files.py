@@ -34,7 +34,7 @@ __all__ = ["MULTIPROC_DIR", "expose", "expose_own", "push", "wipe", "worker_ende
 def wipe(folder: Path) -> None:
     """Remove the files of an earlier run: its counts would be added to those of this one."""
     folder.mkdir(parents=True, exist_ok=True)
-    for pattern in ("*.db", exemplars.OF_ANY_RUN):
+    for pattern in ("*.db", "*.new", exemplars.OF_ANY_RUN):
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)
 

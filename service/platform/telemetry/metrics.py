@@ -29,7 +29,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
-from service.platform.telemetry import exemplars
+from service.platform.telemetry import exemplars, metric_values
 from service.platform.telemetry.exemplars import ExemplarFile
 from service.platform.telemetry.sampled_trace import current, live
 
@@ -52,6 +52,8 @@ Labels = tuple[str, ...]
 class _Batched(Protocol):
     def flush(self) -> None: ...
 
+
+metric_values.install()
 
 _batched: list[_Batched] = []
 _owner: Final = threading.get_ident()

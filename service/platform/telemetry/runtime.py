@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Literal
 
+import structlog
 from anyio import to_thread
 
-from service.platform.telemetry import metrics
+from service.platform.telemetry import metric_values, metrics
 from service.platform.telemetry.metrics import (
     BatchedHistogram,
     Counter,
@@ -14,6 +15,9 @@ from service.platform.telemetry.metrics import (
     unlabelled_counter,
     unlabelled_gauge,
 )
+from service.platform.telemetry.repeats import Repeats
+
+log = structlog.get_logger(__name__)
 
 #: A delay of the event loop that is longer than this is measured.
 TICK_SECONDS: Final = 0.1
@@ -56,6 +60,7 @@ class RuntimeMonitor:
     def __init__(self, *probes: Callable[[], None]) -> None:
         self._probes = (_sample_threads, *probes)
         self._task: asyncio.Task[None] | None = None
+        self._repeats = Repeats()
 
     def start(self, version: str) -> None:
         BUILD.labels(version).set(1)
@@ -88,6 +93,10 @@ class RuntimeMonitor:
             probe()
         metrics.flush()
         metrics.write_exemplars()
+        if not metric_values.lack_values():
+            self._repeats.end()
+        elif self._repeats.is_due("no room"):
+            log.warning("metrics.not_written", cause="the folder of the metrics is full")
 
 
 def _sample_threads() -> None:
