@@ -15,6 +15,7 @@ from service.platform.http.addresses import Hosts, Proxies
 from service.platform.http.context import ErrorMiddleware, RequestContext
 from service.platform.http.cors import Cors
 from service.platform.server.http1 import head as heads
+from service.platform.server.http1 import protocol
 from service.platform.server.http1.head import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 from tests.helpers.client import assert_problem
 from tests.helpers.streaming import PATIENCE_SECONDS, served
@@ -153,6 +154,13 @@ class TestSize:
             await connection.send_for_ever(piece)
             assert_problem(await connection.refusal(), status, code)
 
+    async def test_of_more_headers_before_their_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Until then, headers of 4 bytes took 40 times as much memory, and the limit has room for 16,000."""
+        monkeypatch.setattr(protocol, "LARGE_HEAD_SECONDS", 0.1)
+        async with connected() as connection:
+            await connection.send(GET + b"a:\r\n" * (MAX_HEADERS + 1))
+            assert_problem(await connection.refusal(), 431, "headers_too_large")
+
     async def test_an_offer_to_upgrade_does_not_hide_what_is_too_large(self) -> None:
         """It has the head read twice; what was dropped the first time may be the body's length."""
         offer = b"Content-Length: 20\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
@@ -177,6 +185,17 @@ class TestSize:
             head, _, body = (await connection.rest()).partition(b"\r\n\r\n")
             assert b"\r\nconnection: close" in head
             assert body == b"endless"
+
+    async def test_what_follows_a_body_is_no_header(self) -> None:
+        async def reading(scope: Scope, receive: Receive, send: Send) -> None:
+            await Request(scope, receive).body()
+            await app(scope, receive, send)
+
+        async with connected(reading) as connection:
+            coding = b"Transfer-Encoding: chunked\r\n\r\n"
+            await connection.send(GET + coding + b"1\r\ny\r\n0\r\n")
+            await connection.send(b"X-Surprise: y\r\n\r\n")
+            assert await connection.answer() == str(len("Hostshop.exampleTransfer-Encodingchunked")).encode()
 
     async def test_a_body_is_not_counted(self) -> None:
         async def reading(scope: Scope, receive: Receive, send: Send) -> None:

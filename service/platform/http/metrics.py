@@ -23,7 +23,8 @@ SIZES = (256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304)
 RECEIVED = BatchedHistogram("http_request_size_bytes", "Size of request bodies.", ["route"], buckets=SIZES)
 SENT = BatchedHistogram("http_response_size_bytes", "Size of response bodies.", ["route"], buckets=SIZES)
 IN_PROGRESS = BatchedGauge(
-    "http_requests_in_progress", "Requests that are being processed, without open streams."
+    "http_requests_in_progress",
+    "Requests that are being processed, without those whose body is still coming or whose response is read.",
 )
 RATE_LIMITS = BatchedCounter(
     "rate_limit_decisions_total",

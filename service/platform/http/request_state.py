@@ -50,6 +50,18 @@ class Caller(Protocol):
         """Who it is, in lines of the log."""
 
 
+class Place(Protocol):
+    """A request's among those that the process takes on. It may leave it more than once."""
+
+    @property
+    def held(self) -> bool: ...
+
+    def leave(self) -> None: ...
+
+    def take(self) -> bool:
+        """Whether there was one."""
+
+
 #: Awaited before the database is asked who is calling, with whom it seems to be, or None; may refuse.
 BeforeLookup = Callable[[Caller | None], Awaitable[None]]
 
@@ -68,8 +80,8 @@ class RequestState:
     received_bytes: int = 0
     #: The response has become a stream of events.
     streamed: bool = False
-    #: Gives back the request's place among those that count as running (overload.py).
-    release: Callable[[], None] | None = None
+    #: Its place among the requests that count as running (overload.py).
+    place: Place | None = None
     #: The code of the problem that was answered.
     problem_code: str | None = None
     #: The last caller that was authenticated; bad credentials leave it as it is.

@@ -67,8 +67,6 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = state_of(scope)
         state.streamed = True
-        if state.release is not None:
-            state.release()
         noticing = asyncio.create_task(self._notice(receive), name="stream's client")
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

@@ -16,6 +16,7 @@ from service.platform.http.request_state import Refusal, state_of
 from service.platform.http.sse import ABORT
 from service.platform.server.http1 import head
 from service.platform.server.http1.exchange import Exchange
+from service.platform.server.http1.flow import Flow
 
 #: Time for the rest of a head that is already too large.
 LARGE_HEAD_SECONDS: Final = 2.0
@@ -25,6 +26,9 @@ LARGE_HEAD_SECONDS: Final = 2.0
 DROPPED_BYTES: Final = 64 * 1024 * 1024
 DROPPED_SECONDS: Final = 30.0
 PAUSE_SECONDS: Final = 5.0
+#: So much is parsed at once. Of what a client sends without waiting for responses, 27 bytes can be a request,
+#: which takes 3 KB once it is parsed: a megabyte of them took 117 MB, and the event loop for 0.7 s.
+PIECE_BYTES: Final = 2 * 1024
 
 
 class Protocol(HttpToolsProtocol):
@@ -33,6 +37,7 @@ class Protocol(HttpToolsProtocol):
     """
 
     cycle: Exchange
+    flow: Flow
     #: Uvicorn has none before the first request.
     url = b""
     #: Bytes since the last complete head or part of a body: they belong to a head, or to a body's trailers.
@@ -48,24 +53,43 @@ class Protocol(HttpToolsProtocol):
     _discards_input = False
     #: Ends the connection, or refuses the request, of a client that is too slow.
     _timer: asyncio.TimerHandle | None = None
+    #: What has come while a request waits for the response to another: it is parsed when none does.
+    _held = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as Uvicorn's
         super().connection_made(transport)
+        self.flow = Flow(transport)
         # Before its first request a connection is as idle as between two, and gateways keep some ready.
         self._wait_for_a_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset_keepalive_if_required()
         self._cancel_timer()
+        self._held = b""
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         if self._bytes_to_drop is not None:
             self._drop(len(data))
-        # In pieces: one read may hold the end of a head and a chunk extension that is too large.
-        for start in range(0, len(data), head.MAX_HEAD_BYTES):
-            self._receive(data[start : start + head.MAX_HEAD_BYTES])
+        self._parse(self._held + data if self._held else data)
+
+    def _parse(self, data: bytes) -> None:
+        """Until a request waits for the response to another. In pieces, for one read may hold the end of a
+        head and a chunk extension that is too large.
+        """
+        start = 0
+        while start < len(data) and not self.pipeline and not self._discards_input:
+            self._receive(data[start : start + PIECE_BYTES])
+            start += PIECE_BYTES
+        self._held = b"" if self._discards_input else data[start:]
+        if self._held:
+            self.flow.holding = True
+            self.flow.pause_reading()
+        elif self.flow.holding:
+            self.flow.holding = False
+            if not self.pipeline:
+                self.flow.resume_reading()
 
     def _receive(self, data: bytes) -> None:
         if self._discards_input:
@@ -111,12 +135,18 @@ class Protocol(HttpToolsProtocol):
             self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            # A trailer: it is dropped (RFC 9110, section 6.5.1), and no header of the request.
+            return
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         elif name == b"transfer-encoding" and value.lower() != b"chunked":
             self._refusal = self._refusal or head.BAD_TRANSFER_CODING
-        if self._refusal is None or name in head.CORS_HEADERS:
+        if self._refusal is None and len(self.headers) == head.MAX_HEADERS:
+            # At once: until the head is complete, headers of 4 bytes take 40 times as much memory.
+            self._refuse_later(head.MANY_HEADERS)
+        if self._refusal is None or (name in head.CORS_HEADERS and len(self.headers) < head.MAX_HEADERS):
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -178,6 +208,15 @@ class Protocol(HttpToolsProtocol):
             if self._discards_input:
                 self.transport.write_eof()
             self._drop(0)
+        elif self.transport.is_closing():
+            self.flow.limit()
+        elif self._held:
+            self._unset_keepalive_if_required()
+            self._parse(self._held)
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self.flow.limit()
 
     def _should_upgrade(self) -> bool:
         """No: HTTP/1.1 is the only protocol, even where a WebSocket library is installed."""
@@ -209,11 +248,16 @@ class Protocol(HttpToolsProtocol):
     def _refuse_large(self) -> None:
         if self._in_head and self._refusal is None:
             in_target = not self.headers and len(self.url) > head.MAX_TARGET_BYTES
-            self._refusal = head.LONG_TARGET if in_target else head.LARGE_HEAD
-            self._cancel_timer()
-            self._timer = self.loop.call_later(LARGE_HEAD_SECONDS, self._refuse, self._refusal)
+            self._refuse_later(head.LONG_TARGET if in_target else head.LARGE_HEAD)
         if not self._in_head or self._unread > head.MAX_READ_BYTES:
             self._refuse(self._refusal or head.LARGE_HEAD)
+
+    def _refuse_later(self, refusal: Refusal) -> None:
+        """When the head is complete, or has taken too long. Of its headers only what CORS needs is kept."""
+        self._refusal = refusal
+        self.headers[:] = [each for each in self.headers if each[0] in head.CORS_HEADERS]
+        self._cancel_timer()
+        self._timer = self.loop.call_later(LARGE_HEAD_SECONDS, self._refuse, refusal)
 
     def _refuse(self, refusal: Refusal) -> None:
         """Let the application send the refusal, and close the connection."""
