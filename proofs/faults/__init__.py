@@ -5,7 +5,8 @@ client has good answers again (`load.py`). What it saw goes to `judge.py`.
 """
 
 from proofs.cases import Case, Proof
-from proofs.faults import postgresql
+from proofs.faults import postgresql, standby
+from proofs.faults.inside import NEEDS, in_namespace
 from proofs.faults.judge import COLUMNS
 
 PROOF = Proof(
@@ -15,5 +16,22 @@ PROOF = Proof(
     (
         Case("stopped", "PostgreSQL is stopped for 30 s", postgresql.stopped, short=True),
         Case("restarted", "PostgreSQL is restarted 20 times, fast or immediate", postgresql.restarted),
+        Case(
+            "promoted",
+            "a standby is promoted, by a list of addresses; the old primary read-only for 5 s, then gone",
+            standby.promoted,
+        ),
+        Case(
+            "vanished",
+            "a standby is promoted 5 s after the packets of the old primary are dropped",
+            in_namespace(standby.vanished),
+            NEEDS,
+        ),
+        Case(
+            "renamed",
+            "a standby is promoted, and the database's name leads to it",
+            in_namespace(standby.renamed),
+            NEEDS,
+        ),
     ),
 )

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from proofs.load.load import Load
 
 V1: Final = "/api/v1"
-#: Shorter than a proxy's: a client that waits for a lost packet is no load.
-TIMEOUT: Final = httpx2.Timeout(8.0, connect=2.0)
+#: Longer than the time limits of the service: that it keeps them is to be seen.
+TIMEOUT: Final = httpx2.Timeout(20.0, connect=2.0)
 #: How long a client tries to learn an outcome after the load was told to end.
 LAST_TRIES_SECONDS: Final = 45.0
 _VERSION: Final = re.compile(r'"(\d+)-')

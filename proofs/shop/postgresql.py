@@ -11,7 +11,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import asyncpg
 import psutil
@@ -30,18 +30,25 @@ _POLL_SECONDS: Final = 0.02
 class PostgreSQL:
     """One cluster in `folder`. Processes are started from the main thread: they end with it."""
 
-    def __init__(self, folder: Path, *, port: int | None = None, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        options: tuple[str, ...] = (),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.port, self.options = folder, port or free_port(), options
+        self.folder, self.host, self.port, self.options = folder, host, port or free_port(), options
         self.process: subprocess.Popen[bytes] | None = None
         # No process but ours may start a server in this folder, so that no lock is needed.
         self._nothing = os.open(os.devnull, os.O_RDONLY)
         self._place = embedded._Place(folder, embedded._binaries(), self._nothing, durable=True)
 
     @classmethod
-    async def create(cls, folder: Path, *, port: int | None = None, options: tuple[str, ...] = ()) -> Self:
+    async def create(cls, folder: Path, **options: Any) -> Self:
         """A new, running one."""
-        made = cls(folder, port=port, options=options)
+        made = cls(folder, **options)
         await asyncio.to_thread(made._place.initialise)
         await made.start()
         return made
@@ -62,7 +69,7 @@ class PostgreSQL:
     @property
     def url(self) -> str:
         """postgresql://, with the password, for the database `tradepost`."""
-        return self._place.url(self.port)
+        return self._place.url(self.port).replace("@127.0.0.1:", f"@{self.host}:")
 
     @property
     def log(self) -> str:
@@ -72,9 +79,9 @@ class PostgreSQL:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    async def start(self, *, listen: str = "127.0.0.1") -> None:
+    async def start(self, *, listen: str | None = None) -> None:
         """Return once it takes connections."""
-        settings = ["-c", f"listen_addresses={listen}", "-c", "unix_socket_directories="]
+        settings = ["-c", f"listen_addresses={listen or self.host}", "-c", "unix_socket_directories="]
         settings += ["-c", "max_connections=200", *self.options]
         self.process = self._place.spawn("postgres", "-D", str(self.data), "-p", str(self.port), *settings)
         deadline = time.monotonic() + PATIENCE_SECONDS

@@ -70,7 +70,7 @@ async def connect_through_pooler(url: str, *, prepares: bool, **options: Any) ->
     dsn, arguments = _address(url)
     if not prepares:
         arguments["statement_cache_size"] = 0
-    return await _with_codecs(await asyncpg.connect(dsn, **arguments, **options))
+    return await _with_codecs(await hosts.connect(dsn, **arguments, **options))
 
 
 def through_pooler(url: str, pooler: str) -> str:

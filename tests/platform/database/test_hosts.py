@@ -1,14 +1,17 @@
 """An address with several hosts, of which some are gone: without a word, or with one."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
-from service.platform.database import connections
+from service.platform.database import connections, hosts
 from service.platform.database.hosts import each_alone
+from tests.helpers.proxy import proxy_before
 from tests.helpers.waiting import PATIENCE_SECONDS
 from tests.server.process import free_port
 
@@ -26,6 +29,17 @@ def with_hosts(url: str, *hosts: str, query: str = "") -> str:
     return parts._replace(netloc=f"{user}@{','.join(hosts)}", query=query).geturl()
 
 
+async def test_the_kernel_watches_over_each_connection(database_url: str) -> None:
+    """For which there is no way but what the driver keeps to itself."""
+    connection: Any = await connections.connect(database_url)
+    its_socket = connection._transport.get_extra_info("socket")
+    assert its_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 3_000
+    assert its_socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert its_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 2
+    assert its_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 1
+    await connection.close()
+
+
 class TestConnecting:
     @pytest.mark.parametrize("attributes", ["", "target_session_attrs=read-write"])
     async def test_a_silent_host_does_not_use_up_the_time_of_the_next(
@@ -37,6 +51,20 @@ class TestConnecting:
         connection = await connections.connect(url, timeout=PATIENCE_SECONDS)
         assert connection.get_server_pid() > 0
         await connection.close()
+
+    async def test_one_that_refuses_is_tried_again_while_another_is_silent(
+        self, database_url: str, silent: str
+    ) -> None:
+        """As a standby until it is promoted."""
+        with proxy_before(database_url) as (proxy, through):
+            proxy.cut()
+            url = with_hosts(database_url, urlsplit(through).netloc.rpartition("@")[2], silent)
+            connecting = asyncio.create_task(connections.connect(url, timeout=PATIENCE_SECONDS))
+            # It has refused once by then, unless the machine is busy.
+            await asyncio.sleep(2 * hosts.PAUSE_SECONDS)
+            assert not connecting.done()
+            proxy.resume()
+            await (await connecting).close()
 
     async def test_a_host_that_refuses_is_passed_over(self, database_url: str) -> None:
         there = urlsplit(database_url).netloc.rpartition("@")[2]
