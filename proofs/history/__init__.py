@@ -8,6 +8,7 @@ faults = check(load.history, await final_state(load))
 """
 
 from proofs.history.final import FinalState, final_state
+from proofs.history.proof import PROOF
 from proofs.history.rules import RULES, Judgement, check, judge
 
-__all__ = ["RULES", "FinalState", "Judgement", "check", "final_state", "judge"]
+__all__ = ["PROOF", "RULES", "FinalState", "Judgement", "check", "final_state", "judge"]

@@ -30,8 +30,11 @@ def in_the_database(evidence: Evidence) -> Checks:
 def _one(evidence: Evidence, calls: list[Call], stored: Sequence[Order]) -> Checks:
     done = answered(calls)
     if done is None:
-        lost = bool(stored) and not may_have_been_done(calls)
-        yield unless(not lost, f"order {stored[0].id} was refused and is there: {evidence.told(*calls)}")
+        if stored:
+            yield unless(
+                may_have_been_done(calls),
+                f"order {stored[0].id} was refused and is there: {evidence.told(*calls)}",
+            )
         return
     order = next((each for each in stored if each.id == done.body["id"]), None)
     if order is None:

@@ -27,7 +27,7 @@ SUBSCRIBED: Final = """
     WHERE webhooks.id = $1 AND events.occurred_at >= webhooks.created_at
 """
 #: What the service must be started with beside the frame's own settings.
-SETTINGS: Final = {"WEBHOOK_ALLOW_PRIVATE": "true", "SHIPPING_RATES": "express=7.45"}
+SETTINGS: Final[dict[str, Any]] = {"WEBHOOK_ALLOW_PRIVATE": "true", "SHIPPING_RATES": "express=7.45"}
 #: How many of each kind. Together 30 to 60 requests a second.
 CLIENTS: Final[dict[type[Client], int]] = {
     Shopper: 4,

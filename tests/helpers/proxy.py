@@ -88,7 +88,12 @@ class Proxy:
             writer.transport.abort()
             return
         await self._flows.wait()
-        back_reader, back_writer = await asyncio.open_connection(*self._target)
+        try:
+            back_reader, back_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            # Where nothing listens a client is refused, too.
+            writer.transport.abort()
+            return
         both = {writer, back_writer}
         self._writers |= both
         try:

@@ -1,0 +1,193 @@
+"""A small history by hand, in which everything that the rules look at happens once, and nothing is wrong."""
+
+from typing import Any
+
+from proofs.history.final import FinalState, Item, Movement, Order
+from proofs.load.history import Call, History
+from proofs.load.receiver import Delivery
+
+TEA, CAKE = 1, 2
+FIRST, SECOND = 11, 12
+AMOUNTS = ("subtotal", "discount", "shipping_fee", "total")
+#: 3 x 10.00 less 33.33 % is 20.001; 0.35 less 5 % is 0.3325.
+LINES = [[TEA, 3, "10.00", "33.33", "20.00"], [CAKE, 1, "0.35", "5.00", "0.33"]]
+SUMS = {"subtotal": "30.35", "discount": "10.02", "shipping_fee": "7.45", "total": "27.78"}
+ONE_LINE = [[TEA, 2, "12.00", "0.00", "24.00"]]
+ONE_SUMS = {"subtotal": "24.00", "discount": "0.00", "shipping_fee": "0.00", "total": "24.00"}
+
+
+class Book:
+    """A history that is written a call at a time, and what is left in the end."""
+
+    def __init__(self) -> None:
+        self.history, self.final = History(), FinalState()
+        self.now = 100.0
+
+    def call(self, operation: str, status: int | None = 200, *, body: Any = None, **given: Any) -> Call:
+        kind = given.pop("kind", operation.partition(".")[0])
+        begin = given.pop("begin", self.now)
+        end = given.pop("end", begin + 0.01)
+        call = Call(
+            client=given.pop("client", f"{kind}-1"),
+            kind=kind,
+            operation=operation,
+            method="POST",
+            path=f"/{operation}",
+            begin=begin,
+            end=end,
+            status=status,
+            body=body,
+            digest=given.pop("digest", repr(body)),
+            **given,
+        )
+        self.now = max(self.now, end) + 0.01
+        self.history.add(call)
+        return call
+
+    def found(self, *operations: str) -> list[Call]:
+        return [call for call in self.history.calls if call.operation in operations]
+
+    def deliver(self, kind: str, number: int, version: int, **data: Any) -> None:
+        self.final.deliveries.append(
+            Delivery(
+                self.now,
+                f"evt_{len(self.final.deliveries)}",
+                True,
+                kind,
+                number,
+                version,
+                f"{data}",
+                True,
+                data,
+            )
+        )
+
+
+def shown(number: int, timeline: list[str], lines: list[Any], sums: dict[str, str]) -> dict[str, Any]:
+    due = timeline[-1] == "cancelled" and "paid" in timeline
+    facts = {"id": number, "version": len(timeline), "status": timeline[-1], "reference": f"order-{number}"}
+    return {**facts, "refund_due": due, **sums, "lines": lines, "timeline": timeline}
+
+
+def wanted(lines: list[Any]) -> dict[str, Any]:
+    return {"lines": [{"product_id": line[0], "quantity": line[1]} for line in lines]}
+
+
+def good() -> Book:
+    book = Book()
+    _orders(book)
+    _catalogue(book)
+    _accounts(book)
+    _polls(book)
+    _left(book)
+    return book
+
+
+def _orders(book: Book) -> None:
+    """The first answer is lost; the order is answered twice, paid, cancelled, refunded. Then refusals."""
+    placed = shown(FIRST, ["placed"], LINES, SUMS)
+    key = f"order-{FIRST}"
+    book.call("order.place", None, key=key, sent=wanted(LINES), error="lost")
+    book.call("order.place", 409, key=key, sent=wanted(LINES), code="idempotency_key_in_use")
+    book.call("order.place", 201, key=key, sent=wanted(LINES), body=placed, replayed=True)
+    book.call("order.place", 201, key=key, sent=wanted(LINES), body=placed, replayed=True)
+    book.call("order.misuse_key", 422, key=key, sent=wanted(LINES), code="idempotency_key_reused")
+    timeline = ["placed"]
+    for name, status in (("pay", "paid"), ("cancel", "cancelled"), ("refund", "refunded")):
+        timeline = [*timeline, status]
+        body = shown(FIRST, timeline, LINES, SUMS)
+        book.call(f"order.{name}", key=f"{name}-1", sent={"order": FIRST}, body=body)
+    book.call("order.ship", 409, key="ship-1", sent={"order": FIRST}, code="invalid_transition")
+    book.call("order.read", sent={"order": FIRST}, body=shown(FIRST, timeline, LINES, SUMS))
+    book.call("order.list", sent={"limit": 20}, body=[[FIRST, 4, "refunded"]])
+    book.call("order.place", 503, key="order-99", sent=wanted(LINES), code="unavailable", retry_after="1")
+    book.call("order.place", 409, key="order-99", sent=wanted(LINES), code="out_of_stock")
+
+
+def _catalogue(book: Book) -> None:
+    book.call("item.read", sent={"item": TEA}, body=_item(TEA, 1, "10.00"))
+    sent = {"item": TEA, "price": "12.00", "if_version": 1}
+    book.call("item.price", sent=sent, body=_item(TEA, 2, "12.00"))
+    book.now += 2
+    book.call("item.read", sent={"item": TEA}, body=_item(TEA, 2, "12.00"))
+    book.call("item.read", 304, sent={"item": TEA}, version=2)
+    rows = [[TEA, 2, "12.00", "in_stock"], [CAKE, 1, "0.35", "in_stock"]]
+    book.call("item.list", sent={"walk": 1, "page": 1, "last": False}, body=rows[:1])
+    book.call("item.list", sent={"walk": 1, "page": 2, "last": True}, body=rows[1:])
+    adjustment = {"item": CAKE, "delta": 4, "reason": "stock-1"}
+    book.call("stock.adjust", key="stock-1", sent=adjustment, body={"item": CAKE, "quantity": 54})
+    placed = shown(SECOND, ["placed"], ONE_LINE, ONE_SUMS)
+    book.call("order.place", 201, key=f"order-{SECOND}", sent=wanted(ONE_LINE), body=placed)
+    post = {"id": 5, "version": 1, "title": "News", "status": "published"}
+    book.call("post.create", 201, key="post-1", sent={"title": "News"}, body=post)
+
+
+def _item(number: int, version: int, price: str) -> dict[str, Any]:
+    facts = {"id": number, "version": version, "price": price, "availability": "in_stock"}
+    return {**facts, "is_active": True, "name": "Chai"}
+
+
+def _accounts(book: Book) -> None:
+    book.call("session.sign_in", body={"access": "a0", "refresh": "r0", "expires_in": 600})
+    book.call("session.refresh", None, sent={"token": "r0"}, error="abandoned by the client")
+    for _ in range(2):
+        body = {"access": "a1", "refresh": "r1", "expires_in": 600}
+        book.call("session.refresh", sent={"token": "r0"}, body=body)
+    book.call("profile.change", sent={"full_name": "profile-1 2"}, version=2, body=_profile("profile-1 2"))
+    book.call("profile.read", version=2, body=_profile("profile-1 2"))
+    book.call("credential.use", credential="a0")
+    book.call("session.end", 204, sent={"revokes": ["a0"]})
+    book.call("credential.use", credential="a0")
+    book.now += 1.1
+    book.call("credential.use", 401, credential="a0", code="invalid_token")
+    book.now += 22
+    book.call("session.refresh", 400, sent={"token": "r0"}, code="invalid_grant")
+    book.call("session.refresh", 400, sent={"token": "r1"}, code="invalid_grant")
+    book.now += 1.1
+    book.call("credential.use", 401, credential="a1", code="invalid_token", kind="thief")
+
+
+def _profile(name: str) -> dict[str, Any]:
+    return {"id": 7, "full_name": name}
+
+
+def _polls(book: Book) -> None:
+    def poll(name: str, since: str, mark: str, rows: list[list[Any]]) -> None:
+        book.call("list.poll", sent={"list": name, "since": since, "limit": 100}, mark=mark, body=rows)
+
+    poll("items", "1970", "2026-01", [[TEA, 1], [CAKE, 1], [3, 1]])
+    poll("items", "2026-01", "2026-02", [[TEA, 2]])
+    poll("items/removed", "1970", "2026-02", [[3, None]])
+    poll("posts", "1970", "2026-02", [[5, 1]])
+    poll("posts/removed", "1970", "2026-02", [])
+
+
+def _left(book: Book) -> None:
+    final = book.final
+    timeline = ["placed", "paid", "cancelled", "refunded"]
+    final.orders = [
+        Order(FIRST, 7, f"order-{FIRST}", "refunded", "express", 4, False, dict(SUMS), LINES, timeline),
+        Order(
+            SECOND, 7, f"order-{SECOND}", "placed", "standard", 1, False, dict(ONE_SUMS), ONE_LINE, ["placed"]
+        ),
+    ]
+    final.items = {
+        TEA: Item(TEA, 2, "12.00", "in_stock", True, 48),
+        CAKE: Item(CAKE, 1, "0.35", "in_stock", True, 54),
+        3: Item(3, 2, "1.00", "in_stock", False, 5),
+    }
+    moves: list[tuple[int, int | None, str, int, str]] = [
+        (TEA, None, "initial", 50, ""),
+        (CAKE, None, "initial", 50, ""),
+        (3, None, "initial", 5, ""),
+    ]
+    moves += [(TEA, FIRST, "sale", -3, ""), (CAKE, FIRST, "sale", -1, "")]
+    moves += [(TEA, FIRST, "return", 3, ""), (CAKE, FIRST, "return", 1, "")]
+    moves += [(CAKE, None, "adjustment", 4, "stock-1"), (TEA, SECOND, "sale", -2, "")]
+    final.movements = [Movement(number, *move) for number, move in enumerate(moves, 1)]
+    final.posts = {5: 1}
+    final.start_stock, final.start_prices = {TEA: 50, CAKE: 50}, {TEA: "10.00", CAKE: "0.35"}
+    for version, status in enumerate(("placed", "paid", "cancelled"), 1):
+        book.deliver(f"order.{status}", FIRST, version, total="27.78")
+    book.deliver("order.placed", SECOND, 1, total="24.00")
+    book.deliver("post.published", 5, 1)
