@@ -88,9 +88,9 @@ def outcome(fault: Fault, trial: Trial | None) -> str:
         return "not tried yet"
     if reproduced(trial):
         return "yes"
-    if trial["after"] != "passed":
-        return f"no: at the mend the test {_said(trial['after'])}"
-    return f"no: on the commit before the test {_said(trial['before'])}"
+    if trial["before"] != "failed":
+        return f"no: on the commit before, the test {_said(trial['before'])}"
+    return f"no: at the mend, the test {_said(trial['after'])}"
 
 
 def _said(kind: str) -> str:

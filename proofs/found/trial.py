@@ -28,20 +28,21 @@ class Outcome:
 
 
 def reproduce(faults: Iterable[Fault], say: Callable[[str], None]) -> Iterator[tuple[Fault, Trial]]:
-    """Those of one commit and one file together: most of the time is PostgreSQL's start."""
+    """Those of one commit together: most of the time is PostgreSQL's start."""
     with Trees() as trees:
-        for (mended, tests, _), group in groupby(sorted(faults, key=_together), key=_together):
+        for (mended, tests), group in groupby(sorted(faults, key=_together), key=_together):
             together = list(group)
             names = sorted({fault.test_then for fault in together})
             before = _outcomes(trees, f"{mended}^", tests, names, say)
-            after = _outcomes(trees, tests, tests, names, say)
+            failed = [name for name in names if before[name].kind == "failed"]
+            after = _outcomes(trees, tests, tests, failed, say) if failed else {}
             for fault in together:
-                was, is_now = before[fault.test_then], after[fault.test_then]
+                was, is_now = before[fault.test_then], after.get(fault.test_then, Outcome("not run"))
                 yield fault, Trial(before=was.kind, after=is_now.kind, shows=was.message)
 
 
-def _together(fault: Fault) -> tuple[str, str, str]:
-    return fault.mended, fault.tests_from, fault.test_then.partition("::")[0]
+def _together(fault: Fault) -> tuple[str, str]:
+    return fault.mended, fault.tests_from
 
 
 def _outcomes(
@@ -53,9 +54,11 @@ def _outcomes(
     except Unavailable as reason:
         return dict.fromkeys(names, Outcome("not available", str(reason)[:200]))
     found = _run(tree, names)
-    if len(names) > 1 and all(outcome.kind == "does not start" for outcome in found.values()):
-        # pytest runs none where one of them has another name there.
-        return {name: _run(tree, [name])[name] for name in names}
+    files = sorted({name.partition("::")[0] for name in names})
+    if len(files) > 1 and all(outcome.kind == "does not start" for outcome in found.values()):
+        # pytest runs none where one of the files cannot be imported.
+        for file in files:
+            found |= _run(tree, [name for name in names if name.startswith(f"{file}::")])
     return found
 
 

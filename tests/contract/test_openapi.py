@@ -246,6 +246,11 @@ class TestHeadersOfSuccess:
         lists = {name for name in OPERATIONS if name.startswith("list")}
         assert self.carrying("Link") == lists - {"listCategories"}
 
+    def test_lists_say_how_to_follow_changes_and_whether_they_are_whole(self) -> None:
+        polled = {"listItems", "listPosts", "listRemovedItems", "listRemovedPosts"}
+        assert self.carrying("Next-Updated-Since") == polled
+        assert self.carrying("Search-Results") == {"listItems"}
+
 
 class TestConformance:
     """Every answer that any test gets is held against the document: here is what would be caught."""
