@@ -20,7 +20,7 @@ WAYS: Final = {
     "load": "a run under load, or a measurement",
     "cluster": "an installation on a real Kubernetes cluster",
     "fuzz": "requests or values that a program made up",
-    "proof": "a run of `make prove-*`",
+    "proof": "a run of `make prove-faults` or another proof",
 }
 
 

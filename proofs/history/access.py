@@ -21,7 +21,7 @@ def revoked(evidence: Evidence) -> Checks:
                     yield unless(
                         not use.done,
                         f"a credential was accepted {late:.2f} s after its revocation:"
-                        f" {evidence.told(call, use)}",
+                        f" {evidence.cite(call, use)}",
                     )
 
 
@@ -39,7 +39,7 @@ def not_revoked(evidence: Evidence) -> Checks:
         end = min([*ends.get(credential, []), expiry])
         for use in uses:
             if use.end < end and use.kind != "thief":
-                yield unless(use.status != 401, f"a good credential was refused: {evidence.told(use)}")
+                yield unless(use.status != 401, f"a good credential was refused: {evidence.cite(use)}")
 
 
 def _revocations(evidence: Evidence) -> list[Call]:

@@ -5,7 +5,7 @@ from typing import Final
 
 from proofs.history.evidence import Checks, Evidence, unless
 
-#: What a client may be refused with, beside being told to try again; nothing where it is not named.
+#: What a client may be refused with, beside a request to try again; nothing where it is not named.
 REFUSALS: Final[Mapping[str, frozenset[str]]] = {
     "order.place": frozenset({"out_of_stock", "price_changed"}),
     "order.misuse_key": frozenset({"idempotency_key_reused"}),
@@ -32,7 +32,7 @@ def problems(evidence: Evidence) -> Checks:
         if call.status is not None:
             bad = call.status >= 500 and not (call.status == 503 and call.code and call.retry_after)
             garbled = (call.error or "").startswith("no JSON")
-            yield unless(not (bad or garbled), f"an answer that no client can use: {evidence.told(call)}")
+            yield unless(not (bad or garbled), f"an answer that no client can use: {evidence.cite(call)}")
 
 
 def refusals(evidence: Evidence) -> Checks:
@@ -40,4 +40,4 @@ def refusals(evidence: Evidence) -> Checks:
     for call in evidence.calls:
         if call.status is not None and 400 <= call.status < 500 and call.code not in ELSEWHERE:
             allowed = REFUSALS.get(call.operation, frozenset())
-            yield unless(call.code in allowed, f"a refusal without a reason: {evidence.told(call)}")
+            yield unless(call.code in allowed, f"a refusal without a reason: {evidence.cite(call)}")

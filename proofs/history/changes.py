@@ -13,14 +13,14 @@ def marks(evidence: Evidence) -> Checks:
         for poll in polls:
             yield unless(
                 poll.mark is not None and poll.mark >= poll.sent["since"],
-                f"a mark goes back, from {poll.sent['since']} to {poll.mark}: {evidence.told(poll)}",
+                f"a mark goes back, from {poll.sent['since']} to {poll.mark}: {evidence.cite(poll)}",
             )
             for number, version in poll.body:
                 if version is not None:
                     yield unless(
                         version >= versions.get(number, 0),
                         f"{number} came at version {version} after {versions.get(number)}:"
-                        f" {evidence.told(poll)}",
+                        f" {evidence.cite(poll)}",
                     )
                     versions[number] = version
 
@@ -36,7 +36,7 @@ def nothing_missed(evidence: Evidence) -> Checks:
     for client, name in [each for each in polls if each[1] in due]:
         followed, removals = polls[client, name], polls.get((client, f"{name}/removed"), [])
         if not (_ended(followed) and _ended(removals)):
-            yield f"{client} never came to the end of {name}: {evidence.told(followed[-1])}"
+            yield f"{client} never came to the end of {name}: {evidence.cite(followed[-1])}"
             continue
         gone = {row[0] for poll in removals for row in poll.body}
         copy = {row[0]: row[1] for poll in followed for row in poll.body if row[0] not in gone}
@@ -45,7 +45,7 @@ def nothing_missed(evidence: Evidence) -> Checks:
             yield unless(
                 has == stored,
                 f"{client} has version {has} of {name} {number}, the database has {stored};"
-                f" its last poll: {evidence.told(followed[-1])}",
+                f" its last poll: {evidence.cite(followed[-1])}",
             )
 
 

@@ -26,13 +26,13 @@ class Evidence:
         self.calls, self.final = history.calls, final
         self._began = min((call.begin for call in self.calls), default=0.0)
 
-    def told(self, *calls: Call) -> str:
+    def cite(self, *calls: Call) -> str:
         """The calls that prove it: client, time since the beginning, key and answer."""
-        shown = [self._told(call) for call in calls[:NAMED]]
+        shown = [self._cited(call) for call in calls[:NAMED]]
         more = len(calls) - NAMED
         return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
 
-    def _told(self, call: Call) -> str:
+    def _cited(self, call: Call) -> str:
         times = f"{call.begin - self._began:.3f}-{call.end - self._began:.3f} s"
         answer = f"{call.status} {call.code or ''}".strip() if call.status else call.error
         key = f", key {call.key}" if call.key else ""

@@ -14,10 +14,10 @@ def one_effect(evidence: Evidence) -> Checks:
         different = [call for call in done if (call.status, call.digest) != (done[0].status, done[0].digest)]
         yield unless(
             not different,
-            f"{operation} under key {key} has answers that differ: {evidence.told(done[0], *different)}",
+            f"{operation} under key {key} has answers that differ: {evidence.cite(done[0], *different)}",
         )
         first = [call for call in done if not call.replayed]
-        yield unless(len(first) <= 1, f"{operation} under key {key} was done twice: {evidence.told(*first)}")
+        yield unless(len(first) <= 1, f"{operation} under key {key} was done twice: {evidence.cite(*first)}")
         yield from _replays(evidence, operation, key)
 
 
@@ -30,7 +30,7 @@ def _replays(evidence: Evidence, operation: str, key: str) -> Checks:
         yield unless(
             bool(possible),
             f"{operation} under key {key} was done by a request that was refused: "
-            f"{evidence.told(*others, replay)}",
+            f"{evidence.cite(*others, replay)}",
         )
 
 
@@ -39,4 +39,4 @@ def other_request(evidence: Evidence) -> Checks:
     for call in evidence.of("order.misuse_key"):
         if call.settled:
             right = (call.status, call.code) == (422, "idempotency_key_reused")
-            yield unless(right, f"a key was taken for two requests: {evidence.told(call)}")
+            yield unless(right, f"a key was taken for two requests: {evidence.cite(call)}")

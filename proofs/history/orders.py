@@ -21,7 +21,7 @@ def in_the_database(evidence: Evidence) -> Checks:
         yield unless(
             len(orders) == 1,
             f"{len(orders)} orders for one key: ids {', '.join(str(order.id) for order in orders)};"
-            f" {evidence.told(*asked.get(reference, []))}",
+            f" {evidence.cite(*asked.get(reference, []))}",
         )
     for reference, calls in asked.items():
         yield from _one(evidence, calls, stored.get(reference, []))
@@ -33,28 +33,28 @@ def _one(evidence: Evidence, calls: list[Call], stored: Sequence[Order]) -> Chec
         if stored:
             yield unless(
                 may_have_been_done(calls),
-                f"order {stored[0].id} was refused and is there: {evidence.told(*calls)}",
+                f"order {stored[0].id} was refused and is there: {evidence.cite(*calls)}",
             )
         return
     order = next((each for each in stored if each.id == done.body["id"]), None)
     if order is None:
-        yield f"order {done.body['id']} was answered and is lost: {evidence.told(done)}"
+        yield f"order {done.body['id']} was answered and is lost: {evidence.cite(done)}"
         return
     yield unless(
         order.lines == done.body["lines"],
         f"order {order.id} has the lines {order.lines}, answered were {done.body['lines']}:"
-        f" {evidence.told(done)}",
+        f" {evidence.cite(done)}",
     )
     answered_amounts = {name: done.body[name] for name in AMOUNTS}
     yield unless(
         order.amounts == answered_amounts,
         f"order {order.id} has the amounts {order.amounts}, answered were {answered_amounts}:"
-        f" {evidence.told(done)}",
+        f" {evidence.cite(done)}",
     )
     wanted = [[line["product_id"], line["quantity"]] for line in done.sent["lines"]]
     yield unless(
         [line[:2] for line in order.lines] == wanted,
-        f"order {order.id} has the lines {order.lines}, asked for were {wanted}: {evidence.told(done)}",
+        f"order {order.id} has the lines {order.lines}, asked for were {wanted}: {evidence.cite(done)}",
     )
 
 
@@ -64,7 +64,7 @@ def money(evidence: Evidence) -> Checks:
         yield from _sums(f"order {order.id} in the database", order.lines, order.amounts)
     for call in evidence.calls:
         if call.done and call.operation.startswith("order.") and isinstance(call.body, dict):
-            yield from _sums(evidence.told(call), call.body["lines"], call.body)
+            yield from _sums(evidence.cite(call), call.body["lines"], call.body)
     fees = grouped((order.shipping, order) for order in evidence.final.orders)
     for shipping, orders in fees.items():
         different = {order.amounts["shipping_fee"] for order in orders}
@@ -100,7 +100,7 @@ def prices(evidence: Evidence) -> Checks:
             yield unless(
                 price in possible,
                 f"item {product} cost {price} in an order, when its price was"
-                f" {' or '.join(sorted(possible))}: {evidence.told(done)}",
+                f" {' or '.join(sorted(possible))}: {evidence.cite(done)}",
             )
 
 

@@ -63,7 +63,7 @@ def current(evidence: Evidence) -> Checks:
                 yield unless(
                     read.version >= newest.version,
                     f"{kind} {number} was at version {newest.version} and later read at {read.version}:"
-                    f" {evidence.told(newest.call, read.call)}",
+                    f" {evidence.cite(newest.call, read.call)}",
                 )
 
 
@@ -77,7 +77,7 @@ def one_content(evidence: Evidence) -> Checks:
                 yield unless(
                     known.content == each.content,
                     f"{kind} {number} at version {each.version} is {each.content}, and was {known.content}:"
-                    f" {evidence.told(known.call, each.call)}",
+                    f" {evidence.cite(known.call, each.call)}",
                 )
 
 
@@ -117,7 +117,7 @@ def own_orders(evidence: Evidence) -> Checks:
             if call.end < listed.begin and call.body["id"] > oldest:
                 yield unless(
                     call.body["id"] in shown,
-                    f"order {call.body['id']} is not in its customer's list: {evidence.told(call, listed)}",
+                    f"order {call.body['id']} is not in its customer's list: {evidence.cite(call, listed)}",
                 )
 
 
@@ -132,7 +132,7 @@ def sent_by_someone(evidence: Evidence) -> Checks:
             yield unless(
                 read.body["price"] in sent,
                 f"item {number} was read at {read.body['price']}, which was never sent:"
-                f" {evidence.told(read)}",
+                f" {evidence.cite(read)}",
             )
     names = grouped((call.client, call) for call in evidence.of("profile.change") if not call.refused)
     for read in evidence.of("profile.read"):
@@ -140,7 +140,7 @@ def sent_by_someone(evidence: Evidence) -> Checks:
             sent = {call.sent["full_name"] for call in names.get(read.client, []) if call.begin < read.end}
             yield unless(
                 read.body["full_name"] in sent | {"Maria Anders"},
-                f"a profile was read with a name that was never sent: {evidence.told(read)}",
+                f"a profile was read with a name that was never sent: {evidence.cite(read)}",
             )
 
 
@@ -153,11 +153,11 @@ def whole_lists(evidence: Evidence) -> Checks:
         numbers = [row[0] for page in pages for row in page.body]
         yield unless(
             numbers == sorted(set(numbers)),
-            f"a list by its cursors has an item twice or in another order: {evidence.told(*pages)}",
+            f"a list by its cursors has an item twice or in another order: {evidence.cite(*pages)}",
         )
         missing = set(evidence.final.start_stock) - set(numbers)
         yield unless(
-            not missing, f"a list by its cursors leaves out {sorted(missing)}: {evidence.told(*pages)}"
+            not missing, f"a list by its cursors leaves out {sorted(missing)}: {evidence.cite(*pages)}"
         )
 
 
@@ -168,5 +168,5 @@ def no_lost_update(evidence: Evidence) -> Checks:
         if call.done and named is not None:
             yield unless(
                 call.body["version"] in (named, named + 1),
-                f"a change of version {named} made version {call.body['version']}: {evidence.told(call)}",
+                f"a change of version {named} made version {call.body['version']}: {evidence.cite(call)}",
             )

@@ -24,9 +24,9 @@ def one_successor(evidence: Evidence) -> Checks:
             continue
         chain = set(_chain(following, token))
         strange = [call for call in done if call.body["refresh"] not in chain]
-        yield unless(not strange, f"a refresh token has two successors: {evidence.told(done[0], *strange)}")
+        yield unless(not strange, f"a refresh token has two successors: {evidence.cite(done[0], *strange)}")
         before = origin.setdefault(following[token], token)
-        yield unless(before == token, f"two refresh tokens have one successor: {evidence.told(done[0])}")
+        yield unless(before == token, f"two refresh tokens have one successor: {evidence.cite(done[0])}")
 
 
 def not_signed_out(evidence: Evidence) -> Checks:
@@ -37,7 +37,7 @@ def not_signed_out(evidence: Evidence) -> Checks:
         for call in calls:
             if call.status == 400 and token not in stolen:
                 over = first is not None and call.end - first > GRACE_SECONDS
-                yield unless(over, f"a refresh token was refused within its grace: {evidence.told(*calls)}")
+                yield unless(over, f"a refresh token was refused within its grace: {evidence.cite(*calls)}")
             elif call.done:
                 yield None
 
@@ -55,7 +55,7 @@ def theft_found(evidence: Evidence) -> Checks:
                 yield unless(
                     call.status == 400,
                     f"a refresh token was accepted {call.begin - rotated:.1f} s after its use:"
-                    f" {evidence.told(call)}",
+                    f" {evidence.cite(call)}",
                 )
                 if call.status == 400:
                     yield from _ended(evidence, uses, [*_chain(following, token)], call)
@@ -63,7 +63,7 @@ def theft_found(evidence: Evidence) -> Checks:
 
 def _ended(evidence: Evidence, uses: Mapping[str, list[Call]], chain: list[str], theft: Call) -> Checks:
     for later in (call for each in chain for call in uses.get(each, []) if call.begin > theft.end):
-        yield unless(not later.done, f"a stolen session was refreshed: {evidence.told(theft, later)}")
+        yield unless(not later.done, f"a stolen session was refreshed: {evidence.cite(theft, later)}")
     access = {
         call.body["access"]
         for each in uses.values()
@@ -73,7 +73,7 @@ def _ended(evidence: Evidence, uses: Mapping[str, list[Call]], chain: list[str],
     for credential in access:
         for use in evidence.uses_of_credentials.get(credential, []):
             if use.begin > theft.end + STALE_SECONDS:
-                yield unless(not use.done, f"a stolen session was used: {evidence.told(theft, use)}")
+                yield unless(not use.done, f"a stolen session was used: {evidence.cite(theft, use)}")
 
 
 def _uses(evidence: Evidence) -> dict[str, list[Call]]:

@@ -90,7 +90,7 @@ def by_ledger(evidence: Evidence) -> Checks:
             least, most = int(answered(calls) is not None), int(may_have_been_done(calls))
             yield unless(
                 least <= reasons[key] <= most,
-                f"an adjustment is in the ledger {reasons[key]} times: {evidence.told(*calls)}",
+                f"an adjustment is in the ledger {reasons[key]} times: {evidence.cite(*calls)}",
             )
 
 

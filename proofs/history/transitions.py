@@ -43,17 +43,17 @@ def kept(evidence: Evidence) -> Checks:
             continue
         order, shown = stored.get(call.body["id"]), call.body["timeline"]
         if order is None:
-            yield f"order {call.body['id']} was shown and is lost: {evidence.told(call)}"
+            yield f"order {call.body['id']} was shown and is lost: {evidence.cite(call)}"
             continue
         yield unless(
             order.timeline[: len(shown)] == shown,
             f"order {order.id} was {', '.join(shown)} and is {', '.join(order.timeline)}:"
-            f" {evidence.told(call)}",
+            f" {evidence.cite(call)}",
         )
         target = TARGETS.get(call.operation)
         yield unless(
             target is None or target in shown,
-            f"order {order.id} was answered to be {target} and was {', '.join(shown)}: {evidence.told(call)}",
+            f"order {order.id} was answered to be {target} and was {', '.join(shown)}: {evidence.cite(call)}",
         )
 
 
@@ -63,7 +63,7 @@ def refused_with_reason(evidence: Evidence) -> Checks:
     for call in evidence.of(*TARGETS):
         if call.code == "invalid_transition":
             others = [each for each in moves[call.sent["order"]] if _may_precede(each, call)]
-            yield unless(bool(others), f"a transition was refused without a reason: {evidence.told(call)}")
+            yield unless(bool(others), f"a transition was refused without a reason: {evidence.cite(call)}")
 
 
 def _may_precede(other: Call, call: Call) -> bool:

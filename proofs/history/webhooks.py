@@ -5,8 +5,8 @@ from typing import Final
 from proofs.history.evidence import Checks, Evidence, grouped, unless
 from proofs.load.receiver import Delivery
 
-#: States that an event tells of.
-TOLD: Final = ("placed", "paid", "shipped", "delivered", "cancelled")
+#: States that are published as events.
+PUBLISHED: Final = ("placed", "paid", "shipped", "delivered", "cancelled")
 
 
 def delivered(evidence: Evidence) -> Checks:
@@ -14,7 +14,7 @@ def delivered(evidence: Evidence) -> Checks:
     accepted = {(each.type, each.object_id) for each in evidence.final.deliveries if each.accepted}
     for order in evidence.final.orders:
         for status in order.timeline:
-            if status in TOLD:
+            if status in PUBLISHED:
                 yield unless(
                     (f"order.{status}", order.id) in accepted,
                     f"the webhook order.{status} of order {order.id} ({order.reference}) never arrived",
@@ -23,7 +23,7 @@ def delivered(evidence: Evidence) -> Checks:
         if call.done and call.body["status"] == "published":
             yield unless(
                 ("post.published", call.body["id"]) in accepted,
-                f"the webhook post.published of post {call.body['id']} never arrived: {evidence.told(call)}",
+                f"the webhook post.published of post {call.body['id']} never arrived: {evidence.cite(call)}",
             )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 V1: Final = "/api/v1"
 #: Longer than the time limits of the service: that it keeps them is to be seen.
 TIMEOUT: Final = httpx2.Timeout(20.0, connect=2.0)
-#: How long a client tries to learn an outcome after the load was told to end.
+#: How long a client tries to learn an outcome after the load was ended.
 LAST_TRIES_SECONDS: Final = 45.0
 _VERSION: Final = re.compile(r'"(\d+)-')
 

@@ -76,7 +76,7 @@ def install(app: FastAPI) -> None:
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request) -> Response:
-        # Written once: it takes 5 ms, and anybody may ask for it.
+        # Written once: it takes 5 ms, and any client may ask for it.
         if "openapi.json" not in assets:
             assets["openapi.json"] = bytes(JSONResponse(request.app.openapi()).body)
         headers = {"Cache-Control": "no-cache"}
