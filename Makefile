@@ -28,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run dev test test-slow prove prove-faults prove-floods prove-abuse prove-history prove-restore prove-soak prove-fuzz reproduce test-image lint format types imports deps sql lock lock-check licences sbom audit \
-	check checkov openapi-tools newest fuzz bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-scale bench-telemetry bench-processes bench-pod bench flame dashboard-picture \
+	check checkov openapi-tools newest bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-scale bench-telemetry bench-processes bench-pod bench flame dashboard-picture \
 	chart chart-golden chart-readme objectives custom-resources image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
 
 help: ## this list
@@ -143,9 +143,6 @@ openapi-tools: $(SYNCED) ## docs/openapi.json under linters and generators, whos
 newest: $(SYNCED) ## the checks on the newest versions of all dependencies, whose locks are written on the way
 	@$(MAKE) lock UPGRADE=1
 	@$(MAKE) check
-
-fuzz: $(SYNCED) ## requests made up from the OpenAPI document, then shopping against a model; SECONDS=300 STEPS=10000
-	@$(BIN)/python tools/fuzz.py $(SECONDS) $(if $(STEPS),--steps $(STEPS))
 
 bench-timing: $(SYNCED) ## whether response times reveal if an account exists; N=200
 	@$(BIN)/python bench/timing.py $(N)

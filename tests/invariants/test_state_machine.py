@@ -30,7 +30,7 @@ from tests.invariants.requests import (
 )
 from tests.invariants.world import World, open_world
 
-#: In the environment, for `make fuzz`: how many steps, and where the choices start.
+#: In the environment, for `make prove-fuzz`: how many steps, and where the choices start.
 STEPS, SEED = "FUZZ_STEPS", "FUZZ_SEED"
 EVERY_DAY = 280
 BUYERS = (*CUSTOMERS, ADMIN)
@@ -173,7 +173,7 @@ def run_machines(settings: Settings, steps: int, choices: int | None, told: Call
 
 
 def test_the_shop_is_as_the_model_says(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:
-    """`make fuzz` asks for more, and for others each time."""
+    """`make prove-fuzz` asks for more, and for others each time."""
     if STEPS not in os.environ:
         run_machines(settings, EVERY_DAY, None, lambda _: None)
         return

@@ -104,7 +104,8 @@ class Table:
             first = file.readline()
             # A tab at its end is what it names.
             named = first.strip(" \r\n").lower().removeprefix('"').removesuffix('"')
-            given = named[4:5] if named.startswith("sep=") else ""
+            # What cannot separate columns is not what they are separated by.
+            given = named[4:5].strip('"') if named.startswith("sep=") else ""
             # Excel says in a line of its own what separates the columns.
             line = file.readline() if given else first
             delimiter = given or _delimiter(line, columns)
