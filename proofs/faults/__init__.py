@@ -5,7 +5,7 @@ client has good answers again (`load.py`). What it saw goes to `judge.py`.
 """
 
 from proofs.cases import Case, Proof
-from proofs.faults import postgresql, standby
+from proofs.faults import postgresql, service_cases, standby
 from proofs.faults.inside import NEEDS, in_namespace
 from proofs.faults.judge import COLUMNS
 
@@ -33,5 +33,6 @@ PROOF = Proof(
             in_namespace(standby.renamed),
             NEEDS,
         ),
+        *service_cases.CASES,
     ),
 )

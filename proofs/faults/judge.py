@@ -64,7 +64,7 @@ class Observed:
     kinds: frozenset[str] = frozenset()
     #: Lines of the logs of the service and of its workers.
     lines: Sequence[Mapping[str, Any]] = ()
-    #: Events of level error that the fault explains.
+    #: Events of level error that the fault explains, by how their names begin.
     explained: frozenset[str] = frozenset()
     #: The longest that a call may take here.
     longest: float = LONGEST_SECONDS
@@ -150,11 +150,15 @@ def _lines(seen: Observed) -> list[str]:
     for line in seen.lines:
         if line.get("event") == ACCESS and line.get("status", 0) >= 500 and line["status"] != UNAVAILABLE:
             faults[f"the log has a {line['status']}: {line.get('method')} {line.get('route')}"] += 1
-        elif line.get("level") in {"error", "critical"} and line.get("event") not in seen.explained:
+        elif line.get("level") in {"error", "critical"} and not _is_explained(line, seen):
             faults[f"the log has the {line['level']} {line.get('event')}"] += 1
-        elif line.get("exception") and line.get("event") not in seen.explained:
+        elif line.get("exception") and not _is_explained(line, seen):
             faults[f"the log has a traceback with {line.get('event')}"] += 1
     return [f"{fault} ({count} times)" if count > 1 else fault for fault, count in faults.items()]
+
+
+def _is_explained(line: Mapping[str, Any], seen: Observed) -> bool:
+    return str(line.get("event")).startswith(tuple(seen.explained))
 
 
 def _recoveries(seen: Observed) -> dict[str, float | None]:

@@ -86,17 +86,18 @@ async def under_load(
             disturbance.outages,
             [delivery.at for delivery in load.receiver.deliveries if delivery.accepted],
             frozenset(client.kind for client in load.clients if client.steady),
-            lines_of(it.api.stdout) + lines_of(it.worker.stdout),
+            [line for file in sorted(it.folder.glob("*/stdout")) for line in lines_of(file.read_text())],
             explained,
             longest,
         )
         found = judge(seen)
         found.faults += await lost_or_doubled(it.postgresql.url, calls)
         found.faults += await it.verify()
-        found.faults += _tracebacks(it.api.folder) + _tracebacks(it.worker.folder)
+        for file in sorted(it.folder.glob("*/stderr")):
+            found.faults += _tracebacks(file)
     return Result(found.figures, found.faults, found.missed)
 
 
-def _tracebacks(folder: Path) -> list[str]:
-    text = (folder / "stderr").read_text(errors="replace")
-    return [f"standard error of {folder.name}: {text[-300:]}"] if "Traceback" in text else []
+def _tracebacks(file: Path) -> list[str]:
+    text = file.read_text(errors="replace")
+    return [f"standard error of {file.parent.name}: {text[-300:]}"] if "Traceback" in text else []

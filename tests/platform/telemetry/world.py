@@ -20,10 +20,10 @@ from aiosmtpd.handlers import Sink
 from service.platform.config import generate_key
 from tests.contract.upstream import weather_upstream
 from tests.helpers.collector import Collector
+from tests.helpers.redis import Redis
 from tests.helpers.waiting import wait_until
 from tests.platform.telemetry.rules import FULLNAME, NAMESPACE, groups
 from tests.server.process import Service, cloned_database, free_port, started, statement
-from tests.server.test_redis import Redis
 
 #: Sign-ins of one address are slowed down after three failures, and refused after four in a minute.
 SETTINGS: Final = {
