@@ -36,7 +36,8 @@ from service.platform.http import metrics as http_metrics
 from service.platform.http.addresses import Hosts, Proxies
 from service.platform.http.context import ErrorMiddleware, RequestContext
 from service.platform.http.cors import Cors
-from service.platform.http.overload import BodyLimit, LoadShedding
+from service.platform.http.overload import BodyLimit, Load, LoadShedding
+from service.platform.http.refusal_at_once import RefusalAtOnce
 from service.platform.http.request_state import API_PREFIX
 from service.platform.http.response_cache import ResponseCacheMiddleware
 from service.platform.http.route import RouteTable
@@ -111,14 +112,20 @@ def assemble(app: FastAPI, settings: Settings, shared: Shared) -> FastAPI:
     named = settings.otel_service_name, __version__
     app.state.log_export = logging.export_to(settings.logs_endpoint, *named)
     app.state.container = container = Container.build(settings, app.state.contract, shared)
-    app.user_middleware[:] = _middleware(container, app.routes)
+    load = Load(settings.database_pool_size + settings.database_max_overflow)
+    proxies, hosts = Proxies.of(settings), Hosts.of(settings)
+    app.user_middleware[:] = _middleware(container, app.routes, load, proxies, hosts)
+    # Asked by the server, before it runs the application.
+    app.state.refuse_at_once = RefusalAtOnce(load, proxies, hosts, container.response_cache.__contains__)
     app.state.tracing = tracing.of(settings.traces_endpoint, *named)
     if app.state.tracing is not None:
         app.state.tracing.instrument(app, UNTRACED)
     return app
 
 
-def _middleware(container: Container, routes: Sequence[BaseRoute]) -> list[Middleware]:
+def _middleware(
+    container: Container, routes: Sequence[BaseRoute], load: Load, proxies: Proxies, hosts: Hosts
+) -> list[Middleware]:
     """From the outside in. CORS stands outside of what refuses, so that a browser may read refusals."""
     settings = container.settings
     cache = Middleware(
@@ -130,14 +137,14 @@ def _middleware(container: Container, routes: Sequence[BaseRoute]) -> list[Middl
     return [
         Middleware(
             RequestContext,
-            proxies=Proxies.of(settings),
-            hosts=Hosts.of(settings),
+            proxies=proxies,
+            hosts=hosts,
             count_refusal=orders_metrics.count_refusal,
         ),
         Middleware(Cors, origins=settings.cors_origins, credentials=settings.cors_credentials),
         Middleware(ErrorMiddleware),
         *([cache] if settings.response_cache_bytes else []),
-        Middleware(LoadShedding, connections=settings.database_pool_size + settings.database_max_overflow),
+        Middleware(LoadShedding, load=load),
         Middleware(BodyLimit, limit=settings.max_body_bytes),
         Middleware(RouteTable, routes=routes),
     ]

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.errors import Overloaded
 from service.platform.http import overload
 from service.platform.http.overload import BodyLimit, LoadShedding
-from service.platform.server.http1 import flow, protocol
+from service.platform.server.http1 import flow, holding
 from service.platform.server.http1.exchange import Exchange
 from tests.helpers.streaming import PATIENCE_SECONDS, served
 from tests.helpers.waiting import eventually
@@ -115,10 +115,10 @@ class TestPlaces:
         async with small_server() as (found, shedding, bodies):
             slow = await found.client(POST + b"12345")
             await eventually(lambda: len(bodies.coming) == 1)
-            shedding.running += PLACES
+            shedding.load.running += PLACES
             slow.writer.write(b"67890")
             assert await slow.answer() == (503, b"overloaded")
-            shedding.running -= PLACES
+            shedding.load.running -= PLACES
             slow.writer.write(POST + b"1234567890")
             assert await slow.answer() == (200, b"1234567890")
             assert shedding.running == 0
@@ -197,7 +197,7 @@ class TestMuchAtOnce:
             client = await found.client(b"".join(requests))
             await running.wait()
             await asyncio.sleep(0.2)
-            assert parsed() - at_first <= protocol.PIECE_BYTES // 27 + 1
+            assert parsed() - at_first <= holding.PIECE_BYTES // 27 + 1
             go_on.set()
             for _ in range(count):
                 assert await client.answer() == (200, b"ok")

@@ -193,7 +193,7 @@ def _normalised(scope: Scope) -> Scope:
     headers, refusal = combined(scope["headers"])
     # The server may have refused the request already.
     state = state_of(scope)
-    state.request_id, state.own_id = _given_id(headers) or own_id, own_id
+    state.request_id, state.own_id = given_id(headers) or own_id, own_id
     state.refusal, state.is_head = state.refusal or refusal, scope["method"] == "HEAD"
     inner = {**scope, "headers": headers}
     path = scope["path"]
@@ -209,7 +209,7 @@ def new_request_id() -> str:
     return secrets.token_hex(16)
 
 
-def _given_id(headers: Headers) -> str | None:
+def given_id(headers: Headers) -> str | None:
     for name, value in headers:
         if name == b"x-request-id" and WELL_FORMED.fullmatch(value):
             return bytes(value).decode()

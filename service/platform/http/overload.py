@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Overloaded
@@ -109,35 +110,65 @@ class BodyLimit:
             longest.refuse()
 
 
+def shed(scope: Scope) -> Response:
+    """The response to a request over the capacity."""
+    return response(scope, 503, code="overloaded", detail=OVERLOADED, headers={"Retry-After": "1"})
+
+
 def _overloaded(headers: Mapping[str, str] | None = None) -> Overloaded:
     error = Overloaded(OVERLOADED)
     error.headers = {**error.headers, **(headers or {})}
     return error
 
 
+class Load:
+    """How many requests a process has taken on, and how many it takes on at most."""
+
+    def __init__(self, connections: int) -> None:
+        self.capacity, self.running = connections * REQUESTS_PER_CONNECTION, 0
+        #: Requests for which the application has not run yet.
+        self._coming = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self.running >= self.capacity
+
+    @property
+    def will_be_full(self) -> bool:
+        return self.running + self._coming >= self.capacity
+
+    def expect(self) -> None:
+        """A request is about to come. It counts among the running ones when the event loop comes round."""
+        if not self._coming:
+            asyncio.get_running_loop().call_soon(self._came)
+        self._coming += 1
+
+    def _came(self) -> None:
+        self._coming = 0
+
+
 class RunningRequest:
     """A place among those that the process takes on."""
 
-    __slots__ = ("_shedding", "held")
+    __slots__ = ("_load", "held")
 
-    def __init__(self, shedding: "LoadShedding") -> None:
-        self._shedding, self.held = shedding, False
+    def __init__(self, load: Load) -> None:
+        self._load, self.held = load, False
 
     def take(self) -> bool:
         """Whether there was one; a request that gets none is counted as shed."""
-        shedding = self._shedding
-        if shedding.running >= shedding.capacity:
+        if self._load.is_full:
             metrics.requests_shed().inc()
             return False
         self.held = True
-        shedding.running += 1
+        self._load.running += 1
         metrics.IN_PROGRESS.value += 1
         return True
 
     def leave(self) -> None:
         if self.held:
             self.held = False
-            self._shedding.running -= 1
+            self._load.running -= 1
             metrics.IN_PROGRESS.value -= 1
 
 
@@ -148,18 +179,20 @@ class LoadShedding:
     stream for as long as that likes. It does not count either while its body is coming.
     """
 
-    def __init__(self, app: ASGIApp, connections: int) -> None:
-        self.app, self.capacity, self.running = app, connections * REQUESTS_PER_CONNECTION, 0
+    def __init__(self, app: ASGIApp, connections: int = 0, *, load: Load | None = None) -> None:
+        self.app, self.load = app, load or Load(connections)
+
+    @property
+    def running(self) -> int:
+        return self.load.running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self.app(scope, receive, send)
             return
-        place = RunningRequest(self)
+        place = RunningRequest(self.load)
         if not place.take():
-            headers = {"Retry-After": "1"}
-            refusal = response(scope, 503, code="overloaded", detail=OVERLOADED, headers=headers)
-            await refusal(scope, receive, send)
+            await shed(scope)(scope, receive, send)
             return
         state_of(scope).place = place
 

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -24,7 +25,8 @@ from uvicorn import Config, Server
 from uvicorn_worker import UvicornWorker
 
 from service.platform.process import is_orphan
-from service.platform.server.http1.protocol import Protocol
+from service.platform.server.http1.protocol import CLOSE, Protocol
+from service.platform.server.http1.turns import Turns
 from service.platform.server.profiling import endpoint as profiling
 
 log = structlog.get_logger(__name__)
@@ -42,7 +44,6 @@ SHARE_FOR_CLOSE_HEADER: Final = 0.2
 SHARE_TO_FINISH: Final = 0.7
 SHARE_TO_CANCEL: Final = 0.1
 POLL_SECONDS: Final = 0.05
-CLOSE: Final = (b"connection", b"close")
 #: Thresholds of the garbage collector: new objects before the youngest generation is collected, and
 #: collections before the next generation is. A request keeps some hundreds of objects until it is answered.
 COLLECT_AFTER: Final = (10_000, 20, 50)
@@ -150,6 +151,9 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         container = self.wsgi.state.container
+        refuse_at_once = self.wsgi.state.refuse_at_once
+        turns = Turns(refuse_at_once.load)
+        self.config.http = partial(Protocol, refuse_at_once=refuse_at_once, turns=turns)
         async with profiling.served(container.settings.port, "api") as profile:
 
             def end_streams() -> None:

@@ -1,5 +1,7 @@
 """Ids and client address of the current request, for log lines and the audit log."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
@@ -33,3 +35,13 @@ def facts() -> RequestFacts:
 
 def begin(new: RequestFacts) -> None:
     _facts.set(new)
+
+
+@contextmanager
+def during(new: RequestFacts) -> Iterator[None]:
+    """For what is answered outside of a task of its own."""
+    token = _facts.set(new)
+    try:
+        yield
+    finally:
+        _facts.reset(token)

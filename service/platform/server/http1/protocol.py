@@ -7,16 +7,21 @@ headers of CORS, a log line and metrics.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.platform.http.request_state import Refusal, state_of
 from service.platform.http.sse import ABORT
 from service.platform.server.http1 import head
 from service.platform.server.http1.exchange import Exchange
 from service.platform.server.http1.flow import Flow
+from service.platform.server.http1.holding import HoldingProtocol
+
+#: Gets a request's scope and the headers of every response; a whole response, where the application is not
+#: to be run.
+RefuseAtOnce = Callable[[Any, list[tuple[bytes, bytes]]], bytes | None]
 
 #: Time for the rest of a head that is already too large.
 LARGE_HEAD_SECONDS: Final = 2.0
@@ -26,18 +31,18 @@ LARGE_HEAD_SECONDS: Final = 2.0
 DROPPED_BYTES: Final = 64 * 1024 * 1024
 DROPPED_SECONDS: Final = 30.0
 PAUSE_SECONDS: Final = 5.0
-#: So much is parsed at once. Of what a client sends without waiting for responses, 27 bytes can be a request,
-#: which takes 3 KB once it is parsed: a megabyte of them took 117 MB, and the event loop for 0.7 s.
-PIECE_BYTES: Final = 2 * 1024
 
 
-class Protocol(HttpToolsProtocol):
+#: On every response while the process ends.
+CLOSE: Final = (b"connection", b"close")
+
+
+class Protocol(HoldingProtocol):
     """Limits a request's head in size and time, and lets a response be aborted: Uvicorn can only close, which
     waits for the client to read the rest.
     """
 
     cycle: Exchange
-    flow: Flow
     #: Uvicorn has none before the first request.
     url = b""
     #: Bytes since the last complete head or part of a body: they belong to a head, or to a body's trailers.
@@ -49,12 +54,14 @@ class Protocol(HttpToolsProtocol):
     #: How much more to drop from a client that goes on sending after its response; None for other clients.
     _bytes_to_drop: int | None = None
     _drop_until = 0.0
-    #: The request is refused, or the connection is ending: what the client sends is dropped.
-    _discards_input = False
     #: Ends the connection, or refuses the request, of a client that is too slow.
     _timer: asyncio.TimerHandle | None = None
-    #: What has come while a request waits for the response to another: it is parsed when none does.
-    _held = b""
+    #: The response to a request that is refused at once, until its body has come.
+    _at_once: bytes | None = None
+
+    def __init__(self, *args: Any, refuse_at_once: RefuseAtOnce = lambda *_: None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._refuse_at_once = refuse_at_once
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as Uvicorn's
         super().connection_made(transport)
@@ -72,24 +79,12 @@ class Protocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._bytes_to_drop is not None:
             self._drop(len(data))
+        elif self._waits_for_its_turn(data):
+            return
         self._parse(self._held + data if self._held else data)
 
-    def _parse(self, data: bytes) -> None:
-        """Until a request waits for the response to another. In pieces, for one read may hold the end of a
-        head and a chunk extension that is too large.
-        """
-        start = 0
-        while start < len(data) and not self.pipeline and not self._discards_input:
-            self._receive(data[start : start + PIECE_BYTES])
-            start += PIECE_BYTES
-        self._held = b"" if self._discards_input else data[start:]
-        if self._held:
-            self.flow.holding = True
-            self.flow.pause_reading()
-        elif self.flow.holding:
-            self.flow.holding = False
-            if not self.pipeline:
-                self.flow.resume_reading()
+    def _in_request(self) -> bool:
+        return self._in_head or bool(self._held) or self._at_once is not None or self._answering()
 
     def _receive(self, data: bytes) -> None:
         if self._discards_input:
@@ -160,12 +155,21 @@ class Protocol(HttpToolsProtocol):
         if self._refusal is not None:
             raise ValueError(self._refusal.detail)
         must_wait = self._answering()
+        if not must_wait and self._may_refuse_at_once():
+            self._at_once = self._refuse_at_once(self.scope, self.server_state.default_headers)
+            if self._at_once is not None:
+                return
         self.cycle = self._exchange(self.scope, keep_alive=self.parser.should_keep_alive())
         if must_wait:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
         else:
             self._start_asgi_task(self.cycle, self.app)
+
+    def _may_refuse_at_once(self) -> bool:
+        """Whether the connection goes on as it is when the response has been sent."""
+        lasts = self.parser.should_keep_alive() and self.scope["http_version"] == "1.1"
+        return lasts and not self.flow.write_paused and CLOSE not in self.server_state.default_headers
 
     def _exchange(self, scope: Any, *, keep_alive: bool) -> Exchange:
         old = scope["http_version"] == "1.0"
@@ -186,10 +190,17 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._unread = 0
-        super().on_body(body)
+        if self._at_once is None:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
+            return
+        if self._at_once is not None:
+            self._cancel_timer()
+            self.transport.write(self._at_once)
+            self._at_once, self._unread = None, 0
+            self._wait_for_a_request()
             return
         super().on_message_complete()
         self._unread = 0
