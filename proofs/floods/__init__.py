@@ -3,7 +3,7 @@
 from typing import Final
 
 from proofs.cases import Proof
-from proofs.floods import overload
+from proofs.floods import fairness, hostile, overload
 
 PROOF: Final = Proof(
     name="floods",
@@ -21,5 +21,5 @@ PROOF: Final = Proof(
         "after": "still afterwards, MiB",
         "recovery": "as before after, s",
     },
-    cases=[*overload.CASES],
+    cases=[*overload.CASES, *hostile.CASES, *fairness.CASES],
 )

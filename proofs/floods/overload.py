@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from proofs.cases import Case, Context, Figure, Result
+from proofs.floods import hostile
 from proofs.floods.bench import Bench, Memory, bench, followed
 from proofs.floods.generator import NOT_ANSWERED, NUMBER, Measured, request
 from tests.helpers.client import V1
@@ -76,7 +77,7 @@ class Phases:
 
 async def _measure(it: Bench, context: Context, kind: Kind) -> Phases:
     requests = await kind.requests(it)
-    alone_for, calm_for, flood_for = (2, 4, 5) if context.short else (5, 10, 60)
+    alone_for, calm_for, flood_for = (1, 2, 3) if context.short else (5, 10, 60)
 
     async def run(phase: str, **options: Any) -> Measured:
         # Keys are made of the requests' numbers: each phase needs its own.
@@ -106,14 +107,15 @@ async def _measure(it: Bench, context: Context, kind: Kind) -> Phases:
 
 
 async def overload(kind: Kind, context: Context) -> Result:
-    plenty = {f"RATE_LIMIT_{name}": "1000000/second" for name in ("DEFAULT", "SIGN_IN", "REGISTER")}
-    async with bench(context, **plenty) as it:
+    async with bench(context, **hostile.SETTINGS) as it:
         found = await _measure(it, context, kind)
-        result = _judged(kind, found)
+        result = judged(kind, found)
         result.faults += it.wrong()
         if kind.requests is orders:
             result.faults += await _lost_orders(it)
             result.faults += await it.shop.verify()
+        if context.short:
+            result.faults += await hostile.brief(it, context)
     return result
 
 
@@ -138,7 +140,7 @@ async def _lost_orders(it: Bench) -> list[str]:
     return faults
 
 
-def _judged(kind: Kind, found: Phases) -> Result:
+def judged(kind: Kind, found: Phases) -> Result:
     accepted, shed = found.flood.of(kind.status), found.flood.of("503")
     recovery = _recovery(found, kind.status)
     offered = sum(each.count for each in found.flood.outcomes.values())
