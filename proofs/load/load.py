@@ -12,7 +12,7 @@ import asyncpg
 
 from proofs.load.accounts import PROMOTE, Account, grant
 from proofs.load.administrator import Administrator
-from proofs.load.client import Client
+from proofs.load.client import LAST_TRIES_SECONDS, Client
 from proofs.load.history import History
 from proofs.load.pollers import Poller
 from proofs.load.readers import CatalogueReader, ProfileReader, item_facts
@@ -88,6 +88,7 @@ class Load:
         self.ended_at: float | None = None
         self.numbers = 0
         self.webhook_id = 0
+        self.abandoned = False
         self.clients: list[Client] = []
         self._working: list[asyncio.Task[None]] = []
         self._polling: list[asyncio.Task[None]] = []
@@ -138,11 +139,19 @@ class Load:
     async def finish(self) -> None:
         """Let every client end what it has begun, then the pollers, then the deliveries of webhooks."""
         if self.ended_at is None:
-            self.ended_at = time.monotonic()
-            self.ending.set()
-            await asyncio.wait(self._working)
-            self.others_ended.set()
-            await asyncio.wait(self._polling)
+            await self._end(time.monotonic())
+
+    async def abandon(self) -> None:
+        """The service is gone for good: let no client try to learn the outcome of what it has sent."""
+        self.abandoned = True
+        await self._end(time.monotonic() - LAST_TRIES_SECONDS)
+
+    async def _end(self, at: float) -> None:
+        self.ended_at = at
+        self.ending.set()
+        await asyncio.wait(self._working)
+        self.others_ended.set()
+        await asyncio.wait(self._polling)
 
     async def delivered(self, within: float = 90.0) -> list[str]:
         """Wait until the receiver has accepted every event; the ids of those that did not come."""
@@ -238,6 +247,7 @@ async def steady_load(
             await load.prepare(clients or CLIENTS)
             async with asynccontextmanager(load.run)():
                 yield load
-            await load.delivered()
+            if not load.abandoned:
+                await load.delivered()
         finally:
             load.history.close()

@@ -8,7 +8,6 @@ from service import accounts
 from service.customers import service as customers
 from service.customers.erasure import service as erasure
 from service.customers.erasure.schemas import AccountDeletion
-from service.customers.export import repository as export
 from service.customers.export.schemas import Export
 from service.customers.schemas import UserWithAddress
 from service.identity import Passwords
@@ -45,7 +44,7 @@ async def delete_profile(
 @router.get("/profile/export", response_model=Export)
 async def export_profile(caller: SignedIn, reader: ReaderDep) -> Response:
     """Export the caller's data. One JSON document with all that the service stores about the caller."""
-    document = await export.get(reader, caller.user_id)
+    document = await customers.get_export(reader, caller)
     as_file = {"Content-Disposition": 'attachment; filename="tradepost-export.json"'}
     return Response(document, media_type="application/json", headers=as_file)
 

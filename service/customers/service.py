@@ -3,7 +3,9 @@
 from typing import Final
 
 from service import accounts, orders
-from service.identity import AnyCaller
+from service.customers.export import repository as export
+from service.errors import InvalidToken
+from service.identity import AnyCaller, Caller
 from service.platform.database import Session
 from service.platform.database.documents import array, with_member
 
@@ -18,3 +20,11 @@ async def get_with_orders(session: Session, caller: AnyCaller, user_id: int) -> 
     user = await accounts.get_user_document(session, user_id)
     latest = await orders.get_latest(session, user_id, LAST_ORDERS)
     return with_member(user["document"], "orders", array(latest))
+
+
+async def get_export(session: Session, caller: Caller) -> str:
+    """The caller's data, as JSON text. Of an account that is lost the token is as good as expired."""
+    document = await export.get(session, caller.user_id)
+    if document is None:
+        raise InvalidToken
+    return document

@@ -48,7 +48,7 @@ async def create_user(
 @router.get("/profile")
 async def get_profile(caller: SignedIn, reader: ReaderDep) -> Document[User]:
     """Get the caller's profile."""
-    return Document.of(User, await users.get_document(reader, caller.user_id))
+    return Document.of(User, await users.get_own_document(reader, caller))
 
 
 async def get_patch(request: Request, patch: ProfilePatch) -> ProfilePatch:

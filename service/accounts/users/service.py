@@ -9,7 +9,7 @@ from service.accounts.errors import EmailTaken, UserNotFound
 from service.accounts.schemas import AddressIn, AddressPatch, User
 from service.accounts.users import repository as users
 from service.accounts.users.schemas import ProfilePatch, UserCreate
-from service.errors import FieldFault, Forbidden, Unprocessable
+from service.errors import FieldFault, Forbidden, InvalidToken, Unprocessable
 from service.identity import AnyCaller, Caller, Passwords, lock_own_account, reauthorize
 from service.platform.database import Database, Record, Session
 from service.platform.http.etag.versions import Versions, require
@@ -75,6 +75,17 @@ async def get_document(session: Session, user_id: int) -> Record:
     row = await users.get_document(session, user_id)
     if row is None:
         raise UserNotFound
+    return row
+
+
+async def get_own_document(session: Session, caller: Caller) -> Record:
+    """The caller as it is sent.
+
+    A token outlives its account where the database was restored to a time before: it is as good as expired.
+    """
+    row = await users.get_document(session, caller.user_id)
+    if row is None:
+        raise InvalidToken
     return row
 
 

@@ -41,9 +41,9 @@ AUDIT = ("id", "at", "action", "target_kind", "target_id", "data", "request_id",
 INSTANT = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 
 
-async def get(session: Session, user_id: int) -> str:
+async def get(session: Session, user_id: int) -> str | None:
     """The document as JSON text. One statement, so it is all of one moment."""
-    document: str = await session.value(_whole(user_id))
+    document: str | None = await session.value(_whole(user_id))
     return document
 
 

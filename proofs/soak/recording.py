@@ -1,0 +1,141 @@
+"""One soak: the load, and what was measured all along."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx2
+
+from proofs.cases import Context
+from proofs.load import SETTINGS, Load, steady_load
+from proofs.shop import Shop, shop
+from proofs.soak import measure
+from proofs.soak.pressure import Pressure
+from proofs.soak.slope import WARM_UP, Point
+from tests.helpers.waiting import eventually
+
+#: Short, so that what is purged is purged many times in the run.
+RETENTION: Final[dict[str, Any]] = {
+    f"RETENTION_{name}": "60s" for name in ("KEYS", "EVENTS", "DELIVERIES", "AUDIT")
+}
+#: The clean-up is due every hour. It comes due earlier by its row of the schedule; the rest is the worker's.
+CLEAN_UP_DUE: Final = "UPDATE pgqueuer_schedules SET next_run = now() WHERE entrypoint = 'clean_up'"
+CLEAN_UP_SECONDS: Final = 15.0
+#: Of all workers, within the warm-up: nothing of the old ones must stay.
+REPLACEMENTS: Final = 3
+#: For what comes before and after the measured time.
+AROUND_SECONDS: Final = 150.0
+SHARE: Final = 0.5
+#: Of a plot.
+POINTS: Final = 120
+
+
+@dataclass
+class Recording:
+    capacity: float = 0.0
+    rate: float = 0.0
+    answered: int = 0
+    samples: list[tuple[float, measure.Values]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+
+    def total(self, names: Iterable[str]) -> list[Point]:
+        """The sum of these measurements by time; what was not there counts 0."""
+        wanted = tuple(names)
+        return [(at, sum(values.get(name, 0.0) for name in wanted)) for at, values in self.samples]
+
+    def series(self, processes: Iterable[str], tables: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+        """Points for plots."""
+        step = max(1, len(self.samples) // POINTS)
+        shown = {
+            "memory": {f"memory {name}": name for name in processes},
+            "descriptors": {f"descriptors {name}": name for name in processes},
+            "connections": {"connections": "PostgreSQL", **{f"sockets {name}": name for name in processes}},
+            "rows": {f"rows {name}": name for name in tables},
+            "files": {"metric files": "files of metrics"},
+        }
+        return {
+            plot: [
+                {"t": round(at), **{label: round(values.get(name, 0), 1) for name, label in names.items()}}
+                for at, values in self.samples[::step]
+            ]
+            for plot, names in shown.items()
+        }
+
+
+async def record(context: Context) -> Recording:
+    seconds = 12.0 if context.short else context.minutes * 60 - AROUND_SECONDS
+    recording = Recording()
+    async with (
+        shop(context.folder, **SETTINGS | RETENTION) as made,
+        Pressure(made, context.seed).applied() as pressure,
+    ):
+        recording.capacity = await pressure.capacity(3.0 if context.short else 20.0)
+        context.say(f"it answers {recording.capacity:.0f} requests a second")
+        async with steady_load(made, context.seed) as load:
+            recording.rate = pressure.rate = recording.capacity * SHARE
+            await _soak(context, made, recording, seconds)
+            await load.settled()
+        recording.faults += _bad_answers(pressure, load)
+        recording.answered = len(load.history.calls) + pressure.statuses.total()
+        recording.faults += await made.verify()
+    return recording
+
+
+async def _soak(context: Context, made: Shop, recording: Recording, seconds: float) -> None:
+    begin = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(_replace_workers(made, seconds)),
+            group.create_task(_clean_up(made)),
+            group.create_task(_measure(context, made, recording, begin, 1.0 if context.short else 5.0)),
+        ]
+        await asyncio.sleep(seconds)
+        for task in tasks:
+            task.cancel()
+
+
+async def _replace_workers(made: Shop, seconds: float) -> None:
+    for _ in range(REPLACEMENTS):
+        await asyncio.sleep(seconds * WARM_UP / (REPLACEMENTS + 1))
+        old = await asyncio.to_thread(measure.api_workers, made)
+        made.api.send(signal.SIGHUP)
+        await eventually(lambda: _replaced(made, old))  # noqa: B023 - awaited here
+
+
+async def _replaced(made: Shop, old: set[int]) -> bool:
+    now = await asyncio.to_thread(measure.api_workers, made)
+    return len(now) >= len(old) and not now & old
+
+
+async def _clean_up(made: Shop) -> None:
+    while True:
+        await made.postgresql.execute(CLEAN_UP_DUE)
+        await asyncio.sleep(CLEAN_UP_SECONDS)
+
+
+async def _measure(context: Context, made: Shop, recording: Recording, begin: float, every: float) -> None:
+    """Until it is cancelled."""
+    while True:
+        values = await measure.measured(made)
+        with suppress(httpx2.TransportError):
+            values["cache, MiB"] = await asyncio.to_thread(measure.cache_mib, made)
+        at = time.monotonic() - begin
+        recording.samples.append((at, values))
+        if len(recording.samples) % 24 == 1:
+            memory = sum(value for name, value in values.items() if name.startswith("memory "))
+            context.say(f"measured {len(recording.samples)} times: {memory:.0f} MiB in all")
+        await asyncio.sleep(every)
+
+
+def _bad_answers(pressure: Pressure, load: Load) -> list[str]:
+    """A client whose connection is closed while it asks sends its request again: those are none of these."""
+    bad = {status: count for status, count in pressure.statuses.items() if status >= 500 and status != 503}
+    return [
+        *(f"{count} answers were {status}" for status, count in sorted(bad.items())),
+        *(f"{call.operation} was answered {call.status}" for call in load.history.bad_answers()),
+    ]
