@@ -11,6 +11,7 @@ from sqlalchemy import text
 from service.container.api import Container
 from service.errors import OutcomeUnknown
 from service.platform.database import Session
+from service.platform.database.pool import Pool
 from tests.helpers.client import assert_problem
 from tests.helpers.factories import Make
 
@@ -67,6 +68,31 @@ async def test_an_order_whose_commit_fails_is_not_confirmed_and_leaves_nothing(
 
     again = await maria.api.post("/orders", json={**body, "reference": "works"})
     assert again.status_code == 201
+    assert await counts(sql) == {"orders": 1, "lines": 1, "notifications": 1, "sales": 1, "stock": 3}
+
+
+async def test_an_order_whose_outcome_cannot_be_looked_up_is_not_called_undone(
+    make: Make, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is committed, the connection is lost, and so is the database when the answer is looked for."""
+    maria, chai = await make.user(), await make.item(stock=5)
+    real = Session.commit
+
+    async def unreachable(_: Pool) -> asyncpg.Connection:
+        raise ConnectionRefusedError
+
+    async def lost(session: Session) -> None:
+        await real(session)
+        monkeypatch.setattr(Pool, "acquire", unreachable)
+        raise ConnectionResetError
+
+    body, key = {"product_id": chai.id, "quantity": 2}, {"Idempotency-Key": "an-order"}
+    monkeypatch.setattr(Session, "commit", lost)
+    answer = await maria.api.post("/orders", json=body, headers=key)
+    monkeypatch.undo()
+    assert_problem(answer, 503, "outcome_unknown")
+    again = await maria.api.post("/orders", json=body, headers=key)
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
     assert await counts(sql) == {"orders": 1, "lines": 1, "notifications": 1, "sales": 1, "stock": 3}
 
 

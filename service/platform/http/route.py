@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import Contention, ServiceError
+from service.errors import Contention, OutcomeUnknown, ServiceError, Unavailable
 from service.platform.http import metrics
 from service.platform.http.access import (
     INPUT_ERRORS,
@@ -135,8 +135,14 @@ class Route(HandlerRoute):
             return await self.run(request)
         except Contention:
             raise
-        except ServiceError:
-            replayed = await self._idempotency.look_again(request)
+        except ServiceError as refusal:
+            try:
+                replayed = await self._idempotency.look_again(request)
+            except Unavailable:
+                # `unavailable` says that nothing was done, and this request may have been committed.
+                if isinstance(refusal, OutcomeUnknown):
+                    raise refusal from None
+                raise
             if replayed is None:
                 raise
             return replayed
