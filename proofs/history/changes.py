@@ -1,5 +1,6 @@
 """Copies by `updated_since`: nothing is missed, and nothing goes back."""
 
+from datetime import datetime
 from typing import Any
 
 from proofs.history.evidence import Checks, Evidence, grouped, unless
@@ -12,7 +13,7 @@ def marks(evidence: Evidence) -> Checks:
         versions: dict[int, int] = {}
         for poll in polls:
             yield unless(
-                poll.mark is not None and poll.mark >= poll.sent["since"],
+                poll.mark is not None and _moment(poll.mark) >= _moment(poll.sent["since"]),
                 f"a mark goes back, from {poll.sent['since']} to {poll.mark}: {evidence.cite(poll)}",
             )
             for number, version in poll.body:
@@ -47,6 +48,11 @@ def nothing_missed(evidence: Evidence) -> Checks:
                 f"{client} has version {has} of {name} {number}, the database has {stored};"
                 f" its last poll: {evidence.cite(followed[-1])}",
             )
+
+
+def _moment(mark: str) -> datetime:
+    """Marks may leave out a fraction that is nothing, and cannot be compared as texts."""
+    return datetime.fromisoformat(mark)
 
 
 def _ended(polls: list[Call]) -> bool:

@@ -24,6 +24,8 @@ Value = TypeVar("Value")
 class Evidence:
     def __init__(self, history: History, final: FinalState) -> None:
         self.calls, self.final = history.calls, final
+        #: What the clock of the day is ahead of the monotonic one.
+        self.wall = history.wall
         self._began = min((call.begin for call in self.calls), default=0.0)
 
     def cite(self, *calls: Call) -> str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -38,6 +39,8 @@ class Order:
     amounts: dict[str, str]
     lines: list[list[Any]]
     timeline: list[str]
+    #: When each state was reached, in seconds of the database's clock.
+    moments: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -97,6 +100,7 @@ async def final_state(load: Load, database_url: str | None = None) -> FinalState
 
 def _order(row: asyncpg.Record) -> Order:
     amounts = ("subtotal", "discount", "shipping_fee", "total")
+    events = json.loads(row["events"])
     lines: Sequence[list[Any]] = json.loads(row["lines"] or "[]")
     return Order(
         id=row["id"],
@@ -108,7 +112,8 @@ def _order(row: asyncpg.Record) -> Order:
         refund_due=row["refund_due"],
         amounts={name: str(row[name]) for name in amounts},
         lines=[*lines],
-        timeline=[event["status"] for event in json.loads(row["events"])],
+        timeline=[event["status"] for event in events],
+        moments={event["status"]: datetime.fromisoformat(event["at"]).timestamp() for event in events},
     )
 
 

@@ -1,6 +1,16 @@
 """Keys: one effect, and the same answer to each use."""
 
-from proofs.history.evidence import Checks, Evidence, unless
+from typing import Final
+
+from proofs.history.evidence import Checks, Evidence, answered, unless
+from proofs.history.final import Order
+from proofs.history.transitions import TARGETS
+from proofs.load.history import Call
+
+#: The state of an order that each operation leads to.
+STATES: Final = {"order.place": "placed", **TARGETS}
+#: By so much the clock of the day and the monotonic one may come apart in a run.
+CLOCK_SECONDS: Final = 0.05
 
 
 def one_effect(evidence: Evidence) -> Checks:
@@ -18,20 +28,28 @@ def one_effect(evidence: Evidence) -> Checks:
         )
         first = [call for call in done if not call.replayed]
         yield unless(len(first) <= 1, f"{operation} under key {key} was done twice: {evidence.cite(*first)}")
-        yield from _replays(evidence, operation, key)
 
 
-def _replays(evidence: Evidence, operation: str, key: str) -> Checks:
-    """A replay is of an attempt that may have been done: one that was refused for certain was not."""
-    calls = evidence.uses_of_keys[operation, key]
-    for replay in (call for call in calls if call.done and call.replayed):
-        others = [call for call in calls if call is not replay and call.begin < replay.end]
-        possible = [call for call in others if not call.refused and not (call.done and call.replayed)]
-        yield unless(
-            bool(possible),
-            f"{operation} under key {key} was done by a request that was refused: "
-            f"{evidence.cite(*others, replay)}",
-        )
+def not_done_when_refused(evidence: Evidence) -> Checks:
+    """What was done was done by a request that may have done it: not by one whose answer denies it."""
+    stored = {order.id: order for order in evidence.final.orders}
+    for (operation, key), calls in evidence.uses_of_keys.items():
+        done, status = answered(calls), STATES.get(operation)
+        moment = _moment(stored, done, status)
+        if moment is not None:
+            begin = min(call.begin for call in calls if not call.refused)
+            yield unless(
+                begin <= moment - evidence.wall + CLOCK_SECONDS,
+                f"{operation} under key {key} was done by a request that was refused:"
+                f" {evidence.cite(*calls)}",
+            )
+
+
+def _moment(stored: dict[int, Order], done: Call | None, status: str | None) -> float | None:
+    """When the order came to this state, by the database's clock."""
+    if done is None or status is None or done.body["id"] not in stored:
+        return None
+    return stored[done.body["id"]].moments.get(status)
 
 
 def other_request(evidence: Evidence) -> Checks:

@@ -24,7 +24,7 @@ Rule = Callable[[Evidence], Checks]
 
 #: By group, which is what `leave_out` and the figures name.
 RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
-    "keys": (keys.one_effect, keys.other_request),
+    "keys": (keys.one_effect, keys.not_done_when_refused, keys.other_request),
     "orders": (orders.in_the_database,),
     "money": (orders.money, orders.prices),
     "stock": (stock.by_answers, stock.by_ledger, stock.sold),

@@ -75,10 +75,11 @@ class History:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.calls: list[Call] = []
-        self.began = time.monotonic()
+        self.wall = time.time() - time.monotonic()
         #: Of each kind of client, when its last call with a good answer began and ended.
         self.last_good: dict[str, tuple[float, float]] = {}
         self._file = (folder / "history.jsonl").open("a") if folder is not None else None
+        self.write({"wall": self.wall})
 
     def add(self, call: Call) -> None:
         call.number = len(self.calls)
@@ -118,6 +119,7 @@ class History:
         made = cls()
         for line in file.read_text().splitlines():
             record = json.loads(line)
+            made.wall = record.get("wall", made.wall)
             if "call" in record:
                 made.calls.append(Call(**record["call"]))
         return made

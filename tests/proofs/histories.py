@@ -7,6 +7,7 @@ from proofs.load.history import Call, History
 from proofs.load.receiver import Delivery
 
 TEA, CAKE = 1, 2
+BEGINNING, EARLIER, LATER = "1970-01-01T00:00:00Z", "2026-11-30T17:00:00Z", "2026-11-30T17:00:00.000001Z"
 FIRST, SECOND = 11, 12
 AMOUNTS = ("subtotal", "discount", "shipping_fee", "total")
 #: 3 x 10.00 less 33.33 % is 20.001; 0.35 less 5 % is 0.3325.
@@ -21,7 +22,7 @@ class Book:
 
     def __init__(self) -> None:
         self.history, self.final = History(), FinalState()
-        self.now = 100.0
+        self.now, self.history.wall = 100.0, 0.0
 
     def call(self, operation: str, status: int | None = 200, *, body: Any = None, **given: Any) -> Call:
         kind = given.pop("kind", operation.partition(".")[0])
@@ -88,6 +89,7 @@ def _orders(book: Book) -> None:
     placed = shown(FIRST, ["placed"], LINES, SUMS)
     key = f"order-{FIRST}"
     book.call("order.place", None, key=key, sent=wanted(LINES), error="lost")
+    book.now += 1
     book.call("order.place", 409, key=key, sent=wanted(LINES), code="idempotency_key_in_use")
     book.call("order.place", 201, key=key, sent=wanted(LINES), body=placed, replayed=True)
     book.call("order.place", 201, key=key, sent=wanted(LINES), body=placed, replayed=True)
@@ -155,11 +157,11 @@ def _polls(book: Book) -> None:
     def poll(name: str, since: str, mark: str, rows: list[list[Any]]) -> None:
         book.call("list.poll", sent={"list": name, "since": since, "limit": 100}, mark=mark, body=rows)
 
-    poll("items", "1970", "2026-01", [[TEA, 1], [CAKE, 1], [3, 1]])
-    poll("items", "2026-01", "2026-02", [[TEA, 2]])
-    poll("items/removed", "1970", "2026-02", [[3, None]])
-    poll("posts", "1970", "2026-02", [[5, 1]])
-    poll("posts/removed", "1970", "2026-02", [])
+    poll("items", BEGINNING, EARLIER, [[TEA, 1], [CAKE, 1], [3, 1]])
+    poll("items", EARLIER, LATER, [[TEA, 2]])
+    poll("items/removed", BEGINNING, LATER, [[3, None]])
+    poll("posts", BEGINNING, LATER, [[5, 1]])
+    poll("posts/removed", BEGINNING, LATER, [])
 
 
 def _left(book: Book) -> None:
@@ -171,6 +173,7 @@ def _left(book: Book) -> None:
             SECOND, 7, f"order-{SECOND}", "placed", "standard", 1, False, dict(ONE_SUMS), ONE_LINE, ["placed"]
         ),
     ]
+    final.orders[0].moments = {"placed": 100.005}
     final.items = {
         TEA: Item(TEA, 2, "12.00", "in_stock", True, 48),
         CAKE: Item(CAKE, 1, "0.35", "in_stock", True, 54),
