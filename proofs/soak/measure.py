@@ -41,7 +41,7 @@ async def measured(shop: Shop) -> Values:
 
 
 def api_workers(shop: Shop) -> set[int]:
-    """The forks of the master that serve, by what they look like: reading the log each time would take long."""
+    """The forks of the master that serve, by what they look like: reading the log each time takes long."""
     children = [child for child in shop.api.descendants() if child.ppid() == shop.api.process.pid]
     return {child.pid for child in children if _kind(child, shop) == "API workers"}
 
