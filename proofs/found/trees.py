@@ -81,12 +81,12 @@ def _make_environment(tree: Path) -> None:
         raise Unavailable(f"make setup: {output[-300:]}")
 
 
-def run(command: list[str], folder: Path, seconds: float) -> tuple[int, str]:
+def run(command: list[str], folder: Path, seconds: float, **variables: str) -> tuple[int, str]:
     """Status and output; a command that takes longer is ended with all that it has started."""
     child = subprocess.Popen(
         command,
         cwd=folder,
-        env=_environment(os.environ),
+        env=_environment(os.environ) | variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,6 +1,7 @@
 """Runs the test of a fault on the commit before its mend, where it must fail, and at the mend."""
 
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -8,14 +9,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from proofs.found.record import Fault, Trial
+from proofs.found.record import HERE, Fault, Trial
 from proofs.found.trees import Trees, Unavailable, run
 
 #: For the tests of one file.
 SECONDS: Final = 420
 #: A test that fails by one of these uses what came with the mend, which shows nothing of the fault.
 _OF_THE_MEND: Final = re.compile(
-    r"^(?:ImportError|ModuleNotFoundError|NameError|AttributeError|TypeError)\b|fixture '\w+' not found"
+    r"^(?:ImportError|ModuleNotFoundError|NameError|AttributeError|TypeError)\b|NeedsTheMend"
+    r"|fixture '\w+' not found"
 )
 
 
@@ -65,10 +67,13 @@ def _outcomes(
 def _run(tree: Path, names: list[str]) -> dict[str, Outcome]:
     report = tree.parent / "report.xml"
     report.unlink(missing_ok=True)
+    shutil.copy(HERE / "absent.py", tree.parent)
     command = [
         ".venv/bin/pytest",
         "-o",
         "addopts=",
+        "-p",
+        "absent",
         "-q",
         "-p",
         "no:cacheprovider",
@@ -77,7 +82,7 @@ def _run(tree: Path, names: list[str]) -> dict[str, Outcome]:
         "0",
         *names,
     ]
-    status, output = run(command, tree, SECONDS)
+    status, output = run(command, tree, SECONDS, PYTHONPATH=str(tree.parent))
     if not report.exists():
         kind = "took too long" if status == 124 else "does not start"
         return dict.fromkeys(names, Outcome(kind, _last(output)))
@@ -120,5 +125,8 @@ def _message(part: ET.Element, tree: Path) -> str:
 
 
 def _last(output: str) -> str:
-    lines = [line.strip() for line in output.splitlines() if line.startswith(("E  ", "ERROR"))]
-    return (lines[-1] if lines else "")[:200]
+    lines = [
+        line.removeprefix("E ").strip() for line in output.splitlines() if line.startswith(("E ", "ERROR"))
+    ]
+    said = [line for line in lines if not line.startswith("ERROR")]
+    return ((said or lines or [""])[-1])[:200]

@@ -1,7 +1,10 @@
 """The table of faults names tests that there are and commits of this history, and gives no number twice."""
 
 import ast
+import os
+import shutil
 import subprocess
+import sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -9,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from proofs.found import table, trial
-from proofs.found.record import AREAS, ROOT, WAYS, Fault, by_number, faults, reproduced, trials
+from proofs.found.record import AREAS, HERE, ROOT, WAYS, Fault, by_number, faults, reproduced, trials
 
 FAULTS = faults()
 
@@ -114,3 +117,34 @@ class TestOutcomes:
         assert next(iter(self.outcomes(tmp_path, message).values())) == trial.Outcome(
             "does not start", message
         )
+
+
+class TestAbsent:
+    """What an older commit has not is stood in for, so that the other tests of a file can run."""
+
+    def run(self, tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
+        for folder in ("service", "tests"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "__init__.py").touch()
+        (tmp_path / "service/orders.py").write_text("PRICE = 1\n")
+        (tmp_path / "tests/test_it.py").write_text(body)
+        shutil.copy(HERE / "absent.py", tmp_path)
+        plugins = ["-p", "absent", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-q", *plugins, "tests/test_it.py"]
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    def test_only_what_uses_it_fails(self, tmp_path: Path) -> None:
+        done = self.run(
+            tmp_path,
+            "from service.orders import PRICE, REFUND\n"
+            "from service.quotes import Quote\n"
+            "def test_old() -> None: assert PRICE == 1\n"
+            "def test_new() -> None: Quote()\n"
+            "def test_name(quote: Quote | None = None) -> None: assert REFUND > PRICE\n",
+        )
+        assert "2 failed, 1 passed" in done.stdout, done.stdout
+        assert "NeedsTheMend: service.quotes.Quote" in done.stdout
+        assert "NeedsTheMend: service.orders.REFUND" in done.stdout
