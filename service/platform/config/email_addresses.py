@@ -9,10 +9,16 @@ import unicodedata
 from contextlib import suppress
 
 from pydantic import validate_email
+from pydantic_core import PydanticCustomError
 
 
 def normalised(text: str) -> str:
-    """Raises ValueError for what is no address, or is too long to be looked at (over 2,048 characters)."""
+    """Raises ValueError for what is no address, or is too long to be looked at (over 2,048 characters).
+
+    A name before the address, as in a header of an email, is refused: the library would leave it out.
+    """
+    if "<" in text:
+        raise PydanticCustomError("value_error", "value is not a valid email address: it has a name")
     return validate_email(text)[1]
 
 

@@ -68,7 +68,7 @@ REFUSED: Final = frozenset({403, 409, 422})
 ALWAYS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 #: On every response that does not set them: it may hold personal data or a token.
 DEFAULTS: Final = (
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
     (b"cache-control", b"private, no-store"),
 )
 

@@ -7,6 +7,7 @@ SQLAlchemy's lines carry the request's fields like our own.
 import logging
 import logging.config
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ SERVER_LOGGERS = ("gunicorn.error", "uvicorn.error", "uvicorn")
 SILENT_LOGGERS = ("gunicorn.access", "uvicorn.access")
 #: Frames of each exception, the innermost: container runtimes cut lines after 16 KiB.
 FRAMES: Final = 25
+#: C0, DEL, C1 and the separators of lines and paragraphs.
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def bind(**values: Any) -> None:
@@ -46,6 +49,18 @@ def drop_colours(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Uvicorn sends every message a second time, for terminals."""
     event.pop("color_message", None)
     return event
+
+
+def escape_controls(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """On a terminal no value begins a line or moves the cursor. Tracebacks are lines of our own code."""
+    return {
+        name: _CONTROLS.sub(_escape, value) if isinstance(value, str) and name != "exception" else value
+        for name, value in event.items()
+    }
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 def first_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -98,6 +113,7 @@ def _processors(log_format: str) -> tuple[list[Processor], list[Processor]]:
     if log_format == "console":
         return shared, [
             exceptions,
+            escape_controls,
             structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stdout.isatty()),
         ]
     return shared, [exceptions, first_fields, structlog.processors.JSONRenderer()]

@@ -19,7 +19,7 @@ from tests.helpers.factories import Make
 SHOP = "https://shop.example"
 MADE = re.compile(r"[0-9a-f]{32}")
 SECRET = "password=hunter2"
-API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+API_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
 
 
 @pytest.fixture
