@@ -121,6 +121,7 @@ class Run:
                 short=self._short,
                 minutes=self._proof.minutes,
                 say=lambda text: print(f"   {time.monotonic() - begin:6.1f} s  {text}", flush=True),
+                cases=tuple(case.name for case in self._cases),
             )
             try:
                 return asyncio.run(asyncio.wait_for(_run(case, context), max(left, 0.001)))

@@ -30,6 +30,8 @@ class Context:
     minutes: float
     #: Prints a line of progress.
     say: Callable[[str], None]
+    #: The names of all cases of the run.
+    cases: tuple[str, ...] = ()
 
 
 @dataclass

@@ -46,7 +46,7 @@ def test_v6_4_2_no_field_asks_for_a_hint() -> None:
     assert {name for name in names if "hint" in name} == {"hint", "token_type_hint"}
 
 
-async def test_v6_3_8_an_address_is_not_found_out_by_signing_in_or_forgetting(api: Api, make: Make) -> None:
+async def test_v6_4_3_an_address_is_not_found_out_by_signing_in_or_forgetting(api: Api, make: Make) -> None:
     """A form that is wrong says so; a pair that is wrong says the same for every address."""
     maria, gone = await make.user(), await make.user(is_active=False)
     answers = [
