@@ -13,8 +13,6 @@ Figure = str | int | float | None
 #: A cell of a table for each key of `Proof.columns`.
 Figures = Mapping[str, Figure]
 
-#: Libraries are looked for by these patterns, programs by their names.
-_LIBRARIES: Final = {"libfaketime": ("/usr/lib/*/faketime/libfaketimeMT.so.1", "faketime")}
 _SYSTEM_FOLDERS: Final = "/usr/sbin:/sbin"
 
 
@@ -52,7 +50,7 @@ class Result:
 @dataclass(frozen=True)
 class Case:
     """`name` is what ONLY= takes, `title` says in the table what is done. `needs` are names of programs, or
-    root, network-namespaces, memory-cgroup, libfaketime; where one is missing the case is listed as not run.
+    root, network-namespaces, memory-cgroup; where one is missing the case is listed as not run.
     """
 
     name: str
@@ -88,17 +86,8 @@ def _reason(need: str) -> str | None:
         return None if _succeeds("unshare", "--net", "--mount", "true") else "needs network namespaces"
     if need == "memory-cgroup":
         return None if memory_cgroups() is not None else "needs a memory cgroup that can be written"
-    if need in _LIBRARIES:
-        pattern, package = _LIBRARIES[need]
-        return None if library(need) else f"needs {pattern} (apt-get install {package})"
     found = shutil.which(need) or shutil.which(need, path=_SYSTEM_FOLDERS)
     return None if found else f"needs the program {need}"
-
-
-def library(name: str) -> Path | None:
-    """The file of a library that is loaded by LD_PRELOAD."""
-    pattern, _ = _LIBRARIES[name]
-    return next(iter(sorted(Path("/").glob(pattern.removeprefix("/")))), None)
 
 
 def memory_cgroups() -> Path | None:

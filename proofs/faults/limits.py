@@ -19,7 +19,7 @@ from proofs.faults.processes import KILLED, complete, supervised
 from tests.server.process import PASSWORD
 
 WORKERS: Final = 2
-SECONDS: Final = 8.0
+SECONDS: Final = 6.0
 MIB: Final = 2**20
 #: What is left to the processes when the limit falls: less than one password needs that is hashed.
 SPARE_BYTES: Final = 6 * MIB

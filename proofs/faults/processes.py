@@ -16,7 +16,6 @@ from tests.server.process import Service, alive, started
 
 WORKERS: Final = 3
 KILLS: Final = 10
-SHORT_KILLS: Final = 4
 MASTERS: Final = 3
 #: Shorter than clients wait.
 STOPPED_SECONDS: Final = 5.0
@@ -90,11 +89,10 @@ async def workers_killed(context: Context) -> Result:
     chance = random.Random(context.seed)
 
     async def harm(it: Disturbance) -> None:
-        kills = SHORT_KILLS if context.short else KILLS
         async with it.outage(
-            f"one API worker of {WORKERS} is killed each second, {kills} times", broken=True
+            f"one API worker of {WORKERS} is killed each second, {KILLS} times", broken=True
         ):
-            for _ in range(kills):
+            for _ in range(KILLS):
                 await eventually(it.shop.api.workers)
                 with suppress(ProcessLookupError):
                     os.kill(chance.choice(sorted(it.shop.api.workers())), signal.SIGKILL)
