@@ -5,7 +5,7 @@ client has good answers again (`load.py`). What it saw goes to `judge.py`.
 """
 
 from proofs.cases import Case, Proof
-from proofs.faults import postgresql, service_cases, standby
+from proofs.faults import disk, locks, network, postgresql, service_cases, standby
 from proofs.faults.inside import NEEDS, in_namespace
 from proofs.faults.judge import COLUMNS
 
@@ -33,6 +33,23 @@ PROOF = Proof(
             in_namespace(standby.renamed),
             NEEDS,
         ),
+        Case("terminated", "PostgreSQL ends a session every 0.1 s, for 20 s", network.terminated),
+        Case("reset", "a connection to PostgreSQL is reset every 0.1 s, for 20 s", network.reset),
+        Case(
+            "dropped",
+            "packets to and from PostgreSQL are dropped for 30 s",
+            in_namespace(network.dropped),
+            NEEDS,
+        ),
+        Case(
+            "forgotten",
+            "packets of all connections that there are to PostgreSQL are dropped from then on",
+            in_namespace(network.forgotten),
+            NEEDS,
+        ),
+        Case("disk", "PostgreSQL's disk is full for 20 s", in_namespace(disk.full), NEEDS),
+        Case("rows", "the stock of half of the items is locked for 60 s", locks.rows),
+        Case("table", "the table of orders is locked for 60 s, for reading too", locks.table),
         *service_cases.CASES,
     ),
 )

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import random
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +56,18 @@ class Proxy:
     def reset(self) -> None:
         """Close what is there; new connections are good."""
         self._loop.call_soon_threadsafe(self._abort)
+
+    def reset_one(self, chance: random.Random) -> None:
+        """Close one of those that are there with a reset, as a firewall does that knows it no more."""
+
+        def reset() -> None:
+            if self._writers:
+                writer = chance.choice(sorted(self._writers, key=id))
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                writer.transport.abort()
+
+        self._loop.call_soon_threadsafe(reset)
 
     def _cut(self) -> None:
         self._refuses = True

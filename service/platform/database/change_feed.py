@@ -183,7 +183,7 @@ class ChangeFeed:
         ) as raw:
             self._unreadable = False
             await raw.add_listener(CHANNEL, self._received)
-            await self._check_receiving()
+            await self._check_receiving(raw)
             for listener in self._listeners:
                 await listener.load()
             while True:
@@ -216,13 +216,15 @@ class ChangeFeed:
         self._round_ended.set()
         self._round_ended = asyncio.Event()
 
-    async def _check_receiving(self) -> None:
+    async def _check_receiving(self, raw: asyncpg.Connection) -> None:
         self._probe, self._probe_received = secrets.token_hex(8), asyncio.Event()
         await self._notify(CHANNEL, json.dumps({"of": "feed", "word": self._probe}))
         try:
             async with asyncio.timeout(LEASE_SECONDS):
                 await self._probe_received.wait()
         except TimeoutError:
+            # Fails where the connection was lost meanwhile, which is another cause.
+            await raw.execute("SELECT 1")
             raise NotReceiving(
                 "no notification arrives: DATABASE_DIRECT_URL must lead to the same database, past any pooler"
             ) from None

@@ -436,6 +436,23 @@ class TestDeafness:
         assert "DATABASE_DIRECT_URL" in lines[0]["fault"]
         await feed.stop()
 
+    async def test_a_connection_that_is_lost_meanwhile_is_no_pooler(
+        self, proxied: tuple[Proxy, str], listener: Listener, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is no fault of the address that its word does not come back."""
+        monkeypatch.setattr(changes, "LEASE_SECONDS", 0.9)
+        proxy, url = proxied
+
+        async def cut(_channel: str, _payload: str) -> None:
+            proxy.cut()
+
+        feed = ChangeFeed(for_sqlalchemy(url), (listener.listener,), cut)
+        with captured(feed) as lines:
+            await feed.start()
+            await eventually(lambda: bool(feed.cause))
+        assert (lines, "DATABASE_DIRECT_URL" in feed.cause) == ([], False)
+        await feed.stop()
+
     @pytest.mark.parametrize("payload", ["not JSON", "[]", "5", "{}", '{"of": "feed"}', '{"id": 5}', ""])
     async def test_after_what_cannot_be_read_all_is_read_anew(
         self, feed: ChangeFeed, listener: Listener, container: Container, payload: str
