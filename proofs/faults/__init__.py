@@ -5,7 +5,7 @@ client has good answers again (`load.py`). What it saw goes to `judge.py`.
 """
 
 from proofs.cases import Case, Proof
-from proofs.faults import disk, locks, network, postgresql, service_cases, standby
+from proofs.faults import disk, locks, network, pooler, postgresql, service_cases, standby
 from proofs.faults.inside import NEEDS, in_namespace
 from proofs.faults.judge import COLUMNS
 
@@ -46,6 +46,12 @@ PROOF = Proof(
             "packets of all connections that there are to PostgreSQL are dropped from then on",
             in_namespace(network.forgotten),
             NEEDS,
+        ),
+        Case(
+            "pooler",
+            "PgBouncer in between is killed and started again 5 times, then gone for 15 s",
+            pooler.pooler,
+            ("pgbouncer",),
         ),
         Case("disk", "PostgreSQL's disk is full for 20 s", in_namespace(disk.full), NEEDS),
         Case("rows", "the stock of half of the items is locked for 60 s", locks.rows),

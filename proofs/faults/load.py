@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from proofs.cases import Context, Result
 from proofs.faults.judge import LONGEST_SECONDS, Observed, Outage, judge, lines_of, lost_or_doubled
+from proofs.history import check, final_state
 from proofs.load import SETTINGS, Load, steady_load
 from proofs.shop import Shop, shop
 
@@ -18,6 +19,8 @@ UNDISTURBED_SECONDS: Final = 6.0
 SHORT_SECONDS: Final = 3.0
 #: How long to wait until every kind of client has good answers again.
 RECOVERY_SECONDS: Final = 60.0
+#: What a worker had claimed when it was killed is free again after half a minute.
+DELIVERED_SECONDS: Final = 150.0
 
 
 @dataclass
@@ -79,6 +82,8 @@ async def under_load(
             disturbance = Disturbance(context, it, load)
             await harm(disturbance)
             await asyncio.sleep(undisturbed)
+            await load.finish()
+            await load.delivered(DELIVERED_SECONDS)
         context.say(f"{len(load.history.calls)} calls; judging")
         calls = load.history.calls
         seen = Observed(
@@ -92,6 +97,7 @@ async def under_load(
         )
         found = judge(seen)
         found.faults += await lost_or_doubled(it.postgresql.url, calls)
+        found.faults += check(load.history, await final_state(load))
         found.faults += await it.verify()
         for file in sorted(it.folder.glob("*/stderr")):
             found.faults += _tracebacks(file)

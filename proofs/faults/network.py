@@ -91,7 +91,7 @@ def _clients(database: PostgreSQL) -> set[int]:
     found = set()
     for process in psutil.Process(database.process.pid).children():
         for connection in process.net_connections("tcp"):
-            if connection.raddr and connection.laddr.port == database.port:
+            if connection.status == psutil.CONN_ESTABLISHED and connection.laddr.port == database.port:
                 found.add(connection.raddr.port)
     return found
 

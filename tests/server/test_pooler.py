@@ -1,10 +1,6 @@
 """Requests through a real PgBouncer in transaction mode, with prepared statements and without."""
 
 import asyncio
-import os
-import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +12,9 @@ import httpx2
 import pytest
 
 from tests.helpers.client import V1
+from tests.helpers.pgbouncer import PgBouncer, version
 from tests.helpers.streaming import listening
-from tests.helpers.waiting import eventually, wait_until
+from tests.helpers.waiting import eventually
 from tests.server.process import (
     PASSWORD,
     Service,
@@ -47,43 +44,15 @@ DEFAULTS = (
 )
 
 
-def program() -> str:
-    found = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
-    assert found, "pgbouncer is missing: apt-get install pgbouncer"
-    return found
-
-
-def version() -> tuple[int, ...]:
-    said = subprocess.run([program(), "--version"], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"PgBouncer (\d+)\.(\d+)", said)
-    assert found, said
-    return tuple(map(int, found.groups()))
-
-
 @contextmanager
 def pgbouncer(folder: Path, url: str, *, prepares: bool) -> Iterator[str]:
     """Its host and port."""
-    server, port = urlsplit(url), free_port()
-    target = f"host={server.hostname} port={server.port} user={server.username} password={server.password}"
-    settings = {
-        "listen_addr": "127.0.0.1", "listen_port": port, "unix_socket_dir": "", "auth_type": "any",
-        "pool_mode": "transaction", "default_pool_size": SERVERS, "max_client_conn": 100,
-    }  # fmt: skip
-    if version() >= (1, 21):
-        settings["max_prepared_statements"] = 200 if prepares else 0
-    lines = ["[databases]", f"* = {target}", "[pgbouncer]", *(f"{k} = {v}" for k, v in settings.items())]
-    folder.mkdir(exist_ok=True)
-    (folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
-    # It refuses to run as root, and reads the file before it becomes another user.
-    user = ["-u", "nobody"] if os.getuid() == 0 else []
-    with (folder / "pgbouncer.log").open("wb") as log:
-        process = subprocess.Popen([program(), *user, folder / "pgbouncer.ini"], stdout=log, stderr=log)
+    pooler = PgBouncer(folder, url, servers=SERVERS, prepares=prepares)
     try:
-        wait_until(lambda: "listening on" in (folder / "pgbouncer.log").read_text())
-        yield f"127.0.0.1:{port}"
+        pooler.start()
+        yield pooler.address
     finally:
-        process.kill()
-        process.wait()
+        pooler.kill()
 
 
 @pytest.fixture
