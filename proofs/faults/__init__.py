@@ -33,8 +33,8 @@ PROOF = Proof(
             in_namespace(standby.renamed),
             NEEDS,
         ),
-        Case("terminated", "PostgreSQL ends a session every 0.1 s, for 20 s", network.terminated),
-        Case("reset", "a connection to PostgreSQL is reset every 0.1 s, for 20 s", network.reset),
+        Case("terminated", "PostgreSQL ends a session every 0.1 s, for 10 s", network.terminated),
+        Case("reset", "a connection to PostgreSQL is reset every 0.1 s, for 10 s", network.reset),
         Case(
             "dropped",
             "packets to and from PostgreSQL are dropped for 30 s",
@@ -54,8 +54,11 @@ PROOF = Proof(
             ("pgbouncer",),
         ),
         Case("disk", "PostgreSQL's disk is full for 20 s", in_namespace(disk.full), NEEDS),
-        Case("rows", "the stock of half of the items is locked for 60 s", locks.rows),
-        Case("table", "the table of orders is locked for 60 s, for reading too", locks.table),
+        Case(
+            "locks",
+            "the stock of half of the items is locked for 60 s, after 30 s the table of orders too",
+            locks.held,
+        ),
         *service_cases.CASES,
     ),
 )

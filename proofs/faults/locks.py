@@ -1,4 +1,4 @@
-"""Locks that someone holds for a minute, as a forgotten session of an operator's does."""
+"""Locks that are held for a minute, as by a session that an operator has forgotten."""
 
 import asyncio
 from typing import Final
@@ -12,31 +12,21 @@ _ROWS: Final = "SELECT 1 FROM stock WHERE item_id = ANY($1) FOR UPDATE"
 _TABLE: Final = "LOCK TABLE orders IN ACCESS EXCLUSIVE MODE"
 
 
-async def rows(context: Context) -> Result:
-    """The stock of half of the items that customers order."""
+async def held(context: Context) -> Result:
+    """The stock of half of the items; and in the second half of the time all orders, for reading too."""
+    seconds = SHORT_SECONDS if context.short else HELD_SECONDS
 
     async def harm(it: Disturbance) -> None:
         items = [item["id"] for item in it.load.items[::2]]
-        await _held(it, "the stock of half of the items is locked", _ROWS, items)
+        connection = await it.shop.postgresql.connect()
+        try:
+            async with it.outage(f"locks are held for {seconds:g} s"), connection.transaction():
+                await connection.execute(_ROWS, items)
+                await asyncio.sleep(seconds / 2)
+                context.say("and now the table of orders")
+                await connection.execute(_TABLE)
+                await asyncio.sleep(seconds / 2)
+        finally:
+            await connection.close()
 
     return await under_load(context, harm)
-
-
-async def table(context: Context) -> Result:
-    """All orders, for reading too."""
-
-    async def harm(it: Disturbance) -> None:
-        await _held(it, "the table of orders is locked", _TABLE)
-
-    return await under_load(context, harm)
-
-
-async def _held(it: Disturbance, what: str, statement: str, *arguments: object) -> None:
-    seconds = SHORT_SECONDS if it.context.short else HELD_SECONDS
-    connection = await it.shop.postgresql.connect()
-    try:
-        async with it.outage(f"{what} for {seconds:g} s"), connection.transaction():
-            await connection.execute(statement, *arguments)
-            await asyncio.sleep(seconds)
-    finally:
-        await connection.close()

@@ -12,7 +12,7 @@ from proofs.faults.load import Disturbance, under_load
 from proofs.shop.postgresql import PostgreSQL
 from tests.helpers.proxy import proxy_before
 
-CUT_SECONDS: Final = 20.0
+CUT_SECONDS: Final = 10.0
 #: Between one connection that is cut and the next.
 PAUSE_SECONDS: Final = 0.1
 DROPPED_SECONDS: Final = 30.0

@@ -27,7 +27,7 @@ async def restarted(context: Context) -> Result:
 
     async def harm(it: Disturbance) -> None:
         for number in range(1, RESTARTS + 1):
-            await asyncio.sleep(chance.uniform(0.0, 2.0))
+            await asyncio.sleep(chance.uniform(0.0, 1.0))
             mode = chance.choice(("fast", "immediate"))
             async with it.outage(f"restart {number} of {RESTARTS}, {mode}"):
                 await it.shop.postgresql.stop("fast" if mode == "fast" else "immediate")
