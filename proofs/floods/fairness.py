@@ -34,7 +34,7 @@ async def by_address(_: Bench) -> list[bytes]:
 
 
 async def flooded(requests: Callable[[Bench], Awaitable[list[bytes]]], context: Context) -> Result:
-    seconds = 4.0 if context.short else 20.0
+    seconds = 4.0 if context.short else 10.0
     async with bench(context, **SETTINGS) as it:
         asked = await requests(it)
         spent = it.cpu()

@@ -73,7 +73,7 @@ async def brief(it: Bench, context: Context) -> list[str]:
 
 async def attacked(it: Bench, attack: Attack, context: Context) -> Result:
     spent = it.cpu()
-    calm_for = 1.0 if context.short else 8.0
+    calm_for = 1.0 if context.short else 5.0
     before = await it.good(calm_for)
     calm_cpu = (it.cpu() - spent) / calm_for
     plain = calm_cpu * calm_for / max(before.of("200").count, 1)

@@ -77,7 +77,7 @@ class Phases:
 
 async def _measure(it: Bench, context: Context, kind: Kind) -> Phases:
     requests = await kind.requests(it)
-    alone_for, calm_for, flood_for = (1, 2, 3) if context.short else (5, 10, 60)
+    alone_for, calm_for, flood_for = (1, 2, 3) if context.short else (5, 6, 60)
 
     async def run(phase: str, **options: Any) -> Measured:
         # Keys are made of the requests' numbers: each phase needs its own.

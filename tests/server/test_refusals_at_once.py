@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.platform.http.addresses import Hosts, Proxies
 from service.platform.http.context import RequestContext
-from service.platform.http.overload import Load, LoadShedding
+from service.platform.http.overload import BodyLimit, Load, LoadShedding
 from service.platform.http.refusal_at_once import RefusalAtOnce
 from service.platform.server.http1 import turns
 from service.platform.server.http1.protocol import Protocol
@@ -35,7 +35,7 @@ class Full:
         hosts = Hosts(public_url="https://shop.example", max_age=60)
         self.at_once = RefusalAtOnce(self.load, Proxies(()), hosts, {("/cached", b"")}.__contains__)
         self._app = RequestContext(
-            LoadShedding(self._answer, load=self.load), proxies=Proxies(()), hosts=hosts
+            LoadShedding(BodyLimit(self._answer, 1 << 20), load=self.load), proxies=Proxies(()), hosts=hosts
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -175,3 +175,20 @@ class TestTurns:
         await asyncio.sleep(0)
         seen.append(full.load.will_be_full)
         assert seen == [False, True, False]
+
+    async def test_a_burst_of_more_than_there_are_places_is_not_refused_where_none_is_held(
+        self, full: Full, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All of it may come in one iteration of the event loop."""
+        full.load.running = 0
+        async with client(full, monkeypatch, at_once=True) as quick:
+            port = quick.base_url.port or 0
+            slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(10 * full.load.capacity)]
+            for _, writer in slow:
+                writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{")
+            assert (await quick.get(PATH)).status_code == 200
+            for _, writer in slow:
+                writer.write(b"}")
+            assert {(await reader.readline())[9:12] for reader, _ in slow} == {b"200"}
+            for _, writer in slow:
+                writer.close()

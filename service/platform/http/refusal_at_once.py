@@ -47,7 +47,7 @@ class RefusalAtOnce:
 
     def __call__(self, scope: Scope, defaults: Collection[tuple[bytes, bytes]]) -> bytes | None:
         """`defaults` are headers that the server puts on every response."""
-        if not self.load.will_be_full or not self._may_refuse(scope):
+        if not self.load.is_full or not self._may_refuse(scope):
             self.load.expect()
             return None
         peer = scope["client"][0] if scope.get("client") else None

@@ -9,15 +9,21 @@ import time
 from collections import deque
 from typing import Final, Protocol
 
-#: Refusals are sent for so long, and then not for as long.
+#: Refusals are sent for as long as they were not: half of the time is for the rest. So long at least, and at
+#: most: an accepted request waits for that each time it comes back.
 SLICE_SECONDS: Final = 0.002
+LONGEST_SECONDS: Final = 0.01
 
 
 class Load(Protocol):
     """How much the process has taken on."""
 
     @property
-    def will_be_full(self) -> bool: ...
+    def is_full(self) -> bool: ...
+
+    @property
+    def will_be_full(self) -> bool:
+        """Also where all that was let in is taken on, which shows when the event loop comes round."""
 
 
 class Waiting(Protocol):
@@ -29,6 +35,7 @@ class Turns:
     def __init__(self, load: Load) -> None:
         self._load = load
         self._waiting: deque[Waiting] = deque()
+        self._ended = 0.0
 
     def wait(self, connection: Waiting) -> bool:
         """Whether it has to wait for its turn: the process is full, or others wait already."""
@@ -41,8 +48,20 @@ class Turns:
 
     def _run(self) -> None:
         # The loop's own clock stands still while it calls this.
-        until = time.perf_counter() + SLICE_SECONDS
-        while self._waiting and time.perf_counter() < until:
-            self._waiting.popleft().go_on()
-        if self._waiting:
-            asyncio.get_running_loop().call_later(SLICE_SECONDS, self._run)
+        now = time.perf_counter()
+        until = now + min(max(now - self._ended, SLICE_SECONDS), LONGEST_SECONDS)
+        try:
+            while self._waiting and now < until and not self._undecided:
+                self._waiting.popleft().go_on()
+                now = time.perf_counter()
+        finally:
+            self._ended = now
+            if self._waiting and self._undecided:
+                asyncio.get_running_loop().call_soon(self._run)
+            elif self._waiting:
+                asyncio.get_running_loop().call_later(SLICE_SECONDS, self._run)
+
+    @property
+    def _undecided(self) -> bool:
+        """Whether one more may find a place or not. Of a burst, those that hold none must not shed others."""
+        return self._load.will_be_full and not self._load.is_full
