@@ -150,17 +150,17 @@ class Upstream:
 
     def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # The server's own task would report that it was cancelled while hanging.
-        self.tasks.add(asyncio.create_task(self.respond(reader, writer)))
+        task = asyncio.create_task(self.respond(reader, writer))
+        # Also where the client left before it asked, or before the task began.
+        task.add_done_callback(lambda _: writer.close())
+        self.tasks.add(task)
 
     async def respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.requests.append(head.split(" ", 2)[1])
         self.headers.append(head.lower())
         self.asked.set()
-        try:
-            await {"/search": self.geocode, "/forecast": self.forecast}[self.paths[-1]](writer)
-        finally:
-            writer.close()
+        await {"/search": self.geocode, "/forecast": self.forecast}[self.paths[-1]](writer)
 
 
 @pytest.fixture
