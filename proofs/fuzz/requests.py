@@ -11,9 +11,16 @@ from typing import Any, Final
 from tests.server.process import Service
 
 ROOT: Final = Path(__file__).parents[2]
-#: In the environment of schemathesis and its hooks: all callers' credentials, who is calling, and where each
-#: answer is counted.
-CREDENTIALS, CALLER, COUNTS = "FUZZ_CREDENTIALS", "FUZZ_CALLER", "FUZZ_COUNTS"
+#: In the environment of schemathesis' hooks: who is calling, and where each answer is counted.
+CALLER, COUNTS = "FUZZ_CALLER", "FUZZ_COUNTS"
+#: Beside schemathesis.toml: who calls, and who must not see the other's objects. A token lasts ten minutes.
+_CALLS_AS: Final = """
+[auth.wfc]
+path = "{}"
+user = "{}"
+peers = ["customer", "another-customer"]
+refresh_interval = 300
+"""
 
 
 @dataclass(frozen=True)
@@ -43,16 +50,17 @@ class Fuzzed:
 
 def fuzz(url: str, caller: str, credentials: Path, folder: Path, *options: str) -> Fuzzed:
     """Fuzz what is served at `url` as this caller; schemathesis' files go to `folder`."""
+    configuration = folder / "schemathesis.toml"
+    configuration.write_text((ROOT / "schemathesis.toml").read_text() + _CALLS_AS.format(credentials, caller))
     counts, report = folder / f"{caller}-counts.json", folder / f"{caller}.json"
     command = [str(Path(sys.executable).with_name("schemathesis")), "--no-color"]
-    command += ["--config-file", str(ROOT / "schemathesis.toml"), "run", f"{url}/openapi.json"]
-    command += ["--auth-wfc-user", caller, "--continue-on-failure"]
+    command += ["--config-file", str(configuration), "run", f"{url}/openapi.json"]
+    command += ["--continue-on-failure"]
     command += ["--report", "json", "--report-json-path", str(report), *options]
     finished = subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}
-        | {CREDENTIALS: str(credentials), CALLER: caller, COUNTS: str(counts)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), CALLER: caller, COUNTS: str(counts)},
         capture_output=True,
         text=True,
         check=False,

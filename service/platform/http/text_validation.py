@@ -38,6 +38,8 @@ _LINE: Final = rf"[^{_NOT_IN_A_LINE}]*[^{_NOT_IN_A_LINE}{_INVISIBLE}][^{_NOT_IN_
 #: For the documentation, in the dialect of JSON Schema.
 LINE: Final = rf"^[{SPACES}]*{_LINE}[{SPACES}]*$"
 LINE_OR_NONE: Final = rf"^[{SPACES}]*({_LINE}[{SPACES}]*)?$"
+#: A line as it was sent, which may show nothing.
+RAW_LINE: Final = rf"^[^{_NOT_IN_A_LINE}]*[^{_NOT_IN_A_LINE}{SPACES}][^{_NOT_IN_A_LINE}]*$"
 PROSE: Final = rf"^[^{_NOT_IN_PROSE}]*$"
 PROSE_THAT_SHOWS: Final = rf"^[^{_NOT_IN_PROSE}]*[^{_NOT_IN_A_LINE}{_INVISIBLE}][^{_NOT_IN_PROSE}]*$"
 
