@@ -88,8 +88,10 @@ async def memory(context: Context) -> Result:
                 async with it.outage(
                     f"the API may use {SPARE_BYTES // MIB} MiB more, and needs it", broken=True
                 ):
-                    cgroup.limit(cgroup.used + SPARE_BYTES)
+                    tightening = asyncio.create_task(_tighten(cgroup))
                     await _sign_ins(it, email)
+                    tightening.cancel()
+                    await asyncio.gather(tightening, return_exceptions=True)
                     cgroup.limit(None)
                 await complete(it.shop.api, WORKERS)
                 context.say(f"{cgroup.kills} processes were killed, the pod {supervisor.restarts} times")
@@ -107,6 +109,14 @@ async def memory(context: Context) -> Result:
     return result
 
 
+async def _tighten(cgroup: MemoryCgroup) -> None:
+    """To what is used now, and again when some of that has been given back, until it was too little."""
+    while not cgroup.kills:
+        with suppress(OSError):  # so much cannot be reclaimed
+            cgroup.limit(cgroup.used + SPARE_BYTES)
+        await asyncio.sleep(0.3)
+
+
 async def _sign_ins(it: Disturbance, email: str) -> None:
     form = {"grant_type": "password", "username": email, "password": PASSWORD}
 
@@ -120,36 +130,6 @@ async def _sign_ins(it: Disturbance, email: str) -> None:
     async with it.shop.client(timeout=5.0) as client, asyncio.TaskGroup() as group:
         for _ in range(SIGN_INS):
             group.create_task(sign_in(client))
-
-
-async def descriptors(context: Context) -> Result:
-    """Idle connections take the last descriptors of each worker: it can accept none, and open none to the
-    database in place of those that are cut.
-    """
-    found: list[str] = []
-
-    async def harm(it: Disturbance) -> None:
-        pids = it.shop.api.workers()
-        before = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids}
-        spent = {pid: _cpu(pid) for pid in pids}
-        async with it.outage(f"API workers may open {SPARE_DESCRIPTORS} descriptors more", broken=True):
-            for pid, (_, hard) in before.items():
-                most = _highest(pid) + 1 + SPARE_DESCRIPTORS
-                resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, hard))
-            async with _idle(it):
-                await asyncio.sleep(SECONDS / 2)
-                await it.shop.postgresql.execute(CUT)
-                await asyncio.sleep(SECONDS / 2)
-            for pid, limits in before.items():
-                resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
-        shares = [(_cpu(pid) - spent[pid]) / SECONDS for pid in pids if pid in it.shop.api.workers()]
-        context.say(f"share of a core of each worker meanwhile: {[round(share, 2) for share in shares]}")
-        if lost := pids - it.shop.api.workers():
-            found.append(f"{len(lost)} API workers ended for want of descriptors")
-
-    result = await under_load(context, harm, workers=WORKERS)
-    result.faults.extend(found)
-    return result
 
 
 def _highest(pid: int) -> int:
@@ -197,8 +177,9 @@ def fill(folder: Path) -> Path:
     return file
 
 
-async def full_folders(context: Context) -> Result:
-    """/tmp and the folder of metrics; and a worker that has to be started meanwhile."""
+async def exhausted(context: Context) -> Result:
+    """First the room of folders, while a worker has to be started; then the descriptors of each worker."""
+    found: list[str] = []
 
     async def harm(it: Disturbance) -> None:
         async with it.outage("/tmp and the folder of metrics are full; a worker is killed", broken=True):
@@ -209,7 +190,33 @@ async def full_folders(context: Context) -> Result:
             await asyncio.sleep(SECONDS)
             for other in others:
                 other.unlink()
+        found.extend(await _use_up_descriptors(it))
 
     with small(context.folder / "tmp") as temporary, small(context.folder / "metrics") as metrics:
         settings: dict[str, Any] = {"TMPDIR": temporary, "PROMETHEUS_MULTIPROC_DIR": metrics}
-        return await under_load(context, harm, explained=KILLED, workers=WORKERS, **settings)
+        result = await under_load(context, harm, explained=KILLED, workers=WORKERS, **settings)
+    result.faults.extend(found)
+    return result
+
+
+async def _use_up_descriptors(it: Disturbance) -> list[str]:
+    """Idle connections take the last of each worker: it can accept none, and open none to the database in
+    place of those that are cut.
+    """
+    pids = it.shop.api.workers()
+    before = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids}
+    spent = {pid: _cpu(pid) for pid in pids}
+    async with it.outage(f"API workers may open {SPARE_DESCRIPTORS} descriptors more", broken=True):
+        for pid, (_, hard) in before.items():
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (_highest(pid) + 1 + SPARE_DESCRIPTORS, hard))
+        async with _idle(it):
+            await asyncio.sleep(SECONDS / 2)
+            await it.shop.postgresql.execute(CUT)
+            await asyncio.sleep(SECONDS / 2)
+        for pid, limits in before.items():
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    if lost := pids - it.shop.api.workers():
+        return [f"{len(lost)} API workers ended for want of descriptors"]
+    shares = [round((_cpu(pid) - spent[pid]) / SECONDS, 2) for pid in pids]
+    it.context.say(f"share of a core of each worker meanwhile: {shares}")
+    return []

@@ -16,7 +16,8 @@ from tests.server.process import Service, alive, started
 
 WORKERS: Final = 3
 KILLS: Final = 10
-MASTERS: Final = 3
+JOB_WORKER_KILLS: Final = 5
+MASTERS: Final = 2
 #: Shorter than clients wait.
 STOPPED_SECONDS: Final = 5.0
 #: After so long without a heartbeat, what a job worker had claimed is taken by another.
@@ -134,15 +135,18 @@ async def _left(workers: set[int]) -> list[str]:
     return []
 
 
-async def job_worker_killed(context: Context) -> Result:
-    """Again and again in the midst of its work, and started again; what it had claimed comes back."""
+async def stalled(context: Context) -> Result:
+    """As on a machine that stalls: an API worker, then the job worker, for some seconds. Then the job worker
+    is killed in the midst of its work, again and again; what it had claimed comes back.
+    """
     found: list[str] = []
     with ExitStack() as stack:
 
         async def harm(it: Disturbance) -> None:
             supervisor = Supervisor(it.shop, stack, worker=True)
-            async with it.outage("the job worker is killed five times"):
-                for _ in range(5):
+            await _stop(it)
+            async with it.outage(f"the job worker is killed {JOB_WORKER_KILLS} times"):
+                for _ in range(JOB_WORKER_KILLS):
                     await asyncio.sleep(0.5)
                     it.shop.worker.process.kill()
                     it.shop.worker.process.wait()
@@ -150,9 +154,21 @@ async def job_worker_killed(context: Context) -> Result:
                     await asyncio.to_thread(it.shop.worker.wait_until_up)
             found.extend(await _worked(it))
 
-        result = await under_load(context, harm)
+        result = await under_load(context, harm, workers=WORKERS)
     result.faults.extend(found)
     return result
+
+
+async def _stop(it: Disturbance) -> None:
+    pid = min(it.shop.api.workers())
+    async with it.outage(f"an API worker of {WORKERS} is stopped for {STOPPED_SECONDS:g} s", broken=True):
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(STOPPED_SECONDS)
+        os.kill(pid, signal.SIGCONT)
+    async with it.outage(f"the job worker is stopped for {STOPPED_SECONDS:g} s"):
+        it.shop.worker.send(signal.SIGSTOP)
+        await asyncio.sleep(STOPPED_SECONDS)
+        it.shop.worker.send(signal.SIGCONT)
 
 
 async def _worked(it: Disturbance) -> list[str]:
@@ -172,20 +188,3 @@ async def _worked(it: Disturbance) -> list[str]:
         await connection.close()
     it.context.say(f"what had been claimed was done (record {last})")
     return [f"a job has failed for good: {row['entrypoint']}" for row in failed]
-
-
-async def stopped(context: Context) -> Result:
-    """As a machine that stalls: an API worker, then the job worker, for some seconds."""
-
-    async def harm(it: Disturbance) -> None:
-        pid = min(it.shop.api.workers())
-        async with it.outage(f"an API worker of {WORKERS} is stopped for {STOPPED_SECONDS:g} s", broken=True):
-            os.kill(pid, signal.SIGSTOP)
-            await asyncio.sleep(STOPPED_SECONDS)
-            os.kill(pid, signal.SIGCONT)
-        async with it.outage(f"the job worker is stopped for {STOPPED_SECONDS:g} s"):
-            it.shop.worker.send(signal.SIGSTOP)
-            await asyncio.sleep(STOPPED_SECONDS)
-            it.shop.worker.send(signal.SIGCONT)
-
-    return await under_load(context, harm, workers=WORKERS)

@@ -7,14 +7,11 @@ from proofs.faults import clock, limits, names, processes, upstreams
 
 CASES: Final = (
     Case(
-        "redis",
-        "Redis is gone, hangs, is slow, answers rubbish",
-        upstreams.redis,
+        "upstreams",
+        "Redis, the mail server, the weather and the collector: all gone, slow, answer rubbish, hang",
+        upstreams.failing,
         ("redis-server", "redis-cli"),
     ),
-    Case("mail", "the mail server is gone, answers rubbish, hangs", upstreams.mail),
-    Case("weather", "the weather is gone, hangs, is slow, answers rubbish", upstreams.weather),
-    Case("collector", "the collector is gone, hangs, is slow, answers rubbish", upstreams.collector),
     Case(
         "clock",
         "the processes' clock is stepped an hour forwards, and backwards; a pod's is an hour ahead",
@@ -23,13 +20,18 @@ CASES: Final = (
         short=True,
     ),
     Case("workers", "an API worker is killed every second", processes.workers_killed),
-    Case("master", "Gunicorn's master is killed three times", processes.master_killed),
-    Case("job-worker", "the job worker is killed five times", processes.job_worker_killed),
-    Case("stalled", "an API worker is stopped for 5 s, then the job worker", processes.stopped),
+    Case("master", "Gunicorn's master is killed twice", processes.master_killed),
+    Case(
+        "stalled",
+        "an API worker is stopped for 5 s, then the job worker, which is then killed five times",
+        processes.stalled,
+    ),
     Case("memory", "the API's memory limit is hit", limits.memory, ("root", "memory-cgroup")),
     Case(
-        "descriptors", "idle connections take an API worker's last descriptors", limits.descriptors, ("root",)
+        "exhausted",
+        "/tmp and the folder of metrics are full; then idle connections take the last descriptors",
+        limits.exhausted,
+        ("root",),
     ),
-    Case("folders", "/tmp and the folder of metrics are full", limits.full_folders, ("root",)),
     Case("names", "the name server refuses, knows nothing, fails, is silent", names.failing, names.NEEDS),
 )

@@ -1,4 +1,4 @@
-"""Redis, the mail server, the weather and the collector: gone, hanging, slow, and answering rubbish.
+"""Redis, the mail server, the weather and the collector: all gone, hanging, slow, and answering rubbish.
 
 None of them may cost a request anything but a little time; the weather's own route may say 503.
 """
@@ -6,10 +6,11 @@ None of them may cost a request anything but a little time; the weather's own ro
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import asyncpg
 import httpx2
@@ -22,63 +23,101 @@ from tests.helpers import smtp
 from tests.helpers.collector import Collector
 from tests.helpers.redis import Redis
 
-MODES: Final[Sequence[Mode]] = ("gone", "hanging", "slow", "rubbish")
-SECONDS: Final = 3.0
-#: Longer than the worker waits for one answer of the mail server.
-HANGING_SECONDS: Final = 12.0
+#: How long each lasts. They hang for longer than the worker waits for an answer of the mail server.
+SECONDS: Final[Mapping[Mode, float]] = {"gone": 4.0, "slow": 4.0, "rubbish": 4.0, "hanging": 12.0}
 #: How long mails may take when the server is well again: their pauses have grown meanwhile.
 MAIL_SECONDS: Final = 45.0
 LOOK_SECONDS: Final = 0.3
 
 
-async def through(
-    it: Disturbance, gate: Gate, name: str, modes: Sequence[Mode] = MODES, seconds: float = SECONDS
-) -> None:
-    """One fault after the other, each followed by a time in which all is well."""
-    for mode in modes:
-        async with it.outage(f"{name} is {mode}" if mode != "rubbish" else f"{name} answers rubbish"):
-            await gate.set(mode)
-            await asyncio.sleep(seconds)
-            await gate.set("well")
+@dataclass
+class Upstreams:
+    """Each behind a gate."""
+
+    inbox: smtp.Inbox
+    collector: Collector
+    gates: dict[str, Gate]
+
+    def settings(self) -> dict[str, Any]:
+        """By which the service finds them."""
+        ports = {name: gate.port for name, gate in self.gates.items()}
+        weather = f"http://127.0.0.1:{ports['weather']}"
+        return {
+            "REDIS_URL": f"redis://127.0.0.1:{ports['Redis']}/0",
+            "SMTP_URL": f"smtp://127.0.0.1:{ports['mail server']}",
+            "MAIL_FROM": "The Shop <shop@shop.example>",
+            "WEATHER_URL": f"{weather}/forecast",
+            "WEATHER_GEOCODING_URL": f"{weather}/search",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{ports['collector']}",
+            "OTEL_LOGS_EXPORTER": "otlp",
+            "OTEL_METRICS_EXPORTER": "otlp",
+            "OTEL_BSP_SCHEDULE_DELAY": "500",
+            # Seconds, or a batch would outlast the fault.
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+        }
 
 
-def free_of_charge(result: Result, gate: Gate, others: Sequence[str] = ()) -> Result:
-    """No request was refused or broken, though the service did meet the fault."""
+@asynccontextmanager
+async def upstreams(folder: Path) -> AsyncIterator[Upstreams]:
+    """All four, and all well."""
+    async with AsyncExitStack() as stack:
+        inbox, redis, collector = smtp.Inbox(), Redis(folder), Collector()
+        stack.callback(collector.close)
+        await asyncio.to_thread(redis.start)
+        stack.callback(redis.kill)
+        ports = {
+            "Redis": redis.port,
+            "mail server": await stack.enter_async_context(smtp.serving(inbox)),
+            "weather": int(stack.enter_context(weather_upstream()).rpartition(":")[2]),
+            "collector": collector.server.server_port,
+        }
+        gates = {name: await stack.enter_async_context(Gate.before(port)) for name, port in ports.items()}
+        yield Upstreams(inbox, collector, gates)
+
+
+async def failing(context: Context) -> Result:
+    """No request is refused or broken, each mail leaves, and what a collector does not take is counted."""
+    found: list[str] = []
+    async with upstreams(context.folder) as needed:
+
+        async def harm(it: Disturbance) -> None:
+            travellers = Travellers(it)
+            async with travellers.asking():
+                for mode, seconds in SECONDS.items():
+                    async with it.outage(f"Redis, mail server, weather and collector: {mode}"):
+                        await asyncio.gather(*(gate.set(mode) for gate in needed.gates.values()))
+                        await asyncio.sleep(seconds)
+                        await asyncio.gather(*(gate.set("well") for gate in needed.gates.values()))
+            found.extend(travellers.found())
+            found.extend(await _spans(it, needed.collector))
+            found.extend(await _mails(it, needed.inbox))
+
+        # The SDK's own line, once when sending begins to fail.
+        explained = frozenset({"Failed to export"})
+        result = await under_load(context, harm, explained=explained, **needed.settings())
     for key, words in (("refused", "were refused"), ("unknown", "had an unknown outcome")):
         if count := result.figures.get(key):
-            result.faults.append(f"{count} requests {words} for an upstream that they do not need")
-    if not gate.misled:
-        result.faults.append("the fault was met by no connection: the case shows nothing")
-    result.faults.extend(others)
+            found.append(f"{count} requests {words} for an upstream that they do not need")
+    unmet = [name for name, gate in needed.gates.items() if not gate.misled]
+    found += [f"no connection met the fault of the {name}: the case shows nothing" for name in unmet]
+    result.faults.extend(found)
     return result
 
 
-async def redis(context: Context) -> Result:
-    server = Redis(context.folder)
-    await asyncio.to_thread(server.start)
-    try:
-        async with Gate.before(server.port) as gate:
-            result = await under_load(
-                context, lambda it: through(it, gate, "Redis"), REDIS_URL=f"redis://127.0.0.1:{gate.port}/0"
-            )
-    finally:
-        server.kill()
-    return free_of_charge(result, gate)
-
-
-async def mail(context: Context) -> Result:
-    """Each mail that was queued leaves once the server is well, at least once, and none is given up."""
-    inbox, found = smtp.Inbox(), list[str]()
-
-    async def harm(it: Disturbance) -> None:
-        await through(it, gate, "the mail server", ("gone", "rubbish"))
-        await through(it, gate, "the mail server", ("hanging",), HANGING_SECONDS)
-        found.extend(await _mails(it, inbox))
-
-    async with smtp.serving(inbox) as port, Gate.before(port) as gate:
-        url, sender = f"smtp://127.0.0.1:{gate.port}", "The Shop <shop@shop.example>"
-        result = await under_load(context, harm, SMTP_URL=url, MAIL_FROM=sender)
-    return free_of_charge(result, gate, found)
+async def _spans(it: Disturbance, collector: Collector) -> list[str]:
+    text = await asyncio.to_thread(it.shop.api.metrics)
+    counts = {
+        outcome: float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        for outcome in ("sent", "lost", "dropped")
+        if line.startswith(f'trace_spans_total{{outcome="{outcome}"}}')
+    }
+    it.context.say(f"spans: {counts}")
+    counted = counts.get("lost", 0) + counts.get("dropped", 0)
+    return [
+        *([] if counted else ["no span is counted as lost or dropped"]),
+        *([] if collector.requests else ["no span has arrived"]),
+    ]
 
 
 async def _mails(it: Disturbance, inbox: smtp.Inbox) -> list[str]:
@@ -143,61 +182,7 @@ class Travellers:
                 self.faults[f"the weather's route answered {answer.status_code}: {answer.text[:200]}"] += 1
             await asyncio.sleep(LOOK_SECONDS)
 
-
-async def weather(context: Context) -> Result:
-    found: list[str] = []
-
-    async def harm(it: Disturbance) -> None:
-        travellers = Travellers(it)
-        async with travellers.asking():
-            await through(it, gate, "the weather")
-        context.say(f"the weather's route: {dict(travellers.answers)}")
-        found.extend(f"{fault} ({count} times)" for fault, count in travellers.faults.items())
-        if not travellers.answers["200"]:
-            found.append("the weather's route had no good answer")
-
-    with weather_upstream() as url:
-        async with Gate.before(int(url.rpartition(":")[2])) as gate:
-            base = f"http://127.0.0.1:{gate.port}"
-            result = await under_load(
-                context, harm, WEATHER_URL=f"{base}/forecast", WEATHER_GEOCODING_URL=f"{base}/search"
-            )
-    return free_of_charge(result, gate, found)
-
-
-async def collector(context: Context) -> Result:
-    """What cannot be sent is counted, and nothing waits for it."""
-    server, found = Collector(), list[str]()
-
-    async def harm(it: Disturbance) -> None:
-        await through(it, gate, "the collector")
-        text = await asyncio.to_thread(it.shop.api.metrics)
-        counts = {
-            outcome: float(line.rpartition(" ")[2])
-            for line in text.splitlines()
-            for outcome in ("sent", "lost", "dropped")
-            if line.startswith(f'trace_spans_total{{outcome="{outcome}"}}')
-        }
-        context.say(f"spans: {counts}")
-        if not counts.get("lost", 0) + counts.get("dropped", 0):
-            found.append("no span is counted as lost or dropped")
-        if not server.requests:
-            found.append("no span has arrived")
-
-    try:
-        async with Gate.before(server.server.server_port) as gate:
-            result = await under_load(
-                context,
-                harm,
-                # The SDK's own line, once when sending begins to fail.
-                explained=frozenset({"Failed to export"}),
-                OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{gate.port}",
-                OTEL_LOGS_EXPORTER="otlp",
-                OTEL_METRICS_EXPORTER="otlp",
-                OTEL_BSP_SCHEDULE_DELAY="500",
-                # Seconds, or a batch would outlast the fault.
-                OTEL_EXPORTER_OTLP_TIMEOUT="1",
-            )
-    finally:
-        server.close()
-    return free_of_charge(result, gate, found)
+    def found(self) -> list[str]:
+        self.it.context.say(f"the weather's route: {dict(self.answers)}")
+        good = [] if self.answers["200"] else ["the weather's route had no good answer"]
+        return [*good, *(f"{fault} ({count} times)" for fault, count in self.faults.items())]
