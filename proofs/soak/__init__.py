@@ -7,7 +7,7 @@ from typing import Final
 from proofs.cases import Case, Context, Proof, Result
 from proofs.soak.measure import PURGED
 from proofs.soak.recording import Recording, record
-from proofs.soak.slope import Bound, Growth, growth
+from proofs.soak.slope import Bound, Growth, Point, growth
 
 _recordings: dict[int, Recording] = {}
 
@@ -21,10 +21,13 @@ class Quantity:
     bound: Bound
     unit: str = ""
     each: bool = False
+    read: Callable[[Recording, tuple[str, ...]], list[Point]] = Recording.total
 
 
 def _memory(process: str) -> Quantity:
-    return Quantity(f"memory of the {process}", (f"memory {process}",), Bound(0.05, 4), "MiB")
+    return Quantity(
+        f"memory of the {process}", (f"memory {process}",), Bound(0.05, 4), "MiB", read=Recording.floor
+    )
 
 
 PROCESSES: Final = ("master", "API workers", "metrics exporter", "renderer", "job worker")
@@ -50,7 +53,11 @@ QUANTITIES: Final = {
     "metric-bytes": Quantity("size of the files of metrics", ("metric files, MiB",), Bound(0.02, 0.5), "MiB"),
     "cache": Quantity("the response caches", ("cache, MiB",), Bound(0.05, 1), "MiB"),
     "rows": Quantity(
-        "rows of tables that are purged", tuple(f"rows {name}" for name in PURGED), Bound(0.2, 200), each=True
+        "rows of tables that are purged",
+        tuple(f"rows {name}" for name in PURGED),
+        Bound(0.2, 200),
+        each=True,
+        read=Recording.at_one_rate,
     ),
     "table-bytes": Quantity(
         "size of these tables", tuple(f"MiB {name}" for name in PURGED), Bound(0.2, 2), "MiB", each=True
@@ -70,6 +77,7 @@ async def _load(context: Context) -> Result:
     recording = await _recording(context)
     if context.short:  # too short for a judgement; that each can be made is a part of the form
         for quantity in QUANTITIES.values():
+            quantity.read(recording, quantity.names)
             growth(recording.total(quantity.names), quantity.bound)
     level = f"{recording.rate:.0f}/s of {recording.capacity:.0f}/s"
     return Result(
@@ -83,9 +91,11 @@ async def _load(context: Context) -> Result:
 def _of(quantity: Quantity) -> Callable[[Context], Awaitable[Result]]:
     async def run(context: Context) -> Result:
         recording = await _recording(context)
-        found = growth(recording.total(quantity.names), quantity.bound)
+        found = growth(quantity.read(recording, quantity.names), quantity.bound)
         parts = {
-            name: growth(recording.total((name,)), quantity.bound) for name in quantity.names if quantity.each
+            name: growth(quantity.read(recording, (name,)), quantity.bound)
+            for name in quantity.names
+            if quantity.each
         }
         return Result(
             figures={

@@ -41,9 +41,13 @@ async def measured(shop: Shop) -> Values:
 
 
 def api_workers(shop: Shop) -> set[int]:
-    """The forks of the master that serve, by what they look like: reading the log each time takes long."""
-    children = [child for child in shop.api.descendants() if child.ppid() == shop.api.process.pid]
-    return {child.pid for child in children if _kind(child, shop) == "API workers"}
+    """The forks of the master that serve, by what they look like: reading the log would take long."""
+    found = set()
+    for child in shop.api.descendants():
+        with suppress(psutil.Error):
+            if _kind(child, shop) == "API workers":
+                found.add(child.pid)
+    return found
 
 
 def _kind(process: psutil.Process, shop: Shop) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import httpx2
@@ -30,6 +31,9 @@ REPLACEMENTS: Final = 3
 #: For what comes before and after the measured time.
 AROUND_SECONDS: Final = 150.0
 SHARE: Final = 0.5
+MINUTE: Final = 60.0
+#: At once, in the warm-up.
+SIGN_INS: Final = 24
 #: Of a plot.
 POINTS: Final = 120
 
@@ -47,6 +51,24 @@ class Recording:
         """The sum of these measurements by time; what was not there counts 0."""
         wanted = tuple(names)
         return [(at, sum(values.get(name, 0.0) for name in wanted)) for at, values in self.samples]
+
+    def floor(self, names: Iterable[str]) -> list[Point]:
+        """The least of each minute: a password takes 19 MiB while it is hashed, and what stays counts."""
+        points = self.total(names)
+        return [(at, min(value for other, value in points if at - MINUTE < other <= at)) for at, _ in points]
+
+    def at_one_rate(self, names: Iterable[str]) -> list[Point]:
+        """As if there had been as many answers in every minute: rows that are kept for a minute follow their
+        number, and clients wait longer where the machine is busy.
+        """
+        answers = dict(self.total(("answers",)))
+        last, found = [*answers], []
+        mean = answers[last[-1]] / last[-1] if last[-1] else 1.0
+        for at, value in self.total(names):
+            since = next(moment for moment in last if moment > at - MINUTE)
+            if at - since > MINUTE / 2:
+                found.append((at, value * mean * (at - since) / max(answers[at] - answers[since], 1)))
+        return found
 
     def series(self, processes: Iterable[str], tables: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
         """Points for plots."""
@@ -78,7 +100,7 @@ async def record(context: Context) -> Recording:
         context.say(f"it answers {recording.capacity:.0f} requests a second")
         async with steady_load(made, context.seed) as load:
             recording.rate = pressure.rate = recording.capacity * SHARE
-            await _soak(context, made, recording, seconds)
+            await Soak(context, made, pressure, load, recording, seconds).run()
             await load.settled()
         recording.faults += _bad_answers(pressure, load)
         recording.answered = len(load.history.calls) + pressure.statuses.total()
@@ -86,25 +108,53 @@ async def record(context: Context) -> Recording:
     return recording
 
 
-async def _soak(context: Context, made: Shop, recording: Recording, seconds: float) -> None:
-    begin = time.monotonic()
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(_replace_workers(made, seconds)),
-            group.create_task(_clean_up(made)),
-            group.create_task(_measure(context, made, recording, begin, 1.0 if context.short else 5.0)),
-        ]
-        await asyncio.sleep(seconds)
-        for task in tasks:
-            task.cancel()
+@dataclass
+class Soak:
+    context: Context
+    made: Shop
+    pressure: Pressure
+    load: Load
+    recording: Recording
+    seconds: float
 
+    async def run(self) -> None:
+        self._begin, self._before = time.monotonic(), self.answers()
+        async with asyncio.TaskGroup() as group:
+            acts = (self._replace_workers(), _clean_up(self.made), self._measure())
+            tasks = [group.create_task(act) for act in acts]
+            await asyncio.sleep(self.seconds)
+            for task in tasks:
+                task.cancel()
 
-async def _replace_workers(made: Shop, seconds: float) -> None:
-    for _ in range(REPLACEMENTS):
-        await asyncio.sleep(seconds * WARM_UP / (REPLACEMENTS + 1))
-        old = await asyncio.to_thread(measure.api_workers, made)
-        made.api.send(signal.SIGHUP)
-        await eventually(lambda: _replaced(made, old))  # noqa: B023 - awaited here
+    def answers(self) -> int:
+        """So far, to every kind of client."""
+        return self.pressure.statuses.total() + len(self.load.history.calls)
+
+    async def _replace_workers(self) -> None:
+        """And have the new ones meet everything at once: pools and caches fill up before what counts."""
+        part = self.seconds * WARM_UP / (REPLACEMENTS + 1)
+        for _ in range(REPLACEMENTS):
+            await asyncio.sleep(part)
+            old = await asyncio.to_thread(measure.api_workers, self.made)
+            self.made.api.send(signal.SIGHUP)
+            await eventually(partial(_replaced, self.made, old))
+        await asyncio.gather(*(self.made.sign_in() for _ in range(SIGN_INS)))
+        rate, self.pressure.rate = self.pressure.rate, None
+        await asyncio.sleep(part / 4)
+        self.pressure.rate = rate
+
+    async def _measure(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            values = await measure.measured(self.made)
+            with suppress(httpx2.TransportError):
+                values["cache, MiB"] = await asyncio.to_thread(measure.cache_mib, self.made)
+            at, values["answers"] = time.monotonic() - self._begin, self.answers() - self._before
+            self.recording.samples.append((at, values))
+            if len(self.recording.samples) % 24 == 1:
+                memory = sum(value for name, value in values.items() if name.startswith("memory "))
+                self.context.say(f"measured {len(self.recording.samples)} times: {memory:.0f} MiB in all")
+            await asyncio.sleep(0.2 if self.context.short else 5.0)
 
 
 async def _replaced(made: Shop, old: set[int]) -> bool:
@@ -116,20 +166,6 @@ async def _clean_up(made: Shop) -> None:
     while True:
         await made.postgresql.execute(CLEAN_UP_DUE)
         await asyncio.sleep(CLEAN_UP_SECONDS)
-
-
-async def _measure(context: Context, made: Shop, recording: Recording, begin: float, every: float) -> None:
-    """Until it is cancelled."""
-    while True:
-        values = await measure.measured(made)
-        with suppress(httpx2.TransportError):
-            values["cache, MiB"] = await asyncio.to_thread(measure.cache_mib, made)
-        at = time.monotonic() - begin
-        recording.samples.append((at, values))
-        if len(recording.samples) % 24 == 1:
-            memory = sum(value for name, value in values.items() if name.startswith("memory "))
-            context.say(f"measured {len(recording.samples)} times: {memory:.0f} MiB in all")
-        await asyncio.sleep(every)
 
 
 def _bad_answers(pressure: Pressure, load: Load) -> list[str]:

@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -110,6 +111,11 @@ class Load:
                 pass
 
 
+def replaced(service: Service, ended: set[int]) -> bool:
+    serving = service.workers()
+    return len(serving) == 2 and not serving & ended
+
+
 class TestKilledWorker:
     def test_counts_never_go_back_and_nothing_stays_in_progress(self, database: str, tmp_path: Path) -> None:
         with started(tmp_path, DATABASE_URL=database, WEB_CONCURRENCY=WORKERS) as service:
@@ -133,6 +139,25 @@ class TestKilledWorker:
             assert value(service, "gunicorn_worker_exits_total", reason="signal") == 1
             assert value(service, "gunicorn_worker_exits_total", reason="normal") == 0
             assert service.stop() == 0
+
+    def test_leaves_no_files_of_its_own(self, database: str, tmp_path: Path) -> None:
+        """Three times all of them are replaced: each would leave two files for ever."""
+        with started(tmp_path, DATABASE_URL=database, WEB_CONCURRENCY=2) as service:
+            service.wait_until_up()
+            folder = service.folder / "data/metrics" / str(service.metrics_port)
+            ended: set[int] = set()
+            for _ in range(3):
+                assert get(f"{service.url}{ROUTE}").status_code == 200
+                old = service.workers()
+                ended |= old
+                service.send(signal.SIGHUP)
+                wait_until(partial(replaced, service, ended))
+            labels = {"method": "GET", "route": ROUTE, "status": "200"}
+            assert value(service, "http_requests_total", **labels) == 3
+            # One whose files a scrape has kept from being folded is made up for when the next one ends.
+            left = [path.name for path in folder.glob("*_*.db") if int(path.stem.rpartition("_")[2]) in ended]
+            assert len(left) <= 4
+            assert {"counter_0.db", "histogram_0.db"} <= {path.name for path in folder.iterdir()}
 
     def test_one_that_hangs_is_counted_as_timeout(self, database: str, tmp_path: Path) -> None:
         """By SIGSTOP, as an event loop that is stuck; the time-out is the service's own, made short."""

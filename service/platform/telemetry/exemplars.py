@@ -69,6 +69,23 @@ class ExemplarFile:
             os.close(file)
 
 
+def fold(folder: Path, pid: int, into: int) -> None:
+    """Add what a process has written, which has ended, to the file of those before it."""
+    lines: dict[str, str] = {}
+    own, total = (folder / f"exemplars_{number}.jsonl" for number in (pid, into))
+    if not own.exists():
+        return
+    for file in (total, own):
+        with suppress(FileNotFoundError):
+            text = file.read_text()
+            whole = text[: text.rfind("\n") + 1].splitlines(keepends=True)
+            lines |= {json.dumps(json.loads(line)[0]): line for line in whole}
+    new = total.with_suffix(".new")
+    new.write_text("".join(lines.values()))
+    new.replace(total)
+    own.unlink()
+
+
 def sample(name: str, labels: dict[str, str]) -> str:
     """A sample, as a line of the file begins."""
     return json.dumps([name, labels])

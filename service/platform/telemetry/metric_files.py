@@ -20,7 +20,7 @@ from prometheus_client import (
 )
 from prometheus_client.registry import Collector
 
-from service.platform.telemetry import exemplars
+from service.platform.telemetry import ended_workers, exemplars
 from service.platform.telemetry.exemplars import MULTIPROC_DIR
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ def wipe(folder: Path) -> None:
 
 
 def worker_ended(pid: int) -> None:
-    """Forget the gauges of a worker that has ended; its counters stay, or they would go backwards."""
+    """Forget the gauges of a worker that has ended; its counts stay, or sums would go backwards."""
     if MULTIPROC_DIR in os.environ:
         multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        ended_workers.fold(Path(os.environ[MULTIPROC_DIR]), pid)
 
 
 class _Sum(Collector):
@@ -53,9 +54,11 @@ class _Sum(Collector):
         self._files = multiprocess.MultiProcessCollector(None, path=folder)  # type: ignore[no-untyped-call]
 
     def collect(self) -> Iterable[Metric]:
-        # Before the files: an exemplar is written after the observation that it belongs to.
-        newest = exemplars.newest(self._folder)
-        for metric in self._files.collect():  # type: ignore[no-untyped-call]
+        with ended_workers.reading(self._folder):
+            # Before the files: an exemplar is written after the observation that it belongs to.
+            newest = exemplars.newest(self._folder)
+            metrics = [*self._files.collect()]  # type: ignore[no-untyped-call]
+        for metric in metrics:
             if newest and metric.type == "histogram":
                 metric.samples = [
                     each._replace(exemplar=newest.get((each.name, frozenset(each.labels.items()))))
