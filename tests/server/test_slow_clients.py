@@ -176,6 +176,44 @@ class TestReadingNothing:
                 await asyncio.sleep(0.2)
 
 
+class TestLeaving:
+    async def test_while_a_response_waits_is_no_error(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Of a client that has sent another request ahead, the running one did not learn that it had left."""
+        ended = asyncio.Event()
+
+        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+            await app(scope, receive, send)
+            assert (await receive())["type"] == "http.disconnect"
+            ended.set()
+
+        async with server(watched) as found:
+            client = await found.client(4 * GET)
+            await asyncio.sleep(0.5)
+            client.writer.transport.abort()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await ended.wait()
+        assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+    async def test_ends_what_waits_for_it(self) -> None:
+        """Such as a stream, behind which another request was sent."""
+        waiting, left = asyncio.Event(), asyncio.Event()
+
+        async def stream(_: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            await receive()
+            waiting.set()
+            assert (await receive())["type"] == "http.disconnect"
+            left.set()
+
+        async with server(stream) as found:
+            client = await found.client(2 * GET)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await waiting.wait()
+                client.writer.transport.abort()
+                await left.wait()
+
+
 class TestMuchAtOnce:
     async def test_requests_that_are_sent_ahead_wait_as_bytes(self) -> None:
         """Each that is parsed takes 3 KB."""

@@ -15,12 +15,25 @@ PIECE_BYTES: Final = 2 * 1024
 class HoldingProtocol(HttpToolsProtocol):
     flow: Flow
     _held = b""
+    #: The exchange that is worked on; Uvicorn knows the one that was parsed last.
+    _running: Any = None
     #: The request is refused, or the connection is ending: what the client sends is dropped.
     _discards_input = False
 
     def __init__(self, *args: Any, turns: Turns | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
         self._turns = turns
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        running, self._held = self._running, b""
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def go_on(self) -> None:
         """It is its turn among those that wait because the process is full."""

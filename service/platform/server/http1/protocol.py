@@ -72,7 +72,6 @@ class Protocol(HoldingProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset_keepalive_if_required()
         self._cancel_timer()
-        self._held = b""
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
