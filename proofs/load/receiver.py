@@ -49,6 +49,8 @@ class Receiver:
         self.deliveries: list[Delivery] = []
         self.secret = ""
         self.port = 0
+        #: Whether it does so now and then.
+        self.fails = True
         self._history, self._seed = history, seed
         self._attempts: Counter[str] = Counter()
 
@@ -88,7 +90,7 @@ class Receiver:
         self._attempts[message_id] += 1
         status: int | None = 200
         chance = random.Random(f"{self._seed}-{message_id}").random()
-        if self._attempts[message_id] == 1 and chance < FAILS + HANGS_UP:
+        if self.fails and self._attempts[message_id] == 1 and chance < FAILS + HANGS_UP:
             status = 500 if chance < FAILS else None
         message = json.loads(body)
         data = message.get("data", {})
