@@ -11,21 +11,22 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
-
-import fuzz
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "openapi.json"
 SETUP, LOCK = ROOT / "tools" / "openapi", ROOT / "tools" / "openapi-tools.lock"
 FOLDER = ROOT / ".venv" / "openapi-tools"
 NODE = FOLDER / "node_modules" / ".bin"
+START_WITHIN = 180
 PASSWORD = "Northwind1"  # noqa: S105 - of the sample's customers
 TYPESCRIPT = (
     "--strict", "--skipLibCheck", "--target", "es2022", "--lib", "es2022,dom,dom.iterable", "--module",
@@ -42,7 +43,7 @@ def main() -> int:
         try:
             for step in (lint, generate_python, generate_typescript):
                 timed(step, folder)
-            fuzz.wait_for(base, service)
+            wait_for(base, service)
             timed(shop, folder, base)
         finally:
             service.send_signal(signal.SIGTERM)
@@ -129,10 +130,32 @@ def shop(folder: Path, base: str) -> None:
 
 
 def start(data: Path) -> tuple[subprocess.Popen[bytes], str]:
-    base = f"http://127.0.0.1:{fuzz.free_port()}"
-    settings = fuzz.settings(base, str(data), "correct-horse-1")
+    port, metrics_port = free_port(), free_port()
+    base = f"http://127.0.0.1:{port}"
+    settings = os.environ | {
+        "ENVIRONMENT": "development", "HOST": "127.0.0.1", "PORT": str(port),
+        "METRICS_PORT": str(metrics_port), "DATA_DIR": str(data), "SAMPLE": "1",
+        "WEB_CONCURRENCY": "2", "LOG_LEVEL": "error",
+    }  # fmt: skip
     command = [str(Path(sys.executable).parent / "tradepost"), "serve"]
     return subprocess.Popen(command, env=settings, stdout=subprocess.DEVNULL), base
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def wait_for(base: str, service: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_WITHIN
+    while service.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{base}/readyz", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.5)
+    sys.exit("The service did not become ready.")
 
 
 def timed(step: Callable[..., None], *arguments: object) -> None:

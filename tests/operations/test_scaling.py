@@ -1,6 +1,7 @@
 """A real Prometheus answers what autoscalers ask: KEDA's queries, and those of an adapter."""
 
 import asyncio
+import json
 import re
 import socket
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from tests.helpers.client import V1
 from tests.helpers.waiting import wait_until
 from tests.platform.telemetry.rules import FULLNAME
 from tests.platform.telemetry.world import Prometheus, watching
-from tests.server.process import REPOSITORY, Service, cloned_database, started, statement
+from tests.server.process import PASSWORD, REPOSITORY, Service, cloned_database, started, statement
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +30,12 @@ JOB: Final = f"""
     INSERT INTO pgqueuer (priority, entrypoint, payload, execute_after, headers, status)
     VALUES (0, 'event', convert_to('{{}}', 'UTF8'), now() - interval '{AGE_SECONDS} s', '{{}}', 'queued')
 """
+
+SLOW_REGISTRATION: Final = (
+    """CREATE FUNCTION wait_for_minutes() RETURNS trigger LANGUAGE plpgsql
+       AS $$ BEGIN PERFORM pg_sleep(300); RETURN NEW; END $$""",
+    "CREATE TRIGGER slow BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION wait_for_minutes()",
+)
 
 
 @contextmanager
@@ -44,11 +51,13 @@ def unclaimed(database: str) -> Iterator[None]:
             runner.run(connection.close())
 
 
-def unfinished_request(service: Service) -> socket.socket:
-    """One whose body does not come: it stays in progress."""
+def unfinished_request(service: Service, number: int) -> socket.socket:
+    """A registration that takes minutes: it stays in progress."""
     connection = socket.create_connection(("127.0.0.1", service.port))
+    email = f"maria-{service.port}-{number}@shop.example"
+    body = json.dumps({"email": email, "password": PASSWORD, "full_name": "Maria Anders"})
     head = f"POST {V1}/users HTTP/1.1\r\nHost: shop.example\r\nContent-Type: application/json\r\n"
-    connection.sendall(f"{head}Content-Length: 100\r\n\r\n".encode())
+    connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
     return connection
 
 
@@ -58,20 +67,23 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     folder = tmp_path_factory.mktemp("scaling")
     with ExitStack() as stack:
         database = stack.enter_context(cloned_database())
-        statement(database, JOB)
+        statement(database, JOB, *SLOW_REGISTRATION)
         stack.enter_context(unclaimed(database))
+        settings: dict[str, Any] = {
+            "DATABASE_URL": database,
+            "WEB_CONCURRENCY": 1,
+            "DATABASE_STATEMENT_TIMEOUT": 300,
+        }
         pods = {
-            pod: stack.enter_context(
-                started(folder / pod, module=("service", command), DATABASE_URL=database, WEB_CONCURRENCY=1)
-            )
+            pod: stack.enter_context(started(folder / pod, module=("service", command), **settings))
             for command, names in (("worker", WORKERS), ("serve", APIS))
             for pod in names
         }
         for pod, service in pods.items():
             service.wait_until_up()
             if pod in APIS:
-                for _ in range(REQUESTS):
-                    stack.enter_context(unfinished_request(service))
+                for number in range(REQUESTS):
+                    stack.enter_context(unfinished_request(service, number))
         progress, age = f"http_requests_in_progress {REQUESTS}.0", 'job_oldest_waiting_seconds{kind="event"}'
         wait_until(lambda: all(progress in pods[pod].metrics() for pod in APIS))
         wait_until(lambda: all(age in pods[pod].metrics() for pod in WORKERS))

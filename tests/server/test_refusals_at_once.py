@@ -11,6 +11,7 @@ import uvicorn
 from prometheus_client import REGISTRY
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from service.platform.http.addresses import Hosts, Proxies
 from service.platform.http.context import RequestContext
@@ -120,14 +121,15 @@ class TestRefusing:
         assert (full.runs, shed() - before) == (1, 3)
 
     async def test_each_has_an_id_of_its_own_and_one_line_in_the_log(
-        self, full: Full, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+        self, full: Full, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async with client(full, monkeypatch, at_once=True) as quick:
-            answers = [await quick.get(PATH) for _ in range(3)]
+        with capture_logs() as lines:
+            async with client(full, monkeypatch, at_once=True) as quick:
+                answers = [await quick.get(PATH) for _ in range(3)]
         ids = [answer.headers["x-request-id"] for answer in answers]
         assert len(set(ids)) == 3
         assert [answer.json()["instance"] for answer in answers] == ids
-        assert capfd.readouterr().out.count("request.answered") == 3
+        assert [line["event"] for line in lines].count("request.answered") == 3
 
     @pytest.mark.parametrize("name", AS_USUAL)
     async def test_what_needs_more_thought_is_refused_as_usual(
