@@ -108,6 +108,10 @@ async def record(context: Context) -> Recording:
     return recording
 
 
+#: Of which a third is the warm-up.
+LEAST_SAMPLES: Final = 10
+
+
 @dataclass
 class Soak:
     context: Context
@@ -123,6 +127,8 @@ class Soak:
             acts = (self._replace_workers(), _clean_up(self.made), self._measure())
             tasks = [group.create_task(act) for act in acts]
             await asyncio.sleep(self.seconds)
+            # On a busy machine a sample takes seconds, and a slope needs some.
+            await eventually(lambda: len(self.recording.samples) >= LEAST_SAMPLES)
             for task in tasks:
                 task.cancel()
 

@@ -15,14 +15,12 @@ from urllib.parse import parse_qs
 import httpx2
 import pytest
 import structlog
-from jsonschema_rs import Draft202012Validator
 
 from service.errors import FieldFault, NotFound, Unavailable, Unprocessable
 from service.platform.http.text_validation import NOT_A_LINE
 from service.weather.open_meteo import MAX_BODY, OpenMeteo
 from service.weather.schemas import Weather
 from service.weather.service import WeatherService
-from tests.helpers.application import document_text
 
 BERLIN = json.loads('{"name": "Berlin", "country_code": "DE", "latitude": 52.52437, "longitude": 13.41053}')
 CURRENT = json.loads(
@@ -263,26 +261,6 @@ class TestName:
             await upstream.service().at(city)
         assert caught.value.errors == (FieldFault("{city}", NOT_A_LINE, "forbidden_characters"),)
         assert upstream.requests == []
-
-
-@pytest.fixture(scope="module")
-def admits() -> Callable[[str], bool]:
-    [city, *_] = json.loads(document_text())["paths"]["/api/v1/weather/{city}"]["get"]["parameters"]
-    return Draft202012Validator(city["schema"]).is_valid
-
-
-class TestDocument:
-    """A name that the document admits is not refused for its characters: clients are generated from it."""
-
-    @pytest.mark.parametrize(
-        "city", ["a\0b", "Ber\nlin", "B\t", "a\x7f", "a\x85b", "nil\u202erB", " ", "\u3000"]
-    )
-    def test_what_is_refused_is_not_admitted(self, admits: Callable[[str], bool], city: str) -> None:
-        assert not admits(city)
-
-    @pytest.mark.parametrize("city", ["Berlin", " Berlin", "São Paulo", "\u6771\u4eac", "x" * 100])
-    def test_what_is_taken_is(self, admits: Callable[[str], bool], city: str) -> None:
-        assert admits(city)
 
 
 class TestCache:

@@ -83,7 +83,8 @@ class TestFolder:
         for name in ("counter_7.db", "gauge_livesum_7.db", "gauge_livesum_8.db"):
             (tmp_path / name).touch()
         files.worker_ended(7)
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["counter_7.db", "gauge_livesum_8.db"]
+        left = sorted(path.name for path in tmp_path.iterdir())
+        assert left == ["counter_7.db", "folder.lock", "gauge_livesum_8.db"]
 
 
 class TestExporter:
