@@ -41,10 +41,6 @@ def fill(folder: Path) -> Path:
     return file
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="since counts of ended workers are folded (1d47e9f) a worker that starts meanwhile may get SIGBUS",
-)
 def test_a_full_folder_of_metrics_ends_no_worker(tmp_path: Path, database: str, folder: Path) -> None:
     wrapper = (*UNSHARE, "sh", "-c", MOUNT, "sh", str(folder))
     with started(

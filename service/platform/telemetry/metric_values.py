@@ -91,7 +91,9 @@ class ReservedFile(MmapedDict):
     def _reserve(self, size: int) -> None:
         pages = _pages(size) - self._reserved // PAGE
         if pages > 0:
-            _write(self._f.fileno(), bytes(pages * PAGE), self._reserved)
+            # Not by the library's descriptor: it appends, whatever the position.
+            with self._path.open("r+b") as file:
+                _write(file.fileno(), bytes(pages * PAGE), self._reserved)
             self._reserved += pages * PAGE
 
 
