@@ -23,7 +23,7 @@ SHORT_SECONDS: Final = 2.0
 PAYMENT_WINDOW: Final = "30m"
 NEEDS: Final = ("gcc",)
 SOURCE: Final = Path(__file__).with_name("clock.c")
-#: Kinds of clients whose session nobody ends.
+#: Kinds of clients whose session is not ended.
 SIGNED_IN: Final = frozenset({"shopper", "profile", "administrator"})
 _EXPIRED: Final = "SELECT count(*) FROM orders WHERE cancel_reason = 'It was not paid in time.'"
 _EVERYTHING_IS_DUE: Final = "UPDATE pgqueuer_schedules SET next_run = now()"

@@ -79,7 +79,7 @@ async def idle_connections(it: Bench, seconds: float) -> Attempts:
 
 
 async def large_bodies(it: Bench, seconds: float) -> Attempts:
-    """To routes for any client, for signed-in callers, and for nobody without a token."""
+    """To routes for any client, for signed-in callers, and for requests without a token."""
     piece = b" " * MIB
     token = f"Authorization: Bearer {it.token}\r\n".encode()
     posts = POST.replace(b"/users", b"/posts")

@@ -1,4 +1,4 @@
-"""What attackers send, beside a client that behaves: it must be refused cheaply, and disturb nobody."""
+"""What attackers send, beside a client that behaves: it is refused cheaply, and disturbs no other client."""
 
 import asyncio
 import time

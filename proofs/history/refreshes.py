@@ -1,4 +1,4 @@
-"""Chains of refresh tokens: one successor, nobody signed out by a lost answer, and theft found."""
+"""Chains of refresh tokens: one successor, no client signed out by a lost answer, and theft found."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final

@@ -97,7 +97,7 @@ async def statuses(url: str, sent: bytes, *, answers: int) -> tuple[list[int], b
 
 @pytest.mark.parametrize("ending", AMBIGUOUS.values(), ids=AMBIGUOUS)
 async def test_v4_2_1_no_request_is_smuggled(url: str, ending: str) -> None:
-    """It is refused and the connection ends: what comes after it is answered by nobody."""
+    """It is refused and the connection ends: what comes after it gets no response."""
     found = await statuses(url, REVOKE.encode() + ending.encode() + SMUGGLED, answers=1)
     assert found in [([400], True), ([501], True)]
 

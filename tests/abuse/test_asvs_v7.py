@@ -27,7 +27,7 @@ async def test_v7_2_4_a_sign_in_takes_over_nothing(api: Api, make: Make, sql: as
     assert (await client.get("/users/profile")).json()["id"] == maria.id
     owners = await sql.fetch("SELECT DISTINCT user_id FROM sessions WHERE id = $1", eve.caller.session_id)
     assert [row["user_id"] for row in owners] == [eve.id]
-    # What was planted is still the planter's, and nobody else's.
+    # What was planted is still the planter's, and no other account's.
     successor = (await refresh(api, planted)).json()["access_token"]
     assert (await api.signed_in(successor).get("/users/profile")).json()["id"] == eve.id
 

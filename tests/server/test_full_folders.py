@@ -8,11 +8,11 @@ import httpx2
 import pytest
 
 from tests.helpers.waiting import wait_until
+from tests.platform.telemetry.full_folder import fill
 from tests.server.process import started
 
 pytestmark = pytest.mark.slow
 
-BLOCK = 4096
 UNSHARE = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
 #: With room for what the processes begin with, and little more.
 MOUNT = 'mount -t tmpfs -o size=1M tmpfs "$1" && shift && exec "$@"'
@@ -28,17 +28,6 @@ def folder(tmp_path: Path) -> Path:
 def seen_by(pid: int, path: Path) -> Path:
     """The file as this process has it, which is in a mount namespace of its own."""
     return Path(f"/proc/{pid}/root{path}")
-
-
-def fill(folder: Path) -> Path:
-    file = folder / "other"
-    with file.open("wb") as output:
-        try:
-            while os.write(output.fileno(), b"x" * BLOCK) == BLOCK:
-                pass
-        except OSError:
-            return file
-    return file
 
 
 def test_a_full_folder_of_metrics_ends_no_worker(tmp_path: Path, database: str, folder: Path) -> None:

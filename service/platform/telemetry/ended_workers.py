@@ -44,9 +44,11 @@ def fold(folder: Path, pid: int) -> None:
     with suppress(OSError), (folder / LOCK).open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for each in filter(_gone, [*_waiting]):
-            for kind in KINDS:
-                _fold(folder / f"{kind}_{each}.db", folder / f"{kind}_{ENDED}.db")
-            exemplars.fold(folder, each, ENDED)
+            # Files that cannot be read stay: an exception here would end the master.
+            with suppress(struct.error, RuntimeError, ValueError):
+                for kind in KINDS:
+                    _fold(folder / f"{kind}_{each}.db", folder / f"{kind}_{ENDED}.db")
+                exemplars.fold(folder, each, ENDED)
             _waiting.discard(each)
 
 

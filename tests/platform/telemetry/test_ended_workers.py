@@ -19,7 +19,7 @@ Histogram("seconds", "Seconds.", buckets=(1, 2)).observe(1.5)
 print(os.getpid())
 """
 #: Above every number that the kernel gives.
-NOBODY = 2**22
+NO_PROCESS = 2**22
 NAMES = (
     "orders_total",
     "seconds_sum",
@@ -73,6 +73,15 @@ class TestFold:
         assert files(tmp_path) == ["counter_0.db", "histogram_0.db"]
         assert counted(tmp_path)["orders_total"] == 6
 
+    @pytest.mark.parametrize("damaged", [b"", b"\x40\0\0\0\0\0\0\0" + b"\x7f" * 56])
+    def test_a_damaged_file_ends_nothing_and_keeps_no_other_back(
+        self, tmp_path: Path, damaged: bytes
+    ) -> None:
+        (tmp_path / f"counter_{NO_PROCESS}.db").write_bytes(damaged)
+        ended_workers.fold(tmp_path, NO_PROCESS)
+        ended_workers.fold(tmp_path, worker(tmp_path))
+        assert files(tmp_path) == ["counter_0.db", f"counter_{NO_PROCESS}.db", "histogram_0.db"]
+
     def test_a_folder_without_room_keeps_what_is_there(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -89,10 +98,10 @@ class TestFold:
         assert counted(tmp_path)["orders_total"] == 6
 
     def test_keeps_the_newest_exemplar_of_each_sample(self, tmp_path: Path) -> None:
-        for pid, value in ((NOBODY, 1.0), (NOBODY + 1, 2.0)):
+        for pid, value in ((NO_PROCESS, 1.0), (NO_PROCESS + 1, 2.0)):
             line = f'[["seconds_bucket", {{"le": "2.0"}}], {{"trace_id": "{pid}"}}, {value}, {value}]\n'
             (tmp_path / f"exemplars_{pid}.jsonl").write_text(line + '[["cut')
             ended_workers.fold(tmp_path, pid)
         assert files(tmp_path) == ["exemplars_0.jsonl"]
         [found] = exemplars.newest(tmp_path).values()
-        assert (found.labels, found.value) == ({"trace_id": str(NOBODY + 1)}, 2.0)
+        assert (found.labels, found.value) == ({"trace_id": str(NO_PROCESS + 1)}, 2.0)

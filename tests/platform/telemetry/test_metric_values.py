@@ -1,28 +1,14 @@
 """A folder of metrics that is full costs values, and no process."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.helpers.waiting import PATIENCE_SECONDS
+from tests.helpers.namespaces import report_of
 from tests.platform.telemetry.full_folder import KEYS
-from tests.server.process import REPOSITORY
-from tests.webhooks.test_namespace import UNSHARE
 
 
 def test_values_that_find_no_room_are_written_when_there_is_some(tmp_path: Path) -> None:
     """The library would write to a page that is not there, which ends the process."""
-    ran = subprocess.run(
-        [*UNSHARE, sys.executable, "-m", "tests.platform.telemetry.full_folder", str(tmp_path)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    report = json.loads(ran.stdout)
+    report = report_of("tests.platform.telemetry.full_folder", str(tmp_path))
     full, then = report["full"], report["then"]
     assert (report["lacked"], report["lacks"]) == (True, False)
     # What has its place in the file goes on, and so does what still fits into its last page.

@@ -19,6 +19,7 @@ from service.platform.telemetry import metric_files as files
 from service.platform.telemetry import metrics
 from tests.helpers.client import Api
 from tests.helpers.factories import Make
+from tests.platform.telemetry.test_ended_workers import worker
 
 
 def answered(**labels: str) -> float:
@@ -80,11 +81,12 @@ class TestFolder:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv(files.MULTIPROC_DIR, str(tmp_path))
-        for name in ("counter_7.db", "gauge_livesum_7.db", "gauge_livesum_8.db"):
+        ended = worker(tmp_path)
+        for name in (f"gauge_livesum_{ended}.db", "gauge_livesum_8.db"):
             (tmp_path / name).touch()
-        files.worker_ended(7)
+        files.worker_ended(ended)
         left = sorted(path.name for path in tmp_path.iterdir())
-        assert left == ["counter_7.db", "folder.lock", "gauge_livesum_8.db"]
+        assert left == ["counter_0.db", "folder.lock", "gauge_livesum_8.db", "histogram_0.db"]
 
 
 class TestExporter:
