@@ -9,7 +9,7 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -20,19 +20,26 @@ from service.platform.telemetry import exemplars
 #: In the names of these files, in place of a process id: no process has this one.
 ENDED: Final = 0
 KINDS: Final = ("counter", "histogram")
-#: Held by who reads all files of the folder, and alone by who replaces some: no count is read twice, or lost.
-LOCK: Final = "folder.lock"
-
 #: Workers whose files could not be folded yet: a scrape was going on, or there was no room.
 _waiting: Final[set[int]] = set()
 
 
 @contextmanager
-def reading(folder: Path) -> Iterator[None]:
-    """While all files of the folder are read."""
-    with (folder / LOCK).open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
+def locked(folder: Path, how: int) -> Iterator[None]:
+    """The folder is shared while all files are read, and exclusive while some are replaced: no count is read
+    twice, or lost. The lock is on the folder itself, which needs no room.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def reading(folder: Path) -> AbstractContextManager[None]:
+    """While all files of the folder are read."""
+    return locked(folder, fcntl.LOCK_SH)
 
 
 def fold(folder: Path, pid: int) -> None:
@@ -41,8 +48,7 @@ def fold(folder: Path, pid: int) -> None:
     Never waits, for the master must not: what cannot be done now is done when the next worker ends.
     """
     _waiting.add(pid)
-    with suppress(OSError), (folder / LOCK).open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with suppress(OSError), locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
         for each in filter(_gone, [*_waiting]):
             # Files that cannot be read stay: an exception here would end the master.
             with suppress(struct.error, RuntimeError, ValueError):

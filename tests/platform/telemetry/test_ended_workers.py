@@ -1,6 +1,5 @@
 """Workers that have ended leave one file of each kind for all of them, and no count is lost."""
 
-import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -65,8 +64,7 @@ class TestFold:
 
     def test_waits_for_no_scrape_and_makes_up_for_it_later(self, tmp_path: Path) -> None:
         first = worker(tmp_path)
-        with (tmp_path / ended_workers.LOCK).open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH)
+        with ended_workers.reading(tmp_path):
             ended_workers.fold(tmp_path, first)
         assert files(tmp_path) == [f"counter_{first}.db", f"histogram_{first}.db"]
         ended_workers.fold(tmp_path, worker(tmp_path))

@@ -86,7 +86,7 @@ class TestFolder:
             (tmp_path / name).touch()
         files.worker_ended(ended)
         left = sorted(path.name for path in tmp_path.iterdir())
-        assert left == ["counter_0.db", "folder.lock", "gauge_livesum_8.db", "histogram_0.db"]
+        assert left == ["counter_0.db", "gauge_livesum_8.db", "histogram_0.db"]
 
 
 class TestExporter:
