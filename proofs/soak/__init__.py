@@ -1,7 +1,7 @@
 """A shop in use for a long time, at half of what it can answer: does anything grow? `make prove-soak`."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from proofs.cases import Case, Context, Proof, Result
@@ -35,7 +35,8 @@ QUANTITIES: Final = {
     "memory-master": _memory("master"),
     "memory-workers": _memory("API workers"),
     "memory-exporter": _memory("metrics exporter"),
-    "memory-renderer": _memory("renderer"),
+    # It ends when nothing is to be drawn for a while: the least of a minute would be nothing at all.
+    "memory-renderer": replace(_memory("renderer"), read=Recording.total),
     "memory-job-worker": _memory("job worker"),
     "descriptors": Quantity(
         "open descriptors of all processes",
