@@ -27,7 +27,7 @@ endef
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev test test-slow prove prove-faults prove-floods prove-abuse prove-history prove-restore prove-soak prove-fuzz reproduce test-image lint format types imports deps sql lock lock-check licences sbom audit \
+.PHONY: help setup run dev test test-slow prove prove-faults prove-floods prove-abuse prove-history prove-restore prove-soak prove-fuzz prove-plots reproduce test-image lint format types imports deps sql lock lock-check licences sbom audit \
 	check checkov openapi-tools newest bench-timing bench-streams bench-deliveries bench-invoices bench-worst bench-pieces bench-scale bench-telemetry bench-processes bench-pod bench flame dashboard-picture \
 	chart chart-golden chart-readme objectives custom-resources image image-scan end-to-end release-check release-image release-chart scaling openapi migration clean
 
@@ -81,6 +81,10 @@ prove-soak: $(SYNCED) ## what grows with time, into docs/reliability.md; MINUTES
 
 prove-fuzz: $(SYNCED) ## requests made up from the OpenAPI document as each kind of caller, into docs/reliability.md; MINUTES=15
 	@$(call PROOF,fuzz)
+
+prove-plots: $(SYNCED) ## draw what the last whole runs of the proofs measured, into docs/reliability
+	@$(BIN)/python tools/bootstrap.py uv pip install -q --python $(BIN)/python --group picture
+	@exec $(BIN)/python -m proofs.plots
 
 reproduce: $(SYNCED) ## the test of a fault of docs/reliability/faults-found.md before its mend and at it; FAULT=12
 	@exec $(BIN)/python -m proofs.found $(FAULT)

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -39,6 +40,8 @@ def main(arguments: list[str]) -> int:
     except LookupError as unknown:
         parser.error(str(unknown))
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1_000_000)
+    # Ended by what started it, such as `timeout`: what the case has started must end with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     run = Run(proof, cases, seed, short=given.short)
     run.go()
     if not given.only and not given.short:

@@ -15,8 +15,8 @@ from proofs.load import SETTINGS, Load, steady_load
 from proofs.shop import Shop, shop
 
 #: How long nothing is wrong, before and after.
-UNDISTURBED_SECONDS: Final = 4.0
-SHORT_SECONDS: Final = 3.0
+UNDISTURBED_SECONDS: Final = 3.0
+SHORT_SECONDS: Final = 2.0
 #: How long to wait until every kind of client has good answers again.
 RECOVERY_SECONDS: Final = 60.0
 #: What a worker had claimed when it was killed is free again after half a minute.

@@ -124,6 +124,8 @@ async def vanished(context: Context) -> Result:
                 await asyncio.sleep(READ_ONLY_SECONDS)
                 await servers.promote()
                 it.shop.postgresql = servers.standby
+            # In good order it would wait for the standby, which its packets do not reach.
+            await servers.primary.kill()
 
         return await _of(context, servers, harm, servers.url)
 

@@ -17,7 +17,7 @@ from proofs.shop.postgresql import PostgreSQL
 from tests.helpers.proxy import proxy_before
 
 #: How long faults go on in a case, and in the short form.
-SECONDS, SHORT_SECONDS = 40.0, 8.0
+SECONDS, SHORT_SECONDS = 35.0, 8.0
 #: An event that a worker had claimed when it was killed is free again after half a minute.
 DELIVERED_WITHIN: Final = 150.0
 GOOD_WITHIN_SECONDS: Final = 2.0

@@ -52,7 +52,7 @@ QUANTITIES: Final = {
     "connections": Quantity("connections at PostgreSQL", ("connections",), Bound(0.02, 2)),
     "metric-files": Quantity("files of metrics", ("metric files",), Bound(0, 0.5)),
     "metric-bytes": Quantity("size of the files of metrics", ("metric files, MiB",), Bound(0.02, 0.5), "MiB"),
-    "cache": Quantity("the response caches", ("cache, MiB",), Bound(0.05, 1), "MiB"),
+    "cache": Quantity("the response caches", ("cache, KiB",), Bound(0.05, 64), "KiB"),
     "rows": Quantity(
         "rows of tables that are purged",
         tuple(f"rows {name}" for name in PURGED),

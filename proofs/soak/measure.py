@@ -113,8 +113,8 @@ async def _database(shop: Shop) -> Values:
         await connection.close()
 
 
-def cache_mib(shop: Shop) -> float:
+def cache_kib(shop: Shop) -> float:
     """Of the response caches of all workers, by what the metrics' port says."""
     metrics = httpx2.get(f"http://127.0.0.1:{shop.api.metrics_port}/metrics", timeout=10).text
     lines = [line for line in metrics.splitlines() if line.startswith("response_cache_bytes")]
-    return sum(float(line.split()[-1]) for line in lines) / MIB
+    return sum(float(line.split()[-1]) for line in lines) / 1024

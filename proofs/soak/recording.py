@@ -154,7 +154,7 @@ class Soak:
         while True:
             values = await measure.measured(self.made)
             with suppress(httpx2.TransportError):
-                values["cache, MiB"] = await asyncio.to_thread(measure.cache_mib, self.made)
+                values["cache, KiB"] = await asyncio.to_thread(measure.cache_kib, self.made)
             at, values["answers"] = time.monotonic() - self._begin, self.answers() - self._before
             self.recording.samples.append((at, values))
             if len(self.recording.samples) % 24 == 1:
