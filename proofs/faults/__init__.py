@@ -61,4 +61,6 @@ PROOF = Proof(
         ),
         *service_cases.CASES,
     ),
+    # A quarter of an hour where nothing else runs.
+    minutes=20,
 )
