@@ -3,10 +3,12 @@
 import asyncio
 import gc
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -164,6 +166,25 @@ class TestReadingNothing:
             client = await found.client(sent)
             await asyncio.sleep(1)
             assert await client.rest() < len(LARGE)
+
+    def test_leaves_one_copy_of_a_body_in_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Clients who asked for the OpenAPI document each kept one of their own."""
+        monkeypatch.setattr(flow, "TAKE_SECONDS", PATIENCE_SECONDS)
+
+        async def kept() -> int:
+            async with server(app) as found:
+                tracemalloc.start()
+                for _ in range(8):
+                    # Its head, and not much more.
+                    await (await found.client(GET)).reader.readuntil(b"\r\n\r\n")
+                size, _ = tracemalloc.get_traced_memory()
+                return size
+
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                assert runner.run(kept()) < len(LARGE)
+        finally:
+            tracemalloc.stop()
 
     async def test_reading_in_time_gets_everything(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """On the same connection, as often as it likes."""

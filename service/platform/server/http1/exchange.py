@@ -10,11 +10,16 @@ from service.platform.http.request_state import REFUSAL, Refusal
 
 #: The statuses of responses that have no body.
 EMPTY: Final = (204, 304)
+#: From so many bytes on, two buffers cost less than a copy.
+LARGE: Final = 16 * 1024
 
 
 class HeadHolder:
     """Stands for the transport while a head is written, and sends it together with what is written next: the
     kernel is called once for a response. A call takes 7 microseconds.
+
+    A large body is not copied: of one that is in memory anyway, such as the OpenAPI document, clients who do
+    not read it would each keep a copy.
     """
 
     def __init__(self, transport: Any) -> None:
@@ -24,9 +29,12 @@ class HeadHolder:
     def write(self, data: bytes) -> None:
         if self._head is None:
             self._head = data
-        else:
+            return
+        if len(data) < LARGE:
             self._transport.write(self._head + data)
-            self._head = b""
+        else:
+            self._transport.writelines((self._head, data))
+        self._head = b""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
