@@ -59,7 +59,7 @@ test-slow: $(SYNCED) ## the tests that take longer (load, real processes, a brow
 prove: $(SYNCED) ## the proofs that take many minutes: thousands of orders, and of events whose workers are killed
 	@$(SELECT); exec $(BIN)/pytest -m proof "$$@"
 
-PROOF = exec $(BIN)/python -m proofs $(1) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+PROOF = exec $(BIN)/python -m proofs $(1) $(if $(ONLY),--only $(ONLY) $(if $(AMEND),--amend)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 prove-faults: $(SYNCED) ## databases, networks, upstreams and processes that fail, into docs/reliability.md; ONLY=case,case SEED=1
 	@$(call PROOF,faults)

@@ -1,8 +1,10 @@
 """Runs a proof, prints its table and writes its part of docs/reliability.md.
 
-    python -m proofs NAME [--only CASE,CASE] [--seed N] [--minutes M] [--short]
+    python -m proofs NAME [--only CASE,CASE [--amend]] [--seed N] [--minutes M] [--short]
 
-The page is written by a whole run alone. The exit status is 1 when anything was lost, doubled or wrong.
+The page is written by a whole run alone. `--amend` has some cases take the place of theirs, such as one that
+has been mended since, and says of each when it was run. The exit status is 1 when anything was lost, doubled
+or wrong.
 """
 
 import argparse
@@ -28,10 +30,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m proofs", description="Proofs of what the service keeps.")
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--only", default="", help="names of cases, with commas between")
+    parser.add_argument("--amend", action="store_true", help="replace these cases on the page")
     parser.add_argument("--seed", type=int, help="repeats the choices of an earlier run")
     parser.add_argument("--minutes", type=float, help="how long it may take")
     parser.add_argument("--short", action="store_true", help="the short form, of half a minute")
     given = parser.parse_args(arguments)
+    if given.amend and not given.only:
+        parser.error("--amend needs --only: a whole run replaces the page's part anyway")
     proof: Proof = import_module(f"proofs.{given.name}").PROOF
     if given.minutes:
         proof = replace(proof, minutes=given.minutes)
@@ -44,8 +49,8 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     run = Run(proof, cases, seed, short=given.short)
     run.go()
-    if not given.only and not given.short:
-        page.write(run.document())
+    if given.amend or not (given.only or given.short):
+        page.write(page.amended(run.document()) if given.amend else run.document())
         print(
             f"Written: {page.PAGE.relative_to(page.ROOT)}, {page.document(proof.name).relative_to(page.ROOT)}"
         )

@@ -30,6 +30,8 @@ class Row(TypedDict, total=False):
     missed: list[str]
     series: dict[str, list[dict[str, Any]]]
     reason: str
+    #: Of a case that was run again, by itself, after the whole run.
+    again: str
 
 
 class Document(TypedDict, total=False):
@@ -62,6 +64,14 @@ def write(run: Document) -> None:
     PAGE.write_text(replaced(PAGE.read_text(), run))
 
 
+def amended(part: Document) -> Document:
+    """The run that is kept, with the cases of this one in the place of theirs."""
+    again = f"{part['date']} at {part['commit']}, seed {part['seed']}; load {part['load']} before"
+    rows: dict[str, Row] = {row["name"]: {**row, "again": again} for row in part["rows"]}
+    whole = read(part["proof"])
+    return {**whole, "rows": [rows.get(row["name"], row) for row in whole["rows"]]}
+
+
 def replaced(text: str, run: Document) -> str:
     """The page with this run's tables between its marks.
 
@@ -83,6 +93,8 @@ def markdown(run: Document) -> str:
         lines += [f"- {row['name']}: goal missed: {_escaped(sentence)}" for sentence in row.get("missed", ())]
         if "reason" in row:
             lines.append(f"- {row['name']}: not run on this machine: {_escaped(row['reason'])}")
+        if "again" in row:
+            lines.append(f"- {row['name']}: run again by itself on {row['again']}")
     if lines[-1]:
         lines.append("")
     lines.append(

@@ -1,6 +1,8 @@
 """docs/reliability.md shows the runs that are kept beside it, and what a run writes can be read."""
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +75,19 @@ def test_a_run_replaces_the_one_before_it_and_nothing_else() -> None:
     once = page.replaced(text, RUN)
     assert once == f"Before\n<!-- faults -->\n\n{page.markdown(RUN)}\n<!-- /faults -->\nbehind\n"
     assert page.replaced(once, RUN) == once
+
+
+def test_a_case_that_was_run_again_takes_the_place_of_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "FOLDER", tmp_path)
+    page.document("faults").write_text(json.dumps(RUN))
+    mended: Row = {"name": "stopped", "title": "stopped", "verdict": "held", "seconds": 1, "figures": {}}
+    part: Document = {**RUN, "rows": [mended], "commit": "def5678", "date": "2026-12-01 09:00 UTC", "seed": 2}
+    whole = page.amended(part)
+    again = "2026-12-01 09:00 UTC at def5678, seed 2; load 0.5 before"
+    assert whole == {**RUN, "rows": [{**mended, "again": again}, RUN["rows"][1]]}
+    assert f"- stopped: run again by itself on {again}" in page.markdown(whole).splitlines()
 
 
 def test_a_page_without_the_marks_is_an_error() -> None:
