@@ -31,7 +31,7 @@ class ServiceError(Exception):
     Subclasses must name `status`, `code` and `title`: there is no default, so that nothing
     becomes a 500 by being forgotten. `extra` holds members that the problem carries beside the
     standard ones; `headers` go out with the answer. Never put a secret or the submitted value
-    into any of them.
+    into any of them. `all_faults`: all of `errors` are sent, and not the first of them alone.
     """
 
     status: ClassVar[int]
@@ -49,12 +49,14 @@ class ServiceError(Exception):
         errors: tuple[FieldFault, ...] = (),
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
+        all_faults: bool = False,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = errors
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
+        self.all_faults = all_faults
 
 
 def list_schema(description: str, **properties: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from service.accounts.sign_in import router as auth
 from service.accounts.users import router as users
 from service.audit import router as audit
 from service.catalogue import router as items
+from service.catalogue.batch import router as item_batches
 from service.catalogue.stock import router as stock
+from service.catalogue.stock_batch import router as stock_batches
 from service.compute import router as compute
 from service.container.api import Container, Shared
 from service.customers import router as customers
@@ -53,8 +55,10 @@ log = structlog.get_logger(__name__)
 UNTRACED = problems.PROBES | {f"{API_PREFIX}/notifications/stream"}
 ROUTERS: tuple[APIRouter, ...] = (
     items.router,
+    item_batches.router,
     orders.router,
     stock.router,
+    stock_batches.router,
     posts.router,
     users.router,
     passwords.router,

@@ -33,8 +33,8 @@ from service.platform.database.documents import document, object_of
 from service.platform.database.pagination import Chosen, Conditions, Page, PagedSelect
 
 #: Everything but the search vector: the row has the shape of schemas.Item.
-_COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
-_NAMES: Final = ", ".join(column.name for column in _COLUMNS)
+COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
+_NAMES: Final = ", ".join(column.name for column in COLUMNS)
 #: Written out, not bound: the planner takes a partial index only for a value that it can see.
 _OUT_OF_STOCK: Final[Any] = literal_column("'out_of_stock'")
 
@@ -153,7 +153,7 @@ _LISTS: Final = {
     for sign in ("", "-")
 }
 _IS: Final = _item.id == bindparam("item_id")
-_ROW: Final = select(*_COLUMNS).where(_IS)
+_ROW: Final = select(*COLUMNS).where(_IS)
 _BY_ID: Final = select(_DOCUMENT, _item.version).where(_IS)
 _ON_SALE_BY_ID: Final = _BY_ID.where(_item.is_active)
 

@@ -124,18 +124,21 @@ class CategoryCount(Out):
     count: Annotated[int, Field(description="The number of items on sale.", examples=[12])]
 
 
+Delta = Annotated[
+    int,
+    Field(
+        ge=-MAX_STOCK,
+        le=MAX_STOCK,
+        description="The number of units to add; a negative number removes units. Not 0.",
+        json_schema_extra={"not": {"const": 0}},
+    ),
+    AfterValidator(_not_zero),
+    NUMERAL,
+]
+
+
 class StockChange(In):
-    delta: Annotated[
-        int,
-        Field(
-            ge=-MAX_STOCK,
-            le=MAX_STOCK,
-            description="The number of units to add; a negative number removes units. Not 0.",
-            json_schema_extra={"not": {"const": 0}},
-        ),
-        AfterValidator(_not_zero),
-        NUMERAL,
-    ]
+    delta: Delta
     reason: Annotated[Line, Field(examples=["Delivery 2026-114"])]
 
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from service import audit, events
+from service.catalogue import history
 from service.catalogue import repository as items
 from service.catalogue.errors import ItemNotFound, SkuTaken
+from service.catalogue.history import ItemChange
 from service.catalogue.schemas import Item, ItemCreate, ItemPatch
 from service.catalogue.search import search as ranked
 from service.catalogue.stock import repository as stock
@@ -19,9 +20,6 @@ from service.platform.http.etag.versions import Versions, require
 
 #: What `null` removes; in the database it is then the empty text.
 REMOVABLE = ("description", "category")
-#: What the audit log says of a change; of a long text only that it is another.
-AUDITED = ("sku", "name", "category", "is_active", "description")
-TOO_LONG = ("description",)
 
 
 def _sees_withdrawn(caller: AnyCaller | None) -> bool:
@@ -80,9 +78,8 @@ async def create(session: Session, new: ItemCreate, *, by: AnyCaller | None) -> 
     [made] = await _add(session, [new], by)
     if made is None:
         raise _sku_taken("/sku")
-    item = Item.of(made)
-    await _announce_created(session, [item], by)
-    return item
+    await _announce_created(session, [made], by)
+    return Item.of(made)
 
 
 async def create_batch(session: Session, new: Sequence[ItemCreate], *, by: AnyCaller | None) -> list[Item]:
@@ -91,25 +88,24 @@ async def create_batch(session: Session, new: Sequence[ItemCreate], *, by: AnyCa
     taken = [f"/{position}/sku" for position, row in enumerate(made) if row is None]
     if taken:
         raise _sku_taken(*taken)
-    created = Item.all_of(made)
+    created = [row for row in made if row is not None]
     await _announce_created(session, created, by)
-    return created
+    return Item.all_of(created)
 
 
-async def _announce_created(session: Session, created: Sequence[Item], by: AnyCaller | None) -> None:
+async def _announce_created(session: Session, created: Sequence[Record], by: AnyCaller | None) -> None:
     if by is not None:
-        await events.publish_each(session, "item.created", [item.model_dump(mode="json") for item in created])
+        await history.publish(session, "item.created", created)
 
 
 async def _add(session: Session, new: Sequence[ItemCreate], by: AnyCaller | None) -> Sequence[Record | None]:
     await reauthorize(session, by)
-    made = await items.add(session, [_values(item) for item in new], actor_id=by.user_id if by else None)
-    targets = {row.id: {"sku": row.sku, "price": str(row.price)} for row in made if row}
-    await audit.record_each(session, "item.created", by=by, target_kind="item", targets=targets)
+    made = await items.add(session, [to_add(item) for item in new], actor_id=by.user_id if by else None)
+    await history.record_created(session, [row for row in made if row is not None], by=by)
     return made
 
 
-def _values(new: ItemCreate) -> items.New:
+def to_add(new: ItemCreate) -> items.New:
     return items.New(
         sku=new.sku,
         name=new.name,
@@ -126,7 +122,9 @@ def _sku_taken(*pointers: str) -> SkuTaken:
     detail = "Another item has this SKU: send a different one."
     faults = tuple(FieldFault(pointer, detail, SkuTaken.code) for pointer in pointers)
     return SkuTaken(
-        detail if len(pointers) == 1 else "Other items have these SKUs: send different ones.", errors=faults
+        detail if len(pointers) == 1 else "Other items have these SKUs: send different ones.",
+        errors=faults,
+        all_faults=True,
     )
 
 
@@ -135,46 +133,29 @@ async def change(
 ) -> Item:
     """Update an item. The reorder level is stored with the stock, and may change the availability."""
     await reauthorize(session, by)
-    values = patch.model_dump(exclude_unset=True)
-    values |= {name: values[name] or "" for name in REMOVABLE if name in values}
+    values = given(patch)
     locked = await stock.lock(session, [item_id])
     if not locked:
         raise ItemNotFound
     require(expected, locked[0])
-    level = locked[0].reorder_level
+    level = level_before = locked[0].reorder_level
     old = await items.get(session, item_id)
-    before = _audited_values(old, level)
     if "reorder_level" in values:
         level = values.pop("reorder_level")
         await stock.set_reorder_level(session, item_id, level)
     if not await items.change(session, item_id, values):
         raise _sku_taken("/sku")
     row = await items.get(session, item_id)
-    await _record_change(session, by, item_id, before, _audited_values(row, level))
-    item = Item.of(row)
-    if old is not None and old.version != item.version:
-        await events.publish(session, "item.updated", object_id=item_id, data=item.model_dump(mode="json"))
-    return item
+    changed = [ItemChange(old, row, level_before, level)]
+    await history.record_changed(session, changed, by=by)
+    await history.publish_updated(session, changed)
+    return Item.of(row)
 
 
-def _audited_values(row: Any, reorder_level: int) -> dict[str, Any]:
-    values = {name: getattr(row, name) for name in AUDITED}
-    return {**values, "price": str(row.price), "reorder_level": reorder_level}
-
-
-async def _record_change(
-    session: Session, by: AnyCaller, item_id: int, before: dict[str, Any], after: dict[str, Any]
-) -> None:
-    changed = [name for name in after if before[name] != after[name]]
-    if not changed:
-        return
-    data = {
-        "before": {name: before[name] for name in changed if name not in TOO_LONG},
-        "after": {name: after[name] for name in changed if name not in TOO_LONG},
-        "changed": changed,
-    }
-    action = "item.withdrawn" if "is_active" in changed and not after["is_active"] else "item.changed"
-    await audit.record(session, action, by=by, target_kind="item", target_id=item_id, data=data)
+def given(patch: ItemPatch) -> dict[str, Any]:
+    """What a patch sets, by name."""
+    values = patch.model_dump(exclude_unset=True)
+    return values | {name: values[name] or "" for name in REMOVABLE if name in values}
 
 
 async def withdraw(

@@ -257,6 +257,21 @@ ROUTES: Final = (
     Route("POST", f"{V1}/items", (401, 403, 403, 201), json=CHAI, key=("catalogue:write", 201)),
     Route("POST", f"{V1}/items/batch", (401, 403, 403, 201), json=[CHAI], key=("catalogue:write", 201)),
     Route(
+        "PUT",
+        f"{V1}/items/batch",
+        STAFF,
+        json=[{"sku": "NW-<number>", "name": "Chai", "price": "18.00"}],
+        key=("catalogue:write", 200),
+    ),
+    Route(
+        "PUT",
+        f"{V1}/stock/batch",
+        STAFF,
+        on=an_item,
+        json=[{"item_id": "<item>", "stock": 7}],
+        key=("catalogue:write", 200),
+    ),
+    Route(
         "PATCH",
         f"{V1}/items/{{item_id}}",
         STAFF,

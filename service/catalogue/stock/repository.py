@@ -11,7 +11,9 @@ from sqlalchemy import (
     CTE,
     JSON,
     BigInteger,
+    ColumnElement,
     Integer,
+    Select,
     Text,
     bindparam,
     func,
@@ -39,14 +41,16 @@ _locked = select(
     Stock.reorder_level,
     _LATELY.label("notified_lately"),
 ).join(Stock, Stock.item_id == Item.id)
-#: The items `item_ids` with their stock, locked in the order of their ids. The ids come from a query, or
-#: PostgreSQL would plan the statement again for each number of them. Domains above lock them in one
-#: statement with what they lock before.
-LOCKED_ITEMS: Final = (
-    _locked.where(Item.id == func.any(func.array(_ITEM_IDS)))
-    .order_by(Item.id)
-    .with_for_update(key_share=True, of=[Item, Stock])
-)
+
+
+def locking(condition: ColumnElement[bool]) -> Select[Any]:
+    """Those items with their stock, locked in the order of their ids."""
+    return _locked.where(condition).order_by(Item.id).with_for_update(key_share=True, of=[Item, Stock])
+
+
+#: The items `item_ids`. The ids come from a query, or PostgreSQL would plan the statement again for each
+#: number of them. Domains above lock them in one statement with what they lock before.
+LOCKED_ITEMS: Final = locking(Item.id == func.any(func.array(_ITEM_IDS)))
 _SOLD: Final = (
     _locked.add_columns((-StockMovement.delta).label("sold"))
     .join(StockMovement, StockMovement.item_id == Item.id)

@@ -41,6 +41,10 @@ def large_body(endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
+def is_large(endpoint: Callable[..., Any]) -> bool:
+    return inspect.unwrap(endpoint) in _large
+
+
 class ReadRequest(Request):
     """A request whose body is here, and parsed."""
 
@@ -71,7 +75,7 @@ class Reader:
         """None for a route that takes no body."""
         if route.body_field is None:
             return None
-        return cls(isinstance(route.body_field.field_info, Form), inspect.unwrap(route.endpoint) in _large)
+        return cls(isinstance(route.body_field.field_info, Form), is_large(route.endpoint))
 
     async def read(self, request: Request, operation: Operation) -> ReadRequest:
         """The request with its body. Raises HTTPException 413 for more bytes than this needs."""

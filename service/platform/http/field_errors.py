@@ -49,6 +49,7 @@ FAULT_CODES: Final[Mapping[str, str]] = {
     "invalid_token": "The token from an email is unknown, used, expired or no longer valid.",
     # Catalogue and orders.
     "sku_taken": "Another item has this SKU.",
+    "version_conflict": "The object has another version than the request names.",
     "out_of_stock": "The stock is too low.",
     "two_forms": "`lines` and the fields of a single product exclude each other.",
     "unknown_product": "The product does not exist.",
