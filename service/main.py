@@ -25,6 +25,7 @@ from service.compute import router as compute
 from service.container.api import Container, Shared
 from service.customers import router as customers
 from service.customers.dashboard import router as dashboard
+from service.exports import router as exports
 from service.identity import metrics as identity_metrics
 from service.invoices import router as invoices
 from service.notifications import router as notifications
@@ -51,8 +52,9 @@ from service.webhooks import router as webhooks
 
 log = structlog.get_logger(__name__)
 
-#: Paths of requests that leave no span. A stream's would last for minutes, and say nothing.
-UNTRACED = problems.PROBES | {f"{API_PREFIX}/notifications/stream"}
+#: Paths of requests that leave no span. A stream's would last for minutes, and say nothing; an export's would
+#: have thousands of statements below it.
+UNTRACED = problems.PROBES | {f"{API_PREFIX}/notifications/stream", *exports.PATHS}
 ROUTERS: tuple[APIRouter, ...] = (
     items.router,
     item_batches.router,
@@ -67,6 +69,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     dashboard.router,
     invoices.router,
     streams.router,
+    exports.router,
     weather.router,
     administration.router,
     auth.router,

@@ -145,8 +145,9 @@ _FILTERS: Final = Conditions(
         "is_active": {True: _item.is_active, False: ~_item.is_active},
     }
 )
-#: An item as it is sent.
-_DOCUMENT: Final = document(object_of(schemas.Item, _item))
+#: An item as it is sent: its JSON, for the statements of packages above too.
+ITEM_JSON: Final = object_of(schemas.Item, _item)
+_DOCUMENT: Final = document(ITEM_JSON)
 _LISTS: Final = {
     sign + name: PagedSelect(select(_DOCUMENT, *columns), *columns, falling=bool(sign), filters=_FILTERS)
     for name, columns in _SORTS.items()

@@ -7,6 +7,7 @@ from service.accounts.sign_in.service import Issuer
 from service.accounts.sign_in.throttle import SignInThrottle, free_failures
 from service.compute.service import Squares
 from service.errors import ConfigError
+from service.exports.service import Exports
 from service.identity import Passwords, Revocations
 from service.identity.api_keys.cache import ApiKeyCache
 from service.identity.dependencies import BearerAuthenticator
@@ -51,6 +52,7 @@ class Container:
     revocations: Revocations
     api_keys: ApiKeyCache
     subscribers: Subscribers
+    exports: Exports
     tokens: AccessTokens
     authenticator: BearerAuthenticator
     passwords: Passwords
@@ -85,7 +87,8 @@ class Container:
         revocations, api_keys, passwords = Revocations(database), ApiKeyCache(database), Passwords()
         subscribers, response_cache = Subscribers(database), ResponseCache(settings.response_cache_bytes)
         listeners = (revocations.listener, api_keys.listener, subscribers.listener, response_cache.listener)
-        feed = ChangeFeed(_direct_url(settings) or url, listeners, database.notify)
+        direct = _direct_url(settings) or url
+        feed = ChangeFeed(direct, listeners, database.notify)
         names = {"issuer": settings.token_issuer, "audience": settings.token_audience}
         tokens = AccessTokens(secret, accepted, **names, clock=feed.clock)
         counts = Store(settings.redis_url.get_secret_value() if settings.redis_url else None)
@@ -103,6 +106,7 @@ class Container:
             revocations=revocations,
             api_keys=api_keys,
             subscribers=subscribers,
+            exports=Exports(direct, settings),
             tokens=tokens,
             authenticator=BearerAuthenticator(database, feed, revocations, api_keys, tokens),
             passwords=passwords,
@@ -130,6 +134,7 @@ class Container:
         await self.feed.start()
         await self.startup.start()
         await self.subscribers.start(self.feed)
+        self.exports.start()
         await self.monitor.start()
 
     async def stop(self) -> None:
@@ -138,6 +143,7 @@ class Container:
         await self.probes.aclose()
         await self.startup.stop()
         await self.subscribers.stop()
+        await self.exports.stop()
         self.invoices.close()
         await self.feed.stop()
         await self.api_keys.settle()

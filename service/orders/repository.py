@@ -49,6 +49,8 @@ def _order() -> ColumnElement[str]:
     )
 
 
+#: The JSON of an order, for the statements of packages above.
+ORDER_JSON = _order()
 #: The shape of schemas.Order. Built once, for it costs more than to ask the database.
 _SHAPE = (*Order.__table__.columns, cast(_lines(), JSON).label("lines"))
 _WHOLE = select(*_SHAPE)
@@ -58,7 +60,7 @@ _IS = Order.id == bindparam("order_id")
 _BY_ID = _WHOLE.where(_IS)
 _OWN_BY_ID = _BY_ID.where(_OWN)
 #: As they are sent, each with what its tag and its place in a list are made of.
-_DOCUMENTS = select(document(_order()), Order.version, Order.placed_at, Order.id)
+_DOCUMENTS = select(document(ORDER_JSON), Order.version, Order.placed_at, Order.id)
 _DOCUMENT = _DOCUMENTS.where(_IS)
 _OWN_DOCUMENT = _DOCUMENT.where(_OWN)
 _LATEST = (

@@ -186,6 +186,11 @@ SIGNED_IN: Final = (401, 200, 200, 200)
 OWNED: Final = (401, 200, 404, 200)
 STAFF: Final = (401, 403, 403, 200)
 
+EXPORTED: Final[tuple[tuple[str, Prepare, Scope], ...]] = (
+    ("orders", an_order, "orders:read"),
+    ("items", an_item, "catalogue:write"),
+    ("customers", a_user, "users:read"),
+)
 ROUTES: Final = (
     *(Route("GET", path, PUBLIC) for path in ("/", "/health", "/livez", "/readyz", "/startupz")),
     Route("GET", "/.well-known/jwks.json", PUBLIC),
@@ -332,6 +337,11 @@ ROUTES: Final = (
     ),
     Route(
         "PUT", f"{V1}/orders/{{order_id}}/ship-to", OWNED, on=an_order, json=HOME, key=("orders:write", 200)
+    ),
+    *(
+        Route("GET", f"{V1}/exports/{of}.{form}", STAFF, on=on, query=query, key=(scope, 200))
+        for of, on, scope in EXPORTED
+        for form, query in (("csv", "?after=0&time_zone=Europe/Berlin"), ("jsonl", "?until=9000000000"))
     ),
     Route("GET", f"{V1}/weather/{{city}}", PUBLIC, on=a_city),
     Route("GET", f"{V1}/posts", PUBLIC, on=a_post, query="?order=asc"),

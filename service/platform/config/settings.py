@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     database_max_overflow: types.Count = 5
     database_pool_timeout: types.Seconds = 5
     database_statement_timeout: types.Seconds = 5
+    export_connections: types.Count = 1
     readiness_database: Literal["soft", "hard"] = "soft"
 
     #: Random where it is not given, so that no attacker knows it; production must give one.

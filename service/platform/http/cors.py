@@ -22,7 +22,10 @@ ACCEPTED: Final = (
 )
 EXPOSED: Final = (
     "Accept-Patch",
+    "Content-Disposition",
     "ETag",
+    "Export-Snapshot-At",
+    "Export-Until-Id",
     "Idempotent-Replayed",
     "Link",
     "Location",

@@ -33,6 +33,8 @@ FAULT_CODES: Final[Mapping[str, str]] = {
     "contradiction": "The field contradicts another field.",
     "malformed_json": "The body is not valid JSON.",
     "invalid": "The value breaks another rule; `detail` says which.",
+    # Exports.
+    "unknown_time_zone": "The value is not a name of the IANA time zone database.",
     # Lists.
     "bad_cursor": "The cursor belongs to another list or other filters.",
     "skip_with_cursor": "`skip` and `cursor` exclude each other.",

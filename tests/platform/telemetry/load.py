@@ -94,6 +94,9 @@ class Load:
         answer = self.admin.patch(path, json={"price": price}, headers={"If-Match": tag})
         # 412: it was sold in between, which is a change too.
         assert answer.status_code in {200, 412}, answer.text
+        exported = self.admin.get("/exports/items.csv")
+        # 503: the one before is closing its connection.
+        assert exported.status_code in {200, 503}, exported.text
 
     def order(self, client: httpx2.Client, shipping: str) -> int:
         """Placed, and sent again under its key."""

@@ -92,6 +92,7 @@ PROMISED = {
         "webhooks_disabled_total{reason='gone'}",
     ),
     "streams": ("notification_streams",),
+    "exports": ("exports_running", "exports_ended_total{reason='whole'}", "exported_rows_total{of='items'}"),
     "upstream calls by outcome": tuple(
         f"upstream_requests_total{{upstream='{name}', outcome='answered'}}"
         for name in ("geocoding", "forecast", "redis", "smtp", "otlp")

@@ -18,6 +18,7 @@ TAGS: Final = [
     {"name": "api-keys", "description": "Manage the API keys of machines, as an administrator."},
     {"name": "items", "description": "Browse and manage the catalogue and its stock."},
     {"name": "orders", "description": "Place, pay, ship and follow orders."},
+    {"name": "exports", "description": "Read all orders, items or users as one file."},
     {"name": "posts", "description": "Read and publish shop news and customers' posts."},
     {"name": "notifications", "description": "Read the caller's notifications."},
     {
@@ -106,6 +107,13 @@ HEADERS: Final = {
         "With `search`: `partial` if the search ended before it had looked at everything that may match."
         " A search with more letters or words may find what is missing. Otherwise absent.",
         always=False,
+    ),
+    "Export-Until-Id": _header(
+        "The id of the last row of the export, or 0 if there is none. Send it in `until` to continue.",
+        "integer",
+    ),
+    "Export-Snapshot-At": _header(
+        "The time at which the rows were as they are in this response. One that continues another is newer."
     ),
     "Link": _header("The URL of the next page (RFC 8288), if there is one.", always=False),
 }
