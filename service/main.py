@@ -60,6 +60,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     item_batches.router,
     orders.router,
     stock.router,
+    stock.levels,
     stock_batches.router,
     posts.router,
     users.router,

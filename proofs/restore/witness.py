@@ -1,5 +1,6 @@
 """A client that remembers the lost time: what it holds from then must never lead to something else."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,6 +12,9 @@ from tests.server.process import PASSWORD
 BEGINNING: Final = "1970-01-01T00:00:00Z"
 MARK: Final = "next-updated-since"
 LIMIT: Final = 100
+POSITION: Final = "change-position"
+#: The lists that change in the lost time.
+FOLLOWED: Final = ("/items", "/stock", "/orders", "/admin/users")
 OWN: Final = ("/users/profile", "/users/profile/export")
 #: Of an access token, or none: a client of the API.
 Open = Callable[[str | None], httpx2.AsyncClient]
@@ -27,6 +31,9 @@ class Witness:
     _user: int = 0
     _mark: str = ""
     _copy: dict[int, Any] = field(default_factory=dict)
+    #: Positions of the lists, from before and from the lost time.
+    _held: dict[str, str] = field(default_factory=dict)
+    _lost: dict[str, str] = field(default_factory=dict)
 
     async def before(self, opened: Open) -> None:
         async with opened(None) as anonymous:
@@ -34,17 +41,20 @@ class Witness:
         async with opened(token) as admin:
             item = {"name": "Witness", "price": "1.00", "stock": 1}
             made = (await admin.post("/items", json=item)).raise_for_status()
+            self._held = await _positions(admin)
         self._item = f"/items/{made.json()['id']}"
 
     async def in_the_lost_time(self, opened: Open) -> None:
-        """Change a price, open an account, and read all items as a client that keeps a copy does."""
+        """Change a price, open an account, sell an item, and read as a client that keeps copies does."""
         async with opened(None) as anonymous:
             admin = await _signed_in(anonymous, self.administrator)
             self._user = await _registered(anonymous, "lost@shop.example")
             self._token = await _signed_in(anonymous, "lost@shop.example")
         async with opened(admin) as client:
             self._tag = (await _priced(client, self._item, "2.00")).headers["etag"]
+            await _ordered(client, int(self._item.rpartition("/")[2]))
             rows, self._mark = await _changes(client, BEGINNING)
+            self._lost = await _positions(client)
         self._copy = {row["id"]: row for row in rows}
 
     async def after(self, opened: Open) -> list[str]:
@@ -63,6 +73,7 @@ class Witness:
         async with opened(admin) as client:
             faults += await self._versions(client)
             faults += await self._followed(client)
+            faults += await self._positions(client)
         return faults
 
     async def _versions(self, client: httpx2.AsyncClient) -> list[str]:
@@ -87,6 +98,27 @@ class Witness:
             if wrong
             else []
         )
+
+    async def _positions(self, client: httpx2.AsyncClient) -> list[str]:
+        """What is wrong with going on from a position: one of the lost time has seen what is not there."""
+        faults = []
+        for when, positions, due in (("before", self._held, 200), ("then", self._lost, 410)):
+            for path, position in positions.items():
+                answer = await client.get(path, params={"changes_after": position, "limit": LIMIT})
+                if answer.status_code != due:
+                    faults.append(f"{path} answers a position of {when} with {answer.status_code}, not {due}")
+        return faults
+
+
+async def _positions(client: httpx2.AsyncClient) -> dict[str, str]:
+    answers = {path: await client.get(path, params={"changes_after": "now"}) for path in FOLLOWED}
+    return {path: answer.raise_for_status().headers[POSITION] for path, answer in answers.items()}
+
+
+async def _ordered(client: httpx2.AsyncClient, item_id: int) -> None:
+    body = {"product_id": item_id, "quantity": 1}
+    answer = await client.post("/orders", json=body, headers={"Idempotency-Key": secrets.token_hex(16)})
+    answer.raise_for_status()
 
 
 async def _signed_in(client: httpx2.AsyncClient, email: str) -> str:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -29,8 +30,10 @@ from service.catalogue import schemas
 from service.catalogue.models import AVAILABILITY, CategoryCount, Item, Stock
 from service.platform.database import Record, Session, any_of
 from service.platform.database import sequenced_changes as changes
+from service.platform.database.changes_after import Audience, Changes
 from service.platform.database.documents import document, object_of
 from service.platform.database.pagination import Chosen, Conditions, Page, PagedSelect
+from service.platform.http.schemas import Removed
 
 #: Everything but the search vector: the row has the shape of schemas.Item.
 COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
@@ -114,6 +117,7 @@ class New:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
+    ids: list[int] | None = None
     sku: str | None = None
     updated_since: datetime | None = None
     category: str | None = None
@@ -136,6 +140,7 @@ class Filters:
 _FILTERS: Final = Conditions(
     {
         "on_sale": _item.is_active,
+        "ids": _item.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))),
         "sku": _item.sku == bindparam("sku"),
         "updated_since": changes.changed_since("items", _item.id, bindparam("updated_since")),
         "category": _item.category == bindparam("category"),
@@ -152,6 +157,16 @@ _LISTS: Final = {
     sign + name: PagedSelect(select(_DOCUMENT, *columns), *columns, falling=bool(sign), filters=_FILTERS)
     for name, columns in _SORTS.items()
     for sign in ("", "-")
+}
+_CHANGES: Final = {
+    withdrawn: Changes(
+        "items",
+        Audience.EVERYTHING if withdrawn else Audience.PUBLIC,
+        rows=select(_DOCUMENT).where(true() if withdrawn else _item.is_active),
+        row_id=_item.id,
+        removed=Removed,
+    )
+    for withdrawn in (False, True)
 }
 _IS: Final = _item.id == bindparam("item_id")
 _ROW: Final = select(*COLUMNS).where(_IS)
@@ -184,6 +199,11 @@ async def find_changed(
     poll = await changes.begin_poll(session, "items", updated_since)
     chosen, values = replace(filters, updated_since=None).chosen(withdrawn=withdrawn)
     return await changes.find(session, page, poll, documents(chosen), row_id=_item.id, values=values)
+
+
+async def find_changes(session: Session, page: Page, after: str, *, withdrawn: bool) -> list[Any]:
+    """Documents of items and of Removed."""
+    return await _CHANGES[withdrawn].read(session, page, after)
 
 
 async def find_removed(

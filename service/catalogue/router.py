@@ -1,5 +1,6 @@
 """The catalogue."""
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from fastapi import Body, Depends, Path, Query
@@ -17,16 +18,21 @@ from service.platform.http.injection import Located, ReaderDep, SessionDep
 from service.platform.http.listing import (
     A_MARK,
     CHANGES,
-    SEARCHED,
+    IDS,
+    NEXT_UPDATED_SINCE,
+    ONE_OF,
+    SEARCH_RESULTS,
     UPDATED_SINCE,
+    ChangesAfter,
+    Ids,
     ListingDep,
-    Removed,
     UpdatedSince,
+    follows,
 )
 from service.platform.http.openapi import CATALOGUE_READ, problems
 from service.platform.http.public_reads import public_read
 from service.platform.http.route import api_router
-from service.platform.http.schemas import DIGITS, MAX_ID, Bound, Moment, ShortLine
+from service.platform.http.schemas import DIGITS, MAX_ID, Bound, Moment, Removed, ShortLine
 
 router = api_router("/items", tags=["items"])
 
@@ -47,6 +53,7 @@ Search = Annotated[
 
 async def get_filters(
     *,
+    ids: Annotated[Ids | None, Query(description=IDS.format("items"))] = None,
     sku: Annotated[ShortLine | None, Query(description="Only the item with this SKU.")] = None,
     updated_since: Annotated[
         Moment | None,
@@ -68,27 +75,30 @@ async def get_filters(
         ),
     ] = None,
 ) -> Filters:
-    return Filters(sku, updated_since, category, in_stock, min_price, max_price, is_active)
+    return Filters(ids, sku, updated_since, category, in_stock, min_price, max_price, is_active)
 
 
-@router.get("", responses=SEARCHED, openapi_extra=CATALOGUE_READ)
+@router.get("", responses=follows(NEXT_UPDATED_SINCE, SEARCH_RESULTS), openapi_extra=CATALOGUE_READ)
 @public_read("items", more_with=SEES_WITHDRAWN)
 async def list_items(
     caller: CatalogueReader,
     listing: ListingDep,
     reader: ReaderDep,
     filters: Annotated[Filters, Depends(get_filters)],
+    changes_after: ChangesAfter,
     *,
     search: Search = None,
     sort: Annotated[
         Sort | None,
         Query(description="The order, by default `id`; `-` reverses it. Not allowed with `search`."),
     ] = None,
-) -> Document[list[Item]]:
+) -> Document[Sequence[Annotated[Item | Removed, ONE_OF]]]:
     """List items. Filters can be combined; `sort` and `search` exclude each other.
 
     Administrators and API keys with `catalogue:write` get withdrawn items too, unless `is_active` is `true`.
     """
+    if changes_after is not None:
+        return listing.changes(await items.find_changes(reader, caller, listing.page, changes_after))
     rows = await items.find(reader, caller, listing.page, filters, search=search, sort=sort)
     return listing.document(Item, rows)
 

@@ -154,6 +154,14 @@ class StockMovement(Out):
     created_at: Instant
 
 
+class StockLevel(Out):
+    """The exact stock of one item."""
+
+    item_id: Id
+    quantity: int
+    reorder_level: int
+
+
 class Stock(Out):
     item_id: Id
     quantity: int

@@ -62,6 +62,11 @@ async def find_removed(
     return await items.find_removed(session, page, updated_since, withdrawn=_sees_withdrawn(caller))
 
 
+async def find_changes(session: Session, caller: AnyCaller | None, page: Page, after: str) -> list[Any]:
+    """Documents of items and of what the caller cannot see any longer. Raises PositionUnknown."""
+    return await items.find_changes(session, page, after, withdrawn=_sees_withdrawn(caller))
+
+
 async def get_document(session: Session, caller: AnyCaller | None, item_id: int) -> Record:
     """The item as it is sent."""
     row = await items.get_document(session, item_id, withdrawn=_sees_withdrawn(caller))

@@ -24,9 +24,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from service.orders import metrics, schemas
 from service.orders.models import INSTANT, STATUSES, Order, OrderLine
 from service.platform.database import Record, Session, after_commit, any_of, none_of
+from service.platform.database.changes_after import Audience, Changes
 from service.platform.database.documents import array_of, document, object_of, stored_array, stored_object
 from service.platform.database.pagination import Conditions, Page, PagedSelect
 from service.platform.http.etag.versions import AllBut, Versions
+from service.platform.http.schemas import Removed
 
 LINE_COLUMNS = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")
 
@@ -82,6 +84,20 @@ _LIST = PagedSelect(
         }
     ),
 )
+#: Of all customers, and of one.
+_CHANGES, _OWN_CHANGES = (
+    Changes(
+        "orders",
+        audience,
+        rows=select(document(_order())).where(visible),
+        row_id=Order.__table__.c.id,
+        removed=Removed,
+    )
+    for audience, visible in (
+        (Audience.EVERYTHING, true()),
+        (Audience.OWNER, Order.user_id == bindparam("owner_id")),
+    )
+)
 
 
 def _event(status: Any, at: Any, by: str | ColumnElement[str]) -> ColumnElement[Any]:
@@ -129,6 +145,12 @@ async def find(
         "placed_until": placed_until,
     }
     return await _LIST.read(session, page, values)
+
+
+async def find_changes(session: Session, page: Page, after: str, *, viewer_id: int | None) -> list[Any]:
+    """Documents of orders and of Removed. Raises PositionUnknown."""
+    changes = _CHANGES if viewer_id is None else _OWN_CHANGES
+    return await changes.read(session, page, after, owner_id=viewer_id)
 
 
 async def get_references(session: Session, references: Collection[str]) -> set[tuple[int, str]]:

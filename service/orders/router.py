@@ -1,5 +1,6 @@
 """Orders."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Body, Depends, Path, Query
@@ -7,8 +8,8 @@ from fastapi import Body, Depends, Path, Query
 from service.accounts import HOME, ShipToIn
 from service.catalogue import OutOfStock
 from service.identity.dependencies import OrdersAdministrator, OrdersReader, OrdersWriter
+from service.orders import repository, transitions
 from service.orders import service as orders
-from service.orders import transitions
 from service.orders.errors import ItemWithdrawn, PriceChanged, TooManyReserved
 from service.orders.placing import service as placing
 from service.orders.schemas import (
@@ -27,10 +28,10 @@ from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.idempotency.retries import key_required
 from service.platform.http.injection import Located, ReaderDep, SessionDep, SettingsDep
-from service.platform.http.listing import ListingDep
+from service.platform.http.listing import ONE_OF, ChangesAfter, ListingDep, follows
 from service.platform.http.openapi import problems
 from service.platform.http.route import api_router
-from service.platform.http.schemas import DIGITS, MAX_ID, Day
+from service.platform.http.schemas import DIGITS, MAX_ID, Day, Removed
 
 router = api_router("/orders", tags=["orders"])
 
@@ -57,11 +58,12 @@ async def create_order(
     return order
 
 
-@router.get("", responses=problems(403))
+@router.get("", responses=problems(403) | follows())
 async def list_orders(
     caller: OrdersReader,
     listing: ListingDep,
     reader: ReaderDep,
+    changes_after: ChangesAfter,
     *,
     user_id: Annotated[
         int | None,
@@ -80,8 +82,11 @@ async def list_orders(
     placed_until: Annotated[
         Day | None, Query(description="Only orders placed on this day (UTC) or earlier.")
     ] = None,
-) -> Document[list[Order]]:
+) -> Document[Sequence[Annotated[Order | Removed, ONE_OF]]]:
     """List orders. Users get their own, administrators and API keys all; the newest come first."""
+    if changes_after is not None:
+        rows = await repository.find_changes(reader, listing.page, changes_after, viewer_id=caller.sees_only)
+        return listing.changes(rows)
     rows = await orders.find(
         reader,
         caller,

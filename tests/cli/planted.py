@@ -48,6 +48,9 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
         [
             ("guards", "addresses_counted of addresses", "it is off"),
             ("guards", "addresses_leave_erased_alone of addresses", "it is off"),
+            ("guards", "addresses_note_change of addresses", "it is off"),
+            ("guards", "addresses_note_row of addresses", "it is off"),
+            ("guards", "addresses_note_truncate of addresses", "it is off"),
             ("guards", "ck_posts_new of posts", "it does not hold for the rows from before it"),
             ("guards", "fk_addresses_user_id_users of addresses", "it is off"),
             ("guards", "orders_guarded of orders", "it is off"),
@@ -173,6 +176,13 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
         ["UPDATE items SET category = 'Tea' WHERE id = {chai}"],
         [("categories", "category of item {chai}", "its count is 0, its items make 1")],
     ),
+    "a change that clients would miss": (
+        [
+            f"DELETE FROM {each}_changes WHERE kind = 'items' AND row_id = {{chai}}"
+            for each in ("pending", "sequenced")
+        ],
+        [("changes", "items {chai}", "its last change has no place in the order of changes")],
+    ),
     "a path that no order can take": (
         ["UPDATE orders SET events = jsonb_path_query_array(events, '$[0, 2]') WHERE id = {shipped}"],
         [
@@ -275,6 +285,7 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
             ("references", "refresh_tokens (0,1)", "session_id is 999999, and sessions has no such row"),
             ("references", "notifications 1", "user_id is 999999, and users has no such row"),
             ("references", "posts 1", "author_id is 999999, and users has no such row"),
+            ("changes", "posts 1", "its last change has no place in the order of changes"),
             ("references", "sessions 1", "user_id is 999999, and users has no such row"),
             ("references", "addresses 999999", "user_id is 999999, and users has no such row"),
             ("references", "audit_addresses 999999", "audit_id is 999999, and audit_log has no such row"),

@@ -149,6 +149,10 @@ async def checksum(sql: asyncpg.Connection, tables: list[str]) -> dict[str, str]
     return {row["name"]: row["sum"] for row in rows}
 
 
+#: Parameters that take the position of a stream of changes.
+POSITIONS = ("changes_after",)
+
+
 @dataclass
 class Sender:
     """Sends an authorized request with a fault in it; collects what is wrong with the responses."""
@@ -287,10 +291,11 @@ async def test_a_parameter_that_is_not_allowed_is_named(sender: Sender, route: R
                 "null",
                 "None",
             ]
+        # Every text that is no position that was given here is one that is not known.
+        status, pointer = (410, None) if name in POSITIONS else (422, f"?{name}")
         for value in values:
-            await sender.send(
-                f"{name} {value[:10]!r}", 422, pointer=f"?{name}", url=path, params={**needed, name: value}
-            )
+            params = {**needed, name: value}
+            await sender.send(f"{name} {value[:10]!r}", status, pointer=pointer, url=path, params=params)
         twice = [*needed.items(), (name, "1"), (name, "1")]
         await sender.send(f"{name} twice", 422, pointer=f"?{name}", url=path, params=twice)
 

@@ -1,21 +1,32 @@
 """Every statement of the administration of users."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import func, or_, select
 
-from service.accounts.users.repository import select_users
+from service.accounts.users.repository import DOCUMENTS
 from service.identity.models import User
 from service.platform.config import email_addresses
 from service.platform.database import Session
+from service.platform.database.changes_after import Audience, Changes
 from service.platform.database.pagination import Page
+from service.platform.http.schemas import Removed
+
+_CHANGES: Final = Changes(
+    "users",
+    Audience.EVERYTHING,
+    rows=DOCUMENTS.where(User.erased_at.is_(None)),
+    row_id=User.__table__.c.id,
+    removed=Removed,
+)
 
 
 async def find(
     session: Session, page: Page, *, search: str | None, is_active: bool | None, is_admin: bool | None
 ) -> list[Any]:
-    statement = select_users().order_by(User.id).limit(page.fetch).offset(page.skip)
+    """Documents of users."""
+    statement = DOCUMENTS.add_columns(User.id).order_by(User.id).limit(page.fetch).offset(page.skip)
     if page.after is not None:
         statement = statement.where(User.id > page.after[0])
     if search is not None:
@@ -32,6 +43,11 @@ async def find(
     if is_admin is not None:
         statement = statement.where(User.is_admin if is_admin else ~User.is_admin)
     return page.cut(await session.rows(statement), "id")
+
+
+async def find_changes(session: Session, page: Page, after: str) -> list[Any]:
+    """Documents of users and of Removed, for accounts that were erased. Raises PositionUnknown."""
+    return await _CHANGES.read(session, page, after)
 
 
 async def lock_administrators(session: Session) -> Sequence[int]:

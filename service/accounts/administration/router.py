@@ -1,5 +1,6 @@
 """Users as administrators see and change them."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Path, Query
@@ -9,13 +10,14 @@ from service.accounts.administration import service as administration
 from service.accounts.administration.schemas import UserPatch
 from service.accounts.schemas import User
 from service.identity.dependencies import Administrator, UsersReader
+from service.platform.http.documents import Document
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.injection import ReaderDep, SessionDep
-from service.platform.http.listing import ListingDep
+from service.platform.http.listing import ONE_OF, ChangesAfter, ListingDep, follows
 from service.platform.http.openapi import problems
 from service.platform.http.route import api_router
-from service.platform.http.schemas import DIGITS, MAX_ID, Line
+from service.platform.http.schemas import DIGITS, MAX_ID, Line, Removed
 
 router = api_router("/admin/users", tags=["admin"])
 
@@ -24,18 +26,22 @@ IfUser = Annotated[Versions | None, Depends(IfMatch(User))]
 UserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-@router.get("", responses=problems(403))
+@router.get("", responses=problems(403) | follows())
 async def list_users(
     _: UsersReader,
     listing: ListingDep,
     reader: ReaderDep,
+    changes_after: ChangesAfter,
+    *,
     search: Annotated[Line | None, Query(description="Part of the name or the e-mail address.")] = None,
     is_active: Annotated[bool | None, Query(description="Only active or only inactive users.")] = None,
     is_admin: Annotated[bool | None, Query(description="Only administrators or only other users.")] = None,
-) -> list[User]:
+) -> Document[Sequence[Annotated[User | Removed, ONE_OF]]]:
     """List users. Filter them by status and role, or search by name or e-mail address."""
+    if changes_after is not None:
+        return listing.changes(await repository.find_changes(reader, listing.page, changes_after))
     rows = await repository.find(reader, listing.page, search=search, is_active=is_active, is_admin=is_admin)
-    return listing.of(User, rows)
+    return listing.document(User, rows)
 
 
 @router.patch("/{user_id}", responses=problems(403, 404, 409))

@@ -44,7 +44,9 @@ def select_users() -> Select[Any]:
 _USER = select_users().where(User.id == bindparam("user_id"))
 #: The JSON of a user, for the statements of packages above too.
 USER_JSON = object_of(schemas.User, User.__table__.c, address=_address)
-_DOCUMENT = select(document(USER_JSON), User.version).where(User.id == bindparam("user_id"))
+#: As they are sent.
+DOCUMENTS = select(document(USER_JSON))
+_DOCUMENT = DOCUMENTS.add_columns(User.version).where(User.id == bindparam("user_id"))
 _CUSTOMER = select(User.full_name, User.is_active, User.email_verified, _user_address).where(
     User.id == bindparam("user_id")
 )

@@ -26,8 +26,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
+from service.catalogue import schemas
 from service.catalogue.models import Item, Stock, StockMovement
 from service.platform.database import Record, Session
+from service.platform.database.changes_after import Audience, Changes
+from service.platform.database.documents import document, object_of
+from service.platform.database.pagination import Conditions, Page, PagedSelect
+from service.platform.http.schemas import Removed
 
 LAST_MOVEMENTS = 100
 LOCKED_COLUMNS = ("id", "sku", "name", "price", "availability", "is_active", "version")
@@ -108,6 +113,29 @@ AVAILABILITIES: Final = (
 )
 _RECORD: Final = select(literal(True)).add_cte(*movements())
 _RECORD_AND_SHOW: Final = _RECORD.add_cte(*AVAILABILITIES)
+
+
+_stock: Final = Stock.__table__.c
+_LEVEL: Final = document(object_of(schemas.StockLevel, _stock))
+_LEVELS: Final = PagedSelect(
+    select(_LEVEL, _stock.item_id),
+    _stock.item_id,
+    falling=False,
+    filters=Conditions({"ids": _stock.item_id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))}),
+)
+_CHANGES: Final = Changes(
+    "stock", Audience.EVERYTHING, rows=select(_LEVEL), row_id=_stock.item_id, removed=Removed
+)
+
+
+async def find(session: Session, page: Page, ids: list[int] | None) -> list[Any]:
+    """Documents of StockLevel, in the order of the items' ids."""
+    return await _LEVELS.read(session, page, {"ids": ids})
+
+
+async def find_changes(session: Session, page: Page, after: str) -> list[Any]:
+    """Documents of StockLevel and of Removed. Raises PositionUnknown."""
+    return await _CHANGES.read(session, page, after)
 
 
 async def lock(session: Session, item_ids: Iterable[int]) -> Sequence[Record]:

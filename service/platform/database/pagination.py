@@ -43,6 +43,9 @@ class Page:
     partial: bool = field(default=False, init=False)
     #: Of a list of changes: where the next poll starts.
     mark: datetime | None = field(default=None, init=False)
+    #: Of the changes after a position: the next position, and whether more follow at once.
+    position: str | None = field(default=None, init=False)
+    more: bool = field(default=False, init=False)
 
     @property
     def fetch(self) -> int:

@@ -22,6 +22,7 @@ ACCEPTED: Final = (
 )
 EXPOSED: Final = (
     "Accept-Patch",
+    "Change-Position",
     "Content-Disposition",
     "ETag",
     "Export-Snapshot-At",

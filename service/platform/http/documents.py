@@ -13,16 +13,16 @@ from fastapi import Response
 
 from service.platform.http.etag.versions import Versioned, tag_for
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class Document(Response, Generic[T]):
-    """The JSON of a T."""
+class Document(Response, Generic[T_co]):
+    """JSON of this shape."""
 
     media_type = "application/json"
 
     @classmethod
-    def of(cls, schema: type[T], row: Any) -> Self:
+    def of(cls, schema: type[T_co], row: Any) -> Self:
         """Of a row with the column `document`, and `version` if the resource has a tag."""
         headers = None
         if issubclass(schema, Versioned) and schema.tagged:

@@ -259,3 +259,10 @@ Instant = Annotated[
     Field(examples=["2026-11-22T10:30:00.123456Z"], json_schema_extra={"format": "date-time"}),
 ]
 Id = Annotated[int, Field(ge=1, le=MAX_ID, examples=[1]), NUMERAL]
+
+
+class Removed(Out):
+    """An entry that was in the list and is not any longer, for clients that keep a copy."""
+
+    id: Id
+    removed_at: Instant

@@ -259,7 +259,7 @@ class Worker:
 
     async def _sequence(self) -> None:
         async with self._database.reading() as session:
-            await changes.sequence(session)
+            await changes.sequence_all(session)
 
     async def _measure(self) -> None:
         async with self._database.reading() as session:

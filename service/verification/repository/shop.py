@@ -182,6 +182,21 @@ _KEYS: Final = """
     ) AS found
 """
 
+#: A client that follows a list would never get the row.
+_CHANGES: Final = """
+    SELECT known.id, format('%s %s', known.kind, known.id),
+        'its last change has no place in the order of changes'
+    FROM (
+        SELECT 'items' AS kind, id FROM items UNION ALL SELECT 'orders', id FROM orders
+        UNION ALL SELECT 'posts', id FROM posts UNION ALL SELECT 'stock', item_id FROM stock
+        UNION ALL SELECT 'users', id FROM users
+    ) AS known
+    LEFT JOIN sequenced_changes AS placed ON placed.kind = known.kind AND placed.row_id = known.id
+    WHERE placed.row_id IS NULL AND NOT EXISTS (
+        SELECT FROM change_backfills WHERE change_backfills.kind = known.kind
+    ) AND (known.kind, known.id) NOT IN (SELECT kind, row_id FROM pending_changes)
+"""
+
 CHECKS: Final = (
     Check("order_totals", ("orders", "order_lines"), _ORDER_TOTALS),
     Check("order_timelines", ("orders",), _TIMELINES),
@@ -194,4 +209,5 @@ CHECKS: Final = (
     Check("returns", ("orders", "stock_movements"), _RETURNS),
     Check("notifications", ("notifications",), _NOTIFICATIONS),
     Check("idempotency_keys", ("idempotency_keys",), _KEYS),
+    Check("changes", ("items", "orders", "posts", "stock", "users"), _CHANGES),
 )

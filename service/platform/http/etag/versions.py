@@ -14,7 +14,15 @@ from service.platform.http.schemas import Out
 
 #: What a 304 repeats of the response that it stands for (RFC 9110, section 15.4.5).
 NOT_MODIFIED_HEADERS: Final = frozenset(
-    {b"cache-control", b"content-location", b"etag", b"expires", b"next-updated-since", b"vary"}
+    {
+        b"cache-control",
+        b"change-position",
+        b"content-location",
+        b"etag",
+        b"expires",
+        b"next-updated-since",
+        b"vary",
+    }
 )
 #: Compressing proxies weaken tags. A weak one is taken for the strong one it was: what it compresses is
 #: the same representation, and no client could change anything through such a proxy otherwise.

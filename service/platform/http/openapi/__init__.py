@@ -190,6 +190,9 @@ def _tidied(part: Any, key: str = "") -> Any:
         part = {name: value for name, value in part.items() if name != "title"}
     if part.get("in") in ("query", "path", "header"):
         part = {**part, "schema": _given(part["schema"])}
+        if part["schema"].get("type") == "array":
+            # A parameter is sent once: its values have commas between them.
+            part |= {"style": "form", "explode": False}
     return {name: _tidied(value, name) for name, value in part.items()}
 
 

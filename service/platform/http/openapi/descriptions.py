@@ -103,6 +103,11 @@ HEADERS: Final = {
         "With `updated_since`: the value for the next poll, which then returns every later change once.",
         always=False,
     ),
+    "Change-Position": _header(
+        "With `changes_after`: the position to go on from. Without a `Link`, there is nothing more at the"
+        " moment.",
+        always=False,
+    ),
     "Search-Results": _header(
         "With `search`: `partial` if the search ended before it had looked at everything that may match."
         " A search with more letters or words may find what is missing. Otherwise absent.",
