@@ -134,6 +134,26 @@ class Conflict(ServiceError):
     status, code, title = 409, "conflict", "Conflict with the current state"
 
 
+class ExternalIdTaken(Conflict):
+    code, title = "external_id_taken", "External id already in use"
+    members: ClassVar[Members] = {
+        "id": {"type": "integer", "description": "The id of what has the external id.", "examples": [10248]}
+    }
+
+    @classmethod
+    def by(cls, kind: str, holder_id: int | None, pointer: str = "/external_id") -> "ServiceError":
+        """`kind`: of what, such as an order. None for one that has given it up since it was refused."""
+        if holder_id is None:
+            return Contention("The external id was taken when it was tried. Send the request again.")
+        fault = cls.fault(kind, holder_id, pointer)
+        return cls(fault.detail, errors=(fault,), extra={"id": holder_id})
+
+    @classmethod
+    def fault(cls, kind: str, holder_id: int, pointer: str) -> FieldFault:
+        detail = f"The {kind} {holder_id} has this external id: use that one, or send another external id."
+        return FieldFault(pointer, detail, cls.code)
+
+
 class KeyInUse(Conflict):
     """Another request with the same Idempotency-Key is running at this moment."""
 

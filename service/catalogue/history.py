@@ -12,7 +12,7 @@ from service.identity import AnyCaller
 from service.platform.database import Record, Session
 
 #: What the audit log says of a change; of a long text only that it is another.
-AUDITED: Final = ("sku", "name", "category", "is_active", "description")
+AUDITED: Final = ("sku", "external_id", "name", "category", "is_active", "description")
 TOO_LONG: Final = ("description",)
 #: Events that are written at a time: their documents, with descriptions of 10,000 characters, are megabytes.
 EVENTS: Final = 250

@@ -32,6 +32,12 @@ class Item(Base):
         CheckConstraint("price > 0", name="price_positive"),
         CheckConstraint(f"availability IN {AVAILABILITIES}", name="availability_known"),
         Index("uq_items_sku", "sku", unique=True),
+        Index(
+            "uq_items_external_id",
+            "external_id",
+            unique=True,
+            postgresql_where=text("external_id IS NOT NULL"),
+        ),
         Index("ix_items_search", "search", postgresql_using="gin"),
         Index("ix_items_name_trgm", "name", postgresql_using="gin", postgresql_ops={"name": "gin_trgm_ops"}),
         Index("ix_items_name_id", "name", "id"),
@@ -46,6 +52,8 @@ class Item(Base):
 
     id: Mapped[Id]
     sku: Mapped[Str]
+    #: Of an ERP, say; never shown to the public.
+    external_id: Mapped[Str | None]
     name: Mapped[Str]
     description: Mapped[Str] = mapped_column(server_default=text("''"))
     category: Mapped[Str] = mapped_column(server_default=text("''"))

@@ -38,18 +38,16 @@ from service.platform.http.schemas import Removed
 #: Everything but the search vector: the row has the shape of schemas.Item.
 COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
 _NAMES: Final = ", ".join(column.name for column in COLUMNS)
+#: What no two items have the same of.
+UNIQUE: Final = ("sku", "external_id")
 #: Written out, not bound: the planner takes a partial index only for a value that it can see.
 _OUT_OF_STOCK: Final[Any] = literal_column("'out_of_stock'")
 
-#: Columns of the table and not of the mapped class, whose statements take the longer way through the ORM.
+#: Columns of the table: statements of the mapped class take the longer way through the ORM.
 _item: Final = Item.__table__.c
 
-_SORTS: Final[dict[str, tuple[Any, ...]]] = {
-    "id": (_item.id,),
-    "name": (_item.name, _item.id),
-    "price": (_item.price, _item.id),
-    "created_at": (_item.created_at, _item.id),
-    "updated_at": (_item.updated_at, _item.id),
+_SORTS: Final[dict[str, tuple[Any, ...]]] = {"id": (_item.id,)} | {
+    name: (_item[name], _item.id) for name in ("name", "price", "created_at", "updated_at")
 }
 
 _availability: Final = (
@@ -69,14 +67,16 @@ _TAKE_IDS = text("""
 _ADD = text(f"""
     WITH given AS (
         SELECT * FROM unnest(
-            :ids, :skus, :names, :descriptions, :categories, :prices, :are_active,
+            :ids, :skus, :external_ids, :names, :descriptions, :categories, :prices, :are_active,
             :quantities, :reorder_levels
-        ) AS news (id, sku, name, description, category, price, is_active, quantity, reorder_level)
+        ) AS news (
+            id, sku, external_id, name, description, category, price, is_active, quantity, reorder_level
+        )
     ), made AS (
-        INSERT INTO items (id, sku, name, description, category, price, is_active, availability)
-        SELECT id, sku, name, description, category, price, is_active, {AVAILABILITY}
+        INSERT INTO items (id, sku, external_id, name, description, category, price, is_active, availability)
+        SELECT id, sku, external_id, name, description, category, price, is_active, {AVAILABILITY}
         FROM given AS stock ORDER BY sku, id
-        ON CONFLICT (sku) DO NOTHING
+        ON CONFLICT DO NOTHING
         RETURNING {_NAMES}
     ), stocked AS (
         INSERT INTO stock (item_id, quantity, reorder_level)
@@ -89,14 +89,13 @@ _ADD = text(f"""
     SELECT {_NAMES} FROM made ORDER BY id
 """).bindparams(
     bindparam("ids", type_=ARRAY(BigInteger)),
-    bindparam("skus", type_=ARRAY(Text)),
-    bindparam("names", type_=ARRAY(Text)),
-    bindparam("descriptions", type_=ARRAY(Text)),
-    bindparam("categories", type_=ARRAY(Text)),
+    *(
+        bindparam(name, type_=ARRAY(Text))
+        for name in ("skus", "external_ids", "names", "descriptions", "categories")
+    ),
     bindparam("prices", type_=ARRAY(Numeric(12, 2))),
     bindparam("are_active", type_=ARRAY(Boolean)),
-    bindparam("quantities", type_=ARRAY(Integer)),
-    bindparam("reorder_levels", type_=ARRAY(Integer)),
+    *(bindparam(name, type_=ARRAY(Integer)) for name in ("quantities", "reorder_levels")),
     bindparam("actor_id", type_=BigInteger),
 )
 
@@ -106,6 +105,7 @@ class New:
     """An item to add; without a sku it gets one made from its id."""
 
     sku: str | None
+    external_id: str | None
     name: str
     description: str
     category: str
@@ -125,6 +125,7 @@ class Filters:
     min_price: Decimal | None = None
     max_price: Decimal | None = None
     is_active: bool | None = None
+    external_id: str | None = None
 
     def chosen(self, *, withdrawn: bool) -> tuple[Chosen, dict[str, Any]]:
         """Which filters are given, and their values. Withdrawn items pass where the caller may see them."""
@@ -148,21 +149,23 @@ _FILTERS: Final = Conditions(
         "min_price": _item.price >= bindparam("min_price"),
         "max_price": _item.price <= bindparam("max_price"),
         "is_active": {True: _item.is_active, False: ~_item.is_active},
+        "external_id": _item.external_id == bindparam("external_id"),
     }
 )
-#: An item as it is sent: its JSON, for the statements of packages above too.
-ITEM_JSON: Final = object_of(schemas.Item, _item)
-_DOCUMENT: Final = document(ITEM_JSON)
+#: The JSON of an item, by whether it is for staff, who get withdrawn ones too; for packages above as well.
+ITEM_JSON: Final = {staff: object_of(schemas.Item, _item, whole=staff) for staff in (False, True)}
+_DOCUMENT: Final = {staff: document(shown) for staff, shown in ITEM_JSON.items()}
 _LISTS: Final = {
-    sign + name: PagedSelect(select(_DOCUMENT, *columns), *columns, falling=bool(sign), filters=_FILTERS)
+    (sign + name, staff): PagedSelect(select(shown, *columns), *columns, falling=bool(sign), filters=_FILTERS)
     for name, columns in _SORTS.items()
     for sign in ("", "-")
+    for staff, shown in _DOCUMENT.items()
 }
 _CHANGES: Final = {
     withdrawn: Changes(
         "items",
         Audience.EVERYTHING if withdrawn else Audience.PUBLIC,
-        rows=select(_DOCUMENT).where(true() if withdrawn else _item.is_active),
+        rows=select(_DOCUMENT[withdrawn]).where(true() if withdrawn else _item.is_active),
         row_id=_item.id,
         removed=Removed,
     )
@@ -170,8 +173,8 @@ _CHANGES: Final = {
 }
 _IS: Final = _item.id == bindparam("item_id")
 _ROW: Final = select(*COLUMNS).where(_IS)
-_BY_ID: Final = select(_DOCUMENT, _item.version).where(_IS)
-_ON_SALE_BY_ID: Final = _BY_ID.where(_item.is_active)
+_BY_ID: Final = select(_DOCUMENT[True], _item.version).where(_IS)
+_ON_SALE_BY_ID: Final = select(_DOCUMENT[False], _item.version).where(_IS, _item.is_active)
 
 _total: Final = cast(func.sum(CategoryCount.delta), BigInteger)
 _CATEGORY_COUNTS: Final = (
@@ -184,13 +187,15 @@ _CATEGORY_COUNTS: Final = (
 
 def documents(chosen: Chosen) -> Select[Any]:
     """Documents of the items that pass these filters, whose values are parameters."""
-    return select(_DOCUMENT, _item.id, _item.name).where(*_FILTERS.of(chosen))
+    # Who gets withdrawn items too is staff.
+    staff = all(name != "on_sale" for name, _ in chosen)
+    return select(_DOCUMENT[staff], _item.id, _item.name).where(*_FILTERS.of(chosen))
 
 
 async def find(session: Session, page: Page, filters: Filters, *, sort: str, withdrawn: bool) -> list[Any]:
     """Documents of items. `sort` is one of _SORTS; `-` before it reverses the order."""
     _, values = filters.chosen(withdrawn=withdrawn)
-    return await _LISTS[sort].read(session, page, values)
+    return await _LISTS[sort, withdrawn].read(session, page, values)
 
 
 async def find_changed(
@@ -238,7 +243,7 @@ async def get_category_counts(session: Session) -> Sequence[Record]:
 
 
 async def add(session: Session, new: Sequence[New], *, actor_id: int | None) -> list[Record | None]:
-    """The new items with their stock, in the order given; None for one whose sku is taken."""
+    """The new items with their stock, in the order given; None for one whose sku or external id is taken."""
     skus = [item.sku for item in new if item.sku is not None]
     ids: list[int] = []
     while len(ids) < len(new):
@@ -247,6 +252,7 @@ async def add(session: Session, new: Sequence[New], *, actor_id: int | None) -> 
     values = {
         "ids": ids,
         "skus": [item.sku or f"TP-{item_id}" for item_id, item in zip(ids, new, strict=True)],
+        "external_ids": [item.external_id for item in new],
         "names": [item.name for item in new],
         "descriptions": [item.description for item in new],
         "categories": [item.category for item in new],
@@ -260,26 +266,31 @@ async def add(session: Session, new: Sequence[New], *, actor_id: int | None) -> 
     return [made.get(item_id) for item_id in ids]
 
 
-async def change(session: Session, item_id: int, values: Mapping[str, Any]) -> bool:
-    """Whether it could be done: False when another item has the sku.
+async def change(session: Session, item_id: int, values: Mapping[str, Any]) -> str | None:
+    """Which of UNIQUE another item has, so that nothing was changed; None where all went well.
 
-    The caller holds the locks of item and stock, whose availability is shown anew. The version
-    counts only if anything changed. A sku can be taken between any look and the UPDATE, so it is
-    tried, in a savepoint.
+    The caller holds the locks of item and stock, whose availability is shown anew. The version counts only
+    if anything changed. A sku can be taken between any look and the UPDATE, so it is tried, in a savepoint.
     """
     shown = {**values, "availability": _availability}
     changed = or_(*(getattr(Item, name).is_distinct_from(value) for name, value in shown.items()))
     statement = update(Item).where(Item.id == item_id, changed)
     statement = statement.values(**shown, version=Item.version + 1, updated_at=func.now())
-    if "sku" not in values:
+    if not any(name in values for name in UNIQUE):
         await session.execute(statement)
-        return True
+        return None
     try:
         async with session.savepoint():
             await session.execute(statement)
-    except UniqueViolationError:
-        return False
-    return True
+    except UniqueViolationError as fault:
+        return next(name for name in UNIQUE if fault.constraint_name == f"uq_items_{name}")
+    return None
+
+
+async def get_ids_by_external_id(session: Session, external_ids: Collection[str]) -> dict[str, int]:
+    """The ids of those of these items that exist, withdrawn ones too."""
+    statement = select(Item.external_id, Item.id).where(any_of(Item.external_id, external_ids))
+    return {row.external_id: row.id for row in await session.rows(statement)}
 
 
 async def get_ids_by_sku(session: Session, skus: Collection[str]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """The catalogue."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Final
 
 from fastapi import Body, Depends, Path, Query
@@ -9,7 +10,9 @@ from service.catalogue import repository
 from service.catalogue import service as items
 from service.catalogue.repository import Filters
 from service.catalogue.schemas import CHAI, CHANG, MAX_BATCH, CategoryCount, Item, ItemCreate, ItemPatch, Sort
+from service.errors import ExternalIdTaken
 from service.identity.dependencies import CatalogueReader, CatalogueWriter
+from service.platform.http.access import AccessCheck
 from service.platform.http.body import large_body
 from service.platform.http.documents import Document
 from service.platform.http.etag.conditions import IfMatch
@@ -32,7 +35,7 @@ from service.platform.http.listing import (
 from service.platform.http.openapi import CATALOGUE_READ, problems
 from service.platform.http.public_reads import public_read
 from service.platform.http.route import api_router
-from service.platform.http.schemas import DIGITS, MAX_ID, Bound, Moment, Removed, ShortLine
+from service.platform.http.schemas import DIGITS, MAX_ID, Bound, ExternalId, Moment, Removed, ShortLine
 
 router = api_router("/items", tags=["items"])
 
@@ -78,7 +81,11 @@ async def get_filters(
     return Filters(ids, sku, updated_since, category, in_stock, min_price, max_price, is_active)
 
 
-@router.get("", responses=follows(NEXT_UPDATED_SINCE, SEARCH_RESULTS), openapi_extra=CATALOGUE_READ)
+@router.get(
+    "",
+    responses=follows(NEXT_UPDATED_SINCE, SEARCH_RESULTS) | problems(403),
+    openapi_extra=CATALOGUE_READ,
+)
 @public_read("items", more_with=SEES_WITHDRAWN)
 async def list_items(
     caller: CatalogueReader,
@@ -92,6 +99,14 @@ async def list_items(
         Sort | None,
         Query(description="The order, by default `id`; `-` reverses it. Not allowed with `search`."),
     ] = None,
+    external_id: Annotated[
+        ExternalId | None,
+        Query(
+            description="Only the item with this external id: for administrators and keys with"
+            " `catalogue:write`."
+        ),
+        AccessCheck(items.require_staff),
+    ] = None,
 ) -> Document[Sequence[Annotated[Item | Removed, ONE_OF]]]:
     """List items. Filters can be combined; `sort` and `search` exclude each other.
 
@@ -99,6 +114,8 @@ async def list_items(
     """
     if changes_after is not None:
         return listing.changes(await items.find_changes(reader, caller, listing.page, changes_after))
+    if external_id is not None:
+        filters = replace(filters, external_id=external_id)
     rows = await items.find(reader, caller, listing.page, filters, search=search, sort=sort)
     return listing.document(Item, rows)
 
@@ -122,10 +139,11 @@ async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
 @public_read("items", row="item_id", more_with=SEES_WITHDRAWN)
 async def get_item(item_id: ItemId, caller: CatalogueReader, reader: ReaderDep) -> Document[Item]:
     """Get an item. Only administrators and API keys with `catalogue:write` get a withdrawn item."""
-    return Document.of(Item, await items.get_document(reader, caller, item_id))
+    row = await items.get_document(reader, caller, item_id)
+    return Document.of(Item, row, for_staff=items.is_staff(caller))
 
 
-@router.post("", status_code=201, responses=problems(403, 409))
+@router.post("", status_code=201, responses=problems(403, ExternalIdTaken))
 async def create_item(
     new: Annotated[ItemCreate, Body(examples=[CHAI, CHANG])],
     caller: CatalogueWriter,
@@ -141,7 +159,7 @@ async def create_item(
     return item
 
 
-@router.post("/batch", status_code=201, responses=problems(403, 409))
+@router.post("/batch", status_code=201, responses=problems(403, ExternalIdTaken))
 @large_body
 async def create_items(
     new: Annotated[list[ItemCreate], Body(min_length=1, max_length=MAX_BATCH, examples=[[CHAI, CHANG]])],
@@ -155,7 +173,7 @@ async def create_items(
     return await items.create_batch(session, new, by=caller)
 
 
-@router.patch("/{item_id}", responses=problems(403, 404, 409, 428))
+@router.patch("/{item_id}", responses=problems(403, 404, ExternalIdTaken, 428))
 async def update_item(
     item_id: ItemId,
     patch: Annotated[ItemPatch, Body(examples=[{"price": "19.50"}, {"reorder_level": 10}])],
@@ -163,7 +181,7 @@ async def update_item(
     expected: IfItemRequired,
     session: SessionDep,
 ) -> Item:
-    """Update an item. Absent fields stay; `null` removes the description or category (RFC 7396).
+    """Update an item. Absent fields stay; `null` removes the description, category or external id (RFC 7396).
 
     Needs an administrator or an API key with `catalogue:write`.
     """

@@ -8,7 +8,9 @@ from service.platform.http import text_validation
 from service.platform.http.etag.versions import Version, Versioned
 from service.platform.http.field_errors import invalid
 from service.platform.http.schemas import (
+    FOR_STAFF,
     NUMERAL,
+    ExternalId,
     Flag,
     Id,
     In,
@@ -74,6 +76,7 @@ class ItemCreate(In):
     name: Annotated[Line, Field(examples=["Chai"])]
     price: Price
     sku: Sku | None = None
+    external_id: ExternalId | None = None
     description: Prose | None = None
     category: Category | None = None
     is_active: Annotated[
@@ -84,9 +87,12 @@ class ItemCreate(In):
 
 
 class ItemPatch(In):
-    """Changes of an item. Absent fields stay; `null` removes the description or category (RFC 7396)."""
+    """Changes of an item. Absent fields stay; `null` removes the description, category or external id
+    (RFC 7396).
+    """
 
     sku: Sku | MISSING = MISSING
+    external_id: ExternalId | None = None
     name: Line | MISSING = MISSING
     description: Prose | None = None
     category: Category | None = None
@@ -108,6 +114,10 @@ class Item(Versioned):
 
     id: Id
     sku: str
+    external_id: Annotated[
+        str | MISSING | None,
+        Field(description=f"The shop's own id of the item. {FOR_STAFF}", examples=["4006381333931"]),
+    ] = MISSING
     name: str
     description: str
     category: str
@@ -166,4 +176,7 @@ class Stock(Out):
     item_id: Id
     quantity: int
     reorder_level: int
-    movements: Annotated[list[StockMovement], Field(description="The last 100 movements, newest first.")]
+    movements: Annotated[
+        list[StockMovement],
+        Field(description="Movements, newest first: the header `Link` leads to those before them."),
+    ]

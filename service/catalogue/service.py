@@ -1,6 +1,6 @@
 """The catalogue: what is for sale, and what it costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,8 +11,16 @@ from service.catalogue.history import ItemChange
 from service.catalogue.schemas import Item, ItemCreate, ItemPatch
 from service.catalogue.search import search as ranked
 from service.catalogue.stock import repository as stock
-from service.errors import FieldFault, Unprocessable
-from service.identity import AnyCaller, reauthorize
+from service.errors import (
+    ExternalIdTaken,
+    FieldFault,
+    Forbidden,
+    InsufficientScope,
+    ServiceError,
+    Unauthenticated,
+    Unprocessable,
+)
+from service.identity import AnyCaller, KeyCaller, reauthorize
 from service.platform.database import Record, Session
 from service.platform.database import sequenced_changes as changes
 from service.platform.database.pagination import Page
@@ -22,8 +30,20 @@ from service.platform.http.etag.versions import Versions, require
 REMOVABLE = ("description", "category")
 
 
-def _sees_withdrawn(caller: AnyCaller | None) -> bool:
+def is_staff(caller: AnyCaller | None) -> bool:
+    """Whether the caller sees withdrawn items, and the members of items that only staff gets."""
     return caller is not None and caller.may("catalogue:write")
+
+
+async def require_staff(_: Session, caller: AnyCaller | None, __: object) -> None:
+    """Raises the reason against a caller who may not look for external ids, as `find` does."""
+    if is_staff(caller):
+        return
+    if caller is None:
+        raise Unauthenticated("Only staff may look for external ids: sign in, or leave out `external_id`.")
+    if isinstance(caller, KeyCaller):
+        raise InsufficientScope("catalogue:write")
+    raise Forbidden("Only staff and API keys may look for external ids: leave out `external_id`.")
 
 
 async def find(
@@ -42,7 +62,9 @@ async def find(
     low, high = filters.min_price, filters.max_price
     if low is not None and high is not None and low > high:
         raise Unprocessable.at("?min_price", "`min_price` is above `max_price`.", "empty_range")
-    withdrawn, since = _sees_withdrawn(caller), filters.updated_since
+    if filters.external_id is not None:
+        await require_staff(session, caller, filters.external_id)
+    withdrawn, since = is_staff(caller), filters.updated_since
     if since is not None and sort is None and search is None:
         return await items.find_changed(session, page, since, filters, withdrawn=withdrawn)
     if since is not None:
@@ -59,40 +81,44 @@ async def find(
 async def find_removed(
     session: Session, caller: AnyCaller | None, page: Page, updated_since: datetime
 ) -> list[Any]:
-    return await items.find_removed(session, page, updated_since, withdrawn=_sees_withdrawn(caller))
+    return await items.find_removed(session, page, updated_since, withdrawn=is_staff(caller))
 
 
 async def find_changes(session: Session, caller: AnyCaller | None, page: Page, after: str) -> list[Any]:
     """Documents of items and of what the caller cannot see any longer. Raises PositionUnknown."""
-    return await items.find_changes(session, page, after, withdrawn=_sees_withdrawn(caller))
+    return await items.find_changes(session, page, after, withdrawn=is_staff(caller))
 
 
 async def get_document(session: Session, caller: AnyCaller | None, item_id: int) -> Record:
     """The item as it is sent."""
-    row = await items.get_document(session, item_id, withdrawn=_sees_withdrawn(caller))
+    row = await items.get_document(session, item_id, withdrawn=is_staff(caller))
     if row is None:
         raise ItemNotFound
     return row
 
 
 async def create(session: Session, new: ItemCreate, *, by: AnyCaller | None) -> Item:
-    """Raises SkuTaken. The stock it starts with is the first entry of its ledger.
+    """Raises SkuTaken or ExternalIdTaken. The stock it starts with is the first entry of its ledger.
 
     `by` is None where items are imported: those have been there before, and are no event.
     """
     [made] = await _add(session, [new], by)
     if made is None:
-        raise _sku_taken("/sku")
+        raise await _taken(session, {"": new})
     await _announce_created(session, [made], by)
     return Item.of(made)
 
 
 async def create_batch(session: Session, new: Sequence[ItemCreate], *, by: AnyCaller | None) -> list[Item]:
-    """Create all or none. Raises SkuTaken, which names each item whose SKU is taken, in the batch too."""
+    """Create all or none. Raises SkuTaken, which names each item whose SKU is taken, in the batch too; or
+    ExternalIdTaken.
+    """
+    if faults := repeated([item.external_id for item in new]):
+        raise Unprocessable(faults[0].detail, errors=tuple(faults))
     made = await _add(session, new, by)
-    taken = [f"/{position}/sku" for position, row in enumerate(made) if row is None]
-    if taken:
-        raise _sku_taken(*taken)
+    refused = {f"/{position}": new[position] for position, row in enumerate(made) if row is None}
+    if refused:
+        raise await _taken(session, refused)
     created = [row for row in made if row is not None]
     await _announce_created(session, created, by)
     return Item.all_of(created)
@@ -113,6 +139,7 @@ async def _add(session: Session, new: Sequence[ItemCreate], by: AnyCaller | None
 def to_add(new: ItemCreate) -> items.New:
     return items.New(
         sku=new.sku,
+        external_id=new.external_id,
         name=new.name,
         description=new.description or "",
         category=new.category or "",
@@ -121,6 +148,30 @@ def to_add(new: ItemCreate) -> items.New:
         quantity=new.stock,
         reorder_level=new.reorder_level,
     )
+
+
+def repeated(external_ids: Sequence[str | None]) -> list[FieldFault]:
+    """A fault for each external id that stands before in the batch."""
+    seen: set[str] = set()
+    faults = []
+    for place, external_id in enumerate(external_ids):
+        if external_id is None:
+            continue
+        if external_id in seen:
+            detail = "Another row has this external id: send a different one."
+            faults.append(FieldFault(f"/{place}/external_id", detail, "duplicate"))
+        seen.add(external_id)
+    return faults
+
+
+async def _taken(session: Session, refused: Mapping[str, ItemCreate]) -> ServiceError:
+    """Why these items were not added, by their pointers. An external id comes first: its item is known."""
+    named = {each.external_id: pointer for pointer, each in refused.items() if each.external_id is not None}
+    holders = await items.get_ids_by_external_id(session, named)
+    for external_id, pointer in named.items():
+        if external_id in holders:
+            return ExternalIdTaken.by("item", holders[external_id], f"{pointer}/external_id")
+    return _sku_taken(*(f"{pointer}/sku" for pointer in refused))
 
 
 def _sku_taken(*pointers: str) -> SkuTaken:
@@ -148,7 +199,11 @@ async def change(
     if "reorder_level" in values:
         level = values.pop("reorder_level")
         await stock.set_reorder_level(session, item_id, level)
-    if not await items.change(session, item_id, values):
+    taken = await items.change(session, item_id, values)
+    if taken == "external_id":
+        holders = await items.get_ids_by_external_id(session, [values["external_id"]])
+        raise ExternalIdTaken.by("item", holders.get(values["external_id"]))
+    if taken:
         raise _sku_taken("/sku")
     row = await items.get(session, item_id)
     changed = [ItemChange(old, row, level_before, level)]

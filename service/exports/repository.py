@@ -159,13 +159,13 @@ _users_and_addresses: Final = User.__table__.outerjoin(Address.__table__, _addre
 _not_erased: Final = _user.erased_at.is_(None)
 
 ROWS: Final[Mapping[tuple[Of, Format], Rows]] = {
-    ("orders", "jsonl"): _rows(_order.id, ORDER_JSON, Order.__table__),
+    ("orders", "jsonl"): _rows(_order.id, ORDER_JSON[True], Order.__table__),
     ("orders", "csv"): _rows(_order.id, _order_rows(), _orders_and_users, cells=_ORDER_CELLS),
-    ("items", "jsonl"): _rows(_item.id, ITEM_JSON, Item.__table__),
+    ("items", "jsonl"): _rows(_item.id, ITEM_JSON[True], Item.__table__),
     ("items", "csv"): _rows(
         _item.id, csv_rows.row_of(_ITEM_CELLS, zone=ZONE), _items_and_stock, cells=_ITEM_CELLS
     ),
-    ("customers", "jsonl"): _rows(_user.id, USER_JSON, User.__table__, _not_erased),
+    ("customers", "jsonl"): _rows(_user.id, USER_JSON[True], User.__table__, _not_erased),
     ("customers", "csv"): _rows(
         _user.id,
         csv_rows.row_of(_CUSTOMER_CELLS, zone=ZONE),

@@ -124,16 +124,18 @@ MESSAGES: Final[dict[MessageType, tuple[type[_Message], str]]] = {
 
 _AT: Final = "2026-11-22T10:30:00.123456Z"
 _ITEM: Final[dict[str, Any]] = {
-    "id": 1, "sku": "NW-1", "name": "Chai", "description": "10 boxes x 20 bags", "category": "Beverages",
+    "id": 1, "sku": "NW-1", "external_id": None, "name": "Chai", "description": "10 boxes x 20 bags",
+    "category": "Beverages",
     "price": "18.00", "availability": "in_stock", "is_active": True, "version": 1, "created_at": _AT,
     "updated_at": _AT,
 }  # fmt: skip
 _ORDER: Final[dict[str, Any]] = {
-    "id": 10248, "user_id": 2, "customer_name": "Maria Anders", "status": "placed", "shipping": "standard",
+    "id": 10248, "user_id": 2, "customer_name": "Maria Anders", "customer_email": "maria@shop.example",
+    "status": "placed", "shipping": "standard",
     "lines": [
         {
-            "product_id": 1, "name": "Chai", "quantity": 2, "unit_price": "18.00", "discount_pct": "0.00",
-            "line_total": "36.00",
+            "product_id": 1, "sku": "NW-1", "name": "Chai", "quantity": 2, "unit_price": "18.00",
+            "discount_pct": "0.00", "line_total": "36.00",
         }
     ],
     "subtotal": "36.00", "discount": "0.00", "shipping_fee": "0.00", "total": "36.00", "currency": "USD",
@@ -141,7 +143,8 @@ _ORDER: Final[dict[str, Any]] = {
         "name": None, "street": "Obere Str. 57", "city": "Berlin", "region": None, "postal_code": "12209",
         "country": "DE",
     },
-    "reference": None, "refund_due": False, "cancel_reason": None, "tracking": None,
+    "reference": None, "external_id": "SO-10248", "refund_due": False, "cancel_reason": None,
+    "payment_reference": None, "refund_reference": None, "tracking": None,
     "events": [{"status": "placed", "at": _AT, "by": "customer"}], "placed_at": _AT, "updated_at": _AT,
     "paid_at": None, "shipped_at": None, "delivered_at": None, "cancelled_at": None, "refunded_at": None,
     "version": 1,
@@ -155,7 +158,7 @@ def _with_status(order: dict[str, Any], status: str, **changed: Any) -> dict[str
     return {**order, **now, **changed, "events": [*order["events"], step]}
 
 
-_PAID: Final = _with_status(_ORDER, "paid")
+_PAID: Final = _with_status(_ORDER, "paid", payment_reference="pi_3MtwBwLkdIwHu7ix")
 _SHIPPED: Final = _with_status(_PAID, "shipped", tracking="1Z999AA10123456784")
 _POST: Final[dict[str, Any]] = {
     "id": 7, "title": "Chai is back", "body": "The first boxes have arrived.", "author_id": 2,
@@ -163,7 +166,7 @@ _POST: Final[dict[str, Any]] = {
 }  # fmt: skip
 _USER: Final[dict[str, Any]] = {
     "id": 2, "email": "maria@shop.example", "full_name": "Maria Anders", "is_active": True, "is_admin": False,
-    "email_verified": False, "created_at": _AT, "address": None, "version": 1,
+    "email_verified": False, "external_id": None, "created_at": _AT, "address": None, "version": 1,
 }  # fmt: skip
 _EXAMPLES: Final[dict[MessageType, dict[str, Any]]] = {
     "user.registered": _USER,

@@ -308,7 +308,7 @@ class TestGetItem:
         item = await make.item(stock=5)
         answer = await api.get(f"/items/{item.id}")
         assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
-        assert answer.json() == item.model_dump(mode="json")
+        assert answer.json() == item.for_customers().model_dump(mode="json")
 
     async def test_a_withdrawn_one_is_for_administrators(self, api: Api, make: Make) -> None:
         item = await make.item(is_active=False)

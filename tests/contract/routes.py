@@ -352,6 +352,14 @@ ROUTES: Final = (
         json={"reason": "Ordered twice"},
         key=("orders:write", 200),
     ),
+    Route(
+        "PATCH",
+        f"{V1}/orders/{{order_id}}",
+        STAFF,
+        on=an_order,
+        json={"external_id": "SO-<number>"},
+        key=("orders:write", 200),
+    ),
     *(
         Route(
             "POST", f"{V1}/orders/{{order_id}}/{action}", STAFF, on=on, json=body, key=("orders:write", 200)

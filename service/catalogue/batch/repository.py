@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from asyncpg import UniqueViolationError
 from sqlalchemy import BigInteger, Integer, Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.catalogue.models import Item, Stock
 from service.catalogue.repository import COLUMNS
+from service.errors import Contention
 from service.platform.database import Record, Session
 
 #: What a batch changes of an item.
-CHANGEABLE: Final = ("name", "description", "category", "price", "is_active", "availability")
+CHANGEABLE: Final = ("external_id", "name", "description", "category", "price", "is_active", "availability")
 
 _item: Final = Item.__table__.c
 #: The SKUs come from a query, or PostgreSQL would plan the statement again for each number of them.
@@ -49,11 +51,17 @@ async def lock(session: Session, skus: Iterable[str]) -> dict[str, Record]:
 
 
 async def change(session: Session, rows: Mapping[int, Mapping[str, Any]]) -> dict[int, Record]:
-    """Give items, which are locked, these values of everything in CHANGEABLE; the items by id."""
+    """Give items, which are locked, these values of everything in CHANGEABLE; the items by id.
+
+    Raises Contention where another request has given one of the external ids since they were looked for.
+    """
     if not rows:
         return {}
     values = {name: [row[name] for row in rows.values()] for name in CHANGEABLE}
-    changed = await session.rows(_CHANGE, {"ids": list(rows), **values})
+    try:
+        changed = await session.rows(_CHANGE, {"ids": list(rows), **values})
+    except UniqueViolationError:
+        raise Contention("Another request has just given one of these external ids. Send it again.") from None
     return {row.id: row for row in changed}
 
 

@@ -8,6 +8,7 @@ from service.catalogue.batch import service as batch
 from service.catalogue.batch.schemas import ROWS, ItemResult, ItemRow
 from service.catalogue.errors import VersionConflict
 from service.catalogue.schemas import MAX_BATCH
+from service.errors import ExternalIdTaken
 from service.identity.dependencies import CatalogueWriter
 from service.platform.http.body import large_body
 from service.platform.http.idempotency.retries import takes_key
@@ -18,7 +19,7 @@ from service.platform.http.route import api_router
 router = api_router("/items", tags=["items"])
 
 
-@router.put("/batch", responses=problems(403, VersionConflict))
+@router.put("/batch", responses=problems(403, ExternalIdTaken, VersionConflict))
 @large_body
 @takes_key
 async def upsert_items(
@@ -28,10 +29,10 @@ async def upsert_items(
 ) -> list[ItemResult]:
     """Create or update up to 1,000 items by SKU. All or none; the response has the outcome of each row.
 
-    A row updates the item with its SKU: absent fields stay, `null` removes the description or category, and a
-    withdrawn item stays withdrawn unless `is_active` is `true`. If no item has the SKU, the row creates one,
-    and needs `name` and `price`. A row that changes nothing makes no version and no event. A `version` takes
-    the place of `If-Match`. `errors` names every fault of every row.
+    A row updates the item with its SKU: absent fields stay, `null` removes the description, category or
+    external id, and a withdrawn item stays withdrawn unless `is_active` is `true`. If no item has the SKU,
+    the row creates one, and needs `name` and `price`. A row that changes nothing makes no version and no
+    event. A `version` takes the place of `If-Match`. `errors` names every fault of every row.
 
     Needs an administrator or an API key with `catalogue:write`.
     """

@@ -34,8 +34,8 @@ KnownVersion = Annotated[
 
 
 class ItemRow(ItemPatch):
-    """An item of a batch. Absent fields stay, `null` removes the description or category. An item that is
-    new needs `name` and `price`.
+    """An item of a batch. Absent fields stay, `null` removes the description, category or external id. An
+    item that is new needs `name` and `price`.
     """
 
     sku: Sku

@@ -15,9 +15,9 @@ from service.catalogue.batch_faults import refuse
 from service.catalogue.errors import VersionConflict
 from service.catalogue.history import ItemChange
 from service.catalogue.schemas import ItemCreate
-from service.catalogue.service import given, to_add
+from service.catalogue.service import given, repeated, to_add
 from service.catalogue.stock.movements import availability_of
-from service.errors import Contention, FieldFault
+from service.errors import Contention, ExternalIdTaken, FieldFault
 from service.identity import AnyCaller, reauthorize
 from service.platform.database import Record, Session
 
@@ -31,6 +31,8 @@ class Plan:
 
     #: The items that exist, by SKU, as they were.
     known: Mapping[str, Record]
+    #: The ids of the items that have the external ids of the rows.
+    holders: Mapping[str, int] = field(default_factory=dict)
     new: dict[int, items.New] = field(default_factory=dict)
     values: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     levels: dict[int, int] = field(default_factory=dict)
@@ -40,6 +42,9 @@ class Plan:
     def add(self, place: int, row: ItemRow) -> None:
         known, values = self.known.get(row.sku), given(row)
         sku, version = values.pop("sku"), values.pop("version", None)
+        holder_id = self.holders.get(values.get("external_id") or "")
+        if holder_id is not None and (known is None or known.id != holder_id):
+            self.faults.append(ExternalIdTaken.fault("item", holder_id, f"/{place}/external_id"))
         if version is not None and (known is None or known.version != version):
             self._refuse_version(place, known)
         elif known is not None:
@@ -79,7 +84,12 @@ class Plan:
 async def put(session: Session, rows: Sequence[ItemRow], *, by: AnyCaller) -> list[ItemResult]:
     """Raises Unprocessable or VersionConflict, which name every row that is refused."""
     await reauthorize(session, by)
-    plan = Plan(await batch.lock(session, [row.sku for row in rows]))
+    named = [row.external_id for row in rows if row.external_id is not None]
+    plan = Plan(
+        await batch.lock(session, [row.sku for row in rows]),
+        await items.get_ids_by_external_id(session, named) if named else {},
+    )
+    plan.faults += repeated([row.external_id for row in rows])
     seen: set[str] = set()
     for place, row in enumerate(rows):
         if row.sku in seen:
@@ -88,6 +98,10 @@ async def put(session: Session, rows: Sequence[ItemRow], *, by: AnyCaller) -> li
         else:
             seen.add(row.sku)
             plan.add(place, row)
+    taken = [fault.code for fault in plan.faults] == [ExternalIdTaken.code] * len(plan.faults)
+    if plan.faults and taken:
+        holder_id = next(plan.holders[each] for each in named if each in plan.holders)
+        refuse(plan.faults, ExternalIdTaken, {"id": holder_id})
     refuse(plan.faults, VersionConflict, {"conflicts": plan.conflicts})
     made = await _create(session, plan, by=by)
     changed = await _change(session, plan, by=by)

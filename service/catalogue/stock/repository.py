@@ -34,7 +34,6 @@ from service.platform.database.documents import document, object_of
 from service.platform.database.pagination import Conditions, Page, PagedSelect
 from service.platform.http.schemas import Removed
 
-LAST_MOVEMENTS = 100
 LOCKED_COLUMNS = ("id", "sku", "name", "price", "availability", "is_active", "version")
 MOVEMENT_COLUMNS = ("id", "kind", "delta", "reason", "order_id", "actor_id", "created_at")
 
@@ -165,25 +164,45 @@ async def set_reorder_level(session: Session, item_id: int, reorder_level: int) 
     await session.execute(update(Stock).where(Stock.item_id == item_id).values(reorder_level=reorder_level))
 
 
-async def get(session: Session, item_id: int) -> Record | None:
-    """Exact stock and the last of its ledger, newest first, as of one moment.
-
-    The row has the shape of schemas.Stock.
-    """
-    last = (
+def _with_movements() -> Select[*tuple[Any, ...]]:
+    of_page = (
         select(*(getattr(StockMovement, name) for name in MOVEMENT_COLUMNS))
-        .where(StockMovement.item_id == Stock.item_id)
+        .where(
+            StockMovement.item_id == Stock.item_id, StockMovement.id < bindparam("before", type_=BigInteger)
+        )
         .order_by(StockMovement.id.desc())
-        .limit(LAST_MOVEMENTS)
+        .limit(bindparam("fetch", type_=Integer))
+        .offset(bindparam("skip", type_=Integer))
         .correlate(Stock)
         .subquery()
     )
-    document = func.json_build_object(*(part for name in MOVEMENT_COLUMNS for part in (name, last.c[name])))
-    movements = select(func.json_agg(aggregate_order_by(document, last.c.id.desc()), type_=JSON))
-    statement = select(
+    columns = of_page.c
+    document = func.json_build_object(*(part for name in MOVEMENT_COLUMNS for part in (name, columns[name])))
+    movements = select(func.json_agg(aggregate_order_by(document, columns.id.desc()), type_=JSON))
+    return select(
         Stock.item_id,
         Stock.quantity,
         Stock.reorder_level,
         func.coalesce(movements.scalar_subquery(), literal([], JSON)).label("movements"),
-    ).where(Stock.item_id == item_id)
-    return await session.one(statement)
+    ).where(Stock.item_id == bindparam("item_id"))
+
+
+_WITH_MOVEMENTS: Final = _with_movements()
+#: Beyond every id.
+_NEWEST: Final = 2**63 - 1
+
+
+async def get(session: Session, item_id: int, page: Page) -> dict[str, Any] | None:
+    """Exact stock and a page of its ledger, newest first, as of one moment.
+
+    It has the shape of schemas.Stock.
+    """
+    before = page.after[0] if page.after is not None else _NEWEST
+    values = {"item_id": item_id, "before": before, "fetch": page.fetch, "skip": page.skip}
+    row = await session.one(_WITH_MOVEMENTS, values)
+    if row is None:
+        return None
+    movements = row["movements"][: page.limit]
+    if len(row["movements"]) > page.limit:
+        page.next = (movements[-1]["id"],)
+    return {**row, "movements": movements}

@@ -42,12 +42,14 @@ async def list_stock(
 
 
 @router.get("", responses=problems(403, 404))
-async def get_stock(item_id: ItemId, _: CatalogueWriter, reader: ReaderDep) -> Stock:
-    """Get an item's stock. The exact quantity, the reorder level and the last 100 stock movements.
+async def get_stock(item_id: ItemId, _: CatalogueWriter, listing: ListingDep, reader: ReaderDep) -> Stock:
+    """Get an item's stock. The exact quantity, the reorder level and a page of the movements, newest first.
 
     Needs an administrator or an API key with `catalogue:write`.
     """
-    return await stock.get(reader, item_id)
+    found = await stock.get(reader, item_id, listing.page)
+    listing.set_headers()
+    return found
 
 
 @router.post("", responses=problems(403, 404, StockBelowZero))

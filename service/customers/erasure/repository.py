@@ -63,6 +63,7 @@ async def erase(session: Session, user_id: int, *, email: str, full_name: str, p
             is_active=False,
             is_admin=False,
             email_verified=False,
+            external_id=None,
             erased_at=func.now(),
             version=User.version + 1,
         ),

@@ -52,6 +52,7 @@ FAULT_CODES: Final[Mapping[str, str]] = {
     # Catalogue and orders.
     "sku_taken": "Another item has this SKU.",
     "version_conflict": "The object has another version than the request names.",
+    "external_id_taken": "Another order, item or user has the external id; `id` names it.",
     "out_of_stock": "The stock is too low.",
     "two_forms": "`lines` and the fields of a single product exclude each other.",
     "unknown_product": "The product does not exist.",

@@ -123,8 +123,12 @@ class Listing:
 
     def of(self, schema: type[T], rows: Sequence[Any]) -> list[T]:
         """The rows as they are sent, under the headers of a page."""
-        self._response.headers.update(self._headers())
+        self.set_headers()
         return [schema.of(row) for row in rows]
+
+    def set_headers(self) -> None:
+        """For a page that is a part of what is sent."""
+        self._response.headers.update(self._headers())
 
     def document(self, _: type[T], rows: Iterable[Any]) -> Document[Sequence[T]]:
         """The same for rows with the column `document`."""

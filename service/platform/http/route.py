@@ -107,7 +107,7 @@ class Route(HandlerRoute):
         result = await self._run(**values)
         response = self._response(result, shared)
         if self._tagged and isinstance(result, Versioned):
-            response.headers["ETag"] = tag_of(result)
+            response.headers["ETag"] = tag_of(result, bytes(response.body))
         await idempotency.store(request, response, self.response_model)
         return response
 
