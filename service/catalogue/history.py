@@ -12,8 +12,10 @@ from service.identity import AnyCaller
 from service.platform.database import Record, Session
 
 #: What the audit log says of a change; of a long text only that it is another.
-AUDITED: Final = ("sku", "external_id", "name", "category", "is_active", "description")
-TOO_LONG: Final = ("description",)
+AUDITED: Final = (
+    "sku", "external_id", "name", "category", "is_active", "description", "images", "attributes"
+)  # fmt: skip
+TOO_LONG: Final = ("description", "images", "attributes")
 #: Events that are written at a time: their documents, with descriptions of 10,000 characters, are megabytes.
 EVENTS: Final = 250
 

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.platform.database.base import Base, CreatedAt, Id, Instant, Money, Ref, Str, Version
+from service.platform.database.documents import Json
 
 AVAILABILITIES = ("in_stock", "low_stock", "out_of_stock")
 MOVEMENT_KINDS = ("initial", "adjustment", "sale", "return")
@@ -31,6 +32,8 @@ class Item(Base):
     __table_args__ = (
         CheckConstraint("price > 0", name="price_positive"),
         CheckConstraint(f"availability IN {AVAILABILITIES}", name="availability_known"),
+        CheckConstraint("json_typeof(images::json) = 'array'", name="images_array"),
+        CheckConstraint("json_typeof(attributes::json) = 'object'", name="attributes_object"),
         Index("uq_items_sku", "sku", unique=True),
         Index(
             "uq_items_external_id",
@@ -60,6 +63,10 @@ class Item(Base):
     price: Mapped[Money]
     availability: Mapped[Str] = mapped_column(server_default=text("'out_of_stock'"))
     is_active: Mapped[bool] = mapped_column(Boolean, server_default=true())
+    #: As they are sent: text, because `json` cannot be compared, and `jsonb` would have to be put into that
+    #: form at each read (docs/adr/0056).
+    images: Mapped[str] = mapped_column(Json, server_default=text("'[]'"))
+    attributes: Mapped[str] = mapped_column(Json, server_default=text("'{}'"))
     version: Mapped[Version]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]

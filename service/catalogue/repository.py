@@ -1,7 +1,7 @@
-"""Every statement on items, except the search."""
+"""Every statement on items, except the search and the conditions of filters."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -27,21 +27,22 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.catalogue import schemas
+from service.catalogue.filters import FILTERS, Filters
 from service.catalogue.models import AVAILABILITY, CategoryCount, Item, Stock
 from service.platform.database import Record, Session, any_of
 from service.platform.database import sequenced_changes as changes
 from service.platform.database.changes_after import Audience, Changes
 from service.platform.database.documents import document, object_of
-from service.platform.database.pagination import Chosen, Conditions, Page, PagedSelect
+from service.platform.database.pagination import Chosen, Page, PagedSelect
 from service.platform.http.schemas import Removed
 
-#: Everything but the search vector: the row has the shape of schemas.Item.
+#: The installation's, which every item shows.
+CURRENCY: Final = bindparam("currency", type_=Text)
+#: Everything but the search vector.
 COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
 _NAMES: Final = ", ".join(column.name for column in COLUMNS)
 #: What no two items have the same of.
 UNIQUE: Final = ("sku", "external_id")
-#: Written out, not bound: the planner takes a partial index only for a value that it can see.
-_OUT_OF_STOCK: Final[Any] = literal_column("'out_of_stock'")
 
 #: Columns of the table: statements of the mapped class take the longer way through the ORM.
 _item: Final = Item.__table__.c
@@ -62,19 +63,21 @@ _TAKE_IDS = text("""
     WHERE 'TP-' || id <> ALL (:skus) AND NOT EXISTS (SELECT FROM items WHERE items.sku = 'TP-' || taken.id)
 """).bindparams(bindparam("count", type_=Integer), bindparam("skus", type_=ARRAY(Text)))
 
+_GIVEN: Final = "id, sku, external_id, name, description, category, price, is_active, images, attributes"
 #: Item, stock and ledger in one statement, however many. In the order of the skus, so that two
 #: batches with the same skus wait for each other instead of deadlocking.
 _ADD = text(f"""
     WITH given AS (
         SELECT * FROM unnest(
-            :ids, :skus, :external_ids, :names, :descriptions, :categories, :prices, :are_active,
-            :quantities, :reorder_levels
+            :ids, :skus, :external_ids, :names, :descriptions, :categories, :prices, :are_active, :images,
+            :attributes, :quantities, :reorder_levels
         ) AS news (
-            id, sku, external_id, name, description, category, price, is_active, quantity, reorder_level
+            id, sku, external_id, name, description, category, price, is_active, images, attributes,
+            quantity, reorder_level
         )
     ), made AS (
-        INSERT INTO items (id, sku, external_id, name, description, category, price, is_active, availability)
-        SELECT id, sku, external_id, name, description, category, price, is_active, {AVAILABILITY}
+        INSERT INTO items ({_GIVEN}, availability)
+        SELECT {_GIVEN}, {AVAILABILITY}
         FROM given AS stock ORDER BY sku, id
         ON CONFLICT DO NOTHING
         RETURNING {_NAMES}
@@ -86,17 +89,18 @@ _ADD = text(f"""
         SELECT id, :actor_id, 'initial', quantity, 'Initial stock'
         FROM given WHERE quantity > 0 AND id IN (SELECT id FROM made)
     )
-    SELECT {_NAMES} FROM made ORDER BY id
+    SELECT {_NAMES}, :currency AS currency FROM made ORDER BY id
 """).bindparams(
     bindparam("ids", type_=ARRAY(BigInteger)),
     *(
         bindparam(name, type_=ARRAY(Text))
-        for name in ("skus", "external_ids", "names", "descriptions", "categories")
+        for name in ("skus", "external_ids", "names", "descriptions", "categories", "images", "attributes")
     ),
     bindparam("prices", type_=ARRAY(Numeric(12, 2))),
     bindparam("are_active", type_=ARRAY(Boolean)),
     *(bindparam(name, type_=ARRAY(Integer)) for name in ("quantities", "reorder_levels")),
     bindparam("actor_id", type_=BigInteger),
+    CURRENCY,
 )
 
 
@@ -111,52 +115,20 @@ class New:
     category: str
     price: Decimal
     is_active: bool
+    images: str
+    attributes: str
     quantity: int
     reorder_level: int
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
-    ids: list[int] | None = None
-    sku: str | None = None
-    updated_since: datetime | None = None
-    category: str | None = None
-    in_stock: bool | None = None
-    min_price: Decimal | None = None
-    max_price: Decimal | None = None
-    is_active: bool | None = None
-    external_id: str | None = None
-
-    def chosen(self, *, withdrawn: bool) -> tuple[Chosen, dict[str, Any]]:
-        """Which filters are given, and their values. Withdrawn items pass where the caller may see them."""
-        values = {
-            each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None
-        }
-        if not withdrawn:
-            values["on_sale"] = True
-        return _FILTERS.choose(values), values
-
-
-#: Those that are of yes or no have a condition for each: the planner must see the value of a partial index.
-_FILTERS: Final = Conditions(
-    {
-        "on_sale": _item.is_active,
-        "ids": _item.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))),
-        "sku": _item.sku == bindparam("sku"),
-        "updated_since": changes.changed_since("items", _item.id, bindparam("updated_since")),
-        "category": _item.category == bindparam("category"),
-        "in_stock": {True: _item.availability != _OUT_OF_STOCK, False: _item.availability == _OUT_OF_STOCK},
-        "min_price": _item.price >= bindparam("min_price"),
-        "max_price": _item.price <= bindparam("max_price"),
-        "is_active": {True: _item.is_active, False: ~_item.is_active},
-        "external_id": _item.external_id == bindparam("external_id"),
-    }
-)
-#: The JSON of an item, by whether it is for staff, who get withdrawn ones too; for packages above as well.
-ITEM_JSON: Final = {staff: object_of(schemas.Item, _item, whole=staff) for staff in (False, True)}
+#: The JSON of an item, by whether it is for staff, who get withdrawn ones too; for packages above as well,
+#: which give it the session's currency.
+ITEM_JSON: Final = {
+    staff: object_of(schemas.Item, _item, whole=staff, currency=CURRENCY) for staff in (False, True)
+}
 _DOCUMENT: Final = {staff: document(shown) for staff, shown in ITEM_JSON.items()}
 _LISTS: Final = {
-    (sign + name, staff): PagedSelect(select(shown, *columns), *columns, falling=bool(sign), filters=_FILTERS)
+    (sign + name, staff): PagedSelect(select(shown, *columns), *columns, falling=bool(sign), filters=FILTERS)
     for name, columns in _SORTS.items()
     for sign in ("", "-")
     for staff, shown in _DOCUMENT.items()
@@ -172,7 +144,8 @@ _CHANGES: Final = {
     for withdrawn in (False, True)
 }
 _IS: Final = _item.id == bindparam("item_id")
-_ROW: Final = select(*COLUMNS).where(_IS)
+#: The row has the shape of schemas.Item.
+_ROW: Final = select(*COLUMNS, CURRENCY.label("currency")).where(_IS)
 _BY_ID: Final = select(_DOCUMENT[True], _item.version).where(_IS)
 _ON_SALE_BY_ID: Final = select(_DOCUMENT[False], _item.version).where(_IS, _item.is_active)
 
@@ -186,16 +159,16 @@ _CATEGORY_COUNTS: Final = (
 
 
 def documents(chosen: Chosen) -> Select[Any]:
-    """Documents of the items that pass these filters, whose values are parameters."""
+    """Documents of the items that pass these filters, whose values are parameters, as `currency` is."""
     # Who gets withdrawn items too is staff.
     staff = all(name != "on_sale" for name, _ in chosen)
-    return select(_DOCUMENT[staff], _item.id, _item.name).where(*_FILTERS.of(chosen))
+    return select(_DOCUMENT[staff], _item.id, _item.name).where(*FILTERS.of(chosen))
 
 
 async def find(session: Session, page: Page, filters: Filters, *, sort: str, withdrawn: bool) -> list[Any]:
     """Documents of items. `sort` is one of _SORTS; `-` before it reverses the order."""
     _, values = filters.chosen(withdrawn=withdrawn)
-    return await _LISTS[sort, withdrawn].read(session, page, values)
+    return await _LISTS[sort, withdrawn].read(session, page, values, currency=session.currency)
 
 
 async def find_changed(
@@ -203,12 +176,13 @@ async def find_changed(
 ) -> list[Any]:
     poll = await changes.begin_poll(session, "items", updated_since)
     chosen, values = replace(filters, updated_since=None).chosen(withdrawn=withdrawn)
+    values["currency"] = session.currency
     return await changes.find(session, page, poll, documents(chosen), row_id=_item.id, values=values)
 
 
 async def find_changes(session: Session, page: Page, after: str, *, withdrawn: bool) -> list[Any]:
     """Documents of items and of Removed."""
-    return await _CHANGES[withdrawn].read(session, page, after)
+    return await _CHANGES[withdrawn].read(session, page, after, currency=session.currency)
 
 
 async def find_removed(
@@ -222,12 +196,12 @@ async def find_removed(
 
 async def get(session: Session, item_id: int) -> Record | None:
     """The item, withdrawn or not."""
-    return await session.one(_ROW, {"item_id": item_id})
+    return await session.one(_ROW, {"item_id": item_id, "currency": session.currency})
 
 
 async def get_document(session: Session, item_id: int, *, withdrawn: bool) -> Record | None:
     statement = _BY_ID if withdrawn else _ON_SALE_BY_ID
-    return await session.one(statement, {"item_id": item_id})
+    return await session.one(statement, {"item_id": item_id, "currency": session.currency})
 
 
 async def get_products(session: Session, item_ids: Collection[int]) -> dict[int, Record]:
@@ -258,9 +232,12 @@ async def add(session: Session, new: Sequence[New], *, actor_id: int | None) -> 
         "categories": [item.category for item in new],
         "prices": [item.price for item in new],
         "are_active": [item.is_active for item in new],
+        "images": [item.images for item in new],
+        "attributes": [item.attributes for item in new],
         "quantities": [item.quantity for item in new],
         "reorder_levels": [item.reorder_level for item in new],
         "actor_id": actor_id,
+        "currency": session.currency,
     }
     made = {row.id: row for row in await session.rows(_ADD, values)}
     return [made.get(item_id) for item_id in ids]

@@ -8,7 +8,7 @@ from fastapi import Body, Depends, Path, Query
 
 from service.catalogue import repository
 from service.catalogue import service as items
-from service.catalogue.repository import Filters
+from service.catalogue.filters import Filters
 from service.catalogue.schemas import CHAI, CHANG, MAX_BATCH, CategoryCount, Item, ItemCreate, ItemPatch, Sort
 from service.errors import ExternalIdTaken
 from service.identity.dependencies import CatalogueReader, CatalogueWriter
@@ -181,7 +181,8 @@ async def update_item(
     expected: IfItemRequired,
     session: SessionDep,
 ) -> Item:
-    """Update an item. Absent fields stay; `null` removes the description, category or external id (RFC 7396).
+    """Update an item (RFC 7396). Absent fields and attributes stay; `null` removes what may be absent. A list
+    of images replaces the one before.
 
     Needs an administrator or an API key with `catalogue:write`.
     """

@@ -4,6 +4,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import MISSING, AfterValidator, Field, StringConstraints
 
+from service.catalogue.attributes.values import EXAMPLE as ATTRIBUTES
+from service.catalogue.attributes.values import Attributes, AttributesIn, AttributesPatch
+from service.catalogue.images import EXAMPLE as IMAGE
+from service.catalogue.images import Images, ImagesIn
 from service.platform.http import text_validation
 from service.platform.http.etag.versions import Version, Versioned
 from service.platform.http.field_errors import invalid
@@ -44,6 +48,8 @@ CHANG: Final = {
     "price": "19.00",
     "stock": 17,
     "reorder_level": 25,
+    "images": [IMAGE],
+    "attributes": ATTRIBUTES,
 }
 
 
@@ -79,6 +85,8 @@ class ItemCreate(In):
     external_id: ExternalId | None = None
     description: Prose | None = None
     category: Category | None = None
+    images: ImagesIn | None = None
+    attributes: AttributesIn | None = None
     is_active: Annotated[
         Flag, Field(description="`false` creates a withdrawn item, which is not for sale.")
     ] = True
@@ -87,8 +95,8 @@ class ItemCreate(In):
 
 
 class ItemPatch(In):
-    """Changes of an item. Absent fields stay; `null` removes the description, category or external id
-    (RFC 7396).
+    """Changes of an item (RFC 7396). Absent fields and attributes stay; `null` removes the description, the
+    category, the external id, the images, an attribute or all of them.
     """
 
     sku: Sku | MISSING = MISSING
@@ -96,6 +104,10 @@ class ItemPatch(In):
     name: Line | MISSING = MISSING
     description: Prose | None = None
     category: Category | None = None
+    images: Annotated[ImagesIn | None, Field(description="All images: the list replaces the one before.")] = (
+        None
+    )
+    attributes: AttributesPatch | None = None
     price: Price | MISSING = MISSING
     is_active: Annotated[
         Flag | MISSING, Field(description="`false` withdraws the item from sale, `true` puts it back.")
@@ -122,8 +134,13 @@ class Item(Versioned):
     description: str
     category: str
     price: Money
+    currency: Annotated[
+        str, Field(description="The code of the shop's currency (ISO 4217).", examples=["USD"])
+    ]
     availability: Availability
     is_active: bool
+    images: Images
+    attributes: Attributes
     version: Version
     created_at: Instant
     updated_at: Instant

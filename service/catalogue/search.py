@@ -30,8 +30,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from service.catalogue.filters import Filters
 from service.catalogue.models import Item
-from service.catalogue.repository import Filters, documents
+from service.catalogue.repository import documents
 from service.platform.database import Session
 from service.platform.database.pagination import Chosen, Page
 
@@ -181,6 +182,7 @@ class _Gathering:
             "query": _without_negation(words),
             "pattern": _containing(words),
             "most": most,
+            "currency": session.currency,
         }
         #: In their order, each once.
         self.found: dict[int, None] = {}

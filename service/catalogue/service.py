@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from service.catalogue import history
+from service.catalogue import history, product_page
 from service.catalogue import repository as items
 from service.catalogue.errors import ItemNotFound, SkuTaken
+from service.catalogue.filters import Filters
 from service.catalogue.history import ItemChange
 from service.catalogue.schemas import Item, ItemCreate, ItemPatch
 from service.catalogue.search import search as ranked
@@ -50,7 +51,7 @@ async def find(
     session: Session,
     caller: AnyCaller | None,
     page: Page,
-    filters: items.Filters,
+    filters: Filters,
     *,
     search: str | None,
     sort: str | None,
@@ -145,6 +146,8 @@ def to_add(new: ItemCreate) -> items.New:
         category=new.category or "",
         price=new.price,
         is_active=new.is_active,
+        images=product_page.stored(new.images or []),
+        attributes=product_page.stored(product_page.merged({}, new.attributes)),
         quantity=new.stock,
         reorder_level=new.reorder_level,
     )
@@ -196,6 +199,7 @@ async def change(
     require(expected, locked[0])
     level = level_before = locked[0].reorder_level
     old = await items.get(session, item_id)
+    values |= product_page.changed(old, values)
     if "reorder_level" in values:
         level = values.pop("reorder_level")
         await stock.set_reorder_level(session, item_id, level)

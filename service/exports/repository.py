@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from service.accounts import USER_JSON
-from service.catalogue import ITEM_JSON
+from service.catalogue import CURRENCY, ITEM_JSON
 from service.catalogue.models import Item, Stock
 from service.identity.models import Address, User
 from service.orders import ORDER_JSON
@@ -65,7 +65,7 @@ async def begin(session: Session, rows: Rows, *, until: int, time_zone: str) -> 
 
 async def read(session: Session, rows: Rows, values: Mapping[str, Any]) -> list[Any]:
     """`document` and `id` of the next rows: `after` one, `until` another, `count` at most."""
-    return await session.rows(rows.read, values)
+    return await session.rows(rows.read, {**values, "currency": session.currency})
 
 
 def _named(prefix: str, columns: Mapping[str, ColumnElement[Any]]) -> dict[str, ColumnElement[Any]]:
@@ -120,10 +120,12 @@ _ORDER_CELLS: Final[Mapping[str, ColumnElement[Any]]] = {
     **_of(_LINES.c, "quantity", "unit_price", "discount_pct", "line_total"),
 }
 _ITEM_CELLS: Final[Mapping[str, ColumnElement[Any]]] = {
-    **_of(_item, "id", "sku", "name", "description", "category", "price", "availability"),
+    **_of(_item, "id", "sku", "name", "description", "category", "price"),
+    "currency": CURRENCY,
+    "availability": _item.availability,
     "stock": _stock.quantity,
     "reorder_level": _stock.reorder_level,
-    **_of(_item, "is_active", "version", "created_at", "updated_at"),
+    **_of(_item, "is_active", "images", "attributes", "version", "created_at", "updated_at"),
 }
 _CUSTOMER_CELLS: Final[Mapping[str, ColumnElement[Any]]] = {
     **_of(_user, "id", "email", "full_name", "is_active", "is_admin", "email_verified", "created_at"),

@@ -31,14 +31,18 @@ PATHS: Final = tuple(
 )
 EXAMPLES: Final[dict[tuple[Of, Format], str]] = {
     ("items", "csv"): (
-        "id,sku,name,description,category,price,availability,stock,reorder_level,is_active,version,"
-        "created_at,updated_at\r\n"
-        '1,"NW-1","Chai","10 boxes x 20 bags","Beverages",18.00,"in_stock",39,10,true,1,'
+        "id,sku,name,description,category,price,currency,availability,stock,reorder_level,is_active,images,"
+        "attributes,version,created_at,updated_at\r\n"
+        '1,"NW-1","Chai","10 boxes x 20 bags","Beverages",18.00,"USD","in_stock",39,10,true,'
+        '"[{""url"":""https://img.shop.example/chai.jpg"",""alt"":""A box of Chai""}]",'
+        '"{""origin"":""India"",""units"":10}",1,'
         "2026-11-22 10:30:00,2026-11-22 10:30:00\r\n"
     ),
     ("items", "jsonl"): (
         '{"id":1,"sku":"NW-1","name":"Chai","description":"10 boxes x 20 bags","category":"Beverages",'
-        '"price":"18.00","availability":"in_stock","is_active":true,"version":1,'
+        '"price":"18.00","currency":"USD","availability":"in_stock","is_active":true,'
+        '"images":[{"url":"https://img.shop.example/chai.jpg","alt":"A box of Chai"}],'
+        '"attributes":{"origin":"India","units":10},"version":1,'
         '"created_at":"2026-11-22T10:30:00.123456Z","updated_at":"2026-11-22T10:30:00.123456Z"}\n'
     ),
     ("customers", "csv"): (

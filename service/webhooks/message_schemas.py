@@ -126,7 +126,9 @@ _AT: Final = "2026-11-22T10:30:00.123456Z"
 _ITEM: Final[dict[str, Any]] = {
     "id": 1, "sku": "NW-1", "external_id": None, "name": "Chai", "description": "10 boxes x 20 bags",
     "category": "Beverages",
-    "price": "18.00", "availability": "in_stock", "is_active": True, "version": 1, "created_at": _AT,
+    "price": "18.00", "currency": "USD", "availability": "in_stock", "is_active": True,
+    "images": [{"url": "https://img.shop.example/chai.jpg", "alt": "A box of Chai"}],
+    "attributes": {"origin": "India", "weight_kg": 0.75, "organic": True}, "version": 1, "created_at": _AT,
     "updated_at": _AT,
 }  # fmt: skip
 _ORDER: Final[dict[str, Any]] = {

@@ -51,8 +51,11 @@ class TestListItems:
             "description": "24 bottles",
             "category": "Beverages",
             "price": "19.00",
+            "currency": "USD",
             "availability": "in_stock",
             "is_active": True,
+            "images": [],
+            "attributes": {},
             "version": 1,
         }
         assert (answer.headers["cache-control"], "link" in answer.headers) == ("no-cache", False)

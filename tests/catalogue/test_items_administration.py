@@ -64,8 +64,11 @@ class TestCreateItem:
             "description": "",
             "category": "",
             "price": "18.00",
+            "currency": "USD",
             "availability": "out_of_stock",
             "is_active": True,
+            "images": [],
+            "attributes": {},
             "version": 1,
         }
         assert (await admin.api.get(f"/items/{item['id']}/stock")).json() == {

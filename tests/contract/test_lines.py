@@ -110,6 +110,7 @@ class TestPattern:
             "ApiKeyCreate": {"name"},
             "ApiKeyPatch": {"name"},
             "Cancellation": {"reason"},
+            "ImageIn": {"alt"},
             "ItemCreate": {"name", "sku", "external_id", "category"},
             "ItemPatch": {"name", "sku", "external_id", "category"},
             "ItemRow": {"name", "sku", "external_id", "category"},

@@ -39,16 +39,23 @@ class TestItemsAsCsv:
     async def test_every_item_is_a_row_with_its_stock(
         self, ada: Person, make: Make, sql: asyncpg.Connection
     ) -> None:
-        chai = await make.item(sku="NW-1", description='Say "chai",\ntwice', category="Tea", stock=39)
+        chai = await make.item(
+            sku="NW-1",
+            description='Say "chai",\ntwice',
+            category="Tea",
+            stock=39,
+            attributes={"color": "red"},
+        )
         gone = await make.item(name="Grün", price="0.50", sku="NW-2", is_active=False, reorder_level=5)
         await sql.execute(f"UPDATE items SET created_at = '{AT}', updated_at = '{AT}'")
         answer = await ada.api.get("/exports/items.csv")
         assert answer.content.decode() == (
-            "id,sku,name,description,category,price,availability,stock,reorder_level,is_active,version,"
-            "created_at,updated_at\r\n"
-            f'{chai.id},"NW-1","Chai","Say ""chai"",\ntwice","Tea",18.00,"in_stock",39,0,true,1,'
+            "id,sku,name,description,category,price,currency,availability,stock,reorder_level,is_active,images,"
+            "attributes,version,created_at,updated_at\r\n"
+            f'{chai.id},"NW-1","Chai","Say ""chai"",\ntwice","Tea",18.00,"USD","in_stock",39,0,true,"[]",'
+            '"{""color"":""red""}",1,'
             "2026-11-22 10:30:00,2026-11-22 10:30:00\r\n"
-            f'{gone.id},"NW-2","Grün","","",0.50,"out_of_stock",0,5,false,1,'
+            f'{gone.id},"NW-2","Grün","","",0.50,"USD","out_of_stock",0,5,false,"[]","{{}}",1,'
             "2026-11-22 10:30:00,2026-11-22 10:30:00\r\n"
         )
         assert answer.headers["content-disposition"] == 'attachment; filename="items.csv"'

@@ -52,6 +52,17 @@ def test_a_hundred_lines_with_long_names_fit() -> None:
     assert [line["product_id"] for line in data["lines"]] == [*range(100)]
 
 
+def test_addresses_of_images_are_whole_or_left_out() -> None:
+    images = [
+        {"url": f"https://img.shop.example/{'x' * 1_900}{number}", "alt": "茶" * 200} for number in range(20)
+    ]
+    attributes = {f"name{number}": "茶" * 200 for number in range(50)}
+    data = sent({"id": 1, "description": "Tea", "images": images, "attributes": attributes})
+    assert data["shortened"] is True
+    assert [image["url"] for image in data["images"]] == [image["url"] for image in images[:5]]
+    assert list(data["attributes"]) == list(attributes)
+
+
 def test_a_list_that_is_far_too_long_is_cut() -> None:
     data = sent({"id": 1, "lines": [{"product_id": number} for number in range(10_000)]})
     assert data["shortened"] is True

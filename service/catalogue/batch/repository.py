@@ -8,12 +8,15 @@ from sqlalchemy import BigInteger, Integer, Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.catalogue.models import Item, Stock
-from service.catalogue.repository import COLUMNS
+from service.catalogue.repository import COLUMNS, CURRENCY
 from service.errors import Contention
 from service.platform.database import Record, Session
 
 #: What a batch changes of an item.
-CHANGEABLE: Final = ("external_id", "name", "description", "category", "price", "is_active", "availability")
+CHANGEABLE: Final = (
+    "external_id", "name", "description", "category", "price", "is_active", "images", "attributes",
+    "availability",
+)  # fmt: skip
 
 _item: Final = Item.__table__.c
 #: The SKUs come from a query, or PostgreSQL would plan the statement again for each number of them.
@@ -31,10 +34,11 @@ _CHANGE: Final = text(f"""
         version = items.version + 1, updated_at = now()
     FROM unnest(:ids, {", ".join(f":{name}" for name in CHANGEABLE)}) AS new (id, {_NEW})
     WHERE items.id = new.id
-    RETURNING {", ".join(f"items.{column.name}" for column in COLUMNS)}
+    RETURNING {", ".join(f"items.{column.name}" for column in COLUMNS)}, :currency AS currency
 """).bindparams(
     bindparam("ids", type_=ARRAY(BigInteger)),
     *(bindparam(name, type_=ARRAY(_item[name].type)) for name in CHANGEABLE),
+    CURRENCY,
 )
 _SET_LEVELS: Final = text("""
     UPDATE stock SET reorder_level = new.reorder_level
@@ -57,9 +61,10 @@ async def change(session: Session, rows: Mapping[int, Mapping[str, Any]]) -> dic
     """
     if not rows:
         return {}
-    values = {name: [row[name] for row in rows.values()] for name in CHANGEABLE}
+    values: dict[str, Any] = {name: [row[name] for row in rows.values()] for name in CHANGEABLE}
+    values |= {"ids": list(rows), "currency": session.currency}
     try:
-        changed = await session.rows(_CHANGE, {"ids": list(rows), **values})
+        changed = await session.rows(_CHANGE, values)
     except UniqueViolationError:
         raise Contention("Another request has just given one of these external ids. Send it again.") from None
     return {row.id: row for row in changed}

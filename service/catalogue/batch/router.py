@@ -29,10 +29,10 @@ async def upsert_items(
 ) -> list[ItemResult]:
     """Create or update up to 1,000 items by SKU. All or none; the response has the outcome of each row.
 
-    A row updates the item with its SKU: absent fields stay, `null` removes the description, category or
-    external id, and a withdrawn item stays withdrawn unless `is_active` is `true`. If no item has the SKU,
-    the row creates one, and needs `name` and `price`. A row that changes nothing makes no version and no
-    event. A `version` takes the place of `If-Match`. `errors` names every fault of every row.
+    A row updates the item with its SKU: absent fields and attributes stay, `null` removes what may be absent,
+    and images replace those before. A withdrawn item stays withdrawn unless `is_active` is `true`. If no item
+    has the SKU, the row creates one, and needs `name` and `price`. A row without a change makes no version
+    and no event. A `version` takes the place of `If-Match`. `errors` names every fault of every row.
 
     Needs an administrator or an API key with `catalogue:write`.
     """

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import MISSING, Field
 
+from service.catalogue.attributes.values import EXAMPLE as ATTRIBUTES
+from service.catalogue.images import EXAMPLE as IMAGE
 from service.catalogue.schemas import ItemPatch, Sku
 from service.platform.http.etag.versions import Version
 from service.platform.http.schemas import MAX_ID, NUMERAL, Id, Out, changed_elsewhere
@@ -17,6 +19,8 @@ ROWS: Final = [
         "category": "Beverages",
         "price": "19.00",
         "reorder_level": 25,
+        "images": [IMAGE],
+        "attributes": ATTRIBUTES,
     },
     {"sku": "NW-1", "price": "18.50", "version": 3},
 ]
@@ -34,8 +38,8 @@ KnownVersion = Annotated[
 
 
 class ItemRow(ItemPatch):
-    """An item of a batch. Absent fields stay, `null` removes the description, category or external id. An
-    item that is new needs `name` and `price`.
+    """An item of a batch. Absent fields and attributes stay, `null` removes what may be absent. New items
+    need `name` and `price`.
     """
 
     sku: Sku

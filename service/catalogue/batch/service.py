@@ -4,10 +4,10 @@ An upload of what is there already changes nothing, however often it comes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from service.catalogue import history
+from service.catalogue import history, product_page
 from service.catalogue import repository as items
 from service.catalogue.batch import repository as batch
 from service.catalogue.batch.schemas import ItemResult, ItemRow, Outcome
@@ -17,7 +17,7 @@ from service.catalogue.history import ItemChange
 from service.catalogue.schemas import ItemCreate
 from service.catalogue.service import given, repeated, to_add
 from service.catalogue.stock.movements import availability_of
-from service.errors import Contention, ExternalIdTaken, FieldFault
+from service.errors import Contention, ExternalIdTaken, FieldFault, Unprocessable
 from service.identity import AnyCaller, reauthorize
 from service.platform.database import Record, Session
 
@@ -48,7 +48,7 @@ class Plan:
         if version is not None and (known is None or known.version != version):
             self._refuse_version(place, known)
         elif known is not None:
-            self._change(known, values)
+            self._change(place, known, values)
         else:
             self._create(place, {"sku": sku, **values})
 
@@ -63,7 +63,12 @@ class Plan:
         item_id = None if known is None else known.id
         self.conflicts.append({"row": place, "item_id": item_id, "version": current})
 
-    def _change(self, known: Record, values: dict[str, Any]) -> None:
+    def _change(self, place: int, known: Record, values: dict[str, Any]) -> None:
+        try:
+            values |= product_page.changed(known, values)
+        except Unprocessable as refusal:
+            self.faults += [replace(each, pointer=f"/{place}{each.pointer}") for each in refusal.errors]
+            return
         level = values.pop("reorder_level", known.reorder_level)
         before = batch.values_of(known)
         after = {**before, **values, "availability": availability_of(known.quantity, level)}

@@ -133,7 +133,7 @@ async def load(
     Raises UnusableFile before anything is written when a file is missing, lacks a column, or has quotes
     that do not match.
     """
-    tables = {name: Table.open(folder / name, tuple(model.model_fields)) for name, model in FILES.items()}
+    tables = {name: Table.open(folder / name, model.required_columns()) for name, model in FILES.items()}
     bars = (TextColumn("{task.description:>11}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*bars, console=console) as progress:
         run = Import(database, settings, progress)

@@ -1,9 +1,10 @@
 """The Northwind layout of CSV files, row by row into what the services take."""
 
+import json
 import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
@@ -53,6 +54,14 @@ def _no_thousands(cell: Any) -> Any:
     return cell
 
 
+def _from_json(cell: str) -> Any:
+    """Numbers keep all their digits, so that too many are refused and not rounded."""
+    try:
+        return json.loads(cell, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        raise ValueError("Write JSON as the API takes it.") from None
+
+
 Country = Annotated[str, AfterValidator(country_code)]
 #: As the API reads them: Python itself takes `1_9`, the digits of every script, and 0 for a day.
 Whole = Annotated[int, BeforeValidator(in_digits), BeforeValidator(_trimmed)]
@@ -62,11 +71,19 @@ Amount = Annotated[
 ]
 Day = Annotated[date, AfterValidator(_past), BeforeValidator(a_day), BeforeValidator(_trimmed)]
 Yes = Annotated[bool, BeforeValidator(_trimmed)]
+#: What ItemCreate checks.
+FromJson = Annotated[Any, BeforeValidator(_from_json)]
 CustomerId = Annotated[str, Field(pattern="^[A-Za-z0-9]{1,40}$"), BeforeValidator(_trimmed)]
 
 
 class FileRow(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    #: Columns that the file may lack.
+    optional: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def required_columns(cls) -> tuple[str, ...]:
+        return tuple(name for name in cls.model_fields if name not in cls.optional)
 
     @property
     def key(self) -> int | str | None:
@@ -75,6 +92,8 @@ class FileRow(BaseModel):
 
 
 class ProductRow(FileRow):
+    optional = frozenset({"images", "attributes"})
+
     product_id: Number
     product_name: str
     category: str = ""
@@ -83,6 +102,8 @@ class ProductRow(FileRow):
     units_in_stock: Whole
     reorder_level: Whole
     discontinued: Yes
+    images: FromJson = None
+    attributes: FromJson = None
 
     @property
     def key(self) -> int | str:
@@ -103,6 +124,8 @@ class ProductRow(FileRow):
             stock=self.units_in_stock,
             reorder_level=self.reorder_level,
             is_active=not self.discontinued,
+            images=self.images,
+            attributes=self.attributes,
         )
 
 

@@ -78,6 +78,7 @@ class Database:
             connect = PooledConnections(
                 through, settings.database_pooler_prepares, session, options | {"server_settings": named}
             ).connect
+        self._currency = settings.currency
         self._pool = Pool(
             connect,
             size=settings.database_pool_size,
@@ -136,7 +137,8 @@ class Database:
         self, begin: str | None, *, meaning: Callable[[BaseException], BaseException] = translate
     ) -> AsyncIterator[Session]:
         """Given back at the end, rolled back unless it was committed; faults are service errors outside."""
-        session, cut_short = Session(self._pool, begin=begin), False
+        session = Session(self._pool, begin=begin, currency=self._currency)
+        cut_short = False
         try:
             try:
                 yield session

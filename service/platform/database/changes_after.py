@@ -103,9 +103,9 @@ class Changes:
         )
 
     async def read(
-        self, session: Session, page: Page, after: str, *, owner_id: int | None = None
+        self, session: Session, page: Page, after: str, *, owner_id: int | None = None, **others: Any
     ) -> list[Any]:
-        """Rows with the column `document`. Raises PositionUnknown."""
+        """Rows with the column `document`. `others`: further parameters. Raises PositionUnknown."""
         stream = self._stream if owner_id is None else f"{self._stream}:{owner_id}"
         since = None if after in (START, NOW) else _moment(stream, after)
         await sequence(session)
@@ -119,7 +119,7 @@ class Changes:
         reached = max(since, last)
         shown: list[Any] = []
         if after != NOW:
-            values = {"after": since, "last": last, "owner_id": owner_id, "fetch": page.fetch}
+            values = {**others, "after": since, "last": last, "owner_id": owner_id, "fetch": page.fetch}
             found = await session.rows(self._page, values)
             shown, page.more = found[: page.limit], len(found) > page.limit
             reached = shown[-1].sequenced_at if page.more else reached

@@ -49,14 +49,14 @@ class Record(asyncpg.Record):
 
 class Session:
     """Runs statements of SQLAlchemy, or text. One task at a time. `begin` begins its transaction, if it has
-    one.
+    one. `currency` is the installation's, for statements that show prices.
     """
 
     __slots__ = ("_connection", "_lost", "_opening", "_pool", "_savepoints", "after_commit", "before_commit",
-                 "info")  # fmt: skip
+                 "currency", "info")  # fmt: skip
 
-    def __init__(self, pool: Pool, *, begin: str | None) -> None:
-        self._pool, self._opening = pool, begin
+    def __init__(self, pool: Pool, *, begin: str | None, currency: str) -> None:
+        self._pool, self._opening, self.currency = pool, begin, currency
         self._connection: asyncpg.Connection | None = None
         self._lost, self._savepoints = False, 0
         self.info: dict[str, Any] = {}

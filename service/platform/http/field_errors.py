@@ -31,6 +31,8 @@ FAULT_CODES: Final[Mapping[str, str]] = {
     "forbidden_characters": "The text has characters that are not allowed, such as control characters.",
     "duplicate": "The list has a value twice.",
     "contradiction": "The field contradicts another field.",
+    "malformed": "The value is not a valid URL.",
+    "plain_http": "The URL is not https.",
     "malformed_json": "The body is not valid JSON.",
     "invalid": "The value breaks another rule; `detail` says which.",
     # Exports.
@@ -61,8 +63,6 @@ FAULT_CODES: Final[Mapping[str, str]] = {
     "too_many": "All lines of the product together have more units than a single line may have.",
     "overnight_minimum": "The goods are below the minimum value for overnight shipping.",
     # Webhooks.
-    "malformed": "The value is not a valid URL of a webhook.",
-    "plain_http": "The URL is not https.",
     "bad_port": "The port is neither 443 nor 1024 or higher.",
     "unresolvable": "The host name does not resolve to an address.",
     "private_address": "The host has an address that is not public.",
@@ -139,6 +139,7 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "list_type": _LIST,
     "tuple_type": _LIST,
     "set_type": _LIST,
+    "members_too_long": "Send an object of at most {max_length} names.",
     "too_short": "Send a list of at least {min_length} elements.",
     "too_long": "Send a list of at most {max_length} elements.",
     "string_type": _TEXT,
@@ -194,6 +195,8 @@ def message(fault: Mapping[str, Any]) -> str:
     kind = fault["type"]
     if kind in {"too_short", "too_long"} and context["field_type"] == "Value":
         kind = f"string_{kind}"  # of text that has been stripped before it was measured
+    elif kind == "too_long" and context["field_type"] == "Dictionary":
+        kind = "members_too_long"
     known = _MESSAGES.get(kind)
     if known is not None:
         return known.format_map({name: _plain(value) for name, value in context.items()})

@@ -161,6 +161,8 @@ def detail_of(faults: Sequence[FieldFault], omitted: int = 0) -> str:
 
 def _pointer(location: Sequence[int | str]) -> str:
     place, *rest = (str(part) for part in location)
+    if rest and rest[-1] == "[key]":
+        rest.pop()  # pydantic's mark that the name is at fault, and not the value
     if place == "body":
         return pointer_to(rest)
     name = rest[0] if rest else place

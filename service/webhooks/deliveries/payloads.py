@@ -43,7 +43,10 @@ def _truncate(value: Any, length: int, elements: int | None = None) -> Any:
     if isinstance(value, str):
         return value if len(value) <= length else value[: length - 1] + ELLIPSIS
     if isinstance(value, Mapping):
-        return {name: _truncate(each, length, elements) for name, each in value.items()}
+        # A part of an address would lead to another place: an image's is left out with its image.
+        return {
+            name: each if name == "url" else _truncate(each, length, elements) for name, each in value.items()
+        }
     if isinstance(value, list):
         return [_truncate(each, length, elements) for each in value[:elements]]
     return value

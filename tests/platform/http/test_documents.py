@@ -14,6 +14,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from service.accounts import Address, User
+from service.catalogue.product_page import stored
 from service.catalogue.schemas import Item
 from service.customers.dashboard.schemas import Dashboard, Statistics
 from service.customers.schemas import UserWithAddress
@@ -166,12 +167,29 @@ async def read_posts(sql: asyncpg.Connection, _: Person) -> list[Post]:
     return [Post.of(dict(row)) for row in rows]
 
 
+#: As the service stores it.
+PAGE: Final = {
+    "images": stored([{"url": "https://img.shop.example/", "alt": AWKWARD}, {"url": "https://x", "alt": ""}]),
+    "attributes": stored(
+        {
+            "text": AWKWARD,
+            "empty": "",
+            "whole": 42,
+            "negative": -0.000001,
+            "largest": 999999999.999999,
+            "yes": True,
+        }
+    ),
+}
+
+
 async def write_items(_: Make, sql: asyncpg.Connection, __: Person) -> str:
     async with unchecked(sql):
         for item_id, price, moment in ((1, "0.01", WHOLE), (2, "100.10", TENTH), (MAX_ID, MAX_AMOUNT, LAST)):
             texts = {"sku": f"{AWKWARD}{item_id}", "name": AWKWARD, "description": AWKWARD, "category": ""}
             times = {"created_at": moment, "updated_at": FIRST}
             own = {"external_id": None if item_id == 1 else f"{AWKWARD}{item_id}"}
+            own |= PAGE if item_id == 2 else {}
             await insert(
                 sql, "items", id=item_id, **texts, **own, price=Decimal(price), **times, version=item_id
             )
@@ -179,7 +197,8 @@ async def write_items(_: Make, sql: asyncpg.Connection, __: Person) -> str:
 
 
 async def read_items(sql: asyncpg.Connection, _: Person) -> list[Item]:
-    return [Item.of(dict(row)) for row in await sql.fetch("SELECT * FROM items ORDER BY id")]
+    rows = await sql.fetch("SELECT * FROM items ORDER BY id")
+    return [Item.of({**row, "currency": "USD"}) for row in rows]
 
 
 async def write_notifications(_: Make, sql: asyncpg.Connection, person: Person) -> str:
