@@ -27,6 +27,7 @@ from service.customers import router as customers
 from service.customers.dashboard import router as dashboard
 from service.exports import router as exports
 from service.identity import metrics as identity_metrics
+from service.imports import router as imports
 from service.invoices import router as invoices
 from service.notifications import router as notifications
 from service.notifications.streams import router as streams
@@ -55,6 +56,8 @@ log = structlog.get_logger(__name__)
 #: Paths of requests that leave no span. A stream's would last for minutes, and say nothing; an export's would
 #: have thousands of statements below it.
 UNTRACED = problems.PROBES | {f"{API_PREFIX}/notifications/stream", *exports.PATHS}
+#: Where the body may be larger than others.
+IMPORTS = f"{API_PREFIX}/imports"
 ROUTERS: tuple[APIRouter, ...] = (
     items.router,
     item_batches.router,
@@ -71,6 +74,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     invoices.router,
     streams.router,
     exports.router,
+    imports.router,
     weather.router,
     administration.router,
     auth.router,
@@ -153,7 +157,7 @@ def _middleware(
         Middleware(ErrorMiddleware),
         *([cache] if settings.response_cache_bytes else []),
         Middleware(LoadShedding, load=load),
-        Middleware(BodyLimit, limit=settings.max_body_bytes),
+        Middleware(BodyLimit, limit=settings.max_body_bytes, limits={IMPORTS: settings.import_max_bytes}),
         Middleware(RouteTable, routes=routes),
     ]
 

@@ -10,6 +10,8 @@ from service.accounts import emails as account_emails
 from service.accounts import purge_mail_tokens, purge_sessions
 from service.events import repository as events
 from service.events.fan_out import Consumer, FanOut
+from service.imports import purge_imports
+from service.imports.job import JOB_SECONDS, Imports
 from service.orders import emails as order_emails
 from service.orders import expiry
 from service.platform.config import Settings, direct_setting
@@ -105,6 +107,7 @@ def job_kinds(
         "event": JobKind(FanOut(database, CONSUMERS).run, at_once=8),
         # Many: they wait for receivers, and hold no database connection meanwhile.
         "webhook": JobKind(deliveries.run, at_once=200),
+        "import": JobKind(Imports(database, settings).run, at_once=1, attempts=5, seconds=JOB_SECONDS),
         "tend_deliveries": JobKind(lambda _: deliveries.maintain(), at_once=1, attempts=3, every=minute),
         "cancel_unpaid": JobKind(
             lambda _: expiry.cancel_unpaid(database, settings.payment_window),
@@ -134,6 +137,7 @@ def clean_up_steps(settings: Settings) -> Mapping[str, Step]:
         "mail_tokens": in_batches(purge_mail_tokens, TOKENS_KEPT),
         "idempotency_keys": in_batches(idempotency.purge, settings.retention_keys),
         "stream_tickets": in_batches(notifications.purge_stream_tickets, timedelta(0)),
+        "imports": in_batches(purge_imports, settings.retention_imports, batch=10),
         "events": in_batches(events.purge, kept),
         "mails": in_batches(mail_repository.purge, kept),
         "records_of_jobs": in_batches(queue.purge, kept),

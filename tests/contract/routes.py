@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any, Final
 
 from service.identity import Scope
+from service.imports import repository as imports
 from service.platform.http.problems import OAUTH_PATHS
 from tests.helpers.client import V1
 from tests.helpers.factories import PASSWORD, Make, Person
@@ -32,6 +33,8 @@ class Route:
     on: Prepare | None = None
     json: Any = None
     form: dict[str, str] | None = None
+    #: Of a zip.
+    content: bytes | None = None
     query: str = ""
     note: str = ""
     key: tuple[Scope, int] | None = None
@@ -55,6 +58,8 @@ class Route:
             made["json"] = filled(self.json, fill)
         if self.form is not None:
             made["data"] = filled(self.form, fill)
+        if self.content is not None:
+            made |= {"content": self.content, "headers": {"Content-Type": "application/zip"}}
         return made
 
 
@@ -156,6 +161,20 @@ async def a_delivery(make: Make, owner: Person) -> str:
     webhook_id = (await admin.api.post("/webhooks", json=ERP)).json()["id"]
     delivery_id = (await admin.api.post(f"/webhooks/{webhook_id}/ping")).json()["id"]
     return f"{webhook_id}/deliveries/{delivery_id}"
+
+
+async def an_import(make: Make, owner: Person) -> int:
+    admin = await make.admin()
+    answer = await admin.api.post("/imports", content=b"PK", headers={"Content-Type": "application/zip"})
+    made: int = answer.json()["id"]
+    return made
+
+
+async def an_ended_import(make: Make, owner: Person) -> int:
+    made = await an_import(make, owner)
+    async with make.container.database.transaction() as session:
+        await imports.end(session, made, error="It is no zip.")
+    return made
 
 
 async def a_city(make: Make, owner: Person) -> Any:
@@ -379,6 +398,11 @@ ROUTES: Final = (
         for of, on, scope in EXPORTED
         for form, query in (("csv", "?after=0&time_zone=Europe/Berlin"), ("jsonl", "?until=9000000000"))
     ),
+    Route("POST", f"{V1}/imports", (401, 403, 403, 201), content=b"PK"),
+    Route("GET", f"{V1}/imports", STAFF, on=an_import),
+    Route("GET", f"{V1}/imports/{{import_id}}", STAFF, on=an_import),
+    Route("GET", f"{V1}/imports/{{import_id}}/refusals.csv", STAFF, on=an_import),
+    Route("POST", f"{V1}/imports/{{import_id}}/repeat", STAFF, on=an_ended_import),
     Route("GET", f"{V1}/weather/{{city}}", PUBLIC, on=a_city),
     Route("GET", f"{V1}/posts", PUBLIC, on=a_post, query="?order=asc"),
     Route("GET", f"{V1}/posts", PUBLIC, on=a_post, query="?changes_after=start", note="changes"),

@@ -268,7 +268,7 @@ async def test_an_answer_that_is_not_wanted_is_406(sender: Sender, route: Route)
     if not any("content" in answer for status, answer in answers if int(status) < 400):
         return  # no response is needed
     for accept in ("text/html", "application/xml, image/*;q=0.5", "application/json;q=0", "*/*;q=0"):
-        await sender.send(accept, 406, headers={"Accept": accept})
+        await sender.send(accept, 406, headers={**sender.request.get("headers", {}), "Accept": accept})
 
 
 @of(tuple(route for route in API if route.form is None))
@@ -367,4 +367,5 @@ async def test_a_form_that_is_not_allowed_is_refused(sender: Sender, route: Rout
 
 
 def test_the_table_has_a_body_where_the_documentation_has_one() -> None:
-    assert [route for route in API if "requestBody" in operation(route)] == list(WITH_BODY)
+    with_body = [route for route in API if "requestBody" in operation(route)]
+    assert [route for route in with_body if route.content is None] == list(WITH_BODY)

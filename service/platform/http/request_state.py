@@ -94,6 +94,8 @@ class RequestState:
     cache_source: Source | None = None
     #: The response cache has no such response yet, and would store the whole of this one.
     cache_waits: bool = False
+    #: What is kept of a body that is too large for memory (uploads.py).
+    upload: Any = None
     idempotency_key: str | None = None
     #: Stores the response under the key.
     store_response: Callable[[StoredResponse], Awaitable[None]] | None = None

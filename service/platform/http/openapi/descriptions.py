@@ -19,6 +19,7 @@ TAGS: Final = [
     {"name": "items", "description": "Browse and manage the catalogue and its stock."},
     {"name": "orders", "description": "Place, pay, ship and follow orders."},
     {"name": "exports", "description": "Read all orders, items or users as one file."},
+    {"name": "imports", "description": "Load products, customers and past orders from files."},
     {"name": "posts", "description": "Read and publish shop news and customers' posts."},
     {"name": "notifications", "description": "Read the caller's notifications."},
     {

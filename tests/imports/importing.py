@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from service.cli.import_csv import Report
+from service.imports import Report
 
 Load = Callable[..., Awaitable[Report]]
 

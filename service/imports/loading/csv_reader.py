@@ -8,6 +8,7 @@ import codecs
 import csv
 import re
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -81,7 +82,7 @@ class Record:
 class Table:
     """A file that has been read through once: its form is known, and that its quotes match."""
 
-    path: Path
+    path: Path | zipfile.Path
     encoding: str
     delimiter: str
     header: tuple[str, ...]
@@ -90,7 +91,7 @@ class Table:
     count: int
 
     @classmethod
-    def open(cls, path: Path, columns: tuple[str, ...]) -> "Table":
+    def open(cls, path: Path | zipfile.Path, columns: tuple[str, ...]) -> "Table":
         """Raises UnusableFile when the file cannot be read, or lacks one of `columns`."""
         encoding = _encoding(path)
         try:
@@ -99,7 +100,7 @@ class Table:
             raise UnusableFile(f"{path}: is not {encoding.upper()} throughout. {_AS}") from None
 
     @classmethod
-    def _open(cls, path: Path, columns: tuple[str, ...], encoding: str) -> "Table":
+    def _open(cls, path: Path | zipfile.Path, columns: tuple[str, ...], encoding: str) -> "Table":
         with _text(path, encoding) as file:
             first = file.readline()
             # A tab at its end is what it names.
@@ -157,14 +158,14 @@ class Table:
         return Record(line, named)
 
 
-def _text(path: Path, encoding: str) -> TextIO:
+def _text(path: Path | zipfile.Path, encoding: str) -> TextIO:
     csv.field_size_limit(sys.maxsize)  # what is too long is reported by the rule that it breaks
     # Bytes that are not UTF-8 come through as lone surrogates, and their row alone is refused.
     errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
     return path.open(encoding=encoding, errors=errors, newline="")
 
 
-def _encoding(path: Path) -> str:
+def _encoding(path: Path | zipfile.Path) -> str:
     try:
         if path.exists() and not path.is_file():
             raise UnusableFile(f"{path}: is not a file. Name a folder with the file.")
@@ -194,7 +195,9 @@ def _delimiter(line: str, columns: tuple[str, ...]) -> str:
     return max(_DELIMITERS, key=found)
 
 
-def _check_header(path: Path, header: tuple[str, ...], columns: tuple[str, ...], delimiter: str) -> None:
+def _check_header(
+    path: Path | zipfile.Path, header: tuple[str, ...], columns: tuple[str, ...], delimiter: str
+) -> None:
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise UnusableFile(f"{path}: the header row has {', '.join(twice)} more than once.")

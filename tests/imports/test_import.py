@@ -7,11 +7,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from service.cli.import_csv import UnusableFile
-from service.cli.import_csv.schemas import CUSTOMERS, LINES, ORDERS, PRODUCTS
 from service.dev.sample_data import FOLDER, PASSWORD
-from tests.cli.importing import Load, insert, outcome, replace
+from service.imports import UnusableFile
+from service.imports.loading.rows import CUSTOMERS, LINES, ORDERS, PRODUCTS
 from tests.helpers.client import Api
+from tests.imports.importing import Load, insert, outcome, replace
 
 OVERNIGHT = "Overnight shipping requires a $50+ order total: goods worth at least 50.00 after discounts"
 REFUSED = [(521, "10767"), (536, "10782"), (569, "10815"), (637, "10883"), (805, "11051"), (811, "11057")]

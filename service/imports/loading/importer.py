@@ -7,7 +7,7 @@ at all.
 
 import asyncio
 import re
-import sys
+import zipfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pydantic import SecretStr, ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from service import accounts, catalogue, orders
-from service.cli.database import NO_SCHEMA, connected, database
-from service.cli.import_csv.csv_reader import Record, Refusal, Report, Table, UnusableFile, parsed, why
-from service.cli.import_csv.schemas import (
+from service.errors import ServiceError, Unprocessable
+from service.identity import Passwords
+from service.imports.loading.csv_reader import Record, Refusal, Report, Table, parsed, why
+from service.imports.loading.rows import (
     CUSTOMERS,
     LINES,
     ORDERS,
@@ -37,16 +36,11 @@ from service.cli.import_csv.schemas import (
     email_of,
     sku_of,
 )
-from service.errors import ServiceError, Unprocessable
-from service.identity import Passwords
 from service.platform.config import Settings, generate_key
-from service.platform.database import Database, Session, schema
+from service.platform.database import Database, Session
 
 #: Rows a transaction: few enough that an interrupted import loses little, many enough to be quick.
 CHUNK: Final = 100
-AGAIN: Final = "What has gone in stays; run it again, and it goes on with the rest."
-#: Of a program that SIGINT has ended, as shells count.
-INTERRUPTED: Final = 130
 FILES: Final[dict[str, type[FileRow]]] = {
     PRODUCTS: ProductRow,
     CUSTOMERS: CustomerRow,
@@ -56,13 +50,27 @@ FILES: Final[dict[str, type[FileRow]]] = {
 Row = TypeVar("Row", bound=FileRow)
 
 
+class Observer:
+    """Is notified of the progress, and ignores it."""
+
+    def begun(self, file: str, total: int) -> None: ...
+
+    def advanced(self, file: str) -> None: ...
+
+    async def loaded(self, session: Session, report: Report) -> None:
+        """In the transaction of some rows, after the last of them."""
+
+
+SILENT: Final = Observer()
+
+
 @dataclass
-class Import:
-    """One run: where it writes, what it shows, and what it will report."""
+class Run:
+    """Where it writes, who observes it, and what it will report."""
 
     database: Database
     settings: Settings
-    progress: Progress
+    observer: Observer
     report: Report = field(default_factory=Report)
     #: The lines of each order, until it is recorded.
     lines: dict[int, list[OrderLine]] = field(default_factory=lambda: defaultdict(list))
@@ -76,13 +84,13 @@ class Import:
         self.report.refused.append(Refusal(file, record.line, shown, reason))
 
     def chunks(self, file: str, table: Table, model: type[Row]) -> Iterator[list[tuple[Record, Row]]]:
-        """The rows, CHUNK by CHUNK, with a progress bar; records that are no rows are refused."""
-        task = self.progress.add_task(file.removesuffix(".csv").replace("_", " "), total=table.count)
-        rows = self._rows(file, table, model, task)
+        """The rows, CHUNK by CHUNK; records that are no rows are refused."""
+        self.observer.begun(file, table.count)
+        rows = self._rows(file, table, model)
         while chunk := list(islice(rows, CHUNK)):
             yield chunk
 
-    def _rows(self, file: str, table: Table, model: type[Row], task: TaskID) -> Iterator[tuple[Record, Row]]:
+    def _rows(self, file: str, table: Table, model: type[Row]) -> Iterator[tuple[Record, Row]]:
         lines: dict[int | str, int] = {}
         for record in table.records():
             row = self._row(file, record, model)
@@ -92,7 +100,7 @@ class Import:
                 self.refuse(file, record, f"stands in line {before} already: leave one of them out")
             else:
                 yield record, row
-            self.progress.advance(task)
+            self.observer.advanced(file)
 
     def _row(self, file: str, record: Record, model: type[Row]) -> Row | None:
         if record.fault is not None:
@@ -125,7 +133,12 @@ class Import:
 
 
 async def load(
-    database: Database, settings: Settings, folder: Path, console: Console, *, password: str | None = None
+    database: Database,
+    settings: Settings,
+    folder: Path | zipfile.Path,
+    *,
+    password: str | None = None,
+    observer: Observer = SILENT,
 ) -> Report:
     """Load the folder. `password` is every customer's, for demonstrations; without it no customer can sign in
     until they reset theirs.
@@ -133,18 +146,21 @@ async def load(
     Raises UnusableFile before anything is written when a file is missing, lacks a column, or has quotes
     that do not match.
     """
-    tables = {name: Table.open(folder / name, model.required_columns()) for name, model in FILES.items()}
-    bars = (TextColumn("{task.description:>11}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*bars, console=console) as progress:
-        run = Import(database, settings, progress)
-        await _products(run, tables[PRODUCTS])
-        await _customers(run, tables[CUSTOMERS], password)
-        await _orders(run, tables[ORDERS], tables[LINES])
+    # Whole files are read: the event loop goes on meanwhile.
+    tables = await asyncio.to_thread(_tables, folder)
+    run = Run(database, settings, observer)
+    await _products(run, tables[PRODUCTS])
+    await _customers(run, tables[CUSTOMERS], password)
+    await _orders(run, tables[ORDERS], tables[LINES])
     run.report.refused.sort()
     return run.report
 
 
-async def _products(run: Import, table: Table) -> None:
+def _tables(folder: Path | zipfile.Path) -> dict[str, Table]:
+    return {name: Table.open(folder / name, model.required_columns()) for name, model in FILES.items()}
+
+
+async def _products(run: Run, table: Table) -> None:
     for chunk in run.chunks(PRODUCTS, table, ProductRow):
         async with run.database.transaction() as session:
             known = await catalogue.get_ids_by_sku(session, [row.sku for _, row in chunk])
@@ -155,9 +171,10 @@ async def _products(run: Import, table: Table) -> None:
                 async with run.one(session, PRODUCTS, record):
                     await catalogue.create_item(session, row.item(), by=None)
                     run.report.add("products")
+            await run.observer.loaded(session, run.report)
 
 
-async def _customers(run: Import, table: Table, password: str | None) -> None:
+async def _customers(run: Run, table: Table, password: str | None) -> None:
     given = SecretStr(password or f"{generate_key()}0")
     passwords = Passwords()
     # One hash for all: the password is either published, or discarded.
@@ -173,22 +190,26 @@ async def _customers(run: Import, table: Table, password: str | None) -> None:
                 async with run.one(session, CUSTOMERS, record):
                     await accounts.create_user(session, row.user(given), password_hash)
                     run.report.add("customers")
+            await run.observer.loaded(session, run.report)
 
 
-async def _orders(run: Import, table: Table, lines: Table) -> None:
+async def _orders(run: Run, table: Table, lines: Table) -> None:
     for chunk in run.chunks(LINES, lines, LineRow):
         for record, row in chunk:
             run.lines[row.order_id].append(OrderLine.of(record.line, row))
+        # Nothing here waits, and there may be hundreds of thousands.
+        await asyncio.sleep(0)
     for placed in run.chunks(ORDERS, table, OrderRow):
         async with run.database.transaction() as session:
             await _record(run, session, placed)
+            await run.observer.loaded(session, run.report)
     for order_id, left_over in run.lines.items():
         for line in left_over:
             record = Record(line.at, {"order_id": str(order_id)})
             run.refuse(LINES, record, f"its order {order_id} is not in {ORDERS}")
 
 
-async def _record(run: Import, session: Session, chunk: list[tuple[Record, OrderRow]]) -> None:
+async def _record(run: Run, session: Session, chunk: list[tuple[Record, OrderRow]]) -> None:
     lines = {row.order_id: run.lines.pop(row.order_id, []) for _, row in chunk}
     emails = {email_of(row.customer_id) for _, row in chunk}
     skus = {sku_of(line.product_id) for each in lines.values() for line in each}
@@ -217,7 +238,7 @@ async def _record(run: Import, session: Session, chunk: list[tuple[Record, Order
 
 
 def _incomplete(
-    run: Import, row: OrderRow, user_id: int | None, lines: list[OrderLine], item_ids: dict[str, int]
+    run: Run, row: OrderRow, user_id: int | None, lines: list[OrderLine], item_ids: dict[str, int]
 ) -> str:
     """What the order refers to and is not there, or ''."""
     if user_id is None:
@@ -239,39 +260,3 @@ def _located(refusal: Unprocessable, lines: list[int]) -> Unprocessable:
             return refusal
         found.append(f"{LINES}:{lines[int(match[1])]}: {match[2]}: {fault.detail}")
     return Unprocessable("; ".join(found) or refusal.detail)
-
-
-def show(report: Report, console: Console) -> None:
-    """What was done, and every row that was not."""
-    for kind in ("products", "customers", "orders"):
-        added, known = report.added.get(kind, 0), report.known.get(kind, 0)
-        console.print(f"{kind:>10}: {added} added, {known} there already", highlight=False)
-    console.print(f"   refused: {len(report.refused)}", highlight=False)
-    for refusal in report.refused:
-        console.print(f"  {refusal}", highlight=False, markup=False, soft_wrap=True)
-
-
-def run(settings: Settings, folder: str) -> int:
-    """0 when every row went in or was there already, 1 when rows were refused or a file is unusable."""
-    console = Console(stderr=True)
-    with database(settings) as complete:
-        try:
-            report = asyncio.run(_run(complete, Path(folder), console))
-        except UnusableFile as fault:
-            print(fault, file=sys.stderr)
-            return 1
-        except ServiceError as fault:
-            print(f"{fault} {AGAIN}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print(f"Interrupted. {AGAIN}", file=sys.stderr)
-            return INTERRUPTED
-    show(report, console)
-    return 1 if report.refused else 0
-
-
-async def _run(settings: Settings, folder: Path, console: Console) -> Report:
-    async with connected(settings) as database:
-        if not await schema.has_schema(database):
-            raise UnusableFile(NO_SCHEMA)
-        return await load(database, settings, folder, console)

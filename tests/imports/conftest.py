@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from service.cli import import_csv
-from service.cli.import_csv import Report
-from service.cli.import_csv.schemas import CUSTOMERS, LINES, ORDERS, PRODUCTS
 from service.container.api import Container
 from service.dev.sample_data import FOLDER
-from tests.cli.importing import Load, append
+from service.imports import Report
+from service.imports.loading.rows import CUSTOMERS, LINES, ORDERS, PRODUCTS
+from tests.imports.importing import Load, append
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from service.accounts import AddressIn, UserCreate
 from service.catalogue import ItemCreate
-from service.cli.import_csv.countries import country_code
+from service.imports.loading.countries import country_code
 from service.platform.http.schemas import MAX_ID, a_day, in_digits, written_out
 
 #: The file with the rows of each kind, and the columns that it must have.

@@ -11,11 +11,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from service.cli.import_csv import UnusableFile
-from service.cli.import_csv.countries import country_code
-from service.cli.import_csv.schemas import CUSTOMERS, LINES, ORDERS, PRODUCTS
+from service.imports import UnusableFile
+from service.imports.loading.countries import country_code
+from service.imports.loading.rows import CUSTOMERS, LINES, ORDERS, PRODUCTS
 from service.platform.config import generate_key
-from tests.cli.importing import Load, append, insert, outcome, replace
+from tests.imports.importing import Load, append, insert, outcome, replace
 from tests.migrations.test_migrations import rows
 from tests.server.process import cloned_database, environment, tradepost
 
