@@ -330,3 +330,24 @@ class TestRefusals:
         assert_problem(await reader.api.put("/items/batch", json=[CHAI]), 403, "insufficient_scope")
         assert await sql.fetchval("SELECT count(*) FROM items") == 0
         assert (await writer.api.put("/items/batch", json=[CHAI])).json()[0]["result"] == "created"
+
+
+class TestManyNames:
+    async def test_a_new_name_reads_none_of_the_other_known_words(
+        self, make: Make, sql: asyncpg.Connection
+    ) -> None:
+        """Or a batch that renames a thousand items would read all of them a thousand times."""
+        chai = await make.item()
+        await sql.execute(
+            "INSERT INTO name_words (word, lexeme)"
+            " SELECT 'word' || n, 'word' || n FROM generate_series(1, 5000) AS n"
+        )
+        await sql.execute("ANALYZE name_words")
+        read = "SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'name_words'"
+        async with sql.transaction():
+            before = await sql.fetchval(read)
+            await sql.execute("UPDATE items SET name = 'Assam tea' WHERE id = $1", chai.id)
+            await sql.execute("INSERT INTO items (sku, name, price) VALUES ('NW-9', 'Darjeeling', 9)")
+            assert await sql.fetchval(read) == before
+        words = await sql.fetch("SELECT word FROM name_words WHERE word NOT LIKE 'word%' ORDER BY word")
+        assert [row["word"] for row in words] == ["assam", "chai", "darjeeling", "tea"]
