@@ -24,8 +24,8 @@ REFUSED: Final = frozenset({401, 403})
 #: What is answered before the caller is looked at: malformed requests, another host, another method.
 BEFORE_THE_CALLER: Final = frozenset({400, 405, 421, 431})
 
-#: A customer may list orders, and not by another's `user_id`.
-BY_PARAMETERS: Final = frozenset({"GET /api/v1/orders"})
+#: A customer may list orders, and not by another's `user_id`; all may list items, and staff by `external_id`.
+BY_PARAMETERS: Final = frozenset({"GET /api/v1/orders", "GET /api/v1/items"})
 
 _caller: Final = os.environ.get(CALLER, "administrator")
 _counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
