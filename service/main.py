@@ -19,6 +19,7 @@ from service.accounts.users import router as users
 from service.audit import router as audit
 from service.catalogue import router as items
 from service.catalogue.batch import router as item_batches
+from service.catalogue.facets import router as facets
 from service.catalogue.stock import router as stock
 from service.catalogue.stock_batch import router as stock_batches
 from service.compute import router as compute
@@ -60,6 +61,7 @@ UNTRACED = problems.PROBES | {f"{API_PREFIX}/notifications/stream", *exports.PAT
 IMPORTS = f"{API_PREFIX}/imports"
 ROUTERS: tuple[APIRouter, ...] = (
     items.router,
+    facets.router,
     item_batches.router,
     orders.router,
     stock.router,

@@ -8,6 +8,8 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, bindparam, func, literal_column
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from service.catalogue.attributes.filters import AttributeFilters
+from service.catalogue.attributes.repository import HAS_ATTRIBUTES
 from service.catalogue.models import Item
 from service.platform.database import sequenced_changes as changes
 from service.platform.database.pagination import Chosen, Conditions
@@ -29,12 +31,17 @@ class Filters:
     max_price: Decimal | None = None
     is_active: bool | None = None
     external_id: str | None = None
+    attributes: AttributeFilters | None = None
+    #: The items that a range of numbers leaves, where they are few.
+    among: list[int] | None = None
 
     def chosen(self, *, withdrawn: bool) -> tuple[Chosen, dict[str, Any]]:
         """Which filters are given, and their values. Withdrawn items pass where the caller may see them."""
         values = {
             each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None
         }
+        if self.attributes is not None:
+            values["attributes"] = self.attributes.path
         if not withdrawn:
             values["on_sale"] = True
         return FILTERS.choose(values), values
@@ -53,5 +60,7 @@ FILTERS: Final = Conditions(
         "max_price": _item.price <= bindparam("max_price"),
         "is_active": {True: _item.is_active, False: ~_item.is_active},
         "external_id": _item.external_id == bindparam("external_id"),
+        "attributes": HAS_ATTRIBUTES,
+        "among": _item.id == func.any(bindparam("among", type_=ARRAY(BigInteger))),
     }
 )

@@ -5,8 +5,22 @@ search indexes, version and cached answers alone. `items.availability` is the pa
 the public may see, written in the same transaction when it changes.
 """
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Computed, ForeignKey, Index, Integer, text, true
-from sqlalchemy.dialects.postgresql import TSVECTOR
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Computed,
+    ForeignKey,
+    Index,
+    Integer,
+    Numeric,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.platform.database.base import Base, CreatedAt, Id, Instant, Money, Ref, Str, Version
@@ -71,6 +85,37 @@ class Item(Base):
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
     search: Mapped[str] = mapped_column(TSVECTOR, Computed(SEARCH_TEXT, persisted=True), deferred=True)
+
+
+class ItemAttributes(Base):
+    """The attributes of an item that has any, in a form that can be searched.
+
+    Triggers keep it (revision 20261201_attribute_index). Beside the item, because a change of an item's
+    availability or price would make new entries of its index.
+    """
+
+    __tablename__ = "item_attributes"
+    __table_args__ = (
+        Index(
+            "ix_item_attributes_attributes",
+            "attributes",
+            postgresql_using="gin",
+            postgresql_ops={"attributes": "jsonb_path_ops"},
+        ),
+    )
+
+    item_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    attributes: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class ItemNumber(Base):
+    """An attribute that is a number, for ranges, which the index of attributes does not answer."""
+
+    __tablename__ = "item_numbers"
+
+    name: Mapped[Str] = mapped_column(primary_key=True)
+    value: Mapped[Decimal] = mapped_column(Numeric, primary_key=True)
+    item_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
 
 
 class CategoryCount(Base):

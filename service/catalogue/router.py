@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Body, Depends, Path, Query
 
 from service.catalogue import repository
 from service.catalogue import service as items
+from service.catalogue.attributes.filters import PARAMETERS
+from service.catalogue.dependencies import SEES_WITHDRAWN, Choice, Search
 from service.catalogue.filters import Filters
 from service.catalogue.schemas import CHAI, CHANG, MAX_BATCH, CategoryCount, Item, ItemCreate, ItemPatch, Sort
 from service.errors import ExternalIdTaken
@@ -35,26 +37,17 @@ from service.platform.http.listing import (
 from service.platform.http.openapi import CATALOGUE_READ, problems
 from service.platform.http.public_reads import public_read
 from service.platform.http.route import api_router
-from service.platform.http.schemas import DIGITS, MAX_ID, Bound, ExternalId, Moment, Removed, ShortLine
+from service.platform.http.schemas import DIGITS, MAX_ID, ExternalId, Moment, Removed, ShortLine
 
 router = api_router("/items", tags=["items"])
 
 IfItem = Annotated[Versions | None, Depends(IfMatch(Item))]
 IfItemRequired = Annotated[Versions | None, Depends(IfMatch(Item, required=True))]
-#: The rights of callers who see withdrawn items.
-SEES_WITHDRAWN: Final = ("administrator", "catalogue:write")
 ItemId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
-Search = Annotated[
-    ShortLine | None,
-    Query(
-        min_length=3,
-        description="Matches words, parts of words and words with a typo: at most 1,000, best match first.",
-        examples=["chocolade"],
-    ),
-]
 
 
 async def get_filters(
+    choice: Choice,
     *,
     ids: Annotated[Ids | None, Query(description=IDS.format("items"))] = None,
     sku: Annotated[ShortLine | None, Query(description="Only the item with this SKU.")] = None,
@@ -65,26 +58,14 @@ async def get_filters(
             examples=[A_MARK],
         ),
     ] = None,
-    category: Annotated[ShortLine | None, Query(description="Only items of this category.")] = None,
-    in_stock: Annotated[
-        bool | None, Query(description="`true` lists items in stock, `false` those out of stock.")
-    ] = None,
-    min_price: Annotated[Bound | None, Query(description="Only items of this price or more.")] = None,
-    max_price: Annotated[Bound | None, Query(description="Only items of this price or less.")] = None,
-    is_active: Annotated[
-        bool | None,
-        Query(
-            description="`false` lists withdrawn items: for administrators and keys with `catalogue:write`."
-        ),
-    ] = None,
 ) -> Filters:
-    return Filters(ids, sku, updated_since, category, in_stock, min_price, max_price, is_active)
+    return replace(choice, ids=ids, sku=sku, updated_since=updated_since)
 
 
 @router.get(
     "",
     responses=follows(NEXT_UPDATED_SINCE, SEARCH_RESULTS) | problems(403),
-    openapi_extra=CATALOGUE_READ,
+    openapi_extra={**CATALOGUE_READ, "parameters": PARAMETERS},
 )
 @public_read("items", more_with=SEES_WITHDRAWN)
 async def list_items(

@@ -6,7 +6,7 @@ others follow in the order in which they were found. Every page gathers the same
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Select,
     Text,
     TextClause,
+    and_,
     bindparam,
     case,
     cast,
@@ -168,6 +169,29 @@ async def search(session: Session, page: Page, filters: Filters, words: str, *, 
     if len(rows) > page.limit:
         page.next = (offset + page.limit,)
     return rows[: page.limit]
+
+
+#: Whether an item is among those that `gather` has found.
+IS_FOUND: Final = and_(
+    Item.id == func.any(bindparam("found_ids", type_=ARRAY(BigInteger))), or_(_in_text, _alike)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a search finds: the values of IS_FOUND, and whether it is all that there is."""
+
+    values: Mapping[str, Any]
+    whole: bool
+
+
+async def gather(session: Session, filters: Filters, words: str, *, withdrawn: bool) -> Gathered:
+    """The same items that all pages of `search` show together."""
+    gathering = _Gathering(session, filters, words, withdrawn=withdrawn, most=MAX_RESULTS)
+    await gathering.run()
+    ids = list(gathering.found)[:MAX_RESULTS]
+    whole = len(ids) < MAX_RESULTS and not gathering.partial
+    return Gathered({**gathering.values, "found_ids": ids}, whole)
 
 
 class _Gathering:

@@ -1,11 +1,13 @@
 """The catalogue: what is for sale, and what it costs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from service.catalogue import history, product_page
 from service.catalogue import repository as items
+from service.catalogue.attributes import repository as attributes
 from service.catalogue.errors import ItemNotFound, SkuTaken
 from service.catalogue.filters import Filters
 from service.catalogue.history import ItemChange
@@ -47,6 +49,12 @@ async def require_staff(_: Session, caller: AnyCaller | None, __: object) -> Non
     raise Forbidden("Only staff and API keys may look for external ids: leave out `external_id`.")
 
 
+def check_prices(filters: Filters) -> None:
+    low, high = filters.min_price, filters.max_price
+    if low is not None and high is not None and low > high:
+        raise Unprocessable.at("?min_price", "`min_price` is above `max_price`.", "empty_range")
+
+
 async def find(
     session: Session,
     caller: AnyCaller | None,
@@ -60,11 +68,10 @@ async def find(
 
     With nothing but `updated_since` to go by, they come in the order of their changes.
     """
-    low, high = filters.min_price, filters.max_price
-    if low is not None and high is not None and low > high:
-        raise Unprocessable.at("?min_price", "`min_price` is above `max_price`.", "empty_range")
+    check_prices(filters)
     if filters.external_id is not None:
         await require_staff(session, caller, filters.external_id)
+    filters = await narrowed(session, filters)
     withdrawn, since = is_staff(caller), filters.updated_since
     if since is not None and sort is None and search is None:
         return await items.find_changed(session, page, since, filters, withdrawn=withdrawn)
@@ -77,6 +84,15 @@ async def find(
             "?sort", "Search results are ordered by relevance: leave `sort` out.", "sort_with_search"
         )
     return await ranked(session, page, filters, search, withdrawn=withdrawn)
+
+
+async def narrowed(session: Session, filters: Filters) -> Filters:
+    """The same filters, and the ids of the items in a range of numbers that only few are in."""
+    for each in filters.attributes.ranges if filters.attributes is not None else ():
+        ids = await attributes.find_in_range(session, each)
+        if ids is not None:
+            return replace(filters, among=ids)
+    return filters
 
 
 async def find_removed(

@@ -172,6 +172,13 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
         ["UPDATE items SET name = 'Green tea' WHERE id = {chai}"],
         [("item_words", "item {chai}", "2 words of its name are missing, 1 are of another name")],
     ),
+    "attributes that filters do not find": (
+        ["UPDATE items SET attributes = '{{\"size\": 42}}' WHERE id = {chai}"],
+        [
+            ("item_attributes", "item {chai}", "1 of its numbers are missing, 0 are of another value"),
+            ("item_attributes", "item {chai}", "filters find other attributes"),
+        ],
+    ),
     "counts of categories that are out of date": (
         ["UPDATE items SET category = 'Tea' WHERE id = {chai}"],
         [("categories", "category of item {chai}", "its count is 0, its items make 1")],

@@ -288,6 +288,7 @@ ROUTES: Final = (
     Route("GET", f"{V1}/items/removed", PUBLIC, query="?updated_since=1970-01-01T00:00:00Z"),
     Route("GET", f"{V1}/posts/removed", PUBLIC, query="?updated_since=1970-01-01T00:00:00Z"),
     Route("GET", f"{V1}/items/categories", PUBLIC, on=an_item),
+    Route("GET", f"{V1}/items/facets", PUBLIC, query="?names=color&attributes[color]=red&max_price=20"),
     Route("GET", f"{V1}/items/{{item_id}}", PUBLIC, on=an_item),
     Route(
         "GET",

@@ -20,6 +20,7 @@ MAX_TEXT: Final = 200
 DIGITS: Final = 9
 DECIMALS: Final = 6
 NAME_PATTERN: Final = "^[a-z][a-z0-9_]{0,49}$"
+NUMBER_PATTERN: Final = r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?"
 EXAMPLE: Final[dict[str, Any]] = {"color": "red", "weight_kg": 0.75, "organic": True}
 
 Value = str | bool | int | float
@@ -35,7 +36,7 @@ def _value(value: Any) -> Value:
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return _text(value)
+        return text(value)
     if isinstance(value, int | float | Decimal):
         return _number(Decimal(str(value)))
     raise invalid("wrong_type", "Send text, a number, or true or false.")
@@ -45,7 +46,7 @@ def _value_or_none(value: Any) -> Value | None:
     return None if value is None else _value(value)
 
 
-def _text(value: str) -> str:
+def text(value: str) -> str:
     if len(value) > MAX_TEXT:
         raise invalid("too_long", f"Send at most {MAX_TEXT} characters.")
     return text_validation.line(_ENDS.sub("", value))
@@ -62,14 +63,14 @@ def _number(number: Decimal) -> int | float:
     return int(rounded) if rounded == rounded.to_integral_value() else float(rounded)
 
 
-_TEXT_SCHEMA: Final = {"type": "string", "maxLength": MAX_TEXT, "pattern": text_validation.LINE}
+TEXT_SCHEMA: Final = {"type": "string", "maxLength": MAX_TEXT, "pattern": text_validation.LINE}
 _NUMBER_SCHEMA: Final = {
     "type": "number",
     "exclusiveMinimum": -(10**DIGITS),
     "exclusiveMaximum": 10**DIGITS,
     "multipleOf": float(Decimal(1).scaleb(-DECIMALS)),
 }
-_SCHEMAS: Final[list[dict[str, Any]]] = [_TEXT_SCHEMA, _NUMBER_SCHEMA, {"type": "boolean"}]
+_SCHEMAS: Final[list[dict[str, Any]]] = [TEXT_SCHEMA, _NUMBER_SCHEMA, {"type": "boolean"}]
 #: Of an attribute that goes out.
 VALUE_SCHEMA: Final[dict[str, Any]] = {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]}
 

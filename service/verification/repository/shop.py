@@ -104,6 +104,21 @@ _ITEM_WORDS: Final = """
         USING (lexeme, length, item_id)
     WHERE named IS NULL OR kept IS NULL GROUP BY item_id
 """
+_ITEM_ATTRIBUTES: Final = """
+    SELECT coalesce(id, item_id), concat('item ', coalesce(id, item_id)), 'filters find other attributes'
+    FROM (SELECT id, attributes::jsonb AS own FROM items WHERE attributes <> '{}') AS shown
+    FULL JOIN (SELECT item_id, attributes AS kept FROM item_attributes) AS found ON item_id = id
+    WHERE own IS DISTINCT FROM kept
+    UNION ALL
+    SELECT item_id, concat('item ', item_id), format(
+        '%s of its numbers are missing, %s are of another value',
+        count(*) FILTER (WHERE kept IS NULL), count(*) FILTER (WHERE shown IS NULL))
+    FROM (SELECT key AS name, (value #>> '{}')::numeric AS value, id AS item_id, true AS shown
+          FROM items, jsonb_each(attributes::jsonb) WHERE jsonb_typeof(value) = 'number') AS numbers
+    FULL JOIN (SELECT name, value, item_id, true AS kept FROM item_numbers) AS found
+        USING (name, value, item_id)
+    WHERE shown IS NULL OR kept IS NULL GROUP BY item_id
+"""
 _AVAILABILITY: Final = f"""
     SELECT items.id, format('item %s', items.id),
         format('it is shown as %s, its stock says %s', availability, {AVAILABILITY})
@@ -205,6 +220,7 @@ CHECKS: Final = (
     Check("availability", ("items",), _AVAILABILITY),
     Check("categories", ("category_counts",), _CATEGORIES),
     Check("item_words", ("item_words",), _ITEM_WORDS),
+    Check("item_attributes", ("item_attributes", "item_numbers"), _ITEM_ATTRIBUTES),
     Check("sales", ("order_lines", "stock_movements"), _SALES),
     Check("returns", ("orders", "stock_movements"), _RETURNS),
     Check("notifications", ("notifications",), _NOTIFICATIONS),
