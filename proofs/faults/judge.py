@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 
 from proofs.cases import Figure
-from proofs.load import Call
+from proofs.load import ABANDONED, Call
 
 GOAL_SECONDS: Final = 2.0
 #: So long after a fault errors are of that fault, if only late.
@@ -24,7 +24,6 @@ LONGEST_SECONDS: Final = 5.0 + 5.0 + 7.0 + 1.0
 UNAVAILABLE: Final = 503
 #: The line that the log has of a request.
 ACCESS: Final = "request.answered"
-ABANDONED: Final = "abandoned by the client"
 #: RFC 6749 has a form of its own for errors.
 OAUTH: Final = ("/auth/token", "/auth/revoke")
 #: Columns of the table.
@@ -216,7 +215,7 @@ def _seconds(after: float | None) -> str:
 def _ratio(some: list[float], others: list[float], share: float) -> float | None:
     if not some or not others:
         return None
-    return round(quantile(some, share) / quantile(others, share), 1)
+    return round(quantile(some, share) / quantile(others, share), 2)
 
 
 def quantile(values: Sequence[float], share: float) -> float:

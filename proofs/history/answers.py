@@ -1,9 +1,12 @@
 """Answers while something fails: a result, a refusal with a reason, or a 503 that says when to try again."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
-from proofs.history.evidence import Checks, Evidence, unless
+from proofs.history.evidence import Checks, Evidence, grouped, unless
+from proofs.history.orders import possible_prices
+from proofs.load.history import ABANDONED, Call
 
 #: What a client may be refused with, beside a request to try again; nothing where it is not named.
 REFUSALS: Final[Mapping[str, frozenset[str]]] = {
@@ -41,3 +44,60 @@ def refusals(evidence: Evidence) -> Checks:
         if call.status is not None and 400 <= call.status < 500 and call.code not in ELSEWHERE:
             allowed = REFUSALS.get(call.operation, frozenset())
             yield unless(call.code in allowed, f"a refusal without a reason: {evidence.cite(call)}")
+
+
+def out_of_stock(evidence: Evidence) -> Checks:
+    """Only where an item once had fewer units than were asked for: the ledger has its lowest level."""
+    lowest = _lowest(evidence)
+    for call in evidence.of("order.place", "stock.adjust"):
+        if call.code == "out_of_stock":
+            yield unless(
+                any(lowest.get(item, 0) < units for item, units in _units(call)),
+                f"there was enough of everything, and it was refused: {evidence.cite(call)}",
+            )
+
+
+def _lowest(evidence: Evidence) -> dict[int, int]:
+    course: Counter[int] = Counter()
+    found: dict[int, int] = {}
+    for movement in evidence.final.movements:
+        course[movement.item_id] += movement.delta
+        level = course[movement.item_id]
+        found[movement.item_id] = min(found.get(movement.item_id, level), level)
+    return found
+
+
+def _units(call: Call) -> Iterator[tuple[int, int]]:
+    if call.operation == "stock.adjust":
+        yield call.sent["item"], -call.sent["delta"]
+    else:
+        yield from ((line["product_id"], line["quantity"]) for line in call.sent["lines"])
+
+
+def price_changed(evidence: Evidence) -> Checks:
+    """Only where a line names another price than one that the item had meanwhile."""
+    writes = grouped((call.sent["item"], call) for call in evidence.of("item.price"))
+    for call in evidence.of("order.place"):
+        if call.code == "price_changed":
+            others = [line for line in call.sent["lines"] if _may_differ(line, call, writes, evidence)]
+            yield unless(bool(others), f"every price that was named is right: {evidence.cite(call)}")
+
+
+def _may_differ(
+    line: Mapping[str, Any], call: Call, writes: Mapping[int, list[Call]], evidence: Evidence
+) -> bool:
+    product = line["product_id"]
+    start = evidence.final.start_prices.get(product)
+    possible = possible_prices(writes.get(product, []), start, call.begin, call.end)
+    return "unit_price" in line and possible != {line["unit_price"]}
+
+
+def undisturbed(calls: Iterable[Call]) -> list[str]:
+    """Where nothing fails every call has an answer, unless its client hung up, and none is a 503."""
+    found: Counter[str] = Counter()
+    for call in calls:
+        if call.status == 503:
+            found[f"{call.operation}: a 503 ({call.code}) while nothing was wrong"] += 1
+        elif call.status is None and call.error != ABANDONED:
+            found[f"{call.operation}: no answer while nothing was wrong: {call.error}"] += 1
+    return [f"{sentence} ({count} times)" if count > 1 else sentence for sentence, count in found.items()]

@@ -1,10 +1,18 @@
 """Copies by `updated_since`: nothing is missed, and nothing goes back."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from proofs.history.evidence import Checks, Evidence, grouped, unless
+from proofs.history.evidence import STALE_SECONDS, Checks, Evidence, grouped, unless
 from proofs.load.history import Call
+
+#: By list: what answers with a version that the list must have from then on, and what removes it again.
+CHANGES: Final[Mapping[str, tuple[str, str]]] = {
+    "items": ("item.create", "item.price"),
+    "posts": ("post.create", "post.change"),
+}
+REMOVALS: Final[Mapping[str, str]] = {"items": "item.withdraw", "posts": "post.delete"}
 
 
 def marks(evidence: Evidence) -> Checks:
@@ -24,6 +32,28 @@ def marks(evidence: Evidence) -> Checks:
                         f" {evidence.cite(poll)}",
                     )
                     versions[number] = version
+
+
+def in_time(evidence: Evidence) -> Checks:
+    """What was answered a second before a poll that came to the end is in the copy after it."""
+    for (client, name), polls in _polls(evidence).items():
+        if name not in CHANGES:
+            continue
+        changes = sorted(
+            (call for call in evidence.of(*CHANGES[name]) if call.done), key=lambda call: call.end
+        )
+        removed = {call.path.rpartition("/")[2] for call in evidence.of(REMOVALS[name])}
+        copy: dict[int, int] = {}
+        for poll in polls:
+            copy |= {row[0]: row[1] for row in poll.body}
+            while _ended([poll]) and changes and changes[0].end < poll.begin - STALE_SECONDS:
+                change = changes.pop(0)
+                number, version = change.body["id"], change.body["version"]
+                yield unless(
+                    copy.get(number, 0) >= version or str(number) in removed,
+                    f"{client} has version {copy.get(number)} of {name} {number} after a poll, and {version}"
+                    f" was answered before: {evidence.cite(change, poll)}",
+                )
 
 
 def nothing_missed(evidence: Evidence) -> Checks:

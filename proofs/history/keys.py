@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from proofs.history.evidence import Checks, Evidence, answered, unless
+from proofs.history.evidence import Checks, Evidence, answered, grouped, unless
 from proofs.history.final import Order
 from proofs.history.transitions import TARGETS
 from proofs.load.history import Call
@@ -58,3 +58,14 @@ def other_request(evidence: Evidence) -> Checks:
         if call.settled:
             right = (call.status, call.code) == (422, "idempotency_key_reused")
             yield unless(right, f"a key was taken for two requests: {evidence.cite(call)}")
+
+
+def one_post(evidence: Evidence) -> Checks:
+    """A post is published once: its title is of one key, though the answer to the first request was lost."""
+    published = grouped(
+        (each.data.get("title"), each.object_id)
+        for each in evidence.final.deliveries
+        if each.type == "post.published"
+    )
+    for title, numbers in published.items():
+        yield unless(len({*numbers}) == 1, f"{title!r} is the title of the posts {sorted({*numbers})}")

@@ -51,10 +51,29 @@ def _one(evidence: Evidence, calls: list[Call], stored: Sequence[Order]) -> Chec
         f"order {order.id} has the amounts {order.amounts}, answered were {answered_amounts}:"
         f" {evidence.cite(done)}",
     )
-    wanted = [[line["product_id"], line["quantity"]] for line in done.sent["lines"]]
+    yield from _as_asked(order, done, evidence)
+
+
+def _as_asked(order: Order, done: Call, evidence: Evidence) -> Checks:
+    """Products, quantities and discounts are those of the request, and so is a price that it names."""
+    wanted = done.sent["lines"]
+    same = len(wanted) == len(order.lines) and all(map(_is_as_asked, wanted, order.lines))
     yield unless(
-        [line[:2] for line in order.lines] == wanted,
-        f"order {order.id} has the lines {order.lines}, asked for were {wanted}: {evidence.cite(done)}",
+        same, f"order {order.id} has the lines {order.lines}, asked for were {wanted}: {evidence.cite(done)}"
+    )
+    yield unless(
+        order.shipping == done.sent["shipping"],
+        f"order {order.id} is sent {order.shipping}, asked for was {done.sent['shipping']}:"
+        f" {evidence.cite(done)}",
+    )
+
+
+def _is_as_asked(asked: dict[str, Any], stored: list[Any]) -> bool:
+    product, quantity, price, discount, _ = stored
+    return (
+        (product, quantity) == (asked["product_id"], asked["quantity"])
+        and Decimal(discount) == Decimal(asked.get("discount_pct", 0))
+        and Decimal(price) == Decimal(asked.get("unit_price", price))
     )
 
 
@@ -96,7 +115,7 @@ def prices(evidence: Evidence) -> Checks:
         begin, end = min(call.begin for call in calls), max(call.end for call in calls)
         for product, _, price, _, _ in done.body["lines"]:
             start = evidence.final.start_prices.get(product)
-            possible = _possible_prices(writes.get(product, []), start, begin, end)
+            possible = possible_prices(writes.get(product, []), start, begin, end)
             yield unless(
                 price in possible,
                 f"item {product} cost {price} in an order, when its price was"
@@ -104,7 +123,7 @@ def prices(evidence: Evidence) -> Checks:
             )
 
 
-def _possible_prices(writes: list[Call], start: str | None, begin: float, end: float) -> set[str]:
+def possible_prices(writes: list[Call], start: str | None, begin: float, end: float) -> set[str]:
     """A change whose answer was lost may come to pass at any time after it was sent."""
     certain = [call for call in writes if call.done and call.end < begin]
     last = max(certain, key=lambda call: call.begin, default=None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from proofs.cases import Case, Context, Proof, Result
+from proofs.history.answers import undisturbed
 from proofs.history.faults import Faults
 from proofs.history.final import final_state
 from proofs.history.rules import Judgement, judge
@@ -30,7 +31,6 @@ COLUMNS: Final = {
     "checks": "checks",
     "violations": "violations",
     "good": "s until the first good answer",
-    "by_rule": "checks by rule",
 }
 
 
@@ -60,6 +60,8 @@ class Phase:
                     await load.delivered(DELIVERED_WITHIN)
                 judgement = judge(load.history, await final_state(load))
                 result = _result(load, judgement, faults, good)
+                if not names:
+                    result.faults += undisturbed(load.history.calls)
                 result.faults += await it.verify()
         if result.faults:
             _keep(folder, context)

@@ -24,7 +24,7 @@ Rule = Callable[[Evidence], Checks]
 
 #: By group, which is what `leave_out` and the figures name.
 RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
-    "keys": (keys.one_effect, keys.not_done_when_refused, keys.other_request),
+    "keys": (keys.one_effect, keys.not_done_when_refused, keys.other_request, keys.one_post),
     "orders": (orders.in_the_database,),
     "money": (orders.money, orders.prices),
     "stock": (stock.by_answers, stock.by_ledger, stock.sold),
@@ -39,9 +39,9 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "access": (access.revoked, access.not_revoked),
     "transitions": (transitions.allowed, transitions.kept, transitions.refused_with_reason),
     "webhooks": (webhooks.delivered, webhooks.one_id, webhooks.true),
-    "changes": (changes.marks, changes.nothing_missed),
+    "changes": (changes.marks, changes.in_time, changes.nothing_missed),
     "refreshes": (refreshes.one_successor, refreshes.not_signed_out, refreshes.theft_found),
-    "answers": (answers.problems, answers.refusals),
+    "answers": (answers.problems, answers.refusals, answers.out_of_stock, answers.price_changed),
 }
 
 

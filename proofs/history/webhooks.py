@@ -59,6 +59,7 @@ def true(evidence: Evidence) -> Checks:
             right = (
                 order is not None
                 and status in order.timeline
-                and each.data.get("total") == order.amounts["total"]
+                and each.data
+                == {"status": status, "reference": order.reference, "total": order.amounts["total"]}
             )
             yield unless(right, f"{each.message_id} tells of order {each.object_id} what is not so")

@@ -9,7 +9,7 @@ async with steady_load(shop, seed=1, folder=context.folder) as load:
 ```
 """
 
-from proofs.load.history import Call, History
+from proofs.load.history import ABANDONED, Call, History
 from proofs.load.load import CLIENTS, SETTINGS, Load, steady_load
 
-__all__ = ["CLIENTS", "SETTINGS", "Call", "History", "Load", "steady_load"]
+__all__ = ["ABANDONED", "CLIENTS", "SETTINGS", "Call", "History", "Load", "steady_load"]

@@ -24,6 +24,7 @@ class Administrator(Client):
     async def prepare(self) -> None:
         self._posts: list[int] = []
         self._extra: list[int] = []
+        self._seen: dict[int, tuple[str, int | None]] = {}
 
     async def step(self) -> None:
         steps = (self._price, self._stock, self._post, self._item)
@@ -33,7 +34,7 @@ class Administrator(Client):
         return await self.as_account(self.load.administrator, operation, method, path, **options)
 
     async def _price(self) -> None:
-        """With If-Match, so that no other change is overwritten, or whatever the version is."""
+        """With If-Match of this version or, which must change nothing, of an older one; or of any version."""
         item = self.random.choice(self.load.items)
         price = f"{self.random.randint(35, 4_999) / 100:.2f}"
         version: int | None = None
@@ -45,6 +46,10 @@ class Administrator(Client):
             if not seen.done:
                 return
             tag, version = self.raw.headers["ETag"], seen.version
+            if self.random.random() < 0.25:
+                tag, version = self._seen.get(item["id"], (tag, version))
+            else:
+                self._seen[item["id"]] = tag, version
         changed = await self._ask(
             "item.price",
             "PATCH",
@@ -61,7 +66,7 @@ class Administrator(Client):
         """More of it, or now and then less; its reason is its name in the ledger."""
         item, key = self.random.choice(self.load.items), self.new_key("stock")
         delta = self.random.choice((40, 20, 10, -3))
-        await self._ask(
+        await self._create(
             "stock.adjust",
             "POST",
             f"/items/{item['id']}/stock",
@@ -71,6 +76,15 @@ class Administrator(Client):
             keep=stock_facts,
         )
 
+    async def _create(self, operation: str, method: str, path: str, **options: Any) -> Call:
+        """Now and then it hangs up, and sends the same again, or does that although it has the answer."""
+        chance = self.random.random()
+        patience = self.random.uniform(0.001, 0.05) if chance < 0.15 else None
+        made = await self._ask(operation, method, path, abandon_after=patience, **options)
+        if made.done and 0.15 <= chance < 0.4:
+            await self._ask(operation, method, path, **options)
+        return made
+
     async def _item(self) -> None:
         """A new one, or one of these is withdrawn: for those who follow the catalogue."""
         if self._extra and self.random.random() < 0.5:
@@ -79,7 +93,7 @@ class Administrator(Client):
             return
         key = self.new_key("item")
         body = {"name": f"Tea {key}", "price": "3.50", "sku": key[-60:], "stock": 5}
-        made = await self._ask("item.create", "POST", "/items", key=key, body=body, keep=item_facts)
+        made = await self._create("item.create", "POST", "/items", key=key, body=body, keep=item_facts)
         if made.done:
             self._extra.append(made.body["id"])
 
@@ -97,6 +111,6 @@ class Administrator(Client):
             await self._ask("post.delete", "DELETE", f"/posts/{post_id}", sent={"post": post_id})
         else:
             body = {"title": f"News {key}", "body": "The first boxes have arrived."}
-            made = await self._ask("post.create", "POST", "/posts", key=key, body=body, keep=post_facts)
+            made = await self._create("post.create", "POST", "/posts", key=key, body=body, keep=post_facts)
             if made.done:
                 self._posts.append(made.body["id"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import httpx2
 
-from proofs.load.history import Call
+from proofs.load.history import ABANDONED, Call
 
 if TYPE_CHECKING:
     from proofs.load.accounts import Account
@@ -132,7 +132,7 @@ class Client(ABC):
         except httpx2.TransportError as fault:
             call.error = repr(fault)[:200]
         except TimeoutError:
-            call.error = "abandoned by the client"
+            call.error = ABANDONED
         else:
             _read(call, answer, keep)
             self.raw = answer

@@ -10,6 +10,8 @@ from typing import Any, Final, Self
 NOTHING_DONE: Final = frozenset({"unavailable", "overloaded"})
 #: Codes after which the same request under the same key is sent again.
 TRY_AGAIN: Final = frozenset({"idempotency_key_in_use", "too_many_requests", "slow_down"})
+#: The error of a call whose client did not wait for the answer, on purpose.
+ABANDONED: Final = "abandoned by the client"
 
 
 @dataclass(slots=True)

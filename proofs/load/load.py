@@ -89,6 +89,8 @@ class Load:
         self.numbers = 0
         self.webhook_id = 0
         self.abandoned = False
+        #: Whether deliveries have been waited for: what did not come then is not waited for again.
+        self.waited = False
         self.clients: list[Client] = []
         self._working: list[asyncio.Task[None]] = []
         self._polling: list[asyncio.Task[None]] = []
@@ -155,7 +157,7 @@ class Load:
 
     async def delivered(self, within: float = 90.0) -> list[str]:
         """Wait until the receiver has accepted every event; the ids of those that did not come."""
-        deadline = time.monotonic() + within
+        deadline, self.waited = time.monotonic() + within, True
         while missing := await self._undelivered():
             if time.monotonic() > deadline:
                 break
@@ -247,7 +249,7 @@ async def steady_load(
             await load.prepare(clients or CLIENTS)
             async with asynccontextmanager(load.run)():
                 yield load
-            if not load.abandoned:
+            if not (load.abandoned or load.waited):
                 await load.delivered()
         finally:
             load.history.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Any, ClassVar, Final
 
 from proofs.load.accounts import VERIFY, Account, grant
@@ -74,6 +75,8 @@ class Shopper(Client):
             account, body["user_id"] = self.load.administrator, self.account.id
             for line in lines:
                 line["discount_pct"] = chance.choice(("5.00", "12.50", "33.33"))
+        elif chance.random() < 0.05:
+            lines[0]["unit_price"] = f"{Decimal(items[0]['price']) + 1}"  # never seen: it must be refused
         hang_up = chance.uniform(0.001, 0.05) if chance.random() < 0.06 else None
         both = chance.random() < 0.08
         again = chance.random() < 0.15

@@ -49,6 +49,8 @@ class Book:
         return [call for call in self.history.calls if call.operation in operations]
 
     def deliver(self, kind: str, number: int, version: int, **data: Any) -> None:
+        if kind.startswith("order."):
+            data = {"status": kind.removeprefix("order."), "reference": f"order-{number}", **data}
         self.final.deliveries.append(
             Delivery(
                 self.now,
@@ -70,8 +72,13 @@ def shown(number: int, timeline: list[str], lines: list[Any], sums: dict[str, st
     return {**facts, "refund_due": due, **sums, "lines": lines, "timeline": timeline}
 
 
-def wanted(lines: list[Any]) -> dict[str, Any]:
-    return {"lines": [{"product_id": line[0], "quantity": line[1]} for line in lines]}
+def wanted(lines: list[Any], shipping: str = "standard") -> dict[str, Any]:
+    """A request for lines as an order has them, without their prices."""
+    asked = [
+        {"product_id": product, "quantity": quantity, "discount_pct": discount}
+        for product, quantity, _, discount, _ in lines
+    ]
+    return {"lines": asked, "shipping": shipping}
 
 
 def good() -> Book:
@@ -88,12 +95,12 @@ def _orders(book: Book) -> None:
     """The first answer is lost; the order is answered twice, paid, cancelled, refunded. Then refusals."""
     placed = shown(FIRST, ["placed"], LINES, SUMS)
     key = f"order-{FIRST}"
-    book.call("order.place", None, key=key, sent=wanted(LINES), error="lost")
+    book.call("order.place", None, key=key, sent=wanted(LINES, "express"), error="lost")
     book.now += 1
-    book.call("order.place", 409, key=key, sent=wanted(LINES), code="idempotency_key_in_use")
-    book.call("order.place", 201, key=key, sent=wanted(LINES), body=placed, replayed=True)
-    book.call("order.place", 201, key=key, sent=wanted(LINES), body=placed, replayed=True)
-    book.call("order.misuse_key", 422, key=key, sent=wanted(LINES), code="idempotency_key_reused")
+    book.call("order.place", 409, key=key, sent=wanted(LINES, "express"), code="idempotency_key_in_use")
+    book.call("order.place", 201, key=key, sent=wanted(LINES, "express"), body=placed, replayed=True)
+    book.call("order.place", 201, key=key, sent=wanted(LINES, "express"), body=placed, replayed=True)
+    book.call("order.misuse_key", 422, key=key, sent=wanted(LINES, "express"), code="idempotency_key_reused")
     timeline = ["placed"]
     for name, status in (("pay", "paid"), ("cancel", "cancelled"), ("refund", "refunded")):
         timeline = [*timeline, status]
@@ -102,8 +109,12 @@ def _orders(book: Book) -> None:
     book.call("order.ship", 409, key="ship-1", sent={"order": FIRST}, code="invalid_transition")
     book.call("order.read", sent={"order": FIRST}, body=shown(FIRST, timeline, LINES, SUMS))
     book.call("order.list", sent={"limit": 20}, body=[[FIRST, 4, "refunded"]])
-    book.call("order.place", 503, key="order-99", sent=wanted(LINES), code="unavailable", retry_after="1")
-    book.call("order.place", 409, key="order-99", sent=wanted(LINES), code="out_of_stock")
+    many = wanted([[CAKE, 50, "0.35", "0.00", "17.50"]])
+    book.call("order.place", 503, key="order-99", sent=many, code="unavailable", retry_after="1")
+    book.call("order.place", 409, key="order-99", sent=many, code="out_of_stock")
+    named = wanted([[CAKE, 1, "0.36", "0.00", "0.36"]])
+    named["lines"][0]["unit_price"] = "0.36"
+    book.call("order.place", 409, key="order-98", sent=named, code="price_changed")
 
 
 def _catalogue(book: Book) -> None:
@@ -154,10 +165,10 @@ def _profile(name: str) -> dict[str, Any]:
 
 
 def _polls(book: Book) -> None:
-    def poll(name: str, since: str, mark: str, rows: list[list[Any]]) -> None:
-        book.call("list.poll", sent={"list": name, "since": since, "limit": 100}, mark=mark, body=rows)
+    def poll(name: str, since: str, mark: str, rows: list[list[Any]], limit: int = 100) -> None:
+        book.call("list.poll", sent={"list": name, "since": since, "limit": limit}, mark=mark, body=rows)
 
-    poll("items", BEGINNING, EARLIER, [[TEA, 1], [CAKE, 1], [3, 1]])
+    poll("items", BEGINNING, EARLIER, [[TEA, 1], [CAKE, 1], [3, 1]], limit=3)
     poll("items", EARLIER, LATER, [[TEA, 2]])
     poll("items/removed", BEGINNING, LATER, [[3, None]])
     poll("posts", BEGINNING, LATER, [[5, 1]])
@@ -193,4 +204,4 @@ def _left(book: Book) -> None:
     for version, status in enumerate(("placed", "paid", "cancelled"), 1):
         book.deliver(f"order.{status}", FIRST, version, total="27.78")
     book.deliver("order.placed", SECOND, 1, total="24.00")
-    book.deliver("post.published", 5, 1)
+    book.deliver("post.published", 5, 1, title="News")

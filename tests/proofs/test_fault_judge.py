@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from proofs.faults.judge import ABANDONED, Observed, Outage, compare, judge, lines_of
-from proofs.load import Call
+from proofs.faults.judge import Observed, Outage, compare, judge, lines_of
+from proofs.load import ABANDONED, Call
 
 PROBLEM = "application/problem+json"
 #: Nothing is wrong before 10 and after 40.

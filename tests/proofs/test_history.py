@@ -1,14 +1,28 @@
 """The checker of histories: a good one holds, and each rule finds the fault that it is for."""
 
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 
+from proofs.history.answers import undisturbed
 from proofs.history.evidence import Evidence
 from proofs.history.rules import RULES, check, judge
-from tests.proofs.histories import BEGINNING, CAKE, FIRST, LINES, SECOND, SUMS, TEA, Book, good, shown, wanted
+from proofs.load import ABANDONED
+from tests.proofs.histories import (
+    BEGINNING,
+    CAKE,
+    FIRST,
+    LATER,
+    LINES,
+    SECOND,
+    SUMS,
+    TEA,
+    Book,
+    good,
+    shown,
+    wanted,
+)
 
 Mutation = Callable[[Book], object]
 
@@ -213,11 +227,58 @@ def _webhook_of_nothing(book: Book) -> None:
 
 
 def _webhook_of_other_total(book: Book) -> None:
-    book.final.deliveries[0].data = {"total": "27.79"}
+    book.final.deliveries[0].data["total"] = "27.79"
+
+
+def _webhook_of_another_order(book: Book) -> None:
+    book.final.deliveries[0].data["reference"] = f"order-{SECOND}"
+
+
+def _webhook_before_its_state(book: Book) -> None:
+    book.final.deliveries[1].data["status"] = "placed"
+
+
+def _post_twice(book: Book) -> None:
+    book.deliver("post.published", 6, 1, title="News")
+
+
+def _other_price_than_named(book: Book) -> None:
+    book.found("order.place")[-1].sent["lines"][0]["unit_price"] = "10.00"
+
+
+def _without_the_discount(book: Book) -> None:
+    book.found("order.place")[-1].sent["lines"][0]["discount_pct"] = "5.00"
+
+
+def _sent_another_way(book: Book) -> None:
+    book.found("order.place")[-1].sent["shipping"] = "express"
+
+
+def _refused_with_enough_stock(book: Book) -> None:
+    book.found("order.place")[5].sent["lines"][0]["quantity"] = 49
+
+
+def _adjustment_refused_with_enough_stock(book: Book) -> None:
+    sent = {"item": TEA, "delta": -3, "reason": "stock-2"}
+    book.call("stock.adjust", 409, key="stock-2", sent=sent, code="out_of_stock")
+
+
+def _right_price_refused(book: Book) -> None:
+    book.found("order.place")[6].sent["lines"][0]["unit_price"] = "0.35"
+
+
+def _refused_for_a_price_that_it_does_not_name(book: Book) -> None:
+    del book.found("order.place")[6].sent["lines"][0]["unit_price"]
 
 
 def _change_skipped(book: Book) -> None:
     book.found("list.poll")[1].body = []
+
+
+def _change_skipped_and_sent_later(book: Book) -> None:
+    _change_skipped(book)
+    sent = {"list": "items", "since": LATER, "limit": 100}
+    book.call("list.poll", sent=sent, mark=LATER, body=[[TEA, 2]])
 
 
 def _removal_skipped(book: Book) -> None:
@@ -324,7 +385,18 @@ def _own_order_not_found(book: Book) -> None:
         (_unsigned, "webhooks: evt_0 has a signature that is not valid"),
         (_webhook_of_nothing, "webhooks: evt_5 tells of order 98 what is not so"),
         (_webhook_of_other_total, "webhooks: evt_0 tells of order 11 what is not so"),
+        (_webhook_of_another_order, "webhooks: evt_0 tells of order 11 what is not so"),
+        (_webhook_before_its_state, "webhooks: evt_1 tells of order 11 what is not so"),
+        (_post_twice, "keys: 'News' is the title of the posts [5, 6]"),
+        (_other_price_than_named, "orders: order 12 has the lines"),
+        (_without_the_discount, "orders: order 12 has the lines"),
+        (_sent_another_way, "orders: order 12 is sent standard, asked for was express"),
+        (_refused_with_enough_stock, "answers: there was enough of everything, and it was refused"),
+        (_adjustment_refused_with_enough_stock, "answers: there was enough of everything"),
+        (_right_price_refused, "answers: every price that was named is right"),
+        (_refused_for_a_price_that_it_does_not_name, "answers: every price that was named is right"),
         (_change_skipped, "changes: list-1 has version 1 of items 1, the database has 2"),
+        (_change_skipped_and_sent_later, "changes: list-1 has version 1 of items 1 after a poll, and 2 was"),
         (_removal_skipped, "changes: list-1 has version 1 of items 3, the database has None"),
         (_copy_goes_back, "changes: 1 came at version 1 after 2"),
         (_mark_goes_back, "changes: a mark goes back, from 2026-11-30T17:00:00Z to 1970-01-01T00:00:00Z"),
@@ -362,57 +434,18 @@ def test_a_replay_of_what_was_refused_is_found() -> None:
     assert "was done by a request that was refused" in found[0]
 
 
-class TestUnknownOutcomes:
-    """An operation without an answer may have happened, or not, at any time until its effect is seen."""
-
-    @pytest.mark.parametrize("happened", [True, False])
-    def test_of_an_order(self, happened: bool) -> None:
-        book = good()
-        book.call("order.place", None, key="order-13", sent=wanted([[TEA, 2]]), error="lost")
-        if happened:
-            sold = deepcopy(book.final.orders[1])
-            sold.id, sold.reference = 13, "order-13"
-            book.final.orders.append(sold)
-            book.final.items[TEA].stock -= 2
-            book.final.movements.append(replace(book.final.movements[8], id=98, order_id=13))
-            book.deliver("order.placed", 13, 1, total="24.00")
-        assert check(book.history, book.final) == []
-
-    def test_of_an_order_that_happened_twice(self) -> None:
-        book = good()
-        book.call("order.place", None, key="order-13", sent=wanted([[TEA, 2]]), error="lost")
-        book.final.orders += [
-            replace(book.final.orders[1], id=number, reference="order-13") for number in (13, 14)
-        ]
-        faults = check(book.history, book.final)
-        assert any(fault.startswith("orders: 2 orders for one key: ids 13, 14") for fault in faults)
-
-    @pytest.mark.parametrize("price", ["12.00", "15.00"])
-    def test_of_a_price(self, price: str) -> None:
-        book = good()
-        sent = {"item": TEA, "price": "15.00", "if_version": None}
-        book.call("item.price", None, sent=sent, error="lost")
-        lines = [[TEA, 1, price, "0.00", price]]
-        sums = {"subtotal": price, "discount": "0.00", "shipping_fee": "0.00", "total": price}
-        body = shown(13, ["placed"], lines, sums)
-        book.call("order.place", 201, key="order-13", sent=wanted(lines), body=body)
-        assert [fault for fault in check(book.history, book.final) if fault.startswith("money")] == []
-
-    def test_of_a_revocation(self) -> None:
-        """Nothing follows from it for what is used later."""
-        book = good()
-        book.call("session.end", None, sent={"revokes": ["a7"]}, error="lost")
-        book.now += 2
-        book.call("credential.use", credential="a7")
-        book.call("credential.use", 401, credential="a7", code="invalid_token")
-        assert check(book.history, book.final) == []
-
-    def test_of_a_refresh_whose_grace_is_over(self) -> None:
-        book = good()
-        book.call("session.refresh", None, sent={"token": "r20"}, error="lost")
-        book.now += 21
-        book.call("session.refresh", 400, sent={"token": "r20"}, code="invalid_grant")
-        assert check(book.history, book.final) == []
+def test_where_nothing_fails_each_call_has_an_answer_and_none_is_a_503() -> None:
+    book = Book()
+    book.call("item.read", None, error=ABANDONED)
+    book.call("item.read", 200)
+    assert undisturbed(book.history.calls) == []
+    book.call("item.read", 503, code="unavailable", retry_after="1")
+    for _ in range(2):
+        book.call("item.read", None, error="ReadTimeout('')")
+    assert undisturbed(book.history.calls) == [
+        "item.read: a 503 (unavailable) while nothing was wrong",
+        "item.read: no answer while nothing was wrong: ReadTimeout('') (2 times)",
+    ]
 
 
 def test_a_sentence_names_the_calls_that_prove_it() -> None:
