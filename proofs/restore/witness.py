@@ -15,6 +15,11 @@ LIMIT: Final = 100
 POSITION: Final = "change-position"
 #: The lists that change in the lost time.
 FOLLOWED: Final = ("/items", "/stock", "/orders", "/admin/users")
+#: Units there are, and those that are ordered.
+STOCK: Final = 5
+ORDERED: Final = 2
+#: The header of a request that is sent again.
+KEY: Final = {"Idempotency-Key": "witness-order"}
 OWN: Final = ("/users/profile", "/users/profile/export")
 #: Of an access token, or none: a client of the API.
 Open = Callable[[str | None], httpx2.AsyncClient]
@@ -25,7 +30,12 @@ class Witness:
     """`before` the point that is restored, `in_the_lost_time` after it, and `after` the restore."""
 
     administrator: str
+    #: Placed before the point, so that no webhook is called for it.
+    order: int = 0
     _item: str = ""
+    #: Changed in the lost time alone.
+    _other: int = 0
+    _answer: bytes = b""
     _tag: str = ""
     _token: str = ""
     _user: int = 0
@@ -39,10 +49,14 @@ class Witness:
         async with opened(None) as anonymous:
             token = await _signed_in(anonymous, self.administrator)
         async with opened(token) as admin:
-            item = {"name": "Witness", "price": "1.00", "stock": 1}
+            item = {"name": "Witness", "price": "1.00", "stock": STOCK}
             made = (await admin.post("/items", json=item)).raise_for_status()
+            other = (await admin.post("/items", json=item)).raise_for_status()
+            self._item, self._other = f"/items/{made.json()['id']}", other.json()["id"]
+            placed = await self._placed(admin)
             self._held = await _positions(admin)
-        self._item = f"/items/{made.json()['id']}"
+            await _changes(admin, BEGINNING)  # a client that polls, so that the changes have their places
+        self.order, self._answer = placed.json()["id"], placed.content
 
     async def in_the_lost_time(self, opened: Open) -> None:
         """Change a price, open an account, sell an item, and read as a client that keeps copies does."""
@@ -53,6 +67,7 @@ class Witness:
         async with opened(admin) as client:
             self._tag = (await _priced(client, self._item, "2.00")).headers["etag"]
             await _ordered(client, int(self._item.rpartition("/")[2]))
+            await _priced(client, f"/items/{self._other}", "2.00")
             rows, self._mark = await _changes(client, BEGINNING)
             self._lost = await _positions(client)
         self._copy = {row["id"]: row for row in rows}
@@ -74,6 +89,24 @@ class Witness:
             faults += await self._versions(client)
             faults += await self._followed(client)
             faults += await self._positions(client)
+            faults += await self._kept_order(client)
+        return faults
+
+    async def _placed(self, client: httpx2.AsyncClient) -> httpx2.Response:
+        line = {"product_id": self._other, "quantity": ORDERED}
+        return (await client.post("/orders", json=line, headers=KEY)).raise_for_status()
+
+    async def _kept_order(self, client: httpx2.AsyncClient) -> list[str]:
+        """An order from before the point is the same when it is sent again, and can be cancelled."""
+        faults = []
+        if (await self._placed(client)).content != self._answer:
+            faults.append(f"the restored order {self.order} is answered otherwise when it is sent again")
+        (await client.post(f"/orders/{self.order}/cancel", json={})).raise_for_status()
+        stock = (await client.get(f"/items/{self._other}/stock")).raise_for_status().json()["quantity"]
+        if stock != STOCK:
+            faults.append(
+                f"the restored order {self.order} was cancelled, and there are {stock} units, not {STOCK}"
+            )
         return faults
 
     async def _versions(self, client: httpx2.AsyncClient) -> list[str]:
