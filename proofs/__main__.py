@@ -132,11 +132,7 @@ class Run:
                 cases=tuple(case.name for case in self._cases),
             )
             try:
-                return asyncio.run(asyncio.wait_for(_run(case, context), max(left, 0.001)))
-            except TimeoutError:
-                return Result(
-                    faults=[f"it was not done within the {self._proof.minutes:g} minutes of the proof"]
-                )
+                return asyncio.run(_run(case, context, left))
             except Exception as error:
                 if os.environ.get("TRACEBACK"):
                     raise
@@ -145,8 +141,15 @@ class Run:
                 )
 
 
-async def _run(case: Case, context: Context) -> Result:
-    return await case.run(context)
+async def _run(case: Case, context: Context, seconds: float) -> Result:
+    """A TimeoutError of the case's own is raised."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await case.run(context)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        return Result(faults=[f"it was not done within the {context.minutes:g} minutes of the proof"])
 
 
 if __name__ == "__main__":

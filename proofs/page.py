@@ -114,7 +114,10 @@ def text_table(run: Document) -> str:
     ]
     failed = sum(row["verdict"] == FAILED for row in run["rows"])
     missed = sum(len(row.get("missed", ())) for row in run["rows"])
+    not_run = sum(row["verdict"] == NOT_RUN for row in run["rows"])
     end = f"{failed} of {len(rows)} failed" if failed else "Nothing was lost, doubled or wrong"
+    if not_run:
+        end = "Nothing was run" if not_run == len(rows) else f"{end}; {not_run} not run"
     return "\n".join(
         [*(line.rstrip() for line in lines), "", f"{end}; {missed} goals missed; seed {run['seed']}"]
     )

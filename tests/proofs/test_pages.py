@@ -96,7 +96,9 @@ def test_a_page_without_the_marks_is_an_error() -> None:
 
 
 def test_the_table_on_the_terminal_counts_what_failed() -> None:
-    assert page.text_table(RUN).splitlines()[-1] == "1 of 2 failed; 1 goals missed; seed 1"
+    assert page.text_table(RUN).splitlines()[-1] == "1 of 2 failed; 1 not run; 1 goals missed; seed 1"
     held: list[Row] = [{**row, "verdict": "held"} for row in RUN["rows"]]
     last = page.text_table({**RUN, "rows": held}).splitlines()[-1]
     assert last == "Nothing was lost, doubled or wrong; 1 goals missed; seed 1"
+    last = page.text_table({**RUN, "rows": RUN["rows"][1:]}).splitlines()[-1]
+    assert last == "Nothing was run; 0 goals missed; seed 1"
