@@ -12,7 +12,12 @@ from typing import Any, Final
 from proofs import page
 
 #: What the values of a series are, by its name; else its name says it.
-UNITS: Final = {"memory": "MiB", "rows": "rows of purged tables", "files": "files of metrics"}
+UNITS: Final = {
+    "memory": "MiB",
+    "connections": "at PostgreSQL; TCP sockets of processes",
+    "rows": "rows of purged tables",
+    "files": "files of metrics",
+}
 #: These have another scale than what stands beside them: each has a panel of its own.
 ALONE: Final = {"p99_ms": "p99, milliseconds", "rss_mib": "memory, MiB"}
 COLUMNS: Final = 2
@@ -56,7 +61,7 @@ def draw(panels: list[tuple[str, str, Series]], file: Path) -> None:
             )
         axes.set(title=title, xlabel="seconds", ylabel=unit)
         axes.set_ylim(bottom=0)
-        axes.legend(frameon=False, fontsize=7)
+        axes.legend(frameon=False, fontsize=7, ncol=4, loc="upper center", bbox_to_anchor=(0.5, -0.17))
         axes.spines[["top", "right"]].set_visible(False)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)

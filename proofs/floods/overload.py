@@ -175,7 +175,7 @@ def judged(kind: Kind, found: Phases) -> Result:
     result.missed += _missed(found, accepted.p99_ms, shed.p99_ms, recovery)
     if unsent:
         result.missed.append(
-            f"{100 * unsent / offered:.0f} % of the requests found none of {CONNECTIONS:,} connections free:"
+            f"{unsent:,} of {offered:,} requests found none of {CONNECTIONS:,} connections free:"
             " the worker did not even refuse them"
         )
     return result

@@ -45,6 +45,7 @@ def _reproduce(chosen: list[Fault]) -> int:
         print(f"Fault {fault.number}: before the mend: {trial['before']}; at the mend: {trial['after']}")
         if trial["shows"]:
             print(f"    {trial['shows']}")
+        print(f"Reproduced: {table.outcome(fault, trial)}")
         held = held and reproduced(trial)
     return 0 if held else 1
 

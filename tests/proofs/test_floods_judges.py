@@ -83,7 +83,7 @@ class TestOverload:
             ({"flood": measured(s200=Outcome(9, 1.0, 1_500.0, 1_600.0))}, "p99 of 1,500 ms"),
             ({"flood": measured(s200=GOOD, s503=Outcome(9, 1.0, 80.0, 90.0))}, "shed within 80 ms"),
             ({"flood": measured(s200=GOOD, timed_out=Outcome(5))}, "5 requests had no response"),
-            ({"flood": measured(s200=GOOD, unsent=Outcome(100))}, "50 % of the requests found none"),
+            ({"flood": measured(s200=GOOD, unsent=Outcome(100))}, "100 of 200 requests found none"),
             ({"after": measured(s200=Outcome(9, 1.0, 70.0, 80.0))}, "not back where it was"),
         ],
     )
