@@ -63,7 +63,7 @@ def other_request(evidence: Evidence) -> Checks:
 def one_post(evidence: Evidence) -> Checks:
     """A post is published once: its title is of one key, though the answer to the first request was lost."""
     published = grouped(
-        (each.data.get("title"), each.object_id)
+        (each.data.get("title"), each.object_id or 0)
         for each in evidence.final.deliveries
         if each.type == "post.published"
     )
