@@ -107,7 +107,17 @@ def _ship_to(name: str) -> ColumnElement[Any]:
 
 
 _ORDER_CELLS: Final[Mapping[str, ColumnElement[Any]]] = {
-    **_of(_order, "id", "reference", "status", "placed_at", "paid_at", "shipped_at", "delivered_at"),
+    **_of(
+        _order,
+        "id",
+        "external_id",
+        "reference",
+        "status",
+        "placed_at",
+        "paid_at",
+        "shipped_at",
+        "delivered_at",
+    ),
     **_of(_order, "cancelled_at", "refunded_at", "user_id", "customer_name"),
     "customer_email": case((_user.erased_at.is_(None), _user.email)),
     **_of(_order, "shipping", "currency"),
@@ -120,7 +130,7 @@ _ORDER_CELLS: Final[Mapping[str, ColumnElement[Any]]] = {
     **_of(_LINES.c, "quantity", "unit_price", "discount_pct", "line_total"),
 }
 _ITEM_CELLS: Final[Mapping[str, ColumnElement[Any]]] = {
-    **_of(_item, "id", "sku", "name", "description", "category", "price"),
+    **_of(_item, "id", "external_id", "sku", "name", "description", "category", "price"),
     "currency": CURRENCY,
     "availability": _item.availability,
     "stock": _stock.quantity,
@@ -128,7 +138,17 @@ _ITEM_CELLS: Final[Mapping[str, ColumnElement[Any]]] = {
     **_of(_item, "is_active", "images", "attributes", "version", "created_at", "updated_at"),
 }
 _CUSTOMER_CELLS: Final[Mapping[str, ColumnElement[Any]]] = {
-    **_of(_user, "id", "email", "full_name", "is_active", "is_admin", "email_verified", "created_at"),
+    **_of(
+        _user,
+        "id",
+        "external_id",
+        "email",
+        "full_name",
+        "is_active",
+        "is_admin",
+        "email_verified",
+        "created_at",
+    ),
     **_named("address_", _of(_address, *ADDRESS)),
 }
 

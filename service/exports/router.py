@@ -31,50 +31,53 @@ PATHS: Final = tuple(
 )
 EXAMPLES: Final[dict[tuple[Of, Format], str]] = {
     ("items", "csv"): (
-        "id,sku,name,description,category,price,currency,availability,stock,reorder_level,is_active,images,"
+        "id,external_id,"
+        "sku,name,description,category,price,currency,availability,stock,reorder_level,is_active,images,"
         "attributes,version,created_at,updated_at\r\n"
-        '1,"NW-1","Chai","10 boxes x 20 bags","Beverages",18.00,"USD","in_stock",39,10,true,'
+        '1,"C-1001","NW-1","Chai","10 boxes x 20 bags","Beverages",18.00,"USD","in_stock",39,10,true,'
         '"[{""url"":""https://img.shop.example/chai.jpg"",""alt"":""A box of Chai""}]",'
         '"{""origin"":""India"",""units"":10}",1,'
         "2026-11-22 10:30:00,2026-11-22 10:30:00\r\n"
     ),
     ("items", "jsonl"): (
-        '{"id":1,"sku":"NW-1","name":"Chai","description":"10 boxes x 20 bags","category":"Beverages",'
-        '"price":"18.00","currency":"USD","availability":"in_stock","is_active":true,'
-        '"images":[{"url":"https://img.shop.example/chai.jpg","alt":"A box of Chai"}],'
-        '"attributes":{"origin":"India","units":10},"version":1,'
+        '{"id":1,"sku":"NW-1","external_id":null,"name":"Chai","description":"10 boxes x 20 bags",'
+        '"category":"Beverages","price":"18.00","currency":"USD","availability":"in_stock",'
+        '"is_active":true,"images":[],"attributes":{"units":10},"version":1,'
         '"created_at":"2026-11-22T10:30:00.123456Z","updated_at":"2026-11-22T10:30:00.123456Z"}\n'
     ),
     ("customers", "csv"): (
-        "id,email,full_name,is_active,is_admin,email_verified,created_at,address_name,address_street,"
+        "id,external_id,"
+        "email,full_name,is_active,is_admin,email_verified,created_at,address_name,address_street,"
         "address_city,address_region,address_postal_code,address_country\r\n"
-        '2,"alfki@northwind.example","Maria Anders",true,false,true,2026-11-22 10:30:00,'
+        '2,,"alfki@northwind.example","Maria Anders",true,false,true,2026-11-22 10:30:00,'
         '"Alfreds Futterkiste","Obere Str. 57","Berlin",,"12209","DE"\r\n'
     ),
     ("customers", "jsonl"): (
         '{"id":2,"email":"alfki@northwind.example","full_name":"Maria Anders","is_active":true,'
-        '"is_admin":false,"email_verified":true,"created_at":"2026-11-22T10:30:00.123456Z",'
-        '"address":null}\n'
+        '"is_admin":false,"email_verified":false,"external_id":null,'
+        '"created_at":"2026-11-22T10:30:00.123456Z","address":null}\n'
     ),
     ("orders", "csv"): (
-        "id,reference,status,placed_at,paid_at,shipped_at,delivered_at,cancelled_at,refunded_at,user_id,"
+        "id,external_id,"
+        "reference,status,placed_at,paid_at,shipped_at,delivered_at,cancelled_at,refunded_at,user_id,"
         "customer_name,customer_email,shipping,currency,subtotal,discount,shipping_fee,total,ship_to_name,"
         "ship_to_street,ship_to_city,ship_to_region,ship_to_postal_code,ship_to_country,tracking,"
         "payment_reference,refund_reference,refund_due,cancel_reason,line,lines,product_id,sku,product_name,"
         "quantity,unit_price,discount_pct,line_total\r\n"
-        '1,"PO 4711","paid",2026-11-22 10:30:00,2026-11-22 10:31:00,,,,,2,"Maria Anders",'
+        '1,"ERP-77","PO 4711","paid",2026-11-22 10:30:00,2026-11-22 10:31:00,,,,,2,"Maria Anders",'
         '"alfki@northwind.example","standard","USD",54.00,0.00,0.00,54.00,,"Obere Str. 57","Berlin",,"12209",'
         '"DE",,"pi_3MtwBw",,false,,1,2,1,"NW-1","Chai",2,18.00,0.00,36.00\r\n'
-        '1,"PO 4711","paid",2026-11-22 10:30:00,2026-11-22 10:31:00,,,,,2,"Maria Anders",'
+        '1,"ERP-77","PO 4711","paid",2026-11-22 10:30:00,2026-11-22 10:31:00,,,,,2,"Maria Anders",'
         '"alfki@northwind.example","standard","USD",,,,,,"Obere Str. 57","Berlin",,"12209","DE",,'
         '"pi_3MtwBw",,false,,2,2,39,"NW-39","Chartreuse verte",1,18.00,0.00,18.00\r\n'
     ),
     ("orders", "jsonl"): (
-        '{"id":1,"user_id":2,"customer_name":"Maria Anders","status":"placed","shipping":"standard","lines":['
-        '{"product_id":1,"name":"Chai","quantity":2,"unit_price":"18.00","discount_pct":"0.00",'
+        '{"id":1,"user_id":2,"customer_name":"Maria Anders",'
+        '"customer_email":"alfki@northwind.example","status":"placed","shipping":"standard","lines":['
+        '{"product_id":1,"sku":"NW-1","name":"Chai","quantity":2,"unit_price":"18.00","discount_pct":"0.00",'
         '"line_total":"36.00"}],"subtotal":"36.00","discount":"0.00","shipping_fee":"0.00","total":"36.00",'
-        '"currency":"USD","ship_to":null,"reference":"PO 4711","refund_due":false,"cancel_reason":null,'
-        '"tracking":null,"events":[{"status":"placed","at":"2026-11-22T10:30:00.123456Z","by":"customer"}],'
+        '"currency":"USD","ship_to":null,"reference":"PO 4711","external_id":null,"refund_due":false,'
+        '"cancel_reason":null,"payment_reference":null,"refund_reference":null,"tracking":null,"events":[{"status":"placed","at":"2026-11-22T10:30:00.123456Z","by":"customer"}],'
         '"version":1,"placed_at":"2026-11-22T10:30:00.123456Z","updated_at":"2026-11-22T10:30:00.123456Z",'
         '"paid_at":null,"shipped_at":null,"delivered_at":null,"cancelled_at":null,"refunded_at":null}\n'
     ),

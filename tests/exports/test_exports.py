@@ -48,14 +48,17 @@ class TestItemsAsCsv:
         )
         gone = await make.item(name="Grün", price="0.50", sku="NW-2", is_active=False, reorder_level=5)
         await sql.execute(f"UPDATE items SET created_at = '{AT}', updated_at = '{AT}'")
+        await sql.execute("UPDATE items SET external_id = '=7' WHERE id = $1", chai.id)
         answer = await ada.api.get("/exports/items.csv")
         assert answer.content.decode() == (
-            "id,sku,name,description,category,price,currency,availability,stock,reorder_level,is_active,images,"
+            "id,external_id,"
+            "sku,name,description,category,price,currency,availability,stock,reorder_level,is_active,images,"
             "attributes,version,created_at,updated_at\r\n"
-            f'{chai.id},"NW-1","Chai","Say ""chai"",\ntwice","Tea",18.00,"USD","in_stock",39,0,true,"[]",'
+            f'{chai.id},"\'=7","NW-1",'
+            '"Chai","Say ""chai"",\ntwice","Tea",18.00,"USD","in_stock",39,0,true,"[]",'
             '"{""color"":""red""}",1,'
             "2026-11-22 10:30:00,2026-11-22 10:30:00\r\n"
-            f'{gone.id},"NW-2","Grün","","",0.50,"USD","out_of_stock",0,5,false,"[]","{{}}",1,'
+            f'{gone.id},,"NW-2","Grün","","",0.50,"USD","out_of_stock",0,5,false,"[]","{{}}",1,'
             "2026-11-22 10:30:00,2026-11-22 10:30:00\r\n"
         )
         assert answer.headers["content-disposition"] == 'attachment; filename="items.csv"'
@@ -81,7 +84,7 @@ class TestItemsAsCsv:
 
     async def test_without_an_item_there_is_the_header_row(self, ada: Person) -> None:
         answer = await ada.api.get("/exports/items.csv")
-        assert answer.text.startswith("id,sku,")
+        assert answer.text.startswith("id,external_id,sku,")
         assert answer.text.count("\r\n") == 1
         assert answer.headers["export-until-id"] == "0"
 
@@ -97,11 +100,14 @@ class TestOrdersAsCsv:
         order = (await maria.api.post("/orders", json=body)).json()
         await maria.api.post(f"/orders/{order['id']}/cancel", json={"reason": "+1"})
         await sql.execute("SET session_replication_role = replica")
-        await sql.execute(f"UPDATE orders SET placed_at = '{AT}', cancelled_at = '{AT}'")
+        await sql.execute(
+            f"UPDATE orders SET placed_at = '{AT}', cancelled_at = '{AT}', external_id = 'ERP-77'"
+        )
         await sql.execute("RESET session_replication_role")
         found = await rows_of(ada, "orders.csv?time_zone=Asia/Kolkata")
         every = {
             "id": str(order["id"]),
+            "external_id": "ERP-77",
             "reference": "PO 4711",
             "status": "cancelled",
             "placed_at": "2026-11-22 16:00:00",
@@ -159,12 +165,14 @@ class TestCustomersAsCsv:
         gone = await make.user()
         await gone.api.request("DELETE", "/users/profile", json={"current_password": "correct-horse-1"})
         await sql.execute(f"UPDATE users SET created_at = '{AT}'")
+        await sql.execute("UPDATE users SET external_id = 'C-7' WHERE id = $1", maria.id)
         answer = await ada.api.get("/exports/customers.csv?time_zone=Europe/Berlin")
         assert answer.text == (
-            "id,email,full_name,is_active,is_admin,email_verified,created_at,address_name,address_street,"
+            "id,external_id,"
+            "email,full_name,is_active,is_admin,email_verified,created_at,address_name,address_street,"
             "address_city,address_region,address_postal_code,address_country\r\n"
-            f'{ada.id},"{ada.email}","Ada Admin",true,true,false,2026-11-22 11:30:00,,,,,,\r\n'
-            f'{maria.id},"maria@shop.example","Maria Anders",true,false,false,2026-11-22 11:30:00,'
+            f'{ada.id},,"{ada.email}","Ada Admin",true,true,false,2026-11-22 11:30:00,,,,,,\r\n'
+            f'{maria.id},"C-7","maria@shop.example","Maria Anders",true,false,false,2026-11-22 11:30:00,'
             '"Alfreds Futterkiste","Obere Str. 57","Berlin",,"12209","DE"\r\n'
         )
         assert answer.headers["export-until-id"] == str(maria.id)
