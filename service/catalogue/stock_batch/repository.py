@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Integer, Text, bindparam, func, or_, select, 
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.catalogue.models import Item
-from service.catalogue.repository import COLUMNS
+from service.catalogue.repository import COLUMNS, CURRENCY
 from service.catalogue.schemas import Availability
 from service.catalogue.stock.repository import locking
 from service.platform.database import Record, Session
@@ -41,8 +41,10 @@ _SHOW: Final = text(f"""
     UPDATE items SET availability = shown.availability, version = items.version + 1, updated_at = now()
     FROM unnest(:ids, :availabilities) AS shown (id, availability)
     WHERE items.id = shown.id
-    RETURNING {", ".join(f"items.{column.name}" for column in COLUMNS)}
-""").bindparams(bindparam("ids", type_=ARRAY(BigInteger)), bindparam("availabilities", type_=ARRAY(Text)))
+    RETURNING {", ".join(f"items.{column.name}" for column in COLUMNS)}, :currency AS currency
+""").bindparams(
+    bindparam("ids", type_=ARRAY(BigInteger)), bindparam("availabilities", type_=ARRAY(Text)), CURRENCY
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,5 +82,9 @@ async def show(session: Session, shown: Mapping[int, Availability]) -> dict[int,
     """Have the public see this of the stock of items; the items by id."""
     if not shown:
         return {}
-    values = {"ids": list(shown), "availabilities": list(shown.values())}
+    values = {
+        "ids": list(shown),
+        "availabilities": list(shown.values()),
+        "currency": session.currency,
+    }
     return {row.id: row for row in await session.rows(_SHOW, values)}

@@ -25,6 +25,8 @@ KEY = {"Idempotency-Key": "6f1c2d0a-8f5b-4a3c-9a51-3d6a2f0f5d11"}
 #: in and out, registration, passwords and mails.
 KEYED = {
     "POST /api/v1/api-keys",
+    "POST /api/v1/imports",
+    "POST /api/v1/imports/{import_id}/repeat",
     "POST /api/v1/items",
     "POST /api/v1/items/batch",
     "POST /api/v1/items/{item_id}/stock",
