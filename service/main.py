@@ -26,6 +26,7 @@ from service.compute import router as compute
 from service.container.api import Container, Shared
 from service.customers import router as customers
 from service.customers.dashboard import router as dashboard
+from service.event_feed import router as event_feed
 from service.exports import router as exports
 from service.identity import metrics as identity_metrics
 from service.imports import router as imports
@@ -51,12 +52,13 @@ from service.posts import router as posts
 from service.weather import router as weather
 from service.webhooks import openapi as webhook_messages
 from service.webhooks import router as webhooks
+from service.webhooks.replays import router as replays
 
 log = structlog.get_logger(__name__)
 
-#: Paths of requests that leave no span. A stream's would last for minutes, and say nothing; an export's would
-#: have thousands of statements below it.
-UNTRACED = problems.PROBES | {f"{API_PREFIX}/notifications/stream", *exports.PATHS}
+#: Paths of requests that leave no span. A stream's would last for minutes, as a wait for events, and say
+#: nothing; an export's would have thousands of statements below it.
+UNTRACED = problems.PROBES | {f"{API_PREFIX}/notifications/stream", f"{API_PREFIX}/events", *exports.PATHS}
 #: Where the body may be larger than others.
 IMPORTS = f"{API_PREFIX}/imports"
 ROUTERS: tuple[APIRouter, ...] = (
@@ -84,6 +86,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     api_keys.router,
     audit.router,
     webhooks.router,
+    replays.router,
+    event_feed.router,
     compute.router,
     operations.router,
     auth.well_known,

@@ -66,5 +66,9 @@ async def publish(session: Session, event_type: EventType, rows: Sequence[Record
 
 async def publish_updated(session: Session, changes: Sequence[ItemChange]) -> None:
     """An event for each whose version has changed."""
-    rows = [change.after for change in changes if change.after.version != change.before.version]
-    await publish(session, "item.updated", rows)
+    changed = [change for change in changes if change.after.version != change.before.version]
+    withdrawn = [change.before.is_active and not change.after.is_active for change in changed]
+    types: tuple[tuple[EventType, bool], ...] = (("item.updated", False), ("item.withdrawn", True))
+    for event_type, wanted in types:
+        rows = [change.after for change, gone in zip(changed, withdrawn, strict=True) if gone is wanted]
+        await publish(session, event_type, rows)

@@ -7,6 +7,7 @@ from service.accounts.sign_in.service import Issuer
 from service.accounts.sign_in.throttle import SignInThrottle, free_failures
 from service.compute.service import Squares
 from service.errors import ConfigError
+from service.event_feed.waiting import EventWaits
 from service.exports.service import Exports
 from service.identity import Passwords, Revocations
 from service.identity.api_keys.cache import ApiKeyCache
@@ -53,6 +54,7 @@ class Container:
     api_keys: ApiKeyCache
     subscribers: Subscribers
     exports: Exports
+    event_waits: EventWaits
     tokens: AccessTokens
     authenticator: BearerAuthenticator
     passwords: Passwords
@@ -86,7 +88,10 @@ class Container:
         database = Database(url, settings, pooled=True)
         revocations, api_keys, passwords = Revocations(database), ApiKeyCache(database), Passwords()
         subscribers, response_cache = Subscribers(database), ResponseCache(settings.response_cache_bytes)
-        listeners = (revocations.listener, api_keys.listener, subscribers.listener, response_cache.listener)
+        event_waits = EventWaits(database)
+        # Those that know who has access come first: the others ask them.
+        listening = (revocations, api_keys, subscribers, event_waits, response_cache)
+        listeners = tuple(each.listener for each in listening)
         direct = _direct_url(settings) or url
         feed = ChangeFeed(direct, listeners, database.notify)
         names = {"issuer": settings.token_issuer, "audience": settings.token_audience}
@@ -107,6 +112,7 @@ class Container:
             api_keys=api_keys,
             subscribers=subscribers,
             exports=Exports(direct, settings),
+            event_waits=event_waits,
             tokens=tokens,
             authenticator=BearerAuthenticator(database, feed, revocations, api_keys, tokens),
             passwords=passwords,
@@ -135,6 +141,7 @@ class Container:
         await self.startup.start()
         await self.subscribers.start(self.feed)
         self.exports.start()
+        await self.event_waits.start(self.feed)
         await self.monitor.start()
 
     async def stop(self) -> None:
@@ -144,6 +151,7 @@ class Container:
         await self.startup.stop()
         await self.subscribers.stop()
         await self.exports.stop()
+        await self.event_waits.stop()
         self.invoices.close()
         await self.feed.stop()
         await self.api_keys.settle()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
-from service import audit
+from service import audit, events
 from service.accounts import ShipToIn
 from service.catalogue import Movements
 from service.errors import ExternalIdTaken, Forbidden
@@ -28,13 +28,14 @@ from service.platform.http.etag.versions import Versions, require
 
 #: The states in which the shipping address may change.
 BEFORE_SHIPPING: Final = ("placed", "paid")
-#: What emails and webhooks are sent about. A refund is between the shop and its customer.
+#: What the event of each status is called.
 EVENT_BY_STATUS: Final[Mapping[str, EventType]] = {
     "placed": "order.placed",
     "paid": "order.paid",
     "shipped": "order.shipped",
     "delivered": "order.delivered",
     "cancelled": "order.cancelled",
+    "refunded": "order.refunded",
 }
 
 
@@ -151,6 +152,7 @@ async def change_ship_to(
         target_id=order.id,
         data=_audited(order),
     )
+    await events.publish_new(session, [_event("order.redirected", order)])
     return shown_to(caller, order)
 
 
@@ -188,7 +190,9 @@ async def update(
         target_id=order_id,
         data={"changed": sorted(values)},
     )
-    return Order.of(row)
+    order = Order.of(row)
+    await events.publish_new(session, [_event("order.updated", order)])
+    return order
 
 
 async def announce(
@@ -213,15 +217,17 @@ def announcement_of(
     total, action = str(order.total), f"order.{order.status}"
     data = {"order_id": order.id, "status": order.status, "total": total}
     news = NewNotification(order.user_id, action, f"Order {order.id} is {order.status}", body, data)
-    event = EVENT_BY_STATUS.get(order.status)
-    published = [NewEvent(event, order.id, order.model_dump(mode="json"), order.user_id)] if event else []
     low = movements.low if movements else ()
     return Announcement(
         audit.entries(action, by=caller, target_kind="order", targets={order.id: _audited(order)}),
-        [*published, *(each.event for each in low)],
+        [_event(EVENT_BY_STATUS[order.status], order), *(each.event for each in low)],
         [news, *(each.notification for each in low)],
         movements,
     )
+
+
+def _event(event_type: EventType, order: Order) -> NewEvent:
+    return NewEvent(event_type, order.id, order.model_dump(mode="json"), order.user_id)
 
 
 def _audited(order: Order) -> dict[str, Any]:

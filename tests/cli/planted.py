@@ -26,6 +26,7 @@ def changed(**values: str) -> str:
     return f"UPDATE idempotency_keys SET {changes} WHERE headers ->> 'Location' = '/api/v1/orders/{{placed}}'"
 
 
+PURGED = "2026-11-22T12:00:00Z"
 EMPTIED = (
     "orders",
     "order_lines",
@@ -177,6 +178,18 @@ PLANTED: dict[str, tuple[list[str], list[tuple[str, str, str]]]] = {
         [
             ("item_attributes", "item {chai}", "1 of its numbers are missing, 0 are of another value"),
             ("item_attributes", "item {chai}", "filters find other attributes"),
+        ],
+    ),
+    "events that are not what they should be": (
+        [
+            "UPDATE users SET erased_at = now(), is_active = false WHERE id = {maria}",
+            added("event_marks", name="purged", place=PURGED),
+            added("events", id="-3", type="post.deleted", object_id="1", data="[]", sequenced_at=PURGED),
+            added("events", id="-1", type="user.updated", object_id="{maria}", data="[]"),
+        ],
+        [
+            ("events", "event -3", "it stands before the last event that was deleted for its age"),
+            ("events", "event -1", "it describes user {maria}, who was erased"),
         ],
     ),
     "counts of categories that are out of date": (

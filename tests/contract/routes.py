@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from service.identity import Scope
 from service.imports import repository as imports
+from service.platform.database.positions import encode
 from service.platform.http.problems import OAUTH_PATHS
 from tests.helpers.client import V1
 from tests.helpers.factories import PASSWORD, Make, Person
@@ -188,6 +189,8 @@ ONE: Final = {"product_id": "<item>", "quantity": 1}
 TILL: Final = {"name": "Till", "scopes": ["orders:read"]}
 #: A public address: nobody has to look it up, and nobody is called.
 ERP: Final = {"url": "https://93.184.216.34/hooks", "events": ["order.placed"]}
+#: Before all events.
+FIRST_POSITION: Final = encode("events", 0)
 REFRESH: Final = {"grant_type": "refresh_token", "refresh_token": "<item>"}
 SIGN_IN: Final = {"grant_type": "password", "username": "<owner>", "password": PASSWORD}
 MARIA: Final = {"email": "maria<number>@shop.example", "password": "Northwind1", "full_name": "Maria Anders"}
@@ -264,6 +267,13 @@ ROUTES: Final = (
     Route("DELETE", f"{V1}/webhooks/{{webhook_id}}", (401, 403, 403, 204), on=a_webhook),
     Route("POST", f"{V1}/webhooks/{{webhook_id}}/rotate-secret", STAFF, on=a_webhook),
     Route("POST", f"{V1}/webhooks/{{webhook_id}}/ping", (401, 403, 403, 202), on=a_webhook),
+    Route(
+        "POST",
+        f"{V1}/webhooks/{{webhook_id}}/replay",
+        (401, 403, 403, 202),
+        on=a_webhook,
+        json={"after": FIRST_POSITION},
+    ),
     Route("GET", f"{V1}/webhooks/{{webhook_id}}/deliveries", STAFF, on=a_webhook, query="?status=pending"),
     Route(
         "POST",
@@ -271,6 +281,7 @@ ROUTES: Final = (
         (401, 403, 403, 202),
         on=a_delivery,
     ),
+    Route("GET", f"{V1}/events", STAFF, query="?after=now&limit=1&wait=0", key=("events:read", 200)),
     Route("GET", f"{V1}/admin/audit", STAFF, query="?action=session.refused&since=2026-01-01T00:00:00Z"),
     Route("GET", f"{V1}/items", PUBLIC, query="?search=chai&category=Tea&in_stock=true&min_price=1"),
     Route("GET", f"{V1}/items", PUBLIC, query="?updated_since=1970-01-01T00:00:00Z", note="since"),

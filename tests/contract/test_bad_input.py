@@ -159,7 +159,7 @@ async def checksum(sql: asyncpg.Connection, tables: list[str]) -> dict[str, str]
 
 
 #: Parameters that take the position of a stream of changes.
-POSITIONS = ("changes_after",)
+POSITIONS = ("changes_after", "after")
 
 
 @dataclass

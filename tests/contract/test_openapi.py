@@ -41,8 +41,8 @@ OPERATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
 #: What a summary begins with; its object follows.
 VERBS = {
     "Adjust", "Cancel", "Change", "Check", "Compute", "Confirm", "Create", "Delete", "End", "Export", "Get",
-    "Issue", "List", "Mark", "Place", "Publish", "Register", "Repeat", "Replace", "Request", "Reset",
-    "Revoke", "Rotate", "Send", "Stream", "Update", "Withdraw",
+    "Issue", "List", "Mark", "Place", "Publish", "Register", "Repeat", "Replace", "Replay", "Request",
+    "Reset", "Revoke", "Rotate", "Send", "Stream", "Update", "Withdraw",
 }  # fmt: skip
 each_operation = pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS.values(), ids=OPERATIONS)
 

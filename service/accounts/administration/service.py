@@ -8,7 +8,7 @@ from service.accounts.administration.schemas import UserPatch
 from service.accounts.errors import EmailTaken, LastAdministrator, UserNotFound
 from service.accounts.schemas import User
 from service.accounts.users import repository as users
-from service.accounts.users.service import get
+from service.accounts.users.service import get, publish, publish_changed
 from service.errors import ExternalIdTaken
 from service.identity import Caller, end_sessions, lock_user, reauthorize
 from service.platform.database import Session
@@ -80,4 +80,8 @@ async def administer(
         )
         action = CHANGES.get((name, value), "user.changed")
         await audit.record(session, action, by=caller, target_kind="user", target_id=user_id, data=data)
-    return await get(session, user_id)
+    if values.get("is_active", before.is_active) == before.is_active:
+        return await publish_changed(session, user_id, since=before.version)
+    user = await get(session, user_id)
+    await publish(session, "user.activated" if user.is_active else "user.deactivated", user)
+    return user

@@ -10,6 +10,7 @@ from service.accounts.schemas import AddressIn, AddressPatch, User
 from service.accounts.users import repository as users
 from service.accounts.users.schemas import ProfilePatch, UserCreate
 from service.errors import ExternalIdTaken, FieldFault, Forbidden, InvalidToken, Unprocessable
+from service.events import EventType
 from service.identity import AnyCaller, Caller, Passwords, lock_own_account, reauthorize
 from service.platform.database import Database, Record, Session
 from service.platform.http.etag.versions import Versions, require
@@ -25,8 +26,7 @@ async def register(database: Database, passwords: Passwords, caller: Caller | No
         await reauthorize(session, caller)
         user = await create(session, new, password_hash)
         await audit.record(session, "user.registered", by=caller, target_kind="user", target_id=user.id)
-        data = {**user.model_dump(mode="json"), "version": 1}
-        await events.publish(session, "user.registered", object_id=user.id, user_id=user.id, data=data)
+        await publish(session, "user.registered", user)
         await mails.enqueue(session, "verify_email", user_id=user.id)
     return user if caller is not None and caller.may("users:read") else user.for_customers()
 
@@ -71,6 +71,19 @@ async def create(session: Session, new: UserCreate, password_hash: str, *, is_ad
     return await get(session, user_id)
 
 
+async def publish(session: Session, event_type: EventType, user: User) -> None:
+    data = {**user.model_dump(mode="json"), "version": user.version}
+    await events.publish(session, event_type, object_id=user.id, user_id=user.id, data=data)
+
+
+async def publish_changed(session: Session, user_id: int, *, since: int) -> User:
+    """The user, for whom `user.updated` is published unless the version is still that."""
+    user = await get(session, user_id)
+    if user.version != since:
+        await publish(session, "user.updated", user)
+    return user
+
+
 async def get(session: Session, user_id: int) -> User:
     row = await users.get(session, user_id)
     if row is None:
@@ -112,13 +125,16 @@ async def change_profile(
     session: Session, caller: Caller, patch: ProfilePatch, *, expected: Versions | None = None
 ) -> User:
     account = await lock_own_account(session, caller)
+    if account is None:
+        raise UserNotFound
     require(expected, account)
     given = patch.model_fields_set
     if "full_name" in given:
         await users.change(session, caller.user_id, {"full_name": patch.full_name})
     if "address" in given:
         await _change_address(session, caller.user_id, patch.address)
-    return (await get(session, caller.user_id)).for_customers()
+    user = await publish_changed(session, caller.user_id, since=account.version)
+    return user.for_customers()
 
 
 async def _change_address(session: Session, user_id: int, patch: AddressPatch | None) -> None:

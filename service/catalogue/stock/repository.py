@@ -5,6 +5,7 @@ one ordered statement, so that orders for the same items queue up instead of dea
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -12,6 +13,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     ColumnElement,
+    DateTime,
     Integer,
     Select,
     Text,
@@ -137,6 +139,19 @@ async def find_changes(session: Session, page: Page, after: str) -> list[Any]:
     return await _CHANGES.read(session, page, after)
 
 
+_CHANGED: Final = text("""
+    SELECT items.id, sku, name, availability, quantity, reorder_level, version, changed.sequenced_at AS place
+    FROM (
+        SELECT row_id, sequenced_at FROM sequenced_changes WHERE kind = 'stock' AND sequenced_at > :after
+        ORDER BY sequenced_at LIMIT :most
+    ) AS changed
+    LEFT JOIN (items JOIN stock ON stock.item_id = items.id) ON items.id = changed.row_id
+    ORDER BY changed.sequenced_at
+""").bindparams(bindparam("after", type_=DateTime(timezone=True)), bindparam("most", type_=Integer))
+_LAST_CHANGE: Final = text("SELECT max(sequenced_at) FROM sequenced_changes WHERE kind = 'stock'")
+_HAS_BACKFILL: Final = text("SELECT EXISTS (SELECT FROM change_backfills WHERE kind = 'stock')")
+
+
 async def lock(session: Session, item_ids: Iterable[int]) -> Sequence[Record]:
     """The items, locked in the order of their ids until the transaction ends.
 
@@ -162,6 +177,25 @@ async def record_movements(session: Session, values: Mapping[str, Any], *, shows
 async def set_reorder_level(session: Session, item_id: int, reorder_level: int) -> None:
     """What the public sees of the stock may change with it: `items.change` must follow."""
     await session.execute(update(Stock).where(Stock.item_id == item_id).values(reorder_level=reorder_level))
+
+
+async def find_changed(session: Session, after: datetime, most: int) -> Sequence[Record]:
+    """The stock of items that changed after this place, in the order of the changes; with nulls for an item
+    that is not there any more.
+    """
+    return await session.rows(_CHANGED, {"after": after, "most": most})
+
+
+async def get_last_change(session: Session) -> datetime | None:
+    """Its place; None where there is none."""
+    last: datetime | None = await session.value(_LAST_CHANGE)
+    return last
+
+
+async def has_backfill(session: Session) -> bool:
+    """Whether stock from before changes were noted still gets its places."""
+    found: bool = await session.value(_HAS_BACKFILL)
+    return found
 
 
 def _with_movements() -> Select[*tuple[Any, ...]]:

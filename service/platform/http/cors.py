@@ -30,6 +30,7 @@ EXPOSED: Final = (
     "Idempotent-Replayed",
     "Link",
     "Location",
+    "Event-Position",
     "Next-Updated-Since",
     "RateLimit",
     "RateLimit-Policy",

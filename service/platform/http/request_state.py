@@ -78,7 +78,7 @@ class RequestState:
     #: Added to the response, also to one that refuses.
     response_headers: dict[str, str] = field(default_factory=dict)
     received_bytes: int = 0
-    #: The response has become a stream of events.
+    #: The response has become a stream of events, or waited for one.
     streamed: bool = False
     #: Its place among the requests that count as running (overload.py).
     place: Place | None = None

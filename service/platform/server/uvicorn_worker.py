@@ -161,6 +161,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
             def end_streams() -> None:
                 container.subscribers.end_all()
                 container.exports.end_all()
+                container.event_waits.end_all()
                 profile.end()
 
             server = DrainingServer(

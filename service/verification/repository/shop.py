@@ -197,6 +197,16 @@ _KEYS: Final = """
     ) AS found
 """
 
+#: Readers of the event feed go by the places. What an erased person's events said is empty.
+_EVENTS: Final = """
+    SELECT id, format('event %s', id), 'it stands before the last event that was deleted for its age'
+    FROM events WHERE sequenced_at <= (SELECT place FROM event_marks WHERE name = 'purged')
+    UNION ALL
+    SELECT events.id, format('event %s', events.id), format('it describes user %s, who was erased', users.id)
+    FROM events JOIN users ON users.id = object_id
+    WHERE type LIKE 'user.%' AND type <> 'user.erased' AND data <> '{}' AND erased_at IS NOT NULL
+"""
+
 #: A client that follows a list would never get the row.
 _CHANGES: Final = """
     SELECT known.id, format('%s %s', known.kind, known.id),
@@ -224,6 +234,7 @@ CHECKS: Final = (
     Check("sales", ("order_lines", "stock_movements"), _SALES),
     Check("returns", ("orders", "stock_movements"), _RETURNS),
     Check("notifications", ("notifications",), _NOTIFICATIONS),
+    Check("events", ("events",), _EVENTS),
     Check("idempotency_keys", ("idempotency_keys",), _KEYS),
     Check("changes", ("items", "orders", "posts", "stock", "users"), _CHANGES),
 )

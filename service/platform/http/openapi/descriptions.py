@@ -26,6 +26,10 @@ TAGS: Final = [
         "name": "webhooks",
         "description": "Send events to other systems and inspect their deliveries, as an administrator.",
     },
+    {
+        "name": "events",
+        "description": "Follow everything that happens, in the order in which it was committed.",
+    },
     {"name": "dashboard", "description": "Read a summary of one customer."},
     {"name": "weather", "description": "Read the weather at a delivery's destination."},
     {"name": "operations", "description": "Check the health of the service, and get its metadata."},
@@ -109,6 +113,7 @@ HEADERS: Final = {
         " moment.",
         always=False,
     ),
+    "Event-Position": _header("The position after these events: the value of `after` for the next request."),
     "Search-Results": _header(
         "With `search`: `partial` if the search ended before it had looked at everything that may match."
         " A search with more letters or words may find what is missing. Otherwise absent.",

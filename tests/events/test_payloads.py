@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.webhooks.deliveries.payloads import MAX_BYTES, build_payload
+from service.events.payloads import MAX_BYTES, build_payload
 
 AT = datetime(2026, 11, 22, 10, 30, 0, 123456, UTC)
 
