@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -70,6 +71,11 @@ class Proof:
     columns: Mapping[str, str]
     cases: Sequence[Case]
     minutes: float = 15
+
+
+def counted(found: Counter[str]) -> list[str]:
+    """Each sentence once, with how often it holds."""
+    return [f"{sentence} ({count} times)" if count > 1 else sentence for sentence, count in found.items()]
 
 
 def missing(needs: Sequence[str]) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from proofs.cases import Figure
+from proofs.cases import Figure, counted
 from proofs.load import ABANDONED, Call
 
 GOAL_SECONDS: Final = 2.0
@@ -97,7 +97,7 @@ def _answers(seen: Observed) -> list[str]:
     for call in seen.calls:
         if (fault := _fault_of(call, seen)) is not None:
             faults[fault] += 1
-    return [f"{fault} ({count} times)" if count > 1 else fault for fault, count in faults.items()]
+    return counted(faults)
 
 
 def _fault_of(call: Call, seen: Observed) -> str | None:
@@ -153,7 +153,7 @@ def _lines(seen: Observed) -> list[str]:
             faults[f"the log has the {line['level']} {line.get('event')}"] += 1
         elif line.get("exception") and not _is_explained(line, seen):
             faults[f"the log has a traceback with {line.get('event')}"] += 1
-    return [f"{fault} ({count} times)" if count > 1 else fault for fault, count in faults.items()]
+    return counted(faults)
 
 
 def _is_explained(line: Mapping[str, Any], seen: Observed) -> bool:

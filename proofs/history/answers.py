@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from proofs.cases import counted
 from proofs.history.evidence import Checks, Evidence, grouped, unless
 from proofs.history.orders import possible_prices
 from proofs.load.history import ABANDONED, Call
@@ -100,4 +101,4 @@ def undisturbed(calls: Iterable[Call]) -> list[str]:
             found[f"{call.operation}: a 503 ({call.code}) while nothing was wrong"] += 1
         elif call.status is None and call.error != ABANDONED:
             found[f"{call.operation}: no answer while nothing was wrong: {call.error}"] += 1
-    return [f"{sentence} ({count} times)" if count > 1 else sentence for sentence, count in found.items()]
+    return counted(found)

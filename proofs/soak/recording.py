@@ -90,6 +90,8 @@ class Recording:
 
 
 async def record(context: Context) -> Recording:
+    if not context.short and context.minutes * MINUTE < END_SECONDS + 2 * MINUTE:
+        raise ValueError(f"{context.minutes:g} minutes leave none to measure: give it more, MINUTES=10")
     begin, recording = time.monotonic(), Recording()
     async with (
         shop(context.folder, **SETTINGS | RETENTION) as made,
