@@ -9,7 +9,7 @@ from pydantic import MISSING, AfterValidator, Field
 from service.platform.config import email_addresses
 from service.platform.http.etag.versions import HiddenVersion, Versioned
 from service.platform.http.field_errors import invalid
-from service.platform.http.schemas import Id, In, Instant, Line, Out, ShortLine
+from service.platform.http.schemas import FOR_STAFF, Id, In, Instant, Line, Out, ShortLine
 
 COUNTRIES: Final = frozenset(iso3166.countries_by_alpha2)
 COUNTRY: Final = (
@@ -102,5 +102,9 @@ class User(Versioned):
     is_active: bool
     is_admin: bool
     email_verified: bool
+    external_id: Annotated[
+        str | MISSING | None,
+        Field(description=f"The shop's own id of the user. {FOR_STAFF}", examples=["C-1042"]),
+    ] = MISSING
     created_at: Instant
     address: Address | None

@@ -1,14 +1,20 @@
 """The catalogue."""
 
-from typing import Annotated, Final
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
 
 from fastapi import Body, Depends, Path, Query
 
 from service.catalogue import repository
 from service.catalogue import service as items
-from service.catalogue.repository import Filters
+from service.catalogue.attributes.filters import PARAMETERS
+from service.catalogue.dependencies import SEES_WITHDRAWN, Choice, Search
+from service.catalogue.filters import Filters
 from service.catalogue.schemas import CHAI, CHANG, MAX_BATCH, CategoryCount, Item, ItemCreate, ItemPatch, Sort
+from service.errors import ExternalIdTaken
 from service.identity.dependencies import CatalogueReader, CatalogueWriter
+from service.platform.http.access import AccessCheck
 from service.platform.http.body import large_body
 from service.platform.http.documents import Document
 from service.platform.http.etag.conditions import IfMatch
@@ -17,36 +23,33 @@ from service.platform.http.injection import Located, ReaderDep, SessionDep
 from service.platform.http.listing import (
     A_MARK,
     CHANGES,
-    SEARCHED,
+    IDS,
+    NEXT_UPDATED_SINCE,
+    ONE_OF,
+    SEARCH_RESULTS,
     UPDATED_SINCE,
+    ChangesAfter,
+    Ids,
     ListingDep,
-    Removed,
     UpdatedSince,
+    follows,
 )
 from service.platform.http.openapi import CATALOGUE_READ, problems
 from service.platform.http.public_reads import public_read
 from service.platform.http.route import api_router
-from service.platform.http.schemas import DIGITS, MAX_ID, Bound, Moment, ShortLine
+from service.platform.http.schemas import DIGITS, MAX_ID, ExternalId, Moment, Removed, ShortLine
 
 router = api_router("/items", tags=["items"])
 
 IfItem = Annotated[Versions | None, Depends(IfMatch(Item))]
 IfItemRequired = Annotated[Versions | None, Depends(IfMatch(Item, required=True))]
-#: The rights of callers who see withdrawn items.
-SEES_WITHDRAWN: Final = ("administrator", "catalogue:write")
 ItemId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
-Search = Annotated[
-    ShortLine | None,
-    Query(
-        min_length=3,
-        description="Matches words, parts of words and words with a typo: at most 1,000, best match first.",
-        examples=["chocolade"],
-    ),
-]
 
 
 async def get_filters(
+    choice: Choice,
     *,
+    ids: Annotated[Ids | None, Query(description=IDS.format("items"))] = None,
     sku: Annotated[ShortLine | None, Query(description="Only the item with this SKU.")] = None,
     updated_since: Annotated[
         Moment | None,
@@ -55,40 +58,45 @@ async def get_filters(
             examples=[A_MARK],
         ),
     ] = None,
-    category: Annotated[ShortLine | None, Query(description="Only items of this category.")] = None,
-    in_stock: Annotated[
-        bool | None, Query(description="`true` lists items in stock, `false` those out of stock.")
-    ] = None,
-    min_price: Annotated[Bound | None, Query(description="Only items of this price or more.")] = None,
-    max_price: Annotated[Bound | None, Query(description="Only items of this price or less.")] = None,
-    is_active: Annotated[
-        bool | None,
-        Query(
-            description="`false` lists withdrawn items: for administrators and keys with `catalogue:write`."
-        ),
-    ] = None,
 ) -> Filters:
-    return Filters(sku, updated_since, category, in_stock, min_price, max_price, is_active)
+    return replace(choice, ids=ids, sku=sku, updated_since=updated_since)
 
 
-@router.get("", responses=SEARCHED, openapi_extra=CATALOGUE_READ)
+@router.get(
+    "",
+    responses=follows(NEXT_UPDATED_SINCE, SEARCH_RESULTS) | problems(403),
+    openapi_extra={**CATALOGUE_READ, "parameters": PARAMETERS},
+)
 @public_read("items", more_with=SEES_WITHDRAWN)
 async def list_items(
     caller: CatalogueReader,
     listing: ListingDep,
     reader: ReaderDep,
     filters: Annotated[Filters, Depends(get_filters)],
+    changes_after: ChangesAfter,
     *,
     search: Search = None,
     sort: Annotated[
         Sort | None,
         Query(description="The order, by default `id`; `-` reverses it. Not allowed with `search`."),
     ] = None,
-) -> Document[list[Item]]:
+    external_id: Annotated[
+        ExternalId | None,
+        Query(
+            description="Only the item with this external id: for administrators and keys with"
+            " `catalogue:write`."
+        ),
+        AccessCheck(items.require_staff),
+    ] = None,
+) -> Document[Sequence[Annotated[Item | Removed, ONE_OF]]]:
     """List items. Filters can be combined; `sort` and `search` exclude each other.
 
     Administrators and API keys with `catalogue:write` get withdrawn items too, unless `is_active` is `true`.
     """
+    if changes_after is not None:
+        return listing.changes(await items.find_changes(reader, caller, listing.page, changes_after))
+    if external_id is not None:
+        filters = replace(filters, external_id=external_id)
     rows = await items.find(reader, caller, listing.page, filters, search=search, sort=sort)
     return listing.document(Item, rows)
 
@@ -112,10 +120,11 @@ async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
 @public_read("items", row="item_id", more_with=SEES_WITHDRAWN)
 async def get_item(item_id: ItemId, caller: CatalogueReader, reader: ReaderDep) -> Document[Item]:
     """Get an item. Only administrators and API keys with `catalogue:write` get a withdrawn item."""
-    return Document.of(Item, await items.get_document(reader, caller, item_id))
+    row = await items.get_document(reader, caller, item_id)
+    return Document.of(Item, row, for_staff=items.is_staff(caller))
 
 
-@router.post("", status_code=201, responses=problems(403, 409))
+@router.post("", status_code=201, responses=problems(403, ExternalIdTaken))
 async def create_item(
     new: Annotated[ItemCreate, Body(examples=[CHAI, CHANG])],
     caller: CatalogueWriter,
@@ -131,7 +140,7 @@ async def create_item(
     return item
 
 
-@router.post("/batch", status_code=201, responses=problems(403, 409))
+@router.post("/batch", status_code=201, responses=problems(403, ExternalIdTaken))
 @large_body
 async def create_items(
     new: Annotated[list[ItemCreate], Body(min_length=1, max_length=MAX_BATCH, examples=[[CHAI, CHANG]])],
@@ -145,7 +154,7 @@ async def create_items(
     return await items.create_batch(session, new, by=caller)
 
 
-@router.patch("/{item_id}", responses=problems(403, 404, 409, 428))
+@router.patch("/{item_id}", responses=problems(403, 404, ExternalIdTaken, 428))
 async def update_item(
     item_id: ItemId,
     patch: Annotated[ItemPatch, Body(examples=[{"price": "19.50"}, {"reorder_level": 10}])],
@@ -153,7 +162,8 @@ async def update_item(
     expected: IfItemRequired,
     session: SessionDep,
 ) -> Item:
-    """Update an item. Absent fields stay; `null` removes the description or category (RFC 7396).
+    """Update an item (RFC 7396). Absent fields and attributes stay; `null` removes what may be absent. A list
+    of images replaces the one before.
 
     Needs an administrator or an API key with `catalogue:write`.
     """

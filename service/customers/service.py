@@ -17,8 +17,8 @@ async def get_with_orders(session: Session, caller: AnyCaller, user_id: int) -> 
     NotFound.
     """
     accounts.require_may_read(caller, user_id)
-    user = await accounts.get_user_document(session, user_id)
-    latest = await orders.get_latest(session, user_id, LAST_ORDERS)
+    user = await accounts.get_user_document(session, user_id, whole=caller.may("users:read"))
+    latest = await orders.get_latest(session, user_id, LAST_ORDERS, whole=caller.may("orders:read"))
     return with_member(user["document"], "orders", array(latest))
 
 

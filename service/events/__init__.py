@@ -3,17 +3,44 @@
 The table is the record; `fan_out` hands each event to what the composition root has registered.
 """
 
+from service.events.feed.repository import Part, read
 from service.events.models import EVENT_TYPES, EventType
-from service.events.repository import EVENT, EVENTS, NewEvent, publish, publish_each, publish_new, to_publish
+from service.events.payloads import build_payload, payload_of_json
+from service.events.positions import BEGINNING, END, decode_position, encode_position, get_end, require_known
+from service.events.repository import (
+    EVENT,
+    EVENTS,
+    NewEvent,
+    lock_mark,
+    publish,
+    publish_each,
+    publish_new,
+    sequence,
+    set_mark,
+    to_publish,
+)
 
 __all__ = (
+    "BEGINNING",
+    "END",
     "EVENT",
     "EVENTS",
     "EVENT_TYPES",
     "EventType",
     "NewEvent",
+    "Part",
+    "build_payload",
+    "decode_position",
+    "encode_position",
+    "get_end",
+    "lock_mark",
+    "payload_of_json",
     "publish",
     "publish_each",
     "publish_new",
+    "read",
+    "require_known",
+    "sequence",
+    "set_mark",
     "to_publish",
 )

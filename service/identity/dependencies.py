@@ -154,7 +154,10 @@ Administrator = Annotated[Caller, Depends(UserToken(Role(administrators=True)))]
 CatalogueReader = Identified
 #: Administrators, and keys with the scope.
 CatalogueWriter = Annotated[AnyCaller, _user_or_api_key("catalogue:write", administrators=True)]
+EventsReader = Annotated[AnyCaller, _user_or_api_key("events:read", administrators=True)]
 UsersReader = Annotated[AnyCaller, _user_or_api_key("users:read", administrators=True)]
+#: Those of all customers.
+OrdersExporter = Annotated[AnyCaller, _user_or_api_key("orders:read", administrators=True)]
 #: Signed-in users, for their own resources; and keys with the scope, for those of all users.
 ProfileReader = Annotated[AnyCaller, _user_or_api_key("users:read")]
 OrdersReader = Annotated[AnyCaller, _user_or_api_key("orders:read")]

@@ -33,6 +33,12 @@ class User(Base):
     __table_args__ = (
         # Unique regardless of case; the address is kept as its owner wrote it.
         Index("uq_users_email_lower", func.lower(text("email")), unique=True),
+        Index(
+            "uq_users_external_id",
+            "external_id",
+            unique=True,
+            postgresql_where=text("external_id IS NOT NULL"),
+        ),
         # Few rows: what keeps the last administrator locks them all, in order.
         Index(
             "ix_users_access_changed_at",
@@ -59,6 +65,8 @@ class User(Base):
     is_active: Mapped[bool] = mapped_column(Boolean, server_default=true())
     is_admin: Mapped[bool] = mapped_column(Boolean, server_default=false())
     email_verified: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    #: Of the shop's ERP, say; shown to the user in the export alone.
+    external_id: Mapped[Str | None]
     #: When it was last activated, deactivated, granted or withdrawn. Tokens from before say otherwise.
     access_changed_at: Mapped[Instant | None]
     #: When its owner deleted it: the row that is left is no user, and never becomes one again.

@@ -64,6 +64,12 @@ class Order(Base):
         Index("ix_orders_status_placed_at_id", "status", "placed_at", "id"),
         Index("ix_orders_unpaid", "user_id", postgresql_where=text("status = 'placed'")),
         Index("ix_orders_user_id_reference", "user_id", "reference"),
+        Index(
+            "uq_orders_external_id",
+            "external_id",
+            unique=True,
+            postgresql_where=text("external_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[Id]
@@ -80,6 +86,8 @@ class Order(Base):
     #: because it is a copy that is shown and never searched.
     ship_to: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     reference: Mapped[Str | None]
+    #: Of the shop's ERP, say; never shown to customers.
+    external_id: Mapped[Str | None]
     refund_due: Mapped[bool] = mapped_column(Boolean, server_default=false())
     cancel_reason: Mapped[Str | None]
     payment_reference: Mapped[Str | None]

@@ -175,6 +175,7 @@ def order_values(new: OrderCreate, sums: Sums, currency: str) -> dict[str, Any]:
         "total": sums.total,
         "currency": currency,
         "reference": new.reference,
+        "external_id": new.external_id,
     }
 
 

@@ -1,14 +1,16 @@
 """Orders."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Body, Depends, Path, Query
 
 from service.accounts import HOME, ShipToIn
 from service.catalogue import OutOfStock
+from service.errors import ExternalIdTaken
 from service.identity.dependencies import OrdersAdministrator, OrdersReader, OrdersWriter
+from service.orders import repository, transitions
 from service.orders import service as orders
-from service.orders import transitions
 from service.orders.errors import ItemWithdrawn, PriceChanged, TooManyReserved
 from service.orders.placing import service as placing
 from service.orders.schemas import (
@@ -16,6 +18,7 @@ from service.orders.schemas import (
     Delivery,
     Order,
     OrderCreate,
+    OrderPatch,
     Payment,
     Refund,
     Shipment,
@@ -27,10 +30,10 @@ from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.idempotency.retries import key_required
 from service.platform.http.injection import Located, ReaderDep, SessionDep, SettingsDep
-from service.platform.http.listing import ListingDep
+from service.platform.http.listing import ONE_OF, ChangesAfter, ListingDep, follows
 from service.platform.http.openapi import problems
 from service.platform.http.route import api_router
-from service.platform.http.schemas import DIGITS, MAX_ID, Day
+from service.platform.http.schemas import DIGITS, MAX_ID, Day, ExternalId, Removed
 
 router = api_router("/orders", tags=["orders"])
 
@@ -41,7 +44,7 @@ OrderId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(orders.get)]
 @router.post(
     "",
     status_code=201,
-    responses=problems(403, ItemWithdrawn, OutOfStock, PriceChanged, TooManyReserved),
+    responses=problems(403, ExternalIdTaken, ItemWithdrawn, OutOfStock, PriceChanged, TooManyReserved),
 )
 @key_required
 async def create_order(
@@ -57,11 +60,12 @@ async def create_order(
     return order
 
 
-@router.get("", responses=problems(403))
+@router.get("", responses=problems(403) | follows())
 async def list_orders(
     caller: OrdersReader,
     listing: ListingDep,
     reader: ReaderDep,
+    changes_after: ChangesAfter,
     *,
     user_id: Annotated[
         int | None,
@@ -80,8 +84,16 @@ async def list_orders(
     placed_until: Annotated[
         Day | None, Query(description="Only orders placed on this day (UTC) or earlier.")
     ] = None,
-) -> Document[list[Order]]:
+    external_id: Annotated[
+        ExternalId | None,
+        Query(description="Only the order with this external id. For administrators and API keys only."),
+        AccessCheck(orders.require_may_look),
+    ] = None,
+) -> Document[Sequence[Annotated[Order | Removed, ONE_OF]]]:
     """List orders. Users get their own, administrators and API keys all; the newest come first."""
+    if changes_after is not None:
+        rows = await repository.find_changes(reader, listing.page, changes_after, viewer_id=caller.sees_only)
+        return listing.changes(rows)
     rows = await orders.find(
         reader,
         caller,
@@ -90,6 +102,7 @@ async def list_orders(
         status=status,
         placed_from=placed_from,
         placed_until=placed_until,
+        external_id=external_id,
     )
     return listing.document(Order, rows)
 
@@ -97,7 +110,23 @@ async def list_orders(
 @router.get("/{order_id}", responses=problems(404))
 async def get_order(order_id: OrderId, caller: OrdersReader, reader: ReaderDep) -> Document[Order]:
     """Get an order. Users may read their own orders, administrators and API keys any."""
-    return Document.of(Order, await orders.get_document(reader, caller, order_id))
+    row = await orders.get_document(reader, caller, order_id)
+    return Document.of(Order, row, for_staff=caller.sees_only is None)
+
+
+@router.patch("/{order_id}", responses=problems(403, 404, ExternalIdTaken))
+async def update_order(
+    order_id: OrderId,
+    patch: OrderPatch,
+    caller: OrdersAdministrator,
+    expected: IfOrder,
+    session: SessionDep,
+) -> Order:
+    """Update an order. Changes what the shop keeps about it and its customer does not see, in any status.
+
+    Needs an administrator or an API key with `orders:write`.
+    """
+    return await orders.update(session, caller, order_id, patch, expected=expected)
 
 
 @router.post("/{order_id}/cancel", responses=problems(404, 409))

@@ -4,12 +4,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
 from service.accounts import HOME, ShipToIn
 from service.platform.http.etag.versions import Version, Versioned
 from service.platform.http.schemas import (
+    FOR_STAFF,
     NUMERAL,
+    ExternalId,
     Id,
     In,
     Instant,
@@ -60,6 +62,10 @@ class ShipTo(Out):
 
 class OrderLine(Out):
     product_id: Id
+    sku: Annotated[
+        str | MISSING,
+        Field(description=f"The item's SKU, as it is now. {FOR_STAFF}", examples=["NW-11"]),
+    ] = MISSING
     name: str
     quantity: int
     unit_price: WrittenMoney
@@ -67,10 +73,11 @@ class OrderLine(Out):
     line_total: WrittenMoney
 
     @classmethod
-    def priced(cls, line: Any) -> Self:
+    def priced(cls, line: Any, sku: str) -> Self:
         """From a line of pricing.py, whose amounts are numbers."""
         return cls(
             product_id=line.product_id,
+            sku=sku,
             name=line.name,
             quantity=line.quantity,
             unit_price=money_text(line.unit_price),
@@ -98,6 +105,13 @@ class Order(Versioned):
     id: Id
     user_id: Id
     customer_name: str
+    customer_email: Annotated[
+        str | MISSING | None,
+        Field(
+            description=f"The e-mail address of the customer's account, if it still exists. {FOR_STAFF}",
+            examples=["maria@shop.example"],
+        ),
+    ] = MISSING
     status: Status
     shipping: Shipping
     lines: list[OrderLine]
@@ -108,8 +122,26 @@ class Order(Versioned):
     currency: str
     ship_to: ShipTo | None
     reference: str | None
+    external_id: Annotated[
+        str | MISSING | None,
+        Field(description=f"The shop's own id of the order. {FOR_STAFF}", examples=["SO-10248"]),
+    ] = MISSING
     refund_due: bool
     cancel_reason: str | None
+    payment_reference: Annotated[
+        str | MISSING | None,
+        Field(
+            description=f"The payment system's reference of the payment. {FOR_STAFF}",
+            examples=["pi_3MtwBwLkdIwHu7ix"],
+        ),
+    ] = MISSING
+    refund_reference: Annotated[
+        str | MISSING | None,
+        Field(
+            description=f"The payment system's reference of the refund. {FOR_STAFF}",
+            examples=["re_1Nispe2eZvKYlo2C"],
+        ),
+    ] = MISSING
     tracking: str | None
     events: Annotated[list[OrderEvent], Field(description="The timeline, oldest first.")]
     version: Version
@@ -120,6 +152,10 @@ class Order(Versioned):
     delivered_at: Instant | None
     cancelled_at: Instant | None
     refunded_at: Instant | None
+
+    def for_customers(self) -> Self:
+        shown = super().for_customers()
+        return shown.model_copy(update={"lines": [line.for_customers() for line in self.lines]})
 
 
 Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY, examples=[2]), NUMERAL]
@@ -157,10 +193,25 @@ class OrderCreate(In):
     reference: Annotated[
         ShortLine | None, Field(description="The customer's own reference.", examples=["PO 4711"])
     ] = None
+    external_id: Annotated[
+        ExternalId | None,
+        Field(
+            description="The shop's own id of the order, such as its ERP's: unique, and case-sensitive."
+            " Only administrators and API keys may send it."
+        ),
+    ] = None
     user_id: Annotated[
         Id | None,
         Field(description="The customer. API keys must name one, administrators may, other users may not."),
     ] = None
+
+
+class OrderPatch(In):
+    """Changes of what the shop keeps about an order. Absent fields stay; `null` removes one (RFC 7396)."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"external_id": "SO-10248"}]})
+
+    external_id: ExternalId | None = None
 
 
 class Cancellation(In):

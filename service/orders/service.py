@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
-from service import audit
+from service import audit, events
 from service.accounts import ShipToIn
 from service.catalogue import Movements
-from service.errors import Forbidden
+from service.errors import ExternalIdTaken, Forbidden
 from service.events import EventType, NewEvent
 from service.identity import AnyCaller, reauthorize
 from service.notifications import NewNotification
@@ -21,20 +21,21 @@ from service.orders.errors import (
 )
 from service.orders.placing import repository as placing
 from service.orders.placing.repository import Announcement
-from service.orders.schemas import Order
+from service.orders.schemas import Order, OrderPatch
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
 from service.platform.http.etag.versions import Versions, require
 
 #: The states in which the shipping address may change.
 BEFORE_SHIPPING: Final = ("placed", "paid")
-#: What emails and webhooks are sent about. A refund is between the shop and its customer.
+#: What the event of each status is called.
 EVENT_BY_STATUS: Final[Mapping[str, EventType]] = {
     "placed": "order.placed",
     "paid": "order.paid",
     "shipped": "order.shipped",
     "delivered": "order.delivered",
     "cancelled": "order.cancelled",
+    "refunded": "order.refunded",
 }
 
 
@@ -67,18 +68,23 @@ async def find(
     status: str | None,
     placed_from: date | None,
     placed_until: date | None,
+    external_id: str | None,
 ) -> list[Any]:
     """Documents of the caller's own orders; administrators and keys see all. Both days are included."""
     viewer_id = caller.sees_only
     if user_id is not None and viewer_id is not None and user_id != viewer_id:
         raise _others_orders()
+    if external_id is not None:
+        require_external_ids(caller)
     return await orders.find(
         session,
         page,
+        whole=viewer_id is None,
         user_id=user_id if viewer_id is None else viewer_id,
         status=status,
         placed_from=datetime.combine(placed_from, time.min, UTC) if placed_from else None,
         placed_until=datetime.combine(placed_until, time.max, UTC) if placed_until else None,
+        external_id=external_id,
     )
 
 
@@ -86,6 +92,19 @@ async def require_may_list(_: Session, caller: AnyCaller, user_id: str) -> None:
     """Raises Forbidden for another user's orders, as `find` does."""
     if caller.sees_only is not None and user_id != str(caller.sees_only) and user_id.isdecimal():
         raise _others_orders()
+
+
+def require_external_ids(caller: AnyCaller) -> None:
+    """Raises Forbidden for callers who see no external ids."""
+    if caller.sees_only is not None:
+        raise Forbidden(
+            "Only administrators and API keys may look for external ids: leave out `external_id`."
+        )
+
+
+async def require_may_look(_: Session, caller: AnyCaller, __: str) -> None:
+    """The same as a guard of a route."""
+    require_external_ids(caller)
 
 
 def _others_orders() -> Forbidden:
@@ -133,6 +152,46 @@ async def change_ship_to(
         target_id=order.id,
         data=_audited(order),
     )
+    await events.publish_new(session, [_event("order.redirected", order)])
+    return shown_to(caller, order)
+
+
+def shown_to(caller: AnyCaller | None, order: Order) -> Order:
+    """The order as this caller gets it."""
+    return order if caller is None or caller.sees_only is None else order.for_customers()
+
+
+async def update(
+    session: Session,
+    caller: AnyCaller,
+    order_id: int,
+    patch: OrderPatch,
+    *,
+    expected: Versions | None = None,
+) -> Order:
+    """Change what the shop keeps about an order, in whichever state it is. Its customer is not notified."""
+    await lock_staff(session, caller)
+    before = await orders.lock(session, order_id)
+    if before is None:
+        raise OrderNotFound
+    require(expected, before)
+    values = patch.model_dump(exclude_unset=True)
+    values = {name: value for name, value in values.items() if getattr(before, name) != value}
+    if not values:
+        return Order.of(before)
+    row = await orders.set_fields(session, order_id, values)
+    if row is None:
+        raise ExternalIdTaken.by("order", await orders.get_id(session, values["external_id"]))
+    await audit.record(
+        session,
+        "order.changed",
+        by=caller,
+        target_kind="order",
+        target_id=order_id,
+        data={"changed": sorted(values)},
+    )
+    order = Order.of(row)
+    await events.publish_new(session, [_event("order.updated", order)])
     return order
 
 
@@ -145,9 +204,11 @@ async def announce(
 ) -> Order:
     """Notify the customer of the order's status, and record it in the audit log and as an event; the stock
     that moves is written with that. Nothing else of the transaction may wait for a lock after this.
+
+    The order as the caller gets it.
     """
     await placing.announce(session, announcement_of(caller, order, body, movements))
-    return order
+    return shown_to(caller, order)
 
 
 def announcement_of(
@@ -156,15 +217,17 @@ def announcement_of(
     total, action = str(order.total), f"order.{order.status}"
     data = {"order_id": order.id, "status": order.status, "total": total}
     news = NewNotification(order.user_id, action, f"Order {order.id} is {order.status}", body, data)
-    event = EVENT_BY_STATUS.get(order.status)
-    published = [NewEvent(event, order.id, order.model_dump(mode="json"), order.user_id)] if event else []
     low = movements.low if movements else ()
     return Announcement(
         audit.entries(action, by=caller, target_kind="order", targets={order.id: _audited(order)}),
-        [*published, *(each.event for each in low)],
+        [_event(EVENT_BY_STATUS[order.status], order), *(each.event for each in low)],
         [news, *(each.notification for each in low)],
         movements,
     )
+
+
+def _event(event_type: EventType, order: Order) -> NewEvent:
+    return NewEvent(event_type, order.id, order.model_dump(mode="json"), order.user_id)
 
 
 def _audited(order: Order) -> dict[str, Any]:

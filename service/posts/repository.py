@@ -22,8 +22,10 @@ from service.identity import Caller
 from service.identity.models import User
 from service.platform.database import Record, Session
 from service.platform.database import sequenced_changes as changes
+from service.platform.database.changes_after import Audience, Changes
 from service.platform.database.documents import document, object_of
 from service.platform.database.pagination import Conditions, Page, PagedSelect
+from service.platform.http.schemas import Removed
 from service.posts import schemas
 from service.posts.models import STATUSES, Post
 
@@ -62,6 +64,19 @@ _OLDEST_FIRST, _NEWEST_FIRST = (
     )
     for falling in (False, True)
 )
+
+_shown: Final = select(
+    document(object_of(schemas.Post, _columns, author_name=User.__table__.c.full_name))
+).join(User, _by_its_author)
+#: Each with what its audience may see now.
+_CHANGES: Final = {
+    audience: Changes("posts", audience, rows=_shown.where(visible), row_id=_columns.id, removed=Removed)
+    for audience, visible in (
+        (Audience.EVERYTHING, true()),
+        (Audience.PUBLIC, _published),
+        (Audience.PUBLIC_AND_OWNER, or_(_published, Post.author_id == bindparam("owner_id"))),
+    )
+}
 
 
 def _audience(caller: Caller | None) -> dict[str, Any]:
@@ -108,7 +123,7 @@ async def find_changed(
     if status is not None:
         statement = statement.where(_with_status[status])
     poll = await changes.begin_poll(session, "posts", updated_since)
-    return await changes.find(session, page, poll, statement, row_id=Post.id, values={})
+    return await changes.find(session, page, poll, statement, row_id=_columns.id, values={})
 
 
 async def find_removed(
@@ -119,6 +134,15 @@ async def find_removed(
     visible = select(Post.id).where(_visible_to(caller))
     sees_all = caller is not None and caller.is_admin
     return await changes.find_removed(session, page, poll, visible, sees_all=sees_all)
+
+
+async def find_changes(session: Session, page: Page, after: str, *, caller: Caller | None) -> list[Any]:
+    """Documents of posts and of Removed. Raises PositionUnknown."""
+    if caller is None:
+        return await _CHANGES[Audience.PUBLIC].read(session, page, after)
+    if caller.is_admin:
+        return await _CHANGES[Audience.EVERYTHING].read(session, page, after)
+    return await _CHANGES[Audience.PUBLIC_AND_OWNER].read(session, page, after, owner_id=caller.user_id)
 
 
 async def get_document(session: Session, caller: Caller | None, post_id: int) -> Record | None:

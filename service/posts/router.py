@@ -1,5 +1,6 @@
 """Shop news and customers' posts."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Path, Query
@@ -10,11 +11,21 @@ from service.platform.http.documents import Document
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.injection import Located, ReaderDep, SessionDep
-from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, Removed, UpdatedSince
+from service.platform.http.listing import (
+    A_MARK,
+    CHANGES,
+    NEXT_UPDATED_SINCE,
+    ONE_OF,
+    UPDATED_SINCE,
+    ChangesAfter,
+    ListingDep,
+    UpdatedSince,
+    follows,
+)
 from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
 from service.platform.http.public_reads import public_read
 from service.platform.http.route import api_router
-from service.platform.http.schemas import DIGITS, MAX_ID, Moment
+from service.platform.http.schemas import DIGITS, MAX_ID, Moment, Removed
 from service.posts import repository
 from service.posts import service as posts
 from service.posts.schemas import Order, Post, PostIn, PostPatch, Status
@@ -26,12 +37,13 @@ PostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 OwnPostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(posts.require_own)]
 
 
-@router.get("", responses=CHANGES, openapi_extra=OPTIONAL_SIGN_IN)
+@router.get("", responses=follows(NEXT_UPDATED_SINCE), openapi_extra=OPTIONAL_SIGN_IN)
 @public_read("posts")
 async def list_posts(
     caller: Anyone,
     listing: ListingDep,
     reader: ReaderDep,
+    changes_after: ChangesAfter,
     *,
     order: Annotated[
         Order | None, Query(description="Newest first (`desc`, the default) or oldest first.")
@@ -44,8 +56,11 @@ async def list_posts(
             examples=[A_MARK],
         ),
     ] = None,
-) -> Document[list[Post]]:
+) -> Document[Sequence[Annotated[Post | Removed, ONE_OF]]]:
     """List posts. Everyone gets published posts, authors also their own pending ones, administrators all."""
+    if changes_after is not None:
+        rows = await repository.find_changes(reader, listing.page, changes_after, caller=caller)
+        return listing.changes(rows)
     rows = await posts.find(
         reader, caller, listing.page, order=order, status=status, updated_since=updated_since
     )

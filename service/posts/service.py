@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from service import audit, events
 from service.errors import Forbidden
+from service.events import EventType
 from service.identity import Caller, lock_user, reauthorize
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
@@ -60,7 +61,7 @@ async def create(session: Session, caller: Caller, new: PostIn) -> Post:
     post_id = await posts.add(session, caller.user_id, **new.model_dump(), published=caller.is_admin)
     if caller.is_admin:
         return await _published(session, caller, post_id, caller.user_id)
-    return await get(session, caller, post_id)
+    return await _publish(session, "post.created", await get(session, caller, post_id))
 
 
 async def change(
@@ -88,13 +89,17 @@ async def change(
         await posts.change(session, post_id, changes)
     if changes and row.author_id != caller.user_id:
         await _record(session, caller, "post.changed", post_id, author_id=row.author_id)
-    return await get(session, caller, post_id)
+    post = await get(session, caller, post_id)
+    return await _publish(session, "post.updated", post) if changes else post
 
 
 async def remove(session: Session, caller: Caller, post_id: int, *, expected: Versions | None = None) -> None:
     row = await _lock_own(session, caller, post_id)
     require(expected, row)
     await posts.remove(session, post_id)
+    await events.publish(
+        session, "post.deleted", object_id=post_id, user_id=row.author_id, data={"id": post_id}
+    )
     if caller.is_admin:
         await _record(session, caller, "post.deleted", post_id, author_id=row.author_id)
 
@@ -113,9 +118,12 @@ async def publish(session: Session, caller: Caller, post_id: int) -> Post:
 
 async def _published(session: Session, caller: Caller, post_id: int, author_id: int) -> Post:
     await _record(session, caller, "post.published", post_id, author_id=author_id)
-    post = await get(session, caller, post_id)
+    return await _publish(session, "post.published", await get(session, caller, post_id))
+
+
+async def _publish(session: Session, event_type: EventType, post: Post) -> Post:
     data = post.model_dump(mode="json")
-    await events.publish(session, "post.published", object_id=post_id, user_id=author_id, data=data)
+    await events.publish(session, event_type, object_id=post.id, user_id=post.author_id, data=data)
     return post
 
 

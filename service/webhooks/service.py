@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from service import audit
 from service.errors import FieldFault, Unprocessable
+from service.events import build_payload
 from service.identity import Caller, reauthorize
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
 from service.platform.telemetry import request_facts, tracing
 from service.webhooks import repository as webhooks
 from service.webhooks.deliveries import repository as deliveries
-from service.webhooks.deliveries.payloads import build_payload
 from service.webhooks.errors import DeliveryNotFound, TooManyWebhooks, WebhookInactive, WebhookNotFound
 from service.webhooks.schemas import NewWebhook, Webhook, WebhookCreate, WebhookDelivery, WebhookPatch
 from service.webhooks.signing import SecretCipher, encode_secret, new_secret

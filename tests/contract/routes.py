@@ -6,6 +6,8 @@ from itertools import count
 from typing import Any, Final
 
 from service.identity import Scope
+from service.imports import repository as imports
+from service.platform.database.positions import encode
 from service.platform.http.problems import OAUTH_PATHS
 from tests.helpers.client import V1
 from tests.helpers.factories import PASSWORD, Make, Person
@@ -32,6 +34,8 @@ class Route:
     on: Prepare | None = None
     json: Any = None
     form: dict[str, str] | None = None
+    #: Of a zip.
+    content: bytes | None = None
     query: str = ""
     note: str = ""
     key: tuple[Scope, int] | None = None
@@ -55,6 +59,8 @@ class Route:
             made["json"] = filled(self.json, fill)
         if self.form is not None:
             made["data"] = filled(self.form, fill)
+        if self.content is not None:
+            made |= {"content": self.content, "headers": {"Content-Type": "application/zip"}}
         return made
 
 
@@ -158,6 +164,20 @@ async def a_delivery(make: Make, owner: Person) -> str:
     return f"{webhook_id}/deliveries/{delivery_id}"
 
 
+async def an_import(make: Make, owner: Person) -> int:
+    admin = await make.admin()
+    answer = await admin.api.post("/imports", content=b"PK", headers={"Content-Type": "application/zip"})
+    made: int = answer.json()["id"]
+    return made
+
+
+async def an_ended_import(make: Make, owner: Person) -> int:
+    made = await an_import(make, owner)
+    async with make.container.database.transaction() as session:
+        await imports.end(session, made, error="It is no zip.")
+    return made
+
+
 async def a_city(make: Make, owner: Person) -> Any:
     return "Berlin"
 
@@ -169,6 +189,8 @@ ONE: Final = {"product_id": "<item>", "quantity": 1}
 TILL: Final = {"name": "Till", "scopes": ["orders:read"]}
 #: A public address: nobody has to look it up, and nobody is called.
 ERP: Final = {"url": "https://93.184.216.34/hooks", "events": ["order.placed"]}
+#: Before all events.
+FIRST_POSITION: Final = encode("events", 0)
 REFRESH: Final = {"grant_type": "refresh_token", "refresh_token": "<item>"}
 SIGN_IN: Final = {"grant_type": "password", "username": "<owner>", "password": PASSWORD}
 MARIA: Final = {"email": "maria<number>@shop.example", "password": "Northwind1", "full_name": "Maria Anders"}
@@ -186,6 +208,11 @@ SIGNED_IN: Final = (401, 200, 200, 200)
 OWNED: Final = (401, 200, 404, 200)
 STAFF: Final = (401, 403, 403, 200)
 
+EXPORTED: Final[tuple[tuple[str, Prepare, Scope], ...]] = (
+    ("orders", an_order, "orders:read"),
+    ("items", an_item, "catalogue:write"),
+    ("customers", a_user, "users:read"),
+)
 ROUTES: Final = (
     *(Route("GET", path, PUBLIC) for path in ("/", "/health", "/livez", "/readyz", "/startupz")),
     Route("GET", "/.well-known/jwks.json", PUBLIC),
@@ -219,6 +246,14 @@ ROUTES: Final = (
         query="?search=maria&is_active=true&is_admin=false&limit=1",
         key=("users:read", 200),
     ),
+    Route(
+        "GET",
+        f"{V1}/admin/users",
+        STAFF,
+        query="?changes_after=start",
+        note="changes",
+        key=("users:read", 200),
+    ),
     Route("PATCH", f"{V1}/admin/users/{{user_id}}", STAFF, on=a_user, json={"is_active": False}),
     Route("POST", f"{V1}/api-keys", (401, 403, 403, 201), json=TILL),
     Route("GET", f"{V1}/api-keys", STAFF, on=an_api_key),
@@ -232,6 +267,13 @@ ROUTES: Final = (
     Route("DELETE", f"{V1}/webhooks/{{webhook_id}}", (401, 403, 403, 204), on=a_webhook),
     Route("POST", f"{V1}/webhooks/{{webhook_id}}/rotate-secret", STAFF, on=a_webhook),
     Route("POST", f"{V1}/webhooks/{{webhook_id}}/ping", (401, 403, 403, 202), on=a_webhook),
+    Route(
+        "POST",
+        f"{V1}/webhooks/{{webhook_id}}/replay",
+        (401, 403, 403, 202),
+        on=a_webhook,
+        json={"after": FIRST_POSITION},
+    ),
     Route("GET", f"{V1}/webhooks/{{webhook_id}}/deliveries", STAFF, on=a_webhook, query="?status=pending"),
     Route(
         "POST",
@@ -239,12 +281,25 @@ ROUTES: Final = (
         (401, 403, 403, 202),
         on=a_delivery,
     ),
+    Route("GET", f"{V1}/events", STAFF, query="?after=now&limit=1&wait=0", key=("events:read", 200)),
     Route("GET", f"{V1}/admin/audit", STAFF, query="?action=session.refused&since=2026-01-01T00:00:00Z"),
     Route("GET", f"{V1}/items", PUBLIC, query="?search=chai&category=Tea&in_stock=true&min_price=1"),
     Route("GET", f"{V1}/items", PUBLIC, query="?updated_since=1970-01-01T00:00:00Z", note="since"),
+    Route("GET", f"{V1}/items", PUBLIC, query="?changes_after=start", note="changes"),
+    Route("GET", f"{V1}/items", PUBLIC, query="?ids=1,2,3&limit=100", note="ids"),
+    Route("GET", f"{V1}/stock", STAFF, on=an_item, query="?ids=1,2,3", key=("catalogue:write", 200)),
+    Route(
+        "GET",
+        f"{V1}/stock",
+        STAFF,
+        query="?changes_after=start",
+        note="changes",
+        key=("catalogue:write", 200),
+    ),
     Route("GET", f"{V1}/items/removed", PUBLIC, query="?updated_since=1970-01-01T00:00:00Z"),
     Route("GET", f"{V1}/posts/removed", PUBLIC, query="?updated_since=1970-01-01T00:00:00Z"),
     Route("GET", f"{V1}/items/categories", PUBLIC, on=an_item),
+    Route("GET", f"{V1}/items/facets", PUBLIC, query="?names=color&attributes[color]=red&max_price=20"),
     Route("GET", f"{V1}/items/{{item_id}}", PUBLIC, on=an_item),
     Route(
         "GET",
@@ -256,6 +311,21 @@ ROUTES: Final = (
     ),
     Route("POST", f"{V1}/items", (401, 403, 403, 201), json=CHAI, key=("catalogue:write", 201)),
     Route("POST", f"{V1}/items/batch", (401, 403, 403, 201), json=[CHAI], key=("catalogue:write", 201)),
+    Route(
+        "PUT",
+        f"{V1}/items/batch",
+        STAFF,
+        json=[{"sku": "NW-<number>", "name": "Chai", "price": "18.00"}],
+        key=("catalogue:write", 200),
+    ),
+    Route(
+        "PUT",
+        f"{V1}/stock/batch",
+        STAFF,
+        on=an_item,
+        json=[{"item_id": "<item>", "stock": 7}],
+        key=("catalogue:write", 200),
+    ),
     Route(
         "PATCH",
         f"{V1}/items/{{item_id}}",
@@ -294,6 +364,15 @@ ROUTES: Final = (
         query="?status=placed&placed_from=2026-01-01",
         key=("orders:read", 200),
     ),
+    Route(
+        "GET",
+        f"{V1}/orders",
+        SIGNED_IN,
+        on=an_order,
+        query="?changes_after=start",
+        note="changes",
+        key=("orders:read", 200),
+    ),
     Route("GET", f"{V1}/orders/{{order_id}}", OWNED, on=an_order, key=("orders:read", 200)),
     Route("GET", f"{V1}/orders/{{order_id}}/invoice.pdf", OWNED, on=an_order, key=("orders:read", 200)),
     Route(
@@ -302,6 +381,14 @@ ROUTES: Final = (
         OWNED,
         on=an_order,
         json={"reason": "Ordered twice"},
+        key=("orders:write", 200),
+    ),
+    Route(
+        "PATCH",
+        f"{V1}/orders/{{order_id}}",
+        STAFF,
+        on=an_order,
+        json={"external_id": "SO-<number>"},
         key=("orders:write", 200),
     ),
     *(
@@ -318,8 +405,19 @@ ROUTES: Final = (
     Route(
         "PUT", f"{V1}/orders/{{order_id}}/ship-to", OWNED, on=an_order, json=HOME, key=("orders:write", 200)
     ),
+    *(
+        Route("GET", f"{V1}/exports/{of}.{form}", STAFF, on=on, query=query, key=(scope, 200))
+        for of, on, scope in EXPORTED
+        for form, query in (("csv", "?after=0&time_zone=Europe/Berlin"), ("jsonl", "?until=9000000000"))
+    ),
+    Route("POST", f"{V1}/imports", (401, 403, 403, 201), content=b"PK"),
+    Route("GET", f"{V1}/imports", STAFF, on=an_import),
+    Route("GET", f"{V1}/imports/{{import_id}}", STAFF, on=an_import),
+    Route("GET", f"{V1}/imports/{{import_id}}/refusals.csv", STAFF, on=an_import),
+    Route("POST", f"{V1}/imports/{{import_id}}/repeat", STAFF, on=an_ended_import),
     Route("GET", f"{V1}/weather/{{city}}", PUBLIC, on=a_city),
     Route("GET", f"{V1}/posts", PUBLIC, on=a_post, query="?order=asc"),
+    Route("GET", f"{V1}/posts", PUBLIC, on=a_post, query="?changes_after=start", note="changes"),
     Route("POST", f"{V1}/posts", (401, 201, 201, 201), json=NEWS),
     Route("GET", f"{V1}/posts/{{post_id}}", PUBLIC, on=a_post),
     Route("GET", f"{V1}/posts/{{post_id}}", (404, 200, 404, 200), on=a_pending_post, note="pending"),

@@ -112,7 +112,7 @@ class TestCreate:
             ({"events": "order.placed"}, "/events"),
             ({"events": ["order.placed", "order.placed"]}, "/events"),
             ({"events": ["*", "order.placed"]}, "/events"),
-            ({"events": ["order.refunded"]}, "/events/0"),
+            ({"events": ["order.lost"]}, "/events/0"),
             ({"events": ["ping"]}, "/events/0"),
             ({"description": ""}, "/description"),
             ({"description": "nul\0"}, "/description"),

@@ -1,21 +1,40 @@
 """Every statement of the administration of users."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
+from asyncpg import UniqueViolationError
 from sqlalchemy import func, or_, select
 
-from service.accounts.users.repository import select_users
+from service.accounts.users import repository as users
+from service.accounts.users.repository import DOCUMENTS
 from service.identity.models import User
 from service.platform.config import email_addresses
 from service.platform.database import Session
+from service.platform.database.changes_after import Audience, Changes
 from service.platform.database.pagination import Page
+from service.platform.http.schemas import Removed
+
+_CHANGES: Final = Changes(
+    "users",
+    Audience.EVERYTHING,
+    rows=DOCUMENTS.where(User.erased_at.is_(None)),
+    row_id=User.__table__.c.id,
+    removed=Removed,
+)
 
 
 async def find(
-    session: Session, page: Page, *, search: str | None, is_active: bool | None, is_admin: bool | None
+    session: Session,
+    page: Page,
+    *,
+    search: str | None,
+    is_active: bool | None,
+    is_admin: bool | None,
+    external_id: str | None,
 ) -> list[Any]:
-    statement = select_users().order_by(User.id).limit(page.fetch).offset(page.skip)
+    """Documents of users."""
+    statement = DOCUMENTS.add_columns(User.id).order_by(User.id).limit(page.fetch).offset(page.skip)
     if page.after is not None:
         statement = statement.where(User.id > page.after[0])
     if search is not None:
@@ -26,12 +45,35 @@ async def find(
                 User.full_name.icontains(search, autoescape=True),
             )
         )
+    if external_id is not None:
+        statement = statement.where(User.external_id == external_id)
     # Written out, not bound: the planner takes a partial index only for a value that it can see.
     if is_active is not None:
         statement = statement.where(User.is_active if is_active else ~User.is_active)
     if is_admin is not None:
         statement = statement.where(User.is_admin if is_admin else ~User.is_admin)
     return page.cut(await session.rows(statement), "id")
+
+
+async def find_changes(session: Session, page: Page, after: str) -> list[Any]:
+    """Documents of users and of Removed, for accounts that were erased. Raises PositionUnknown."""
+    return await _CHANGES.read(session, page, after)
+
+
+async def change(session: Session, user_id: int, values: Mapping[str, Any]) -> bool:
+    """Whether it could be done: False when another user has the external id.
+
+    It can be taken between any look and the UPDATE, so it is tried, in a savepoint.
+    """
+    if values.get("external_id") is None:
+        await users.change(session, user_id, values)
+        return True
+    try:
+        async with session.savepoint():
+            await users.change(session, user_id, values)
+    except UniqueViolationError:
+        return False
+    return True
 
 
 async def lock_administrators(session: Session) -> Sequence[int]:

@@ -1,5 +1,6 @@
 """Users as administrators see and change them."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Path, Query
@@ -8,14 +9,16 @@ from service.accounts.administration import repository
 from service.accounts.administration import service as administration
 from service.accounts.administration.schemas import UserPatch
 from service.accounts.schemas import User
+from service.errors import ExternalIdTaken
 from service.identity.dependencies import Administrator, UsersReader
+from service.platform.http.documents import Document
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.injection import ReaderDep, SessionDep
-from service.platform.http.listing import ListingDep
+from service.platform.http.listing import ONE_OF, ChangesAfter, ListingDep, follows
 from service.platform.http.openapi import problems
 from service.platform.http.route import api_router
-from service.platform.http.schemas import DIGITS, MAX_ID, Line
+from service.platform.http.schemas import DIGITS, MAX_ID, ExternalId, Line, Removed
 
 router = api_router("/admin/users", tags=["admin"])
 
@@ -24,23 +27,37 @@ IfUser = Annotated[Versions | None, Depends(IfMatch(User))]
 UserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-@router.get("", responses=problems(403))
+@router.get("", responses=problems(403) | follows())
 async def list_users(
     _: UsersReader,
     listing: ListingDep,
     reader: ReaderDep,
+    changes_after: ChangesAfter,
+    *,
     search: Annotated[Line | None, Query(description="Part of the name or the e-mail address.")] = None,
     is_active: Annotated[bool | None, Query(description="Only active or only inactive users.")] = None,
     is_admin: Annotated[bool | None, Query(description="Only administrators or only other users.")] = None,
-) -> list[User]:
+    external_id: Annotated[
+        ExternalId | None, Query(description="Only the user with this external id.", examples=["C-1042"])
+    ] = None,
+) -> Document[Sequence[Annotated[User | Removed, ONE_OF]]]:
     """List users. Filter them by status and role, or search by name or e-mail address."""
-    rows = await repository.find(reader, listing.page, search=search, is_active=is_active, is_admin=is_admin)
-    return listing.of(User, rows)
+    if changes_after is not None:
+        return listing.changes(await repository.find_changes(reader, listing.page, changes_after))
+    rows = await repository.find(
+        reader,
+        listing.page,
+        search=search,
+        is_active=is_active,
+        is_admin=is_admin,
+        external_id=external_id,
+    )
+    return listing.document(User, rows)
 
 
-@router.patch("/{user_id}", responses=problems(403, 404, 409))
+@router.patch("/{user_id}", responses=problems(403, 404, ExternalIdTaken))
 async def administer_user(
     user_id: UserId, patch: UserPatch, caller: Administrator, expected: IfUser, session: SessionDep
 ) -> User:
-    """Update a user's status or role. Activates or deactivates the user, grants or revokes the admin role."""
+    """Update a user. Activates or deactivates it, grants or revokes the admin role, sets the external id."""
     return await administration.administer(session, caller, user_id, patch, expected=expected)

@@ -8,7 +8,8 @@ from service.accounts.administration.schemas import UserPatch
 from service.accounts.errors import EmailTaken, LastAdministrator, UserNotFound
 from service.accounts.schemas import User
 from service.accounts.users import repository as users
-from service.accounts.users.service import get
+from service.accounts.users.service import get, publish, publish_changed
+from service.errors import ExternalIdTaken
 from service.identity import Caller, end_sessions, lock_user, reauthorize
 from service.platform.database import Session
 from service.platform.http.etag.versions import Versions, require
@@ -65,15 +66,22 @@ async def administer(
     if before is None:
         raise UserNotFound
     require(expected, before)
-    values: dict[str, bool] = patch.model_dump(exclude_unset=True)
-    if values:
-        await users.change(session, user_id, values)
+    values = patch.model_dump(exclude_unset=True)
+    if values and not await repository.change(session, user_id, values):
+        raise ExternalIdTaken.by("user", await users.get_id(session, values["external_id"]))
     if patch.is_active is False:
         await end_sessions(session, user_id)
     for name, value in values.items():
-        if value != (was := getattr(before, name)):
-            data = {"before": {name: was}, "after": {name: value}}
-            await audit.record(
-                session, CHANGES[name, value], by=caller, target_kind="user", target_id=user_id, data=data
-            )
-    return await get(session, user_id)
+        if value == (was := getattr(before, name)):
+            continue
+        # An erased person's external id is not kept, and an entry of the log cannot be changed.
+        data = (
+            {"changed": [name]} if name == "external_id" else {"before": {name: was}, "after": {name: value}}
+        )
+        action = CHANGES.get((name, value), "user.changed")
+        await audit.record(session, action, by=caller, target_kind="user", target_id=user_id, data=data)
+    if values.get("is_active", before.is_active) == before.is_active:
+        return await publish_changed(session, user_id, since=before.version)
+    user = await get(session, user_id)
+    await publish(session, "user.activated" if user.is_active else "user.deactivated", user)
+    return user

@@ -24,6 +24,7 @@ _columns = (
     User.is_active,
     User.is_admin,
     User.email_verified,
+    User.external_id,
     User.created_at,
 )
 
@@ -42,10 +43,18 @@ def select_users() -> Select[Any]:
 
 
 _USER = select_users().where(User.id == bindparam("user_id"))
-_DOCUMENT = select(document(object_of(schemas.User, User.__table__.c, address=_address)), User.version).where(
-    User.id == bindparam("user_id")
-)
-_CUSTOMER = select(User.full_name, User.is_active, User.email_verified, _user_address).where(
+#: The JSON of a user, by whether it is for staff; for the statements of packages above too.
+USER_JSON = {
+    whole: object_of(schemas.User, User.__table__.c, whole=whole, address=_address) for whole in (False, True)
+}
+#: As they are sent to staff.
+DOCUMENTS = select(document(USER_JSON[True]))
+_DOCUMENT = {
+    whole: select(document(shown), User.version).where(User.id == bindparam("user_id"))
+    for whole, shown in USER_JSON.items()
+}
+_BY_EXTERNAL_ID = select(User.id).where(User.external_id == bindparam("external_id"))
+_CUSTOMER = select(User.full_name, User.email, User.is_active, User.email_verified, _user_address).where(
     User.id == bindparam("user_id")
 )
 #: Domains above lock it in one statement with what they lock next.
@@ -53,7 +62,8 @@ LOCKED_CUSTOMER = _CUSTOMER.with_for_update(key_share=True, of=User)
 
 
 async def get_customer(session: Session, user_id: int, *, lock: bool = False) -> Record | None:
-    """Who an order is for: full_name, is_active, email_verified, and the address as a document or None.
+    """Who an order is for: full_name, email, is_active, email_verified, and the address as a document or
+    None.
 
     With `lock` the user's row is locked until the transaction ends, so that one customer's orders are
     placed one after the other. Locks are always taken in this order: user, then items.
@@ -70,8 +80,9 @@ async def add(
     password_hash: str,
     is_active: bool,
     is_admin: bool = False,
+    external_id: str | None = None,
 ) -> int | None:
-    """The new user's id, or None when the address is taken (in any case)."""
+    """The new user's id, or None when the address is taken (in any case), or the external id."""
     statement = (
         upsert(User)
         .values(
@@ -80,6 +91,7 @@ async def add(
             password_hash=password_hash,
             is_active=is_active,
             is_admin=is_admin,
+            external_id=external_id,
         )
         .on_conflict_do_nothing()
         .returning(User.id)
@@ -92,8 +104,15 @@ async def get(session: Session, user_id: int) -> Record | None:
     return await session.one(_USER, {"user_id": user_id})
 
 
-async def get_document(session: Session, user_id: int) -> Record | None:
-    return await session.one(_DOCUMENT, {"user_id": user_id})
+async def get_document(session: Session, user_id: int, *, whole: bool) -> Record | None:
+    """The user as it is sent. `whole`: to staff."""
+    return await session.one(_DOCUMENT[whole], {"user_id": user_id})
+
+
+async def get_id(session: Session, external_id: str | None) -> int | None:
+    """The id of the user who has this external id."""
+    user_id: int | None = await session.value(_BY_EXTERNAL_ID, {"external_id": external_id})
+    return user_id
 
 
 def has_address(statement: Select[*Columns], email: str) -> Select[*Columns]:

@@ -8,6 +8,7 @@ from service.accounts.recovery import service as recovery
 from service.accounts.schemas import User
 from service.accounts.users import service as users
 from service.accounts.users.schemas import ProfilePatch, UserCreate
+from service.errors import ExternalIdTaken
 from service.identity import Passwords
 from service.identity.dependencies import Anyone, SignedIn, limit_registration
 from service.platform.http import rate_limit as limits
@@ -28,7 +29,7 @@ IfUser = Annotated[Versions | None, Depends(IfMatch(User))]
 @router.post(
     "",
     status_code=201,
-    responses=problems(403, 409),
+    responses=problems(403, ExternalIdTaken),
     dependencies=[Depends(limit_registration)],
     openapi_extra=OPTIONAL_SIGN_IN,
 )

@@ -28,6 +28,7 @@ async def get(database: Database, caller: Caller, user_id: int) -> bytes:
     enough at once, wait for itself.
     """
     accounts.require_may_read(caller, user_id)
+    whole = caller.may("orders:read")
     try:
         # A group, not gather(): when one query fails the others are cancelled and waited for, so
         # that no connection outlives the request.
@@ -36,7 +37,7 @@ async def get(database: Database, caller: Caller, user_id: int) -> bytes:
                 _read(database, lambda session: dashboard.statistics(session, user_id))
             )
             latest = queries.create_task(
-                _read(database, lambda session: orders.get_latest(session, user_id, LAST))
+                _read(database, lambda session: orders.get_latest(session, user_id, LAST, whole=whole))
             )
             unread = queries.create_task(
                 _read(database, lambda session: notifications.find(session, user_id, Page(LAST), unread=True))

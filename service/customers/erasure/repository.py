@@ -3,7 +3,10 @@
 A new column with personal data belongs here and in `export`.
 """
 
-from sqlalchemy import Select, and_, delete, func, or_, select, update
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from service.audit.models import AuditAddress, AuditEntry
 from service.events.models import Event
@@ -31,6 +34,12 @@ async def lock(session: Session, user_id: int) -> Record | None:
     return await session.one(statement.with_for_update())
 
 
+async def delete_pending_posts(session: Session, user_id: int) -> list[int]:
+    """Their ids."""
+    pending = delete(Post).where(Post.author_id == user_id, Post.status == "pending")
+    return sorted(await session.values(pending.returning(Post.id)))
+
+
 async def erase(session: Session, user_id: int, *, email: str, full_name: str, password_hash: str) -> None:
     """The caller holds the account's lock. A trigger revokes the API keys that it has made.
 
@@ -42,10 +51,9 @@ async def erase(session: Session, user_id: int, *, email: str, full_name: str, p
         delete(Address).where(Address.user_id == user_id),
         delete(MailToken).where(MailToken.user_id == user_id),
         delete(Mail).where(Mail.user_id == user_id),
-        delete(Event).where(Event.user_id == user_id),
+        update(Event).where(Event.user_id == user_id).values(data=_without_the_person(full_name)),
         delete(WebhookDelivery).where(WebhookDelivery.user_id == user_id, or_(_ended, _of_no_order)),
         delete(Notification).where(Notification.user_id == user_id),
-        delete(Post).where(Post.author_id == user_id, Post.status == "pending"),
         delete(RefreshToken).where(RefreshToken.session_id.in_(sessions)),
         update(SessionRow)
         .where(SessionRow.user_id == user_id)
@@ -63,11 +71,28 @@ async def erase(session: Session, user_id: int, *, email: str, full_name: str, p
             is_active=False,
             is_admin=False,
             email_verified=False,
+            external_id=None,
             erased_at=func.now(),
             version=User.version + 1,
         ),
     ):
         await session.execute(statement)
+
+
+def _without_the_person(name: str) -> ColumnElement[Any]:
+    """What stays of an event. Those who read the event feed later must still learn of what there is: an order
+    without what is its customer's, and a post that is published, by nobody.
+    """
+    published = exists().where(Post.id == Event.object_id, Post.status == "published")
+    was_published = Event.data.contains(literal({"status": "published"}, JSONB))
+    is_published = and_(Event.type.like("post.%"), was_published, published)
+    unnamed = {"customer_name": name, "customer_email": None, "ship_to": None, "cancel_reason": None}
+    return case(
+        (Event.type.like("order.%"), Event.data.concat(literal(unnamed, JSONB))),
+        (is_published, Event.data.concat(literal({"author_name": name}, JSONB))),
+        (or_(Event.type == "user.erased", Event.type == "post.deleted"), Event.data),
+        else_=literal({}, JSONB),
+    )
 
 
 def _entries(user_id: int) -> Select[int]:

@@ -19,11 +19,11 @@ from service.platform.database import Session
 from service.platform.mail.models import Mail
 from service.posts.models import Post
 
-PROFILE = ("id", "email", "full_name", "is_active", "is_admin", "email_verified", "created_at")
+PROFILE = ("id", "email", "full_name", "is_active", "is_admin", "email_verified", "external_id", "created_at")
 ADDRESS = ("name", "street", "city", "region", "postal_code", "country")
 ORDER = (
     "id", "user_id", "customer_name", "status", "shipping", "subtotal", "discount", "shipping_fee", "total",
-    "currency", "ship_to", "reference", "refund_due", "cancel_reason", "payment_reference",
+    "currency", "ship_to", "reference", "external_id", "refund_due", "cancel_reason", "payment_reference",
     "refund_reference", "tracking", "events", "version", "placed_at", "updated_at", "paid_at", "shipped_at",
     "delivered_at",
     "cancelled_at", "refunded_at",

@@ -17,10 +17,12 @@ class Profile(Out):
     is_active: bool
     is_admin: bool
     email_verified: bool
+    external_id: str | None
     created_at: Instant
 
 
 class OrderRecord(Order):
+    external_id: str | None
     payment_reference: str | None
     refund_reference: str | None
 

@@ -9,10 +9,11 @@ more. Only texts, whose characters must be escaped, go through `to_json`. docs/a
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import cache
 from itertools import groupby
 from typing import Any, Final
 
-from pydantic import BaseModel
+from pydantic import MISSING, BaseModel
 from sqlalchemy import (
     Boolean,
     ColumnElement,
@@ -44,11 +45,18 @@ class Json(Text):
 
 
 def object_of(
-    schema: type[BaseModel], columns: ReadOnlyColumnCollection[str, Any], **others: ColumnElement[Any]
+    schema: type[BaseModel],
+    columns: ReadOnlyColumnCollection[str, Any],
+    *,
+    whole: bool = False,
+    **others: ColumnElement[Any],
 ) -> ColumnElement[str]:
-    """An object with the fields of the schema in their order, each from the column of its name."""
+    """An object with the fields of the schema in their order, each from the column of its name.
+
+    Only a `whole` one has the fields that may be missing.
+    """
     parts: list[Any] = []
-    for name in _shown(schema):
+    for name in _shown(schema, whole=whole):
         column = others[name] if name in others else columns[name]
         parts += [f'{"," if parts else "{"}"{name}":', *_value(column)]
     return _joined(*parts, "}")
@@ -86,8 +94,15 @@ def with_member(document: bytes, name: str, value: bytes) -> bytes:
     return b'%b,"%b":%b}' % (document[:-1], name.encode(), value)
 
 
-def _shown(schema: type[BaseModel]) -> Iterator[str]:
-    return (name for name, field in schema.model_fields.items() if not field.exclude)
+@cache
+def may_be_missing(schema: type[BaseModel]) -> frozenset[str]:
+    """The fields that an object may lack: those whose default is MISSING."""
+    return frozenset(name for name, field in schema.model_fields.items() if field.default is MISSING)
+
+
+def _shown(schema: type[BaseModel], *, whole: bool = True) -> Iterator[str]:
+    left_out = frozenset() if whole else may_be_missing(schema)
+    return (name for name, field in schema.model_fields.items() if not field.exclude and name not in left_out)
 
 
 def _stored(schema: type[BaseModel], stored: ColumnElement[Any]) -> ColumnElement[str]:

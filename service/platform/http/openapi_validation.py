@@ -6,6 +6,7 @@ from typing import Final
 from fastapi import Request
 
 from service.errors import FieldFault, ServiceError, Unprocessable
+from service.platform.http.deep_objects import object_of
 from service.platform.http.openapi import Operation
 from service.platform.http.problems import LONGEST_POINTER, OAUTH_PATHS
 
@@ -41,7 +42,11 @@ def check_against_openapi(request: Request, operation: Operation) -> None:
 
 
 def _known_parameters(request: Request, operation: Operation) -> None:
-    unknown = sorted(set(request.query_params) - operation.parameters)
+    unknown = sorted(
+        name
+        for name in set(request.query_params) - operation.parameters
+        if object_of(name) not in operation.objects
+    )
     if unknown:
         detail = "Unknown parameter: correct its name or leave it out."
         names = [name[:LONGEST_POINTER] for name in unknown[:20]]

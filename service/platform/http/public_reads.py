@@ -37,6 +37,9 @@ class PublicRead:
         return _public_reads.get(endpoint)
 
     def declare(self, request: Request, response: Response) -> None:
+        if "Change-Position" in response.headers:
+            # A poll would miss what has been committed since.
+            response.headers["Cache-Control"] = "no-store"
         if "Cache-Control" in response.headers:
             return  # the handler knows better
         response.headers["Cache-Control"] = "no-cache"

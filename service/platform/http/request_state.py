@@ -78,7 +78,7 @@ class RequestState:
     #: Added to the response, also to one that refuses.
     response_headers: dict[str, str] = field(default_factory=dict)
     received_bytes: int = 0
-    #: The response has become a stream of events.
+    #: The response has become a stream of events, or waited for one.
     streamed: bool = False
     #: Its place among the requests that count as running (overload.py).
     place: Place | None = None
@@ -94,6 +94,8 @@ class RequestState:
     cache_source: Source | None = None
     #: The response cache has no such response yet, and would store the whole of this one.
     cache_waits: bool = False
+    #: What is kept of a body that is too large for memory (uploads.py).
+    upload: Any = None
     idempotency_key: str | None = None
     #: Stores the response under the key.
     store_response: Callable[[StoredResponse], Awaitable[None]] | None = None

@@ -32,6 +32,9 @@ FILLED = f"""
         SELECT 'S' || n, md5(n::text), 'C' || n % 250, 1 + n,
             CASE WHEN n < {ROWS} - 20 THEN 'in_stock' ELSE 'out_of_stock' END, n <> {ROWS} - 7
         FROM generate_series(1, {ROWS}) AS n;
+    INSERT INTO item_attributes
+        SELECT id, jsonb_build_object('color', 'c' || id % 250, 'size', id) FROM items;
+    INSERT INTO item_numbers SELECT 'size', id, id FROM items;
     INSERT INTO orders (user_id, customer_name, status, shipping, subtotal, discount, shipping_fee, total,
             currency, placed_at, paid_at, events)
         SELECT 1 + n % 50, 'Maria', CASE WHEN n % 500 = 0 THEN 'placed' ELSE 'paid' END, 'standard',
@@ -71,6 +74,12 @@ ASKED = [
     ("/items?category=C7&sort=price", "items", "ix_items_category_price_id"),
     ("/items?category=C7&min_price=4800&max_price=4900&sort=price", "items", "ix_items_category_price_id"),
     ("/items?min_price=4800&max_price=4900&sort=price", "items", "ix_items_price_id"),
+    ("/items?attributes[color]=c7", "item_attributes", "ix_item_attributes_attributes"),
+    ("/items?attributes[color]=c7&sort=price", "item_attributes", "ix_item_attributes_attributes"),
+    ("/items?attributes[color]=c7&attributes[size]=7", "item_attributes", "ix_item_attributes_attributes"),
+    ("/items?min_attributes[size]=70&max_attributes[size]=90", "item_numbers", "pk_item_numbers"),
+    ("/items?min_attributes[size]=70&max_attributes[size]=90&sort=-price", "items", "pk_items"),
+    ("/items/facets?attributes[color]=c7&names=size", "item_attributes", "ix_item_attributes_attributes"),
     ("/items?in_stock=true", "items", "pk_items"),
     ("/items?in_stock=false", "items", "ix_items_out_of_stock"),
     ("/items?in_stock=false&sort=price", "items", "ix_items_out_of_stock"),
@@ -144,7 +153,7 @@ async def plans(shop: Shop, path: str) -> str:
         assert (await shop.admin.api.get(path)).status_code == 200
     found = []
     for text, arguments in asked:
-        if text.startswith("SELECT"):
+        if text.startswith(("SELECT", "WITH found")):
             found += [row[0] for row in await shop.sql.fetch(f"EXPLAIN {text}", *arguments)]
     return "\n".join(found)
 

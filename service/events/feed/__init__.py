@@ -1,0 +1,1 @@
+"""Reading events in the order of their places."""
