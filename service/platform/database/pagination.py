@@ -137,7 +137,7 @@ class Cursors:
     def encode(self, scope: str, values: tuple[Any, ...]) -> str:
         """`scope` names the list and its filters: the cursor is good for nothing else."""
         payload = json.dumps([_plain(value) for value in values], separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(_tag(self._key, scope, payload) + payload).rstrip(b"=").decode()
+        return _text(_tag(self._key, scope, payload) + payload)
 
     def decode(self, scope: str, cursor: str) -> tuple[Any, ...]:
         """Raises Unprocessable for a cursor that was made up, changed, or belongs to another list."""
@@ -146,9 +146,15 @@ class Cursors:
         except (binascii.Error, ValueError) as fault:
             raise _refusal() from fault
         tag, payload = raw[:TAG_BYTES], raw[TAG_BYTES:]
+        if _text(raw) != cursor:  # The last character's spare bits and padding are no part of what is signed.
+            raise _refusal()
         if not any(same(tag, _tag(key, scope, payload)) for key in (self._key, *self._accepted)):
             raise _refusal()
         return tuple(_rich(value) for value in json.loads(payload))
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _tag(key: bytes, scope: str, payload: bytes) -> bytes:

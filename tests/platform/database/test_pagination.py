@@ -208,6 +208,15 @@ class TestForeignCursors:
 class TestCursors:
     cursors = Cursors(b"k" * 32)
 
+    @pytest.mark.parametrize("identifier", [5, 55, 555])  # Their cursors have four, two and no spare bits.
+    def test_each_is_written_in_one_way(self, identifier: int) -> None:
+        cursor = self.cursors.encode("/posts", (identifier,))
+        others = [cursor + "=" * count for count in (1, 2, 3)]
+        others += [cursor[:-1] + chr(code) for code in range(33, 127) if chr(code) != cursor[-1]]
+        for other in others:
+            with pytest.raises(Unprocessable):
+                self.cursors.decode("/posts", other)
+
     @pytest.mark.parametrize(
         "values",
         [
