@@ -280,7 +280,7 @@ async def test_every_table_that_knows_persons_has_been_thought_of(sql: asyncpg.C
     )
     known = {f"{row['of']}.{re.findall(r'[(](.*?)[)]', row['definition'])[0]}" for row in rows}
     assert known == {
-        "addresses.user_id", "api_keys.created_by", "mail_tokens.user_id", "mails.user_id",
-        "notifications.user_id", "orders.user_id", "posts.author_id", "sessions.user_id",
+        "addresses.user_id", "api_keys.created_by", "imports.created_by", "mail_tokens.user_id",
+        "mails.user_id", "notifications.user_id", "orders.user_id", "posts.author_id", "sessions.user_id",
         "stock_movements.actor_id",
     }  # fmt: skip

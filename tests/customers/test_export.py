@@ -23,6 +23,7 @@ LEFT_OUT = {
     "mail_tokens": {"hash", "user_id", "account_state", "mail_id"},
     "api_keys": {"hash", "created_by"},
     "stock_movements": {"order_id", "actor_id"},
+    "imports": {"created_by", "progress"},
     "audit_log": {"actor_id", "key_id"},
     "order_lines": {"order_id", "position"},
 }
@@ -35,6 +36,7 @@ PARTS = {
     "mail_tokens": "mail_tokens",
     "api_keys": "api_keys",
     "stock_movements": "stock_movements",
+    "imports": "imports",
     "audit_entries": "audit_log",
 }
 
@@ -65,6 +67,7 @@ class TestExport:
             "mail_tokens": [],
             "api_keys": [],
             "stock_movements": [],
+            "imports": [],
             "audit_entries": [],
         }
 
@@ -98,14 +101,19 @@ class TestExport:
         key = await make.key("orders:read", maker=ada)
         item = await make.item()
         await ada.api.post(f"/items/{item.id}/stock", json={"delta": 4, "reason": "Delivery"})
+        made = await ada.api.post("/imports", content=b"PK", headers={"Content-Type": "application/zip"})
         document = (await ada.api.get("/users/profile/export")).json()
         [shown] = (await ada.api.get("/api-keys")).json()
         shown.pop("created_by")
         assert document["api_keys"] == [shown]
         [movement] = document["stock_movements"]
         assert (movement["item_id"], movement["delta"], movement["reason"]) == (item.id, 4, "Delivery")
+        own = {name: value for name, value in made.json().items() if name in document["imports"][0]}
+        assert document["imports"] == [own]
+        assert own.keys() >= {"id", "status", "size"}
         assert {entry["action"] for entry in document["audit_entries"]} == {
             "api_key.created",
+            "import.created",
             "stock.adjusted",
         }
         assert key.key[8:20] not in str(document)

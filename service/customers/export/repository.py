@@ -13,6 +13,7 @@ from service.audit.models import AuditAddress, AuditEntry
 from service.catalogue.models import StockMovement
 from service.identity.models import Address, ApiKey, MailToken, User
 from service.identity.models import Session as SessionRow
+from service.imports.models import Import
 from service.notifications.models import Notification
 from service.orders.models import Order, OrderLine
 from service.platform.database import Session
@@ -36,6 +37,7 @@ MAIL = ("id", "kind", "status", "reason", "created_at", "ended_at")
 MAIL_TOKEN = ("purpose", "email", "created_at", "expires_at", "used_at")
 API_KEY = ("id", "name", "hint", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at")
 MOVEMENT = ("id", "item_id", "kind", "delta", "reason", "created_at")
+IMPORT = ("id", "status", "size", "refused", "error", "created_at", "started_at", "ended_at")
 AUDIT = ("id", "at", "action", "target_kind", "target_id", "data", "request_id", "caller_request_id")
 #: RFC 3339 in UTC, as everywhere else.
 INSTANT = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
@@ -66,6 +68,7 @@ def _whole(user_id: int) -> Select[Any]:
         "mail_tokens": _rows(MailToken, MAIL_TOKEN, MailToken.user_id == User.id, order=MailToken.created_at),
         "api_keys": _rows(ApiKey, API_KEY, ApiKey.created_by == User.id),
         "stock_movements": _rows(StockMovement, MOVEMENT, corrected),
+        "imports": _rows(Import, IMPORT, Import.created_by == User.id),
         "audit_entries": _rows(
             AuditEntry, AUDIT, AuditEntry.actor_id == User.id, address=came_from.scalar_subquery()
         ),

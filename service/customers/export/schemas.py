@@ -88,6 +88,19 @@ class MovementRecord(Out):
     created_at: Instant
 
 
+class ImportRecord(Out):
+    """An import that the user created, until it is purged."""
+
+    id: Id
+    status: str
+    size: int
+    refused: int
+    error: str | None
+    created_at: Instant
+    started_at: Instant | None
+    ended_at: Instant | None
+
+
 class AuditRecord(Out):
     id: Id
     at: Instant
@@ -111,4 +124,5 @@ class Export(Out):
     mail_tokens: list[MailTokenRecord]
     api_keys: list[ApiKeyRecord]
     stock_movements: list[MovementRecord]
+    imports: list[ImportRecord]
     audit_entries: list[AuditRecord]
