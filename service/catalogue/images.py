@@ -19,12 +19,12 @@ URL_PATTERN: Final = (
     rf"^https://(?:\[[0-9A-Fa-f:.]+\]|{_LABEL}(?:\.{_LABEL})*)(?::[1-9][0-9]{{0,4}})?"
     rf"(?:/(?:{_CHARACTER})*)?(?:\?(?:{_CHARACTER}|\?)*)?$"
 )
-_URL: Final = re.compile(URL_PATTERN.removesuffix("$") + r"\Z")
+_URL: Final = re.compile(URL_PATTERN)
 EXAMPLE: Final = {"url": "https://img.shop.example/chai.jpg", "alt": "A box of Chai"}
 
 
 def _well_formed(url: str) -> str:
-    if _URL.match(url):
+    if _URL.fullmatch(url):
         return url
     if url.startswith("http://"):
         raise invalid("plain_http", "Send a URL that begins with https://.")

@@ -15,7 +15,7 @@ from service.platform.database.changes_after import START
 from service.platform.database.pagination import MAX_LIMIT
 from service.platform.http.documents import Document
 from service.platform.http.injection import Component, DatabaseDep
-from service.platform.http.listing import Limit
+from service.platform.http.listing import MAX_POSITION, Limit
 from service.platform.http.openapi import problems
 from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS
@@ -31,6 +31,7 @@ HEADERS: Final[dict[int | str, dict[str, Any]]] = {
 After = Annotated[
     str,
     QueryParameter(
+        max_length=MAX_POSITION,
         description="A position: `Event-Position` of the last response, or `position` of an event. `now` is"
         " where the feed ends now; `start`, or nothing, is before the oldest event that is kept.",
         examples=[A_POSITION],

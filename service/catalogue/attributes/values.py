@@ -25,11 +25,11 @@ EXAMPLE: Final[dict[str, Any]] = {"color": "red", "weight_kg": 0.75, "organic": 
 
 Value = str | bool | int | float
 _ENDS: Final = re.compile(rf"\A[{text_validation.SPACES}]+|[{text_validation.SPACES}]+\Z")
-_NAME: Final = re.compile(NAME_PATTERN.removesuffix("$") + r"\Z")
+_NAME: Final = re.compile(NAME_PATTERN)
 
 
 def is_name(text: str) -> bool:
-    return _NAME.match(text) is not None
+    return _NAME.fullmatch(text) is not None
 
 
 def _value(value: Any) -> Value:

@@ -71,6 +71,8 @@ Skip = Annotated[
 ]
 
 
+#: Of what stands for a position: far more than any has.
+MAX_POSITION: Final = 100
 #: Of the ids in one request.
 MOST_IDS: Final = 100
 
@@ -192,6 +194,7 @@ async def get_changes_after(
     changes_after: Annotated[
         str | None,
         Query(
+            max_length=MAX_POSITION,
             description="Only what has changed since then, the oldest change first, and what was removed by"
             " its id alone. `Change-Position` of the previous response; at first `start` for everything, or"
             " `now` for what changes from now on. Allows no other parameter but `limit`.",

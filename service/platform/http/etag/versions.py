@@ -33,6 +33,8 @@ _TAGS: Final = re.compile(rf"[ \t]*(?:,[ \t]*)*{_TAG.pattern}(?:[ \t]*,(?:[ \t]*
 
 #: The length of the digest in the tags of what staff gets.
 DIGEST: Final = 12
+#: A tag as made here: the version, the schema of what was shown, and the digest.
+_OURS: Final = re.compile(rf'"([1-9]\d{{0,18}})-([0-9a-f]{{8}})(?:-[0-9a-f]{{{DIGEST}}})?"', re.ASCII)
 #: What servers add to the tag of what they compress: Apache's mod_deflate and mod_brotli, Jetty's handler.
 _CODED: Final = re.compile(r"(?:--?|;)(?:br|deflate|gzip|zstd)\Z")
 
@@ -128,8 +130,8 @@ def but_those_in(header: str, versions: Versions | None, model: type[Versioned])
 
 
 def _numbers(header: str, model: type[Versioned]) -> frozenset[int]:
-    ours = re.compile(rf'"([1-9]\d{{0,18}})-{_schema(model)}(-[0-9a-f]{{{DIGEST}}})?"', re.ASCII)
-    return frozenset(int(found[1]) for found in map(ours.fullmatch, tags_in(header)) if found)
+    ours = filter(None, map(_OURS.fullmatch, tags_in(header)))
+    return frozenset(int(tag[1]) for tag in ours if tag[2] == _schema(model))
 
 
 def require(expected: Versions | None, row: Any) -> None:
