@@ -13,8 +13,7 @@ from service.platform.database import Session
 from service.platform.database.pagination import Page
 from service.platform.http.schemas import MAX_ID
 
-#: Customers whose orders a search looks at. Their orders are looked up and sorted, so that what it costs does
-#: not grow with the shop.
+#: Customers whose orders a search looks at: each is a look into an index.
 CUSTOMERS: Final = 1_000
 
 
