@@ -4,6 +4,7 @@ emails about them.
 Other packages use what is imported here, and nothing else of this one.
 """
 
+from service.accounts.administration.repository import find_ids as find_user_ids
 from service.accounts.administration.repository import lock_administrators
 from service.accounts.administration.service import ensure_administrator, require_other_administrator
 from service.accounts.errors import EmailTaken, UserNotFound, WrongPassword
@@ -34,6 +35,7 @@ __all__ = (
     "WrongPassword",
     "create_user",
     "ensure_administrator",
+    "find_user_ids",
     "get_account",
     "get_customer",
     "get_ids_by_email",

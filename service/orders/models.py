@@ -64,6 +64,16 @@ class Order(Base):
         Index("ix_orders_status_placed_at_id", "status", "placed_at", "id"),
         Index("ix_orders_unpaid", "user_id", postgresql_where=text("status = 'placed'")),
         Index("ix_orders_user_id_reference", "user_id", "reference"),
+        # For lists of staff; the last two of all orders only, for a status or a customer leaves few to sort.
+        Index(
+            "ix_orders_reference_placed_at_id",
+            "reference",
+            "placed_at",
+            "id",
+            postgresql_where=text("reference IS NOT NULL"),
+        ),
+        Index("ix_orders_updated_at_id", "updated_at", "id"),
+        Index("ix_orders_total_id", "total", "id"),
         Index(
             "uq_orders_external_id",
             "external_id",

@@ -1,7 +1,7 @@
 """Every statement on orders and their lines."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from asyncpg import UniqueViolationError
@@ -27,11 +27,8 @@ from service.identity.models import User
 from service.orders import metrics, schemas
 from service.orders.models import INSTANT, STATUSES, Order, OrderLine
 from service.platform.database import Record, Session, after_commit, any_of, none_of
-from service.platform.database.changes_after import Audience, Changes
 from service.platform.database.documents import array_of, document, object_of, stored_array, stored_object
-from service.platform.database.pagination import Conditions, Page, PagedSelect
 from service.platform.http.etag.versions import AllBut, Versions
-from service.platform.http.schemas import Removed
 
 LINE_COLUMNS = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")
 
@@ -74,53 +71,26 @@ _SHAPE = (
 )
 _WHOLE = select(*_SHAPE)
 _CHANGED = update(Order).returning(*_SHAPE)
-_OWN = Order.user_id == bindparam("user_id")
+OWN = Order.user_id == bindparam("user_id")
 _IS = Order.id == bindparam("order_id")
 _BY_ID = _WHOLE.where(_IS)
-_OWN_BY_ID = _BY_ID.where(_OWN)
+_OWN_BY_ID = _BY_ID.where(OWN)
 _LOCKED = _BY_ID.with_for_update(key_share=True, of=Order)
 _BY_EXTERNAL_ID = select(Order.id).where(Order.external_id == bindparam("external_id"))
-#: As they are sent to customers, and whole to staff: each with what its tag and its place in a list are made
-#: of.
+#: As they are sent to customers, and whole to staff: each with what its tag and its place among a customer's
+#: last ones are made of.
 _DOCUMENTS = {
     whole: select(document(shown), Order.version, Order.placed_at, Order.id)
     for whole, shown in ORDER_JSON.items()
 }
 _DOCUMENT = _DOCUMENTS[True].where(_IS)
-_OWN_DOCUMENT = _DOCUMENTS[False].where(_IS, _OWN)
+_OWN_DOCUMENT = _DOCUMENTS[False].where(_IS, OWN)
 _LATEST = {
-    whole: documents.where(_OWN)
+    whole: documents.where(OWN)
     .order_by(Order.placed_at.desc(), Order.id.desc())
     .limit(bindparam("count", type_=Integer))
     for whole, documents in _DOCUMENTS.items()
 }
-_FILTERS = Conditions(
-    {
-        "user_id": _OWN,
-        "status": Order.status == bindparam("status"),
-        "placed_from": Order.placed_at >= bindparam("placed_from"),
-        "placed_until": Order.placed_at <= bindparam("placed_until"),
-        "external_id": Order.external_id == bindparam("external_id"),
-    }
-)
-_LISTS = {
-    whole: PagedSelect(documents, Order.placed_at, Order.id, falling=True, filters=_FILTERS)
-    for whole, documents in _DOCUMENTS.items()
-}
-#: Of all customers, and of one.
-_CHANGES, _OWN_CHANGES = (
-    Changes(
-        "orders",
-        audience,
-        rows=select(document(ORDER_JSON[whole])).where(visible),
-        row_id=Order.__table__.c.id,
-        removed=Removed,
-    )
-    for audience, whole, visible in (
-        (Audience.EVERYTHING, True, true()),
-        (Audience.OWNER, False, Order.user_id == bindparam("owner_id")),
-    )
-)
 
 
 def _event(status: Any, at: Any, by: str | ColumnElement[str]) -> ColumnElement[Any]:
@@ -173,34 +143,6 @@ async def set_fields(session: Session, order_id: int, values: Mapping[str, Any])
             return await session.one(statement)
     except UniqueViolationError:
         return None
-
-
-async def find(
-    session: Session,
-    page: Page,
-    *,
-    whole: bool,
-    user_id: int | None,
-    status: str | None,
-    placed_from: datetime | None,
-    placed_until: datetime | None,
-    external_id: str | None,
-) -> list[Any]:
-    """Documents of orders, newest first; both ends of the time are included. `whole`: for staff."""
-    values = {
-        "user_id": user_id,
-        "status": status,
-        "placed_from": placed_from,
-        "placed_until": placed_until,
-        "external_id": external_id,
-    }
-    return await _LISTS[whole].read(session, page, values)
-
-
-async def find_changes(session: Session, page: Page, after: str, *, viewer_id: int | None) -> list[Any]:
-    """Documents of orders and of Removed. Raises PositionUnknown."""
-    changes = _CHANGES if viewer_id is None else _OWN_CHANGES
-    return await changes.read(session, page, after, owner_id=viewer_id)
 
 
 async def get_references(session: Session, references: Collection[str]) -> set[tuple[int, str]]:

@@ -9,9 +9,12 @@ from service.accounts import HOME, ShipToIn
 from service.catalogue import OutOfStock
 from service.errors import ExternalIdTaken
 from service.identity.dependencies import OrdersAdministrator, OrdersReader, OrdersWriter
-from service.orders import repository, transitions
 from service.orders import service as orders
+from service.orders import transitions
 from service.orders.errors import ItemWithdrawn, PriceChanged, TooManyReserved
+from service.orders.lists import repository
+from service.orders.lists import service as lists
+from service.orders.lists.filters import Filters
 from service.orders.placing import service as placing
 from service.orders.schemas import (
     Cancellation,
@@ -22,6 +25,7 @@ from service.orders.schemas import (
     Payment,
     Refund,
     Shipment,
+    Sort,
     Status,
 )
 from service.platform.http.access import AccessCheck
@@ -30,10 +34,10 @@ from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.idempotency.retries import key_required
 from service.platform.http.injection import Located, ReaderDep, SessionDep, SettingsDep
-from service.platform.http.listing import ONE_OF, ChangesAfter, ListingDep, follows
+from service.platform.http.listing import ONE_OF, SEARCH_RESULTS, ChangesAfter, ListingDep, follows
 from service.platform.http.openapi import problems
 from service.platform.http.route import api_router
-from service.platform.http.schemas import DIGITS, MAX_ID, Day, ExternalId, Removed
+from service.platform.http.schemas import DIGITS, MAX_ID, Day, ExternalId, Removed, ShortLine
 
 router = api_router("/orders", tags=["orders"])
 
@@ -60,7 +64,7 @@ async def create_order(
     return order
 
 
-@router.get("", responses=problems(403) | follows())
+@router.get("", responses=problems(403) | follows(SEARCH_RESULTS))
 async def list_orders(
     caller: OrdersReader,
     listing: ListingDep,
@@ -75,7 +79,7 @@ async def list_orders(
             description="Only orders of this customer. For administrators and API keys only.",
         ),
         DIGITS,
-        AccessCheck(orders.require_may_list),
+        AccessCheck(lists.require_may_list),
     ] = None,
     status: Annotated[Status | None, Query(description="Only orders with this status.")] = None,
     placed_from: Annotated[
@@ -84,27 +88,32 @@ async def list_orders(
     placed_until: Annotated[
         Day | None, Query(description="Only orders placed on this day (UTC) or earlier.")
     ] = None,
+    reference: Annotated[
+        ShortLine | None,
+        Query(description="Only orders with this reference of the customer's.", examples=["PO 4711"]),
+    ] = None,
     external_id: Annotated[
         ExternalId | None,
         Query(description="Only the order with this external id. For administrators and API keys only."),
-        AccessCheck(orders.require_may_look),
+        AccessCheck(lists.require_may_look),
     ] = None,
+    search: Annotated[
+        ShortLine | None,
+        Query(
+            description="An order's number, or a part of the name or the e-mail address of its customer's"
+            " account. For administrators and API keys only.",
+            examples=["anders"],
+        ),
+        AccessCheck(lists.require_may_search),
+    ] = None,
+    sort: Annotated[Sort, Query(description="The order; `-` reverses it.")] = "-placed_at",
 ) -> Document[Sequence[Annotated[Order | Removed, ONE_OF]]]:
     """List orders. Users get their own, administrators and API keys all; the newest come first."""
     if changes_after is not None:
         rows = await repository.find_changes(reader, listing.page, changes_after, viewer_id=caller.sees_only)
         return listing.changes(rows)
-    rows = await orders.find(
-        reader,
-        caller,
-        listing.page,
-        user_id=user_id,
-        status=status,
-        placed_from=placed_from,
-        placed_until=placed_until,
-        external_id=external_id,
-    )
-    return listing.document(Order, rows)
+    filters = Filters(user_id, status, placed_from, placed_until, reference, external_id, search)
+    return listing.document(Order, await lists.find(reader, caller, listing.page, filters, sort=sort))
 
 
 @router.get("/{order_id}", responses=problems(404))

@@ -41,6 +41,7 @@ ONE: Final[dict[str, Any]] = {"product_id": 11, "quantity": 2}
 
 Status = Literal["placed", "paid", "shipped", "delivered", "cancelled", "refunded"]
 Shipping = Literal["standard", "express", "overnight"]
+Sort = Literal["id", "-id", "placed_at", "-placed_at", "updated_at", "-updated_at", "total", "-total"]
 
 #: Who made a transition; never a person's id.
 Actor = Literal["customer", "staff", "api_key", "system", "import", "unknown"]

@@ -1,16 +1,15 @@
 """Orders: reading them, changing their shipping address, and announcing what happens to them.
 
-They are placed in placing/, and what leads from one state to the next is in transitions.py.
+They are placed in placing/, listed in lists/, and what leads from one state to the next is in transitions.py.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 from service import audit, events
 from service.accounts import ShipToIn
 from service.catalogue import Movements
-from service.errors import ExternalIdTaken, Forbidden
+from service.errors import ExternalIdTaken
 from service.events import EventType, NewEvent
 from service.identity import AnyCaller, reauthorize
 from service.notifications import NewNotification
@@ -23,7 +22,6 @@ from service.orders.placing import repository as placing
 from service.orders.placing.repository import Announcement
 from service.orders.schemas import Order, OrderPatch
 from service.platform.database import Record, Session
-from service.platform.database.pagination import Page
 from service.platform.http.etag.versions import Versions, require
 
 #: The states in which the shipping address may change.
@@ -57,58 +55,6 @@ async def get_document(session: Session, caller: AnyCaller, order_id: int) -> Re
     if row is None:
         raise OrderNotFound
     return row
-
-
-async def find(
-    session: Session,
-    caller: AnyCaller,
-    page: Page,
-    *,
-    user_id: int | None,
-    status: str | None,
-    placed_from: date | None,
-    placed_until: date | None,
-    external_id: str | None,
-) -> list[Any]:
-    """Documents of the caller's own orders; administrators and keys see all. Both days are included."""
-    viewer_id = caller.sees_only
-    if user_id is not None and viewer_id is not None and user_id != viewer_id:
-        raise _others_orders()
-    if external_id is not None:
-        require_external_ids(caller)
-    return await orders.find(
-        session,
-        page,
-        whole=viewer_id is None,
-        user_id=user_id if viewer_id is None else viewer_id,
-        status=status,
-        placed_from=datetime.combine(placed_from, time.min, UTC) if placed_from else None,
-        placed_until=datetime.combine(placed_until, time.max, UTC) if placed_until else None,
-        external_id=external_id,
-    )
-
-
-async def require_may_list(_: Session, caller: AnyCaller, user_id: str) -> None:
-    """Raises Forbidden for another user's orders, as `find` does."""
-    if caller.sees_only is not None and user_id != str(caller.sees_only) and user_id.isdecimal():
-        raise _others_orders()
-
-
-def require_external_ids(caller: AnyCaller) -> None:
-    """Raises Forbidden for callers who see no external ids."""
-    if caller.sees_only is not None:
-        raise Forbidden(
-            "Only administrators and API keys may look for external ids: leave out `external_id`."
-        )
-
-
-async def require_may_look(_: Session, caller: AnyCaller, __: str) -> None:
-    """The same as a guard of a route."""
-    require_external_ids(caller)
-
-
-def _others_orders() -> Forbidden:
-    return Forbidden("Only administrators may list other users' orders: leave out `user_id`.")
 
 
 async def lock_staff(session: Session, caller: AnyCaller | None) -> None:

@@ -1,7 +1,5 @@
 """examples/back_office.py against the service as it runs."""
 
-import importlib.util
-import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -12,54 +10,22 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.server.process import PASSWORD, REPOSITORY, Service, cloned_database, started
+from tests.examples import shop as shops
+from tests.examples.shop import administrator, key, loaded, whole
 
-ADMIN = "ada@shop.example"
-
-
-def _loaded() -> Any:
-    path = REPOSITORY / "examples" / "back_office.py"
-    spec = importlib.util.spec_from_file_location("back_office", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["back_office"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-office = _loaded()
+office = loaded("back_office")
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    settings: dict[str, Any] = {"ADMIN_EMAIL": ADMIN, "ADMIN_PASSWORD": PASSWORD, "WEB_CONCURRENCY": 1}
-    with (
-        cloned_database() as url,
-        started(tmp_path_factory.mktemp("shop"), DATABASE_URL=url, LOG_LEVEL="error", **settings) as running,
-    ):
-        yield running.wait_until_up()
-
-
-@pytest.fixture(scope="module")
-def admin(service: Service) -> Iterator[httpx2.Client]:
-    with service.client(str(service.sign_in(ADMIN).json()["access_token"])) as client:
+def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
+    with shops.shop(tmp_path_factory.mktemp("shop")) as (service, _), administrator(service) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def shop(service: Service, admin: httpx2.Client) -> Any:
-    body = {"name": "Back office", "scopes": ["catalogue:write", "orders:read"]}
-    return office.Shop(f"{service.url}/api/v1", admin.post("/api-keys", json=body).json()["key"])
-
-
-def whole(admin: httpx2.Client, path: str) -> dict[int, Any]:
-    """All rows of a list, by id."""
-    rows, url = [], f"{path}?limit=100"
-    while url:
-        answer = admin.get(url)
-        rows += answer.json()
-        url = answer.links["next"]["url"].removeprefix("/api/v1") if "next" in answer.links else ""
-    return {row["id"]: row for row in rows}
+def shop(admin: httpx2.Client) -> Any:
+    url = str(admin.base_url).rstrip("/")
+    return office.Shop(url, key(admin, "catalogue:write", "orders:read"))
 
 
 def order(admin: httpx2.Client, user_id: int, item_id: int) -> int:
@@ -70,15 +36,27 @@ def order(admin: httpx2.Client, user_id: int, item_id: int) -> int:
     return made
 
 
-def test_the_same_500_items_twice_change_nothing_the_second_time(shop: Any, admin: httpx2.Client) -> None:
+def test_the_same_500_items_twice_are_one_call_and_no_change_the_second_time(
+    shop: Any, admin: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, sent = office.urlopen, list[str]()
+
+    def noted(request: Any, **options: Any) -> Any:
+        sent.append(f"{request.method} {request.selector}")
+        return send(request, **options)
+
+    monkeypatch.setattr(office, "urlopen", noted)
     items = [
         {"sku": f"ERP-{number}", "name": f"Tea {number}", "category": "Tea", "price": f"{number + 1}.50"}
         for number in range(500)
     ]
     assert office.upload(shop, items) == {"created": 500}
-    before = whole(admin, "/items")
+    before, position = whole(admin, "/items"), admin.get("/events?after=now").headers["Event-Position"]
+    sent.clear()
     assert office.upload(shop, items) == {"unchanged": 500}
+    assert sent == ["PUT /api/v1/items/batch"]
     assert whole(admin, "/items") == before
+    assert admin.get(f"/events?after={position}").json() == []
     assert office.upload(shop, [*items[1:], {**items[0], "price": "9.99"}]) == {
         "unchanged": 499,
         "changed": 1,

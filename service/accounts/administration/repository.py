@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from asyncpg import UniqueViolationError
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 
 from service.accounts.users import repository as users
 from service.accounts.users.repository import DOCUMENTS
@@ -24,6 +24,15 @@ _CHANGES: Final = Changes(
 )
 
 
+def _matches(search: str) -> ColumnElement[bool]:
+    """Users with this in their name or e-mail address."""
+    return or_(
+        User.email.icontains(email_addresses.readable(search), autoescape=True),
+        func.lower(User.email).in_([func.lower(each) for each in email_addresses.spellings(search)]),
+        User.full_name.icontains(search, autoescape=True),
+    )
+
+
 async def find(
     session: Session,
     page: Page,
@@ -38,13 +47,7 @@ async def find(
     if page.after is not None:
         statement = statement.where(User.id > page.after[0])
     if search is not None:
-        statement = statement.where(
-            or_(
-                User.email.icontains(email_addresses.readable(search), autoescape=True),
-                func.lower(User.email).in_([func.lower(each) for each in email_addresses.spellings(search)]),
-                User.full_name.icontains(search, autoescape=True),
-            )
-        )
+        statement = statement.where(_matches(search))
     if external_id is not None:
         statement = statement.where(User.external_id == external_id)
     # Written out, not bound: the planner takes a partial index only for a value that it can see.
@@ -53,6 +56,12 @@ async def find(
     if is_admin is not None:
         statement = statement.where(User.is_admin if is_admin else ~User.is_admin)
     return page.cut(await session.rows(statement), "id")
+
+
+async def find_ids(session: Session, search: str, *, most: int) -> list[int]:
+    """The ids of users that a search finds: the first of them."""
+    statement = select(User.id).where(_matches(search)).order_by(User.id).limit(most)
+    return list(await session.values(statement))
 
 
 async def find_changes(session: Session, page: Page, after: str) -> list[Any]:

@@ -36,9 +36,10 @@ FILLED = f"""
         SELECT id, jsonb_build_object('color', 'c' || id % 250, 'size', id) FROM items;
     INSERT INTO item_numbers SELECT 'size', id, id FROM items;
     INSERT INTO orders (user_id, customer_name, status, shipping, subtotal, discount, shipping_fee, total,
-            currency, placed_at, paid_at, events)
-        SELECT 1 + n % 50, 'Maria', CASE WHEN n % 500 = 0 THEN 'placed' ELSE 'paid' END, 'standard',
-            1, 0, 0, 1, 'USD', now() - ({ROWS} - n) * interval '1 minute',
+            currency, reference, external_id, placed_at, paid_at, events)
+        SELECT CASE WHEN n % 1000 = 1 THEN 20001 ELSE 1 + n % 50 END, 'Maria',
+            CASE WHEN n % 500 = 0 THEN 'placed' ELSE 'paid' END, 'standard',
+            1, 0, 0, 1, 'USD', 'PO ' || n % 2500, 'SO-' || n, now() - ({ROWS} - n) * interval '1 minute',
             CASE WHEN n % 500 > 0 THEN now() END,
             jsonb_build_array(jsonb_build_object('by', 'staff', 'at', '2026-11-22T10:30:00.000000Z',
                 'status', CASE WHEN n % 500 = 0 THEN 'placed' ELSE 'paid' END))
@@ -90,6 +91,16 @@ ASKED = [
     ("/orders?status=placed", "orders", "ix_orders_status_placed_at_id"),
     ("/orders?placed_from=2026-01-01&placed_until=2026-01-02", "orders",
      "ix_orders_placed_at_id"),
+    *((f"/orders?sort={sign}{key}", "orders", f"ix_orders_{key}_id")
+      for key in ("placed_at", "updated_at", "total") for sign in ("", "-")),
+    ("/orders?sort=-id", "orders", "pk_orders"),
+    ("/orders?reference=PO 7", "orders", "ix_orders_reference_placed_at_id"),
+    ("/orders?external_id=SO-7", "orders", "uq_orders_external_id"),
+    ("/orders?search=user20001@", "orders", "ix_orders_user_id_(placed_at_id|reference)"),
+    ("/orders?search=user20001@&sort=total", "orders", "ix_orders_user_id_(placed_at_id|reference)"),
+    ("/orders?search=user20001@", "users", "ix_users_email_trgm"),
+    ("/orders?search=user20001@", "users", "ix_users_full_name_trgm"),
+    ("/orders?search=%234711", "orders", "pk_orders"),
     ("/posts", "posts", "pk_posts"),
     ("/posts?status=pending", "posts", "ix_posts_pending"),
     ("/notifications", "notifications", "ix_notifications_user_id_id"),
