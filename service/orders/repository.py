@@ -29,6 +29,7 @@ from service.orders.models import INSTANT, STATUSES, Order, OrderLine
 from service.platform.database import Record, Session, after_commit, any_of, none_of
 from service.platform.database.changes_after import Audience, Changes
 from service.platform.database.documents import array_of, document, object_of, stored_array, stored_object
+from service.platform.database.metadata import has_metadata
 from service.platform.database.pagination import Conditions, Page, PagedSelect
 from service.platform.http.etag.versions import AllBut, Versions
 from service.platform.http.schemas import Removed
@@ -101,6 +102,7 @@ _FILTERS = Conditions(
         "placed_from": Order.placed_at >= bindparam("placed_from"),
         "placed_until": Order.placed_at <= bindparam("placed_until"),
         "external_id": Order.external_id == bindparam("external_id"),
+        "metadata": has_metadata(Order.__table__),
     }
 )
 _LISTS = {
@@ -167,7 +169,8 @@ async def set_fields(session: Session, order_id: int, values: Mapping[str, Any])
 
     An external id can be taken between any look and the UPDATE, so it is tried, in a savepoint.
     """
-    statement = _CHANGED.where(Order.id == order_id).values(**values, version=Order.version + 1)
+    given = {Order.__table__.c[name]: value for name, value in values.items()}
+    statement = _CHANGED.where(Order.id == order_id).values({**given, Order.version: Order.version + 1})
     try:
         async with session.savepoint():
             return await session.one(statement)
@@ -185,6 +188,7 @@ async def find(
     placed_from: datetime | None,
     placed_until: datetime | None,
     external_id: str | None,
+    metadata: str | None,
 ) -> list[Any]:
     """Documents of orders, newest first; both ends of the time are included. `whole`: for staff."""
     values = {
@@ -193,6 +197,7 @@ async def find(
         "placed_from": placed_from,
         "placed_until": placed_until,
         "external_id": external_id,
+        "metadata": metadata,
     }
     return await _LISTS[whole].read(session, page, values)
 

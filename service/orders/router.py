@@ -31,6 +31,7 @@ from service.platform.http.etag.versions import Versions
 from service.platform.http.idempotency.retries import key_required
 from service.platform.http.injection import Located, ReaderDep, SessionDep, SettingsDep
 from service.platform.http.listing import ONE_OF, ChangesAfter, ListingDep, follows
+from service.platform.http.metadata import PARAMETER, WantedMetadata
 from service.platform.http.openapi import problems
 from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID, Day, ExternalId, Removed
@@ -60,7 +61,7 @@ async def create_order(
     return order
 
 
-@router.get("", responses=problems(403) | follows())
+@router.get("", responses=problems(403) | follows(), openapi_extra={"parameters": [PARAMETER]})
 async def list_orders(
     caller: OrdersReader,
     listing: ListingDep,
@@ -89,6 +90,7 @@ async def list_orders(
         Query(description="Only the order with this external id. For administrators and API keys only."),
         AccessCheck(orders.require_may_look),
     ] = None,
+    metadata: Annotated[str | None, WantedMetadata, AccessCheck(orders.require_may_look)],
 ) -> Document[Sequence[Annotated[Order | Removed, ONE_OF]]]:
     """List orders. Users get their own, administrators and API keys all; the newest come first."""
     if changes_after is not None:
@@ -103,6 +105,7 @@ async def list_orders(
         placed_from=placed_from,
         placed_until=placed_until,
         external_id=external_id,
+        metadata=metadata,
     )
     return listing.document(Order, rows)
 

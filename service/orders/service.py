@@ -24,6 +24,7 @@ from service.orders.placing.repository import Announcement
 from service.orders.schemas import Order, OrderPatch
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
+from service.platform.http import metadata as object_metadata
 from service.platform.http.etag.versions import Versions, require
 
 #: The states in which the shipping address may change.
@@ -69,13 +70,14 @@ async def find(
     placed_from: date | None,
     placed_until: date | None,
     external_id: str | None,
+    metadata: str | None,
 ) -> list[Any]:
     """Documents of the caller's own orders; administrators and keys see all. Both days are included."""
     viewer_id = caller.sees_only
     if user_id is not None and viewer_id is not None and user_id != viewer_id:
         raise _others_orders()
-    if external_id is not None:
-        require_external_ids(caller)
+    if external_id is not None or metadata is not None:
+        require_sees_all(caller)
     return await orders.find(
         session,
         page,
@@ -85,6 +87,7 @@ async def find(
         placed_from=datetime.combine(placed_from, time.min, UTC) if placed_from else None,
         placed_until=datetime.combine(placed_until, time.max, UTC) if placed_until else None,
         external_id=external_id,
+        metadata=metadata,
     )
 
 
@@ -94,17 +97,18 @@ async def require_may_list(_: Session, caller: AnyCaller, user_id: str) -> None:
         raise _others_orders()
 
 
-def require_external_ids(caller: AnyCaller) -> None:
-    """Raises Forbidden for callers who see no external ids."""
+def require_sees_all(caller: AnyCaller) -> None:
+    """Raises Forbidden for callers who see neither external ids nor metadata."""
     if caller.sees_only is not None:
         raise Forbidden(
-            "Only administrators and API keys may look for external ids: leave out `external_id`."
+            "Only administrators and API keys may look for external ids and metadata: leave out `external_id`"
+            " and `metadata`."
         )
 
 
 async def require_may_look(_: Session, caller: AnyCaller, __: str) -> None:
     """The same as a guard of a route."""
-    require_external_ids(caller)
+    require_sees_all(caller)
 
 
 def _others_orders() -> Forbidden:
@@ -176,6 +180,8 @@ async def update(
         raise OrderNotFound
     require(expected, before)
     values = patch.model_dump(exclude_unset=True)
+    if "metadata" in values:
+        values["metadata"] = object_metadata.changed(before.metadata, values["metadata"])
     values = {name: value for name, value in values.items() if getattr(before, name) != value}
     if not values:
         return Order.of(before)
@@ -227,7 +233,7 @@ def announcement_of(
 
 
 def _event(event_type: EventType, order: Order) -> NewEvent:
-    return NewEvent(event_type, order.id, order.model_dump(mode="json"), order.user_id)
+    return NewEvent(event_type, order.id, order.for_events(), order.user_id)
 
 
 def _audited(order: Order) -> dict[str, Any]:
