@@ -9,6 +9,7 @@ from pydantic import MISSING, AfterValidator, Field
 from service.platform.config import email_addresses
 from service.platform.http.etag.versions import HiddenVersion, Versioned
 from service.platform.http.field_errors import invalid
+from service.platform.http.metadata import Metadata
 from service.platform.http.schemas import FOR_STAFF, Id, In, Instant, Line, Out, ShortLine
 
 COUNTRIES: Final = frozenset(iso3166.countries_by_alpha2)
@@ -106,5 +107,6 @@ class User(Versioned):
         str | MISSING | None,
         Field(description=f"The shop's own id of the user. {FOR_STAFF}", examples=["C-1042"]),
     ] = MISSING
+    metadata: Metadata | MISSING = MISSING
     created_at: Instant
     address: Address | None

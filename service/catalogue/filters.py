@@ -12,6 +12,7 @@ from service.catalogue.attributes.filters import AttributeFilters
 from service.catalogue.attributes.repository import HAS_ATTRIBUTES
 from service.catalogue.models import Item
 from service.platform.database import sequenced_changes as changes
+from service.platform.database.metadata import has_metadata
 from service.platform.database.pagination import Chosen, Conditions
 
 #: Written out, not bound: the planner takes a partial index only for a value that it can see.
@@ -31,6 +32,8 @@ class Filters:
     max_price: Decimal | None = None
     is_active: bool | None = None
     external_id: str | None = None
+    #: As JSON.
+    metadata: str | None = None
     attributes: AttributeFilters | None = None
     #: The items that a range of numbers leaves, where they are few.
     among: list[int] | None = None
@@ -60,6 +63,7 @@ FILTERS: Final = Conditions(
         "max_price": _item.price <= bindparam("max_price"),
         "is_active": {True: _item.is_active, False: ~_item.is_active},
         "external_id": _item.external_id == bindparam("external_id"),
+        "metadata": has_metadata(Item.__table__),
         "attributes": HAS_ATTRIBUTES,
         "among": _item.id == func.any(bindparam("among", type_=ARRAY(BigInteger))),
     }

@@ -13,9 +13,11 @@ from service.platform.database import Record, Session
 
 #: What the audit log says of a change; of a long text only that it is another.
 AUDITED: Final = (
-    "sku", "external_id", "name", "category", "is_active", "description", "images", "attributes"
+    "sku", "external_id", "name", "category", "is_active", "description", "images", "attributes",
+    "metadata",
 )  # fmt: skip
-TOO_LONG: Final = ("description", "images", "attributes")
+#: Metadata is private besides.
+TOO_LONG: Final = ("description", "images", "attributes", "metadata")
 #: Events that are written at a time: their documents, with descriptions of 10,000 characters, are megabytes.
 EVENTS: Final = 250
 
@@ -61,7 +63,7 @@ async def publish(session: Session, event_type: EventType, rows: Sequence[Record
     """An event for each of these items."""
     for first in range(0, len(rows), EVENTS):
         items = Item.all_of(rows[first : first + EVENTS])
-        await events.publish_each(session, event_type, [item.model_dump(mode="json") for item in items])
+        await events.publish_each(session, event_type, [item.for_events() for item in items])
 
 
 async def publish_updated(session: Session, changes: Sequence[ItemChange]) -> None:

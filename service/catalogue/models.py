@@ -25,6 +25,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from service.platform.database.base import Base, CreatedAt, Id, Instant, Money, Ref, Str, Version
 from service.platform.database.documents import Json
+from service.platform.database.metadata import metadata_column, metadata_rules
 
 AVAILABILITIES = ("in_stock", "low_stock", "out_of_stock")
 MOVEMENT_KINDS = ("initial", "adjustment", "sale", "return")
@@ -65,6 +66,7 @@ class Item(Base):
         Index("ix_items_category_price_id", "category", "price", "id"),
         Index("ix_items_out_of_stock", "id", postgresql_where=text("availability = 'out_of_stock'")),
         Index("ix_items_withdrawn", "id", postgresql_where=text("NOT is_active")),
+        *metadata_rules("items"),
     )
 
     id: Mapped[Id]
@@ -81,6 +83,7 @@ class Item(Base):
     #: form at each read (docs/adr/0056).
     images: Mapped[str] = mapped_column(Json, server_default=text("'[]'"))
     attributes: Mapped[str] = mapped_column(Json, server_default=text("'{}'"))
+    metadata_: Mapped[str] = metadata_column()
     version: Mapped[Version]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]

@@ -41,6 +41,8 @@ CURRENCY: Final = bindparam("currency", type_=Text)
 #: Everything but the search vector.
 COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
 _NAMES: Final = ", ".join(column.name for column in COLUMNS)
+#: The columns that are JSON, as text.
+DOCUMENTS: Final = ("images", "attributes", "metadata")
 #: What no two items have the same of.
 UNIQUE: Final = ("sku", "external_id")
 
@@ -63,17 +65,19 @@ _TAKE_IDS = text("""
     WHERE 'TP-' || id <> ALL (:skus) AND NOT EXISTS (SELECT FROM items WHERE items.sku = 'TP-' || taken.id)
 """).bindparams(bindparam("count", type_=Integer), bindparam("skus", type_=ARRAY(Text)))
 
-_GIVEN: Final = "id, sku, external_id, name, description, category, price, is_active, images, attributes"
+_GIVEN: Final = (
+    "id, sku, external_id, name, description, category, price, is_active, images, attributes, metadata"
+)
 #: Item, stock and ledger in one statement, however many. In the order of the skus, so that two
 #: batches with the same skus wait for each other instead of deadlocking.
 _ADD = text(f"""
     WITH given AS (
         SELECT * FROM unnest(
             :ids, :skus, :external_ids, :names, :descriptions, :categories, :prices, :are_active, :images,
-            :attributes, :quantities, :reorder_levels
+            :attributes, :metadata, :quantities, :reorder_levels
         ) AS news (
             id, sku, external_id, name, description, category, price, is_active, images, attributes,
-            quantity, reorder_level
+            metadata, quantity, reorder_level
         )
     ), made AS (
         INSERT INTO items ({_GIVEN}, availability)
@@ -94,7 +98,7 @@ _ADD = text(f"""
     bindparam("ids", type_=ARRAY(BigInteger)),
     *(
         bindparam(name, type_=ARRAY(Text))
-        for name in ("skus", "external_ids", "names", "descriptions", "categories", "images", "attributes")
+        for name in ("skus", "external_ids", "names", "descriptions", "categories", *DOCUMENTS)
     ),
     bindparam("prices", type_=ARRAY(Numeric(12, 2))),
     bindparam("are_active", type_=ARRAY(Boolean)),
@@ -117,6 +121,7 @@ class New:
     is_active: bool
     images: str
     attributes: str
+    metadata: str
     quantity: int
     reorder_level: int
 
@@ -234,6 +239,7 @@ async def add(session: Session, new: Sequence[New], *, actor_id: int | None) -> 
         "are_active": [item.is_active for item in new],
         "images": [item.images for item in new],
         "attributes": [item.attributes for item in new],
+        "metadata": [item.metadata for item in new],
         "quantities": [item.quantity for item in new],
         "reorder_levels": [item.reorder_level for item in new],
         "actor_id": actor_id,
@@ -250,9 +256,10 @@ async def change(session: Session, item_id: int, values: Mapping[str, Any]) -> s
     if anything changed. A sku can be taken between any look and the UPDATE, so it is tried, in a savepoint.
     """
     shown = {**values, "availability": _availability}
-    changed = or_(*(getattr(Item, name).is_distinct_from(value) for name, value in shown.items()))
-    statement = update(Item).where(Item.id == item_id, changed)
-    statement = statement.values(**shown, version=Item.version + 1, updated_at=func.now())
+    changed = or_(*(_item[name].is_distinct_from(value) for name, value in shown.items()))
+    given = {_item[name]: value for name, value in shown.items()}
+    given |= {_item.version: _item.version + 1, _item.updated_at: func.now()}
+    statement = update(Item).where(Item.id == item_id, changed).values(given)
     if not any(name in values for name in UNIQUE):
         await session.execute(statement)
         return None

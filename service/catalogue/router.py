@@ -34,6 +34,7 @@ from service.platform.http.listing import (
     UpdatedSince,
     follows,
 )
+from service.platform.http.metadata import PARAMETER, WantedMetadata
 from service.platform.http.openapi import CATALOGUE_READ, problems
 from service.platform.http.public_reads import public_read
 from service.platform.http.route import api_router
@@ -65,7 +66,7 @@ async def get_filters(
 @router.get(
     "",
     responses=follows(NEXT_UPDATED_SINCE, SEARCH_RESULTS) | problems(403),
-    openapi_extra={**CATALOGUE_READ, "parameters": PARAMETERS},
+    openapi_extra={**CATALOGUE_READ, "parameters": [*PARAMETERS, PARAMETER]},
 )
 @public_read("items", more_with=SEES_WITHDRAWN)
 async def list_items(
@@ -88,6 +89,7 @@ async def list_items(
         ),
         AccessCheck(items.require_staff),
     ] = None,
+    metadata: Annotated[str | None, WantedMetadata, AccessCheck(items.require_staff)],
 ) -> Document[Sequence[Annotated[Item | Removed, ONE_OF]]]:
     """List items. Filters can be combined; `sort` and `search` exclude each other.
 
@@ -95,8 +97,7 @@ async def list_items(
     """
     if changes_after is not None:
         return listing.changes(await items.find_changes(reader, caller, listing.page, changes_after))
-    if external_id is not None:
-        filters = replace(filters, external_id=external_id)
+    filters = replace(filters, external_id=external_id, metadata=metadata)
     rows = await items.find(reader, caller, listing.page, filters, search=search, sort=sort)
     return listing.document(Item, rows)
 

@@ -11,6 +11,7 @@ from service.catalogue.images import Images, ImagesIn
 from service.platform.http import text_validation
 from service.platform.http.etag.versions import Version, Versioned
 from service.platform.http.field_errors import invalid
+from service.platform.http.metadata import Metadata, MetadataIn, MetadataPatch
 from service.platform.http.schemas import (
     FOR_STAFF,
     NUMERAL,
@@ -87,6 +88,7 @@ class ItemCreate(In):
     category: Category | None = None
     images: ImagesIn | None = None
     attributes: AttributesIn | None = None
+    metadata: MetadataIn | None = None
     is_active: Annotated[
         Flag, Field(description="`false` creates a withdrawn item, which is not for sale.")
     ] = True
@@ -95,8 +97,8 @@ class ItemCreate(In):
 
 
 class ItemPatch(In):
-    """Changes of an item (RFC 7396). Absent fields and attributes stay; `null` removes the description, the
-    category, the external id, the images, an attribute or all of them.
+    """Changes of an item (RFC 7396). Absent fields, attributes and keys of metadata stay; `null` removes the
+    description, the category, the external id, the images, an attribute or key, or all of them.
     """
 
     sku: Sku | MISSING = MISSING
@@ -108,6 +110,7 @@ class ItemPatch(In):
         None
     )
     attributes: AttributesPatch | None = None
+    metadata: MetadataPatch | None = None
     price: Price | MISSING = MISSING
     is_active: Annotated[
         Flag | MISSING, Field(description="`false` withdraws the item from sale, `true` puts it back.")
@@ -141,6 +144,7 @@ class Item(Versioned):
     is_active: bool
     images: Images
     attributes: Attributes
+    metadata: Metadata | MISSING = MISSING
     version: Version
     created_at: Instant
     updated_at: Instant

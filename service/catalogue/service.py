@@ -28,6 +28,7 @@ from service.platform.database import Record, Session
 from service.platform.database import sequenced_changes as changes
 from service.platform.database.pagination import Page
 from service.platform.http.etag.versions import Versions, require
+from service.platform.http.merge_patch import merged, stored
 
 #: What `null` removes; in the database it is then the empty text.
 REMOVABLE = ("description", "category")
@@ -39,14 +40,20 @@ def is_staff(caller: AnyCaller | None) -> bool:
 
 
 async def require_staff(_: Session, caller: AnyCaller | None, __: object) -> None:
-    """Raises the reason against a caller who may not look for external ids, as `find` does."""
+    """Raises the reason against a caller who may not look for external ids or metadata, as `find` does."""
     if is_staff(caller):
         return
     if caller is None:
-        raise Unauthenticated("Only staff may look for external ids: sign in, or leave out `external_id`.")
+        raise Unauthenticated(
+            "Only staff may look for external ids and metadata: sign in, or leave out `external_id` and"
+            " `metadata`."
+        )
     if isinstance(caller, KeyCaller):
         raise InsufficientScope("catalogue:write")
-    raise Forbidden("Only staff and API keys may look for external ids: leave out `external_id`.")
+    raise Forbidden(
+        "Only staff and API keys may look for external ids and metadata: leave out `external_id` and"
+        " `metadata`."
+    )
 
 
 def check_prices(filters: Filters) -> None:
@@ -69,8 +76,8 @@ async def find(
     With nothing but `updated_since` to go by, they come in the order of their changes.
     """
     check_prices(filters)
-    if filters.external_id is not None:
-        await require_staff(session, caller, filters.external_id)
+    if filters.external_id is not None or filters.metadata is not None:
+        await require_staff(session, caller, None)
     filters = await narrowed(session, filters)
     withdrawn, since = is_staff(caller), filters.updated_since
     if since is not None and sort is None and search is None:
@@ -162,8 +169,9 @@ def to_add(new: ItemCreate) -> items.New:
         category=new.category or "",
         price=new.price,
         is_active=new.is_active,
-        images=product_page.stored(new.images or []),
-        attributes=product_page.stored(product_page.merged({}, new.attributes)),
+        images=stored(new.images or []),
+        attributes=stored(merged({}, new.attributes)),
+        metadata=stored(merged({}, new.metadata)),
         quantity=new.stock,
         reorder_level=new.reorder_level,
     )

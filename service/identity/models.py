@@ -23,6 +23,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from service.identity.callers import Scope
 from service.platform.database.base import Base, CreatedAt, Id, Instant, Ref, Str, Version
+from service.platform.database.metadata import metadata_column, metadata_rules
 
 MAIL_PURPOSES = ("verify_email", "reset_password", "change_email")
 SCOPES = get_args(Scope)
@@ -56,6 +57,7 @@ class User(Base):
             )
             for name in ("email", "full_name")
         ),
+        *metadata_rules("users"),
     )
 
     id: Mapped[Id]
@@ -67,6 +69,8 @@ class User(Base):
     email_verified: Mapped[bool] = mapped_column(Boolean, server_default=false())
     #: Of the shop's ERP, say; shown to the user in the export alone.
     external_id: Mapped[Str | None]
+    #: Of the shop's other systems; shown to the user in the export alone.
+    metadata_: Mapped[str] = metadata_column()
     #: When it was last activated, deactivated, granted or withdrawn. Tokens from before say otherwise.
     access_changed_at: Mapped[Instant | None]
     #: When its owner deleted it: the row that is left is no user, and never becomes one again.

@@ -32,12 +32,11 @@ async def get_caller(session: Session, *, user_id: int, session_id: int, lock: b
 
 
 async def lock_user(session: Session, user_id: int) -> Record | None:
-    """`is_active`, `is_admin`, `external_id` and `version`, which stay so until the transaction ends; None if
-    erased.
+    """`is_active`, `is_admin`, `external_id`, `metadata` and `version`, which stay so until the transaction
+    ends; None if erased.
     """
-    statement = select(User.is_active, User.is_admin, User.external_id, User.version).where(
-        User.id == user_id, User.erased_at.is_(None)
-    )
+    columns = (User.is_active, User.is_admin, User.external_id, User.metadata_, User.version)
+    statement = select(*columns).where(User.id == user_id, User.erased_at.is_(None))
     return await session.one(statement.with_for_update(key_share=True))
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.platform.database.base import Base, CreatedAt, Id, Instant, Money, Percent, Ref, Str, Version
+from service.platform.database.metadata import metadata_column, metadata_rules
 
 STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "refunded")
 SHIPPINGS = ("standard", "express", "overnight")
@@ -80,6 +81,7 @@ class Order(Base):
             unique=True,
             postgresql_where=text("external_id IS NOT NULL"),
         ),
+        *metadata_rules("orders"),
     )
 
     id: Mapped[Id]
@@ -98,6 +100,7 @@ class Order(Base):
     reference: Mapped[Str | None]
     #: Of the shop's ERP, say; never shown to customers.
     external_id: Mapped[Str | None]
+    metadata_: Mapped[str] = metadata_column()
     refund_due: Mapped[bool] = mapped_column(Boolean, server_default=false())
     cancel_reason: Mapped[Str | None]
     payment_reference: Mapped[Str | None]

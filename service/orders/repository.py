@@ -137,7 +137,8 @@ async def set_fields(session: Session, order_id: int, values: Mapping[str, Any])
 
     An external id can be taken between any look and the UPDATE, so it is tried, in a savepoint.
     """
-    statement = _CHANGED.where(Order.id == order_id).values(**values, version=Order.version + 1)
+    given = {Order.__table__.c[name]: value for name, value in values.items()}
+    statement = _CHANGED.where(Order.id == order_id).values({**given, Order.version: Order.version + 1})
     try:
         async with session.savepoint():
             return await session.one(statement)

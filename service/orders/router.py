@@ -35,6 +35,7 @@ from service.platform.http.etag.versions import Versions
 from service.platform.http.idempotency.retries import key_required
 from service.platform.http.injection import Located, ReaderDep, SessionDep, SettingsDep
 from service.platform.http.listing import ONE_OF, SEARCH_RESULTS, ChangesAfter, ListingDep, follows
+from service.platform.http.metadata import PARAMETER, WantedMetadata
 from service.platform.http.openapi import problems
 from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID, Day, ExternalId, Removed, ShortLine
@@ -64,7 +65,7 @@ async def create_order(
     return order
 
 
-@router.get("", responses=problems(403) | follows(SEARCH_RESULTS))
+@router.get("", responses=problems(403) | follows(SEARCH_RESULTS), openapi_extra={"parameters": [PARAMETER]})
 async def list_orders(
     caller: OrdersReader,
     listing: ListingDep,
@@ -106,13 +107,14 @@ async def list_orders(
         ),
         AccessCheck(lists.require_may_search),
     ] = None,
+    metadata: Annotated[str | None, WantedMetadata, AccessCheck(lists.require_may_look)],
     sort: Annotated[Sort, Query(description="The order; `-` reverses it.")] = "-placed_at",
 ) -> Document[Sequence[Annotated[Order | Removed, ONE_OF]]]:
     """List orders. Users get their own, administrators and API keys all; the newest come first."""
     if changes_after is not None:
         rows = await repository.find_changes(reader, listing.page, changes_after, viewer_id=caller.sees_only)
         return listing.changes(rows)
-    filters = Filters(user_id, status, placed_from, placed_until, reference, external_id, search)
+    filters = Filters(user_id, status, placed_from, placed_until, reference, external_id, search, metadata)
     return listing.document(Order, await lists.find(reader, caller, listing.page, filters, sort=sort))
 
 

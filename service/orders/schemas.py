@@ -8,6 +8,8 @@ from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
 from service.accounts import HOME, ShipToIn
 from service.platform.http.etag.versions import Version, Versioned
+from service.platform.http.metadata import EXAMPLE as METADATA
+from service.platform.http.metadata import Metadata, MetadataIn, MetadataPatch
 from service.platform.http.schemas import (
     FOR_STAFF,
     NUMERAL,
@@ -145,6 +147,7 @@ class Order(Versioned):
     ] = MISSING
     tracking: str | None
     events: Annotated[list[OrderEvent], Field(description="The timeline, oldest first.")]
+    metadata: Metadata | MISSING = MISSING
     version: Version
     placed_at: Instant
     updated_at: Instant
@@ -201,6 +204,9 @@ class OrderCreate(In):
             " Only administrators and API keys may send it."
         ),
     ] = None
+    metadata: Annotated[
+        MetadataIn | None, Field(description="Only administrators and API keys may send it.")
+    ] = None
     user_id: Annotated[
         Id | None,
         Field(description="The customer. API keys must name one, administrators may, other users may not."),
@@ -208,11 +214,14 @@ class OrderCreate(In):
 
 
 class OrderPatch(In):
-    """Changes of what the shop keeps about an order. Absent fields stay; `null` removes one (RFC 7396)."""
+    """Changes of what the shop keeps about an order (RFC 7396). What is absent stays; `null` removes it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"external_id": "SO-10248"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"external_id": "SO-10248"}, {"metadata": METADATA}]}
+    )
 
     external_id: ExternalId | None = None
+    metadata: MetadataPatch | None = None
 
 
 class Cancellation(In):

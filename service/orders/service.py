@@ -22,6 +22,7 @@ from service.orders.placing import repository as placing
 from service.orders.placing.repository import Announcement
 from service.orders.schemas import Order, OrderPatch
 from service.platform.database import Record, Session
+from service.platform.http import metadata as object_metadata
 from service.platform.http.etag.versions import Versions, require
 
 #: The states in which the shipping address may change.
@@ -122,6 +123,8 @@ async def update(
         raise OrderNotFound
     require(expected, before)
     values = patch.model_dump(exclude_unset=True)
+    if "metadata" in values:
+        values["metadata"] = object_metadata.changed(before.metadata, values["metadata"])
     values = {name: value for name, value in values.items() if getattr(before, name) != value}
     if not values:
         return Order.of(before)
@@ -173,7 +176,7 @@ def announcement_of(
 
 
 def _event(event_type: EventType, order: Order) -> NewEvent:
-    return NewEvent(event_type, order.id, order.model_dump(mode="json"), order.user_id)
+    return NewEvent(event_type, order.id, order.for_events(), order.user_id)
 
 
 def _audited(order: Order) -> dict[str, Any]:

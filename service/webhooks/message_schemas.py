@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import MISSING, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from service.accounts import User
 from service.catalogue import Availability, Item
@@ -24,14 +25,18 @@ Shortened = Annotated[
         " under 20 kB. Get the object for the whole texts. Absent otherwise."
     ),
 ]
+#: A member of the object that no message has.
+NotSent = Annotated[Any, SkipJsonSchema(), Field(exclude=True)]
 
 
 class OrderData(Order):
+    metadata: NotSent = MISSING
     version: Version
     shortened: Shortened = False
 
 
 class ItemData(Item):
+    metadata: NotSent = MISSING
     shortened: Shortened = False
 
 
@@ -48,6 +53,7 @@ class StockData(Out):
 
 
 class UserData(User):
+    metadata: NotSent = MISSING
     version: Version
 
 

@@ -8,6 +8,7 @@ from pydantic import MISSING
 from service.identity.dependencies import Administrator
 from service.platform.http.injection import Component, Located, ReaderDep, SessionDep, component
 from service.platform.http.listing import ListingDep
+from service.platform.http.metadata import PARAMETER, WantedMetadata
 from service.platform.http.openapi import problems
 from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID
@@ -53,10 +54,15 @@ async def create_webhook(
     return made
 
 
-@router.get("", responses=problems(403))
-async def list_webhooks(_: Administrator, listing: ListingDep, reader: ReaderDep) -> list[Webhook]:
+@router.get("", responses=problems(403), openapi_extra={"parameters": [PARAMETER]})
+async def list_webhooks(
+    _: Administrator,
+    listing: ListingDep,
+    reader: ReaderDep,
+    metadata: Annotated[str | None, WantedMetadata],
+) -> list[Webhook]:
     """List webhooks. The newest come first; inactive ones are included."""
-    return listing.of(Webhook, await repository.find(reader, listing.page))
+    return listing.of(Webhook, await repository.find(reader, listing.page, metadata=metadata))
 
 
 @router.get("/{webhook_id}", responses=problems(403, 404))
@@ -69,7 +75,7 @@ async def get_webhook(webhook_id: WebhookId, _: Administrator, reader: ReaderDep
 async def update_webhook(
     webhook_id: WebhookId, patch: Patch, caller: Administrator, session: SessionDep
 ) -> Webhook:
-    """Update a webhook. Changes its URL, events or description, or whether it is active."""
+    """Update a webhook. Changes its URL, events, description or metadata, or whether it is active."""
     return await webhooks.change(session, caller, webhook_id, patch)
 
 

@@ -10,6 +10,8 @@ from service.events import build_payload
 from service.identity import Caller, reauthorize
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
+from service.platform.http import metadata
+from service.platform.http.merge_patch import stored
 from service.platform.telemetry import request_facts, tracing
 from service.webhooks import repository as webhooks
 from service.webhooks.deliveries import repository as deliveries
@@ -42,6 +44,7 @@ async def create(session: Session, cipher: SecretCipher, caller: Caller, new: We
         url=new.url,
         description=new.description or "",
         events=new.events,
+        metadata=stored(new.metadata or {}),
         secret=cipher.encrypt(secret),
         most=MAX_WEBHOOKS,
     )
@@ -62,6 +65,8 @@ async def change(session: Session, caller: Caller, webhook_id: int, patch: Webho
     before = _found(await webhooks.get(session, webhook_id, lock=True))
     if "description" in values:
         values["description"] = values["description"] or ""
+    if "metadata" in values:
+        values["metadata"] = metadata.changed(before.metadata, values["metadata"])
     values = {name: value for name, value in values.items() if getattr(before, name) != value}
     if not values:
         return Webhook.of(before)
@@ -71,7 +76,7 @@ async def change(session: Session, caller: Caller, webhook_id: int, patch: Webho
     await webhooks.change(session, webhook_id, values)
     if values.get("is_active") is False:
         await deliveries.fail_pending(session, webhook_id, "disabled")
-    # Without URL and description: free text may contain a secret, and an audit entry is never deleted.
+    # Without URL, description and metadata: free text may contain a secret, and an entry is never deleted.
     changed = sorted(set(patch.model_fields_set) & set(values))
     await _record(session, caller, "webhook.changed", webhook_id, {"changed": changed, **recorded})
     return await get(session, webhook_id)

@@ -116,6 +116,7 @@ class TestErasure:
             "is_admin": False,
             "email_verified": False,
             "external_id": None,
+            "metadata": "{}",
             "version": was["version"] + 2,  # without the address, and as nobody
             "created_at": was["created_at"],
         }

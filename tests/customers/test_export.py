@@ -51,7 +51,7 @@ class TestExport:
         assert answer.headers["cache-control"] == "private, no-store"
         profile = (await person.api.get("/users/profile")).json()
         del profile["address"]
-        assert document.pop("profile") == {**profile, "external_id": None}
+        assert document.pop("profile") == {**profile, "external_id": None, "metadata": {}}
         [session] = document.pop("sessions")
         assert (session["id"], session["client"], session["ended_at"]) == (
             person.caller.session_id,
@@ -83,7 +83,7 @@ class TestExport:
         assert document["address"] == HOME
         [shown] = (await person.api.get("/orders")).json()
         not_shown = dict.fromkeys(("external_id", "payment_reference", "refund_reference"))
-        assert document["orders"] == [{**shown, **not_shown}]
+        assert document["orders"] == [{**shown, **not_shown, "metadata": {}}]
         assert [line["unit_price"] for line in document["orders"][0]["lines"]] == ["18.00", "0.10"]
         [post] = (await person.api.get("/posts")).json()
         of_author = {"author_id", "author_name", "version"}

@@ -34,7 +34,7 @@ _ADD = """
 
 
 #: What only staff and API keys get of an order, beside the SKU of each line.
-STAFF_MEMBERS: Final = {"customer_email", "external_id", "payment_reference", "refund_reference"}
+STAFF_MEMBERS: Final = {"customer_email", "external_id", "metadata", "payment_reference", "refund_reference"}
 
 
 def for_customers(order: dict[str, Any]) -> dict[str, Any]:

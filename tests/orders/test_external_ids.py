@@ -44,6 +44,7 @@ class TestCreateOrder:
             assert {name: order[name] for name in STAFF_MEMBERS} == {
                 "customer_email": maria.email,
                 "external_id": f"SO-{number}",
+                "metadata": {},
                 "payment_reference": None,
                 "refund_reference": None,
             }

@@ -12,6 +12,7 @@ from service.identity.models import User
 from service.platform.config import email_addresses
 from service.platform.database import Session
 from service.platform.database.changes_after import Audience, Changes
+from service.platform.database.metadata import has_metadata
 from service.platform.database.pagination import Page
 from service.platform.http.schemas import Removed
 
@@ -41,6 +42,7 @@ async def find(
     is_active: bool | None,
     is_admin: bool | None,
     external_id: str | None,
+    metadata: str | None,
 ) -> list[Any]:
     """Documents of users."""
     statement = DOCUMENTS.add_columns(User.id).order_by(User.id).limit(page.fetch).offset(page.skip)
@@ -50,6 +52,8 @@ async def find(
         statement = statement.where(_matches(search))
     if external_id is not None:
         statement = statement.where(User.external_id == external_id)
+    if metadata is not None:
+        statement = statement.where(has_metadata(User.__table__, metadata))
     # Written out, not bound: the planner takes a partial index only for a value that it can see.
     if is_active is not None:
         statement = statement.where(User.is_active if is_active else ~User.is_active)

@@ -16,6 +16,7 @@ from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.injection import ReaderDep, SessionDep
 from service.platform.http.listing import ONE_OF, ChangesAfter, ListingDep, follows
+from service.platform.http.metadata import PARAMETER, WantedMetadata
 from service.platform.http.openapi import problems
 from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID, ExternalId, Line, Removed
@@ -27,7 +28,7 @@ IfUser = Annotated[Versions | None, Depends(IfMatch(User))]
 UserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-@router.get("", responses=problems(403) | follows())
+@router.get("", responses=problems(403) | follows(), openapi_extra={"parameters": [PARAMETER]})
 async def list_users(
     _: UsersReader,
     listing: ListingDep,
@@ -40,6 +41,7 @@ async def list_users(
     external_id: Annotated[
         ExternalId | None, Query(description="Only the user with this external id.", examples=["C-1042"])
     ] = None,
+    metadata: Annotated[str | None, WantedMetadata],
 ) -> Document[Sequence[Annotated[User | Removed, ONE_OF]]]:
     """List users. Filter them by status and role, or search by name or e-mail address."""
     if changes_after is not None:
@@ -51,6 +53,7 @@ async def list_users(
         is_active=is_active,
         is_admin=is_admin,
         external_id=external_id,
+        metadata=metadata,
     )
     return listing.document(User, rows)
 
@@ -59,5 +62,7 @@ async def list_users(
 async def administer_user(
     user_id: UserId, patch: UserPatch, caller: Administrator, expected: IfUser, session: SessionDep
 ) -> User:
-    """Update a user. Activates or deactivates it, grants or revokes the admin role, sets the external id."""
+    """Update a user. Activates or deactivates it, grants or revokes the admin role, sets the external id and
+    metadata.
+    """
     return await administration.administer(session, caller, user_id, patch, expected=expected)

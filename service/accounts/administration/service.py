@@ -1,6 +1,7 @@
 """Who administers the shop: promoting, demoting, activating and deactivating users."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from service import audit
 from service.accounts.administration import repository
@@ -11,7 +12,8 @@ from service.accounts.users import repository as users
 from service.accounts.users.service import get, publish, publish_changed
 from service.errors import ExternalIdTaken
 from service.identity import Caller, end_sessions, lock_user, reauthorize
-from service.platform.database import Session
+from service.platform.database import Record, Session
+from service.platform.http import metadata
 from service.platform.http.etag.versions import Versions, require
 
 #: What the audit log calls a change of what a user may do.
@@ -66,18 +68,16 @@ async def administer(
     if before is None:
         raise UserNotFound
     require(expected, before)
-    values = patch.model_dump(exclude_unset=True)
+    values = _changes(before, patch)
     if values and not await repository.change(session, user_id, values):
         raise ExternalIdTaken.by("user", await users.get_id(session, values["external_id"]))
     if patch.is_active is False:
         await end_sessions(session, user_id)
     for name, value in values.items():
-        if value == (was := getattr(before, name)):
-            continue
-        # An erased person's external id is not kept, and an entry of the log cannot be changed.
-        data = (
-            {"changed": [name]} if name == "external_id" else {"before": {name: was}, "after": {name: value}}
-        )
+        # Of an erased person these are not kept, and an entry of the log cannot be changed.
+        private = name in ("external_id", "metadata")
+        was = {name: getattr(before, name)}
+        data = {"changed": [name]} if private else {"before": was, "after": {name: value}}
         action = CHANGES.get((name, value), "user.changed")
         await audit.record(session, action, by=caller, target_kind="user", target_id=user_id, data=data)
     if values.get("is_active", before.is_active) == before.is_active:
@@ -85,3 +85,11 @@ async def administer(
     user = await get(session, user_id)
     await publish(session, "user.activated" if user.is_active else "user.deactivated", user)
     return user
+
+
+def _changes(before: Record, patch: UserPatch) -> dict[str, Any]:
+    """What the patch makes another, by columns. Raises Unprocessable for too much metadata."""
+    values = patch.model_dump(exclude_unset=True)
+    if "metadata" in values:
+        values["metadata"] = metadata.changed(before.metadata, values["metadata"])
+    return {name: value for name, value in values.items() if getattr(before, name) != value}

@@ -11,12 +11,13 @@ from service.identity.models import Address, User
 from service.platform.config import email_addresses
 from service.platform.database import Record, Session, any_of
 from service.platform.database.documents import document, object_of
+from service.platform.database.metadata import EMPTY
 
 Columns = TypeVarTuple("Columns")
 
 ADDRESS_COLUMNS = ("name", "street", "city", "region", "postal_code", "country")
 
-_columns = (
+_columns: tuple[Any, ...] = (
     User.id,
     User.version,
     User.email,
@@ -25,6 +26,7 @@ _columns = (
     User.is_admin,
     User.email_verified,
     User.external_id,
+    User.metadata_,
     User.created_at,
 )
 
@@ -81,17 +83,21 @@ async def add(
     is_active: bool,
     is_admin: bool = False,
     external_id: str | None = None,
+    metadata: str = EMPTY,
 ) -> int | None:
     """The new user's id, or None when the address is taken (in any case), or the external id."""
     statement = (
         upsert(User)
         .values(
-            email=email,
-            full_name=full_name,
-            password_hash=password_hash,
-            is_active=is_active,
-            is_admin=is_admin,
-            external_id=external_id,
+            {
+                User.email: email,
+                User.full_name: full_name,
+                User.password_hash: password_hash,
+                User.is_active: is_active,
+                User.is_admin: is_admin,
+                User.external_id: external_id,
+                User.metadata_: metadata,
+            }
         )
         .on_conflict_do_nothing()
         .returning(User.id)
@@ -128,7 +134,8 @@ def has_address(statement: Select[*Columns], email: str) -> Select[*Columns]:
 async def change(session: Session, user_id: int, values: Mapping[str, Any]) -> bool:
     """Whether there was such a user, not erased. `values` maps column names to new values."""
     statement = update(User).where(User.id == user_id, User.erased_at.is_(None))
-    return bool(await session.execute(statement.values(**values, version=User.version + 1)))
+    given = {User.__table__.c[name]: value for name, value in values.items()}
+    return bool(await session.execute(statement.values({**given, User.version: User.version + 1})))
 
 
 async def put_address(session: Session, user_id: int, address: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from pydantic import MISSING, ConfigDict, Field
 
 from service.accounts.passwords.schemas import CurrentPassword, NewPassword
 from service.accounts.schemas import HOME, AddressIn, AddressPatch, Email
+from service.platform.http.metadata import MetadataIn
 from service.platform.http.schemas import ExternalId, Flag, In, Line, changed_elsewhere
 
 BY_ADMINISTRATORS: Final = "This is not changed here: an administrator does it by PATCH /admin/users/{id}."
@@ -34,6 +35,7 @@ class UserCreate(In):
             examples=["C-1042"],
         ),
     ] = None
+    metadata: Annotated[MetadataIn | None, Field(description="Only administrators may send it.")] = None
     is_admin: Annotated[Any, *changed_elsewhere(BY_ADMINISTRATORS)] = MISSING
 
 

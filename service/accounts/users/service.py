@@ -15,12 +15,13 @@ from service.identity import AnyCaller, Caller, Passwords, lock_own_account, rea
 from service.platform.database import Database, Record, Session
 from service.platform.http.etag.versions import Versions, require
 from service.platform.http.field_errors import REQUIRED
+from service.platform.http.merge_patch import stored
 from service.platform.mail import repository as mails
 
 
 async def register(database: Database, passwords: Passwords, caller: Caller | None, new: UserCreate) -> User:
     """Raises EmailTaken, which does reveal that the address is known: on purpose (product contract)."""
-    _require_may_register(caller, new.is_active, new.external_id)
+    _require_may_register(caller, new.is_active, new.external_id, new.metadata)
     password_hash = await passwords.hash(new.password.get_secret_value())
     async with database.transaction() as session:
         await reauthorize(session, caller)
@@ -37,16 +38,20 @@ async def require_may_send(_: Session, caller: AnyCaller | None, body: Any) -> N
     Raises Forbidden, as `register` does.
     """
     if isinstance(body, dict):
-        _require_may_register(caller, body.get("is_active"), body.get("external_id"))
+        _require_may_register(caller, *map(body.get, ("is_active", "external_id", "metadata")))
 
 
-def _require_may_register(caller: AnyCaller | None, is_active: object, external_id: object) -> None:
+def _require_may_register(
+    caller: AnyCaller | None, is_active: object, external_id: object, metadata: object
+) -> None:
     if isinstance(caller, Caller) and caller.is_admin:
         return
     if is_active is False:
         raise Forbidden("Only administrators may create an inactive account.")
     if external_id is not None:
         raise Forbidden("Only administrators may give an external id: leave out `external_id`.")
+    if metadata is not None:
+        raise Forbidden("Only administrators may give metadata: leave out `metadata`.")
 
 
 async def create(session: Session, new: UserCreate, password_hash: str, *, is_admin: bool = False) -> User:
@@ -58,6 +63,7 @@ async def create(session: Session, new: UserCreate, password_hash: str, *, is_ad
         is_active=new.is_active,
         is_admin=is_admin,
         external_id=new.external_id,
+        metadata=stored(new.metadata or {}),
     )
     if user_id is None:
         holder_id = await users.get_id(session, new.external_id) if new.external_id else None
@@ -72,7 +78,7 @@ async def create(session: Session, new: UserCreate, password_hash: str, *, is_ad
 
 
 async def publish(session: Session, event_type: EventType, user: User) -> None:
-    data = {**user.model_dump(mode="json"), "version": user.version}
+    data = {**user.for_events(), "version": user.version}
     await events.publish(session, event_type, object_id=user.id, user_id=user.id, data=data)
 
 

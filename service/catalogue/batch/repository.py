@@ -15,7 +15,7 @@ from service.platform.database import Record, Session
 #: What a batch changes of an item.
 CHANGEABLE: Final = (
     "external_id", "name", "description", "category", "price", "is_active", "images", "attributes",
-    "availability",
+    "metadata", "availability",
 )  # fmt: skip
 
 _item: Final = Item.__table__.c

@@ -15,6 +15,7 @@ from service.identity.models import Session as SessionRow
 from service.notifications.models import Notification
 from service.orders.models import Order
 from service.platform.database import Record, Session
+from service.platform.database.metadata import EMPTY
 from service.platform.mail.models import Mail
 from service.posts.models import Post
 from service.webhooks.models import WebhookDelivery
@@ -58,22 +59,25 @@ async def erase(session: Session, user_id: int, *, email: str, full_name: str, p
         update(SessionRow)
         .where(SessionRow.user_id == user_id)
         .values(client=None, ended_at=func.coalesce(SessionRow.ended_at, func.now())),
-        # Free text of the customer, and not needed any more.
+        # Free text of the customer, and whatever the shop keeps with the order: not needed any more.
         update(Order)
-        .where(Order.user_id == user_id, Order.cancel_reason.is_not(None))
-        .values(cancel_reason=None, version=Order.version + 1),
+        .where(Order.user_id == user_id, or_(Order.cancel_reason.is_not(None), Order.metadata_ != EMPTY))
+        .values({Order.cancel_reason: None, Order.metadata_: EMPTY, Order.version: Order.version + 1}),
         update(User)
         .where(User.id == user_id)
         .values(
-            email=email,
-            full_name=full_name,
-            password_hash=password_hash,
-            is_active=False,
-            is_admin=False,
-            email_verified=False,
-            external_id=None,
-            erased_at=func.now(),
-            version=User.version + 1,
+            {
+                User.email: email,
+                User.full_name: full_name,
+                User.password_hash: password_hash,
+                User.is_active: False,
+                User.is_admin: False,
+                User.email_verified: False,
+                User.external_id: None,
+                User.metadata_: EMPTY,
+                User.erased_at: func.now(),
+                User.version: User.version + 1,
+            }
         ),
     ):
         await session.execute(statement)

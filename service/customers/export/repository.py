@@ -17,17 +17,20 @@ from service.imports.models import Import
 from service.notifications.models import Notification
 from service.orders.models import Order, OrderLine
 from service.platform.database import Session
+from service.platform.database.documents import Json
 from service.platform.mail.models import Mail
 from service.posts.models import Post
 
-PROFILE = ("id", "email", "full_name", "is_active", "is_admin", "email_verified", "external_id", "created_at")
+PROFILE = (
+    "id", "email", "full_name", "is_active", "is_admin", "email_verified", "external_id",
+    "metadata", "created_at",
+)  # fmt: skip
 ADDRESS = ("name", "street", "city", "region", "postal_code", "country")
 ORDER = (
     "id", "user_id", "customer_name", "status", "shipping", "subtotal", "discount", "shipping_fee", "total",
-    "currency", "ship_to", "reference", "external_id", "refund_due", "cancel_reason", "payment_reference",
-    "refund_reference", "tracking", "events", "version", "placed_at", "updated_at", "paid_at", "shipped_at",
-    "delivered_at",
-    "cancelled_at", "refunded_at",
+    "currency", "ship_to", "reference", "external_id", "metadata", "refund_due", "cancel_reason",
+    "payment_reference", "refund_reference", "tracking", "events", "version", "placed_at", "updated_at",
+    "paid_at", "shipped_at", "delivered_at", "cancelled_at", "refunded_at",
 )  # fmt: skip
 LINE = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")
 POST = ("id", "title", "body", "status", "created_at", "updated_at", "published_at")
@@ -84,7 +87,8 @@ def _rows(model: Any, names: Iterable[str], condition: Any, *, order: Any = None
 
 
 def _object(model: Any, names: Iterable[str], **more: Any) -> Any:
-    values = {name: _plain(getattr(model, name), getattr(model, name).type) for name in names} | more
+    columns = model.__table__.c
+    values = {name: _plain(columns[name], columns[name].type) for name in names} | more
     return func.json_build_object(*(part for pair in values.items() for part in pair), type_=JSON)
 
 
@@ -92,4 +96,6 @@ def _plain(value: Any, kind: Any) -> Any:
     """Amounts as text, for a JSON number would become a float on its way; times as they go out."""
     if isinstance(kind, Numeric):
         return cast(value, Text)
+    if isinstance(kind, Json):
+        return cast(value, JSON)
     return func.to_char(func.timezone("UTC", value), INSTANT) if isinstance(kind, DateTime) else value

@@ -18,11 +18,13 @@ class Profile(Out):
     is_admin: bool
     email_verified: bool
     external_id: str | None
+    metadata: dict[str, str]
     created_at: Instant
 
 
 class OrderRecord(Order):
     external_id: str | None
+    metadata: dict[str, str]
     payment_reference: str | None
     refund_reference: str | None
 

@@ -15,6 +15,7 @@ class Filters:
     reference: str | None = None
     external_id: str | None = None
     search: str | None = None
+    metadata: str | None = None
 
     def values(self) -> dict[str, Any]:
         """Those of the statement's conditions, by their names."""
@@ -26,6 +27,7 @@ class Filters:
             "reference": self.reference,
             "external_id": self.external_id,
             "search": self.search,
+            "metadata": self.metadata,
         }
 
 

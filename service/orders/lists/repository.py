@@ -11,6 +11,7 @@ from service.orders.repository import ORDER_JSON, OWN
 from service.platform.database import Session
 from service.platform.database.changes_after import Audience, Changes
 from service.platform.database.documents import document
+from service.platform.database.metadata import has_metadata
 from service.platform.database.pagination import Conditions, Page, PagedSelect
 from service.platform.http.schemas import Removed
 
@@ -26,6 +27,7 @@ _FILTERS: Final = Conditions(
         "placed_until": Order.placed_at <= bindparam("placed_until"),
         "reference": Order.reference == bindparam("reference"),
         "external_id": Order.external_id == bindparam("external_id"),
+        "metadata": has_metadata(Order.__table__),
         "search": or_(
             _order.id == bindparam("found_id", type_=BigInteger),
             _order.user_id == func.any(bindparam("customer_ids", type_=ARRAY(BigInteger))),

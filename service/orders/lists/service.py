@@ -30,8 +30,8 @@ def _own(viewer_id: int, filters: Filters) -> Filters:
     """Those of a caller who sees only their own orders. Raises Forbidden."""
     if filters.user_id not in (None, viewer_id):
         raise _others_orders()
-    if filters.external_id is not None:
-        raise _external_ids()
+    if filters.external_id is not None or filters.metadata is not None:
+        raise _staffs_members()
     if filters.search is not None:
         raise _searches()
     return replace(filters, user_id=viewer_id)
@@ -55,9 +55,9 @@ async def require_may_list(_: Session, caller: AnyCaller, user_id: str) -> None:
 
 
 async def require_may_look(_: Session, caller: AnyCaller, __: str) -> None:
-    """Raises Forbidden for callers who see no external ids."""
+    """Raises Forbidden for callers who see neither external ids nor metadata."""
     if caller.sees_only is not None:
-        raise _external_ids()
+        raise _staffs_members()
 
 
 async def require_may_search(_: Session, caller: AnyCaller, __: str) -> None:
@@ -70,8 +70,11 @@ def _others_orders() -> Forbidden:
     return Forbidden("Only administrators may list other users' orders: leave out `user_id`.")
 
 
-def _external_ids() -> Forbidden:
-    return Forbidden("Only administrators and API keys may look for external ids: leave out `external_id`.")
+def _staffs_members() -> Forbidden:
+    return Forbidden(
+        "Only administrators and API keys may look for external ids and metadata: leave out `external_id` and"
+        " `metadata`."
+    )
 
 
 def _searches() -> Forbidden:

@@ -36,6 +36,7 @@ GIVEN_COLUMNS: Final = (
     "ship_to",
     "reference",
     "external_id",
+    "metadata",
     "events",
     "placed_at",
     "paid_at",

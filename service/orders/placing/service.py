@@ -45,7 +45,7 @@ async def place(session: Session, settings: Settings, caller: AnyCaller, new: Or
     by_staff = caller.may(STAFF_SCOPE)
     if not by_staff:
         discounts = [each.line.discount_pct for each in requested]
-        _refuse_staff_fields(new.user_id, new.external_id, discounts)
+        _refuse_staff_fields(new.user_id, new.external_id, new.metadata, discounts)
     customer_id = new.user_id or caller.user_id
     if customer_id is None:
         raise no_customer(
@@ -107,7 +107,8 @@ async def require_may_send(_: Session, caller: AnyCaller, body: Any) -> None:
     lines = body.get("lines")
     parts = [body, *(lines if isinstance(lines, list) else ())]
     sent = [part.get("discount_pct") for part in parts if isinstance(part, dict)]
-    _refuse_staff_fields(body.get("user_id"), body.get("external_id"), map(_amount, sent))
+    user_id, external_id, metadata = map(body.get, ("user_id", "external_id", "metadata"))
+    _refuse_staff_fields(user_id, external_id, metadata, map(_amount, sent))
 
 
 def _amount(sent: Any) -> Decimal | None:
@@ -118,11 +119,15 @@ def _amount(sent: Any) -> Decimal | None:
         return None
 
 
-def _refuse_staff_fields(user_id: object, external_id: object, discounts: Iterable[Decimal | None]) -> None:
+def _refuse_staff_fields(
+    user_id: object, external_id: object, metadata: object, discounts: Iterable[Decimal | None]
+) -> None:
     if user_id is not None:
         raise Forbidden("Only administrators may order for another user: leave out `user_id`.")
     if external_id is not None:
         raise Forbidden("Only administrators and API keys may give an external id: leave out `external_id`.")
+    if metadata is not None:
+        raise Forbidden("Only administrators and API keys may give metadata: leave out `metadata`.")
     if any(discounts):
         raise Forbidden("Only administrators may give a discount: leave out `discount_pct`.")
 

@@ -149,6 +149,10 @@ class Out(BaseModel):
         """Without the members that only staff and API keys get."""
         return self.model_copy(update=dict.fromkeys(may_be_missing(type(self)), MISSING))
 
+    def for_events(self) -> dict[str, Any]:
+        """As it is in events, which others store and pass on: without metadata."""
+        return self.model_dump(mode="json", exclude={"metadata"})
+
 
 def _items(row: Any) -> Any:
     """A row's items are found faster than its attributes."""

@@ -14,7 +14,6 @@ import pytest
 from pydantic import TypeAdapter
 
 from service.accounts import Address, User
-from service.catalogue.product_page import stored
 from service.catalogue.schemas import Item
 from service.customers.dashboard.schemas import Dashboard, Statistics
 from service.customers.schemas import UserWithAddress
@@ -24,6 +23,7 @@ from service.orders.models import STATUSES
 from service.orders.schemas import Order
 from service.platform.http.documents import Document
 from service.platform.http.etag.versions import Versioned, tag_of
+from service.platform.http.merge_patch import stored
 from service.platform.http.schemas import MAX_AMOUNT, MAX_ID, money_text
 from service.posts.schemas import Post
 from tests.helpers.client import V1
@@ -31,6 +31,7 @@ from tests.helpers.factories import Make, Person
 
 #: What JSON escapes, what it could escape, and what only looks as if.
 AWKWARD: Final = "Käse \"Ö\" \\ / </a> \\u0041 \b\f\n\r\t\x01\x1f\x7f\u2028\ufeff é 🧀 %s $1 :x {} ''"
+METADATA: Final = stored({"text": AWKWARD, "empty": ""})
 #: The driver takes the very first and the very last for infinite.
 FIRST, LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 WHOLE: Final = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
@@ -94,7 +95,7 @@ async def write_orders(_: Make, sql: asyncpg.Connection, person: Person) -> str:
             ship_to={**address, "name": None, "region": AWKWARD}, reference=AWKWARD, cancel_reason=AWKWARD,
             tracking=AWKWARD, version=MAX_ID, placed_at=LAST, updated_at=TENTH, paid_at=TINY,
             cancelled_at=WHOLE, refunded_at=FIRST, payment_reference=AWKWARD, refund_reference="",
-            external_id=AWKWARD,
+            external_id=AWKWARD, metadata=METADATA,
             events=[
                 event("placed", "2026-11-22T10:30:00.000000Z", "unknown"),
                 event("paid", "2026-11-22T10:30:00.000001Z", "staff"),
@@ -136,7 +137,8 @@ def written(row: asyncpg.Record) -> dict[str, Any]:
 async def write_profile(_: Make, sql: asyncpg.Connection, person: Person) -> str:
     query = "UPDATE users SET version = $2, email_verified = true, created_at = $3 WHERE id = $1"
     await sql.execute(query, person.id, 2**62, TENTH)
-    await sql.execute("UPDATE users SET external_id = $2 WHERE id = $1", person.id, AWKWARD)
+    own = "UPDATE users SET external_id = $2, metadata = $3 WHERE id = $1"
+    await sql.execute(own, person.id, AWKWARD, METADATA)
     await insert(
         sql, "addresses", user_id=person.id, name=AWKWARD, street="", city=AWKWARD, country="DE"
     )  # fmt: skip
@@ -189,7 +191,7 @@ async def write_items(_: Make, sql: asyncpg.Connection, __: Person) -> str:
             texts = {"sku": f"{AWKWARD}{item_id}", "name": AWKWARD, "description": AWKWARD, "category": ""}
             times = {"created_at": moment, "updated_at": FIRST}
             own = {"external_id": None if item_id == 1 else f"{AWKWARD}{item_id}"}
-            own |= PAGE if item_id == 2 else {}
+            own |= {**PAGE, "metadata": METADATA} if item_id == 2 else {}
             await insert(
                 sql, "items", id=item_id, **texts, **own, price=Decimal(price), **times, version=item_id
             )
