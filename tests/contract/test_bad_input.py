@@ -158,7 +158,7 @@ async def checksum(sql: asyncpg.Connection, tables: list[str]) -> dict[str, str]
     return {row["name"]: row["sum"] for row in rows}
 
 
-#: Parameters that take the position of a stream of changes.
+#: Parameters that take the position of a stream of changes. What an export goes on after is an id.
 POSITIONS = ("changes_after", "after")
 
 
@@ -303,7 +303,8 @@ async def test_a_parameter_that_is_not_allowed_is_named(sender: Sender, route: R
         if (pattern := parameter["schema"].get("items", {}).get("pattern")) is not None:
             values = [value for value in values if not re.search(pattern, value)]
         # Every text that is no position that was given here is one that is not known.
-        status, pointer = (410, None) if name in POSITIONS else (422, f"?{name}")
+        a_position = name in POSITIONS and kinds == {"string"}
+        status, pointer = (410, None) if a_position else (422, f"?{name}")
         for value in values:
             params = {**needed, name: value}
             await sender.send(f"{name} {value[:10]!r}", status, pointer=pointer, url=path, params=params)

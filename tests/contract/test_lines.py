@@ -121,6 +121,7 @@ class TestPattern:
             "PostPatch": {"title"},
             "ProfilePatch": {"full_name"},
             "Refund": {"reference"},
+            "ReplayCreate": {"after", "until"},
             "Shipment": {"tracking"},
             "StockChange": {"reason"},
             "StockRow": {"reason", "sku"},
