@@ -62,8 +62,8 @@ UNTRACED = problems.PROBES | {f"{API_PREFIX}/notifications/stream", f"{API_PREFI
 #: Where the body may be larger than others.
 IMPORTS = f"{API_PREFIX}/imports"
 ROUTERS: tuple[APIRouter, ...] = (
-    items.router,
     facets.router,
+    items.router,
     item_batches.router,
     orders.router,
     stock.router,

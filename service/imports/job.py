@@ -90,7 +90,7 @@ class Imports:
                     return await load(self._database, self._settings, folder, observer=recorder)
             except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as fault:
                 # RuntimeError: it is encrypted.
-                log.info("import.not_readable", import_id=import_id, fault=type(fault).__name__)
+                log.info("import.file_refused", import_id=import_id, fault=type(fault).__name__)
                 raise UnusableFile("The file is no zip that can be read: send a plain one.") from fault
 
     async def _end(self, import_id: int, *, error: str) -> None:

@@ -43,6 +43,7 @@ KEYED = {
     "POST /api/v1/webhooks",
     "POST /api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver",
     "POST /api/v1/webhooks/{webhook_id}/ping",
+    "POST /api/v1/webhooks/{webhook_id}/replay",
     "POST /api/v1/webhooks/{webhook_id}/rotate-secret",
     "PUT /api/v1/items/batch",
     "PUT /api/v1/stock/batch",
