@@ -101,7 +101,14 @@ class WebhookPatch(In):
 class Webhook(Out):
     id: Id
     url: Annotated[str, Field(examples=[ERP["url"]])]
-    events: Annotated[list[Subscription], Field(examples=[ERP["events"]])]
+    #: As stored: while a later version is rolled out, it may have types that this one does not know.
+    events: Annotated[
+        list[str],
+        Field(
+            description="The types of events that are sent, or `*` alone. A later version may add types.",
+            examples=[ERP["events"]],
+        ),
+    ]
     description: Annotated[str, Field(description="Empty if there is none.", examples=[ERP["description"]])]
     metadata: Metadata
     is_active: bool

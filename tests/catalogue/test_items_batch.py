@@ -165,6 +165,7 @@ class TestUpsertItems:
             await sql.fetchval("SELECT action FROM audit_log WHERE actor_id = $1", admin.id)
             == "item.withdrawn"
         )
+        assert await events(sql) == [("item.withdrawn", chai.id)]
 
     async def test_a_reorder_level_may_change_the_availability(
         self, make: Make, sql: asyncpg.Connection

@@ -65,6 +65,23 @@ class TestPublishing:
         await publish(container)
         assert [data["quantity"] for data in await published(sql)] == [7, 9, 5]
 
+    async def test_a_batch_is_an_event_for_each_item_that_it_changes(
+        self, make: Make, container: Container, sql: asyncpg.Connection
+    ) -> None:
+        ada, chai, chang = await make.admin(), await make.item(stock=9), await make.item(stock=5)
+        await publish(container)
+        before = len(await published(sql))
+        for _ in range(2):
+            rows = [{"item_id": chai.id, "stock": 3}, {"item_id": chang.id, "stock": 5}]
+            assert (await ada.api.put("/stock/batch", json=rows)).status_code == 200
+        again = [{"item_id": chai.id, "stock": 4}, {"item_id": chang.id, "reorder_level": 7}]
+        assert (await ada.api.put("/stock/batch", json=again)).status_code == 200
+        await publish(container)
+        shown = [
+            (data["id"], data["quantity"], data["reorder_level"]) for data in (await published(sql))[before:]
+        ]
+        assert sorted(shown) == [(chai.id, 4, 0), (chang.id, 5, 7)]
+
     async def test_nothing_has_changed(
         self, make: Make, container: Container, sql: asyncpg.Connection
     ) -> None:

@@ -202,3 +202,23 @@ class TestRefusals:
         missing = await ada.api.post("/webhooks/999999/replay", json={"after": start})
         assert_problem(missing, 404, "not_found")
         assert await waiting(sql) == []
+
+
+async def test_beside_a_subscription_of_a_later_version(
+    office: Office, ada: Person, erp: Receiver, sql: asyncpg.Connection
+) -> None:
+    """While that is rolled out, or after it was rolled back: its types are shown, and match nothing."""
+    start = await end_of_feed(ada.api)
+    webhook = await office.webhook(ada, erp, "order.placed")
+    address, subscribed = f"/webhooks/{webhook['id']}", ["order.returned", "order.placed"]
+    await sql.execute("UPDATE webhooks SET events = $1", subscribed)
+    [listed], one = (await ada.api.get("/webhooks")).json(), (await ada.api.get(address)).json()
+    assert listed["events"] == one["events"] == subscribed
+    patched = (await ada.api.patch(address, json={"description": "ERP"})).json()
+    assert (patched["events"], patched["description"]) == (subscribed, "ERP")
+    await office.happen("order.paid")
+    event_id = await office.happen("order.placed")
+    assert await office.work() == 1
+    assert [request.headers["webhook-id"] for request in erp.requests] == [f"evt_{event_id}"]
+    replayed = await ada.api.post(f"{address}/replay", json={"after": start})
+    assert (replayed.status_code, replayed.json()["types"]) == (202, ["order.placed"])
