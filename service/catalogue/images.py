@@ -14,9 +14,10 @@ MAX_IMAGES: Final = 20
 MAX_URL: Final = 2_000
 _LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _CHARACTER: Final = "[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2}"
-#: RFC 3986 with https, and without credentials, fragments and characters that are not ASCII.
+#: RFC 3986 with https, and without credentials, fragments and characters that are not ASCII; nor with hosts
+#: in brackets, for no pattern says which of them are addresses.
 URL_PATTERN: Final = (
-    rf"^https://(?:\[[0-9A-Fa-f:.]+\]|{_LABEL}(?:\.{_LABEL})*)(?::[1-9][0-9]{{0,4}})?"
+    rf"^https://{_LABEL}(?:\.{_LABEL})*(?::[1-9][0-9]{{0,4}})?"
     rf"(?:/(?:{_CHARACTER})*)?(?:\?(?:{_CHARACTER}|\?)*)?$"
 )
 _URL: Final = re.compile(URL_PATTERN)

@@ -37,6 +37,8 @@ BAD_IMAGES: list[tuple[Any, str]] = [
             "javascript:alert(1)",
             "https://",
             "https:///chai.jpg",
+            "https://[2001:db8::1]/",
+            "https://[0]/",
             "https://user@img.shop.example/",
             "https://user:secret@img.shop.example/",
             "https://img.shop.example/#front",

@@ -224,6 +224,24 @@ class TestRange:
         assert [each["id"] for each in await documents_of(ada, "items.jsonl")] == ids
 
 
+class TestKeepingIt:
+    async def test_from_a_position_before_the_export_no_change_is_missed(
+        self, ada: Person, make: Make
+    ) -> None:
+        first, second, third = [await make.item(name=name) for name in ("Chai", "Chang", "Tofu")]
+        before = (await ada.api.get("/items?changes_after=now")).headers["change-position"]
+        copy = {each["id"]: each for each in await documents_of(ada, f"items.jsonl?until={second.id}")}
+        for each in (first, third):
+            path, headers = f"/items/{each.id}", {"If-Match": "*"}
+            await ada.api.patch(path, json={"price": "20.00"}, headers=headers)
+        copy |= {each["id"]: each for each in await documents_of(ada, f"items.jsonl?after={second.id}")}
+        assert [each["price"] for each in copy.values()] == ["18.00", "18.00", "20.00"]
+        changes = (await ada.api.get(f"/items?changes_after={before}")).json()
+        assert [each["id"] for each in changes] == [first.id, third.id]
+        copy |= {each["id"]: each for each in changes}
+        assert list(copy.values()) == (await ada.api.get("/items")).json()
+
+
 class TestTimeZone:
     @pytest.mark.parametrize("name", ["Mars/Phobos", "Europe", "../../etc/passwd", "EST5EDT4", "%00"])
     async def test_one_that_is_unknown_is_refused(self, ada: Person, name: str) -> None:
