@@ -181,6 +181,8 @@ def test_a_replay_sends_what_is_known_and_nothing_is_applied_again(shop: Shop, i
             return len(shop.admin.get(f"{path}/deliveries?status=succeeded&limit=100").json())
 
         wait_until(lambda: delivered() == len(made))
+        # A replay ends where the feed ends, which may have them a moment later.
+        wait_until(lambda: events_of(shop, made).total() == len(made))
         before = dict(integrator.applied)
         assert shop.admin.post(f"{path}/replay", json={"after": position}).status_code == 202
         wait_until(lambda: delivered() == 2 * len(made))
