@@ -250,7 +250,7 @@ class TestHeadersOfSuccess:
     def test_lists_say_how_to_follow_changes_and_whether_they_are_whole(self) -> None:
         polled = {"listItems", "listPosts", "listRemovedItems", "listRemovedPosts"}
         assert self.carrying("Next-Updated-Since") == polled
-        assert self.carrying("Search-Results") == {"listItems"}
+        assert self.carrying("Search-Results") == {"listItems", "listOrders"}
 
 
 class TestConformance:

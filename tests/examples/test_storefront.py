@@ -69,7 +69,7 @@ class TestSigningIn:
     def test_who_is_known_already_is_signed_in(self, url: str) -> None:
         email = f"{uuid.uuid4()}@shop.example"
         names = []
-        for name in ("Maria", "Somebody else"):
+        for name in ("Maria", "Another name"):
             session = storefront.Session(url)
             session.sign_up(email, PASSWORD, name)
             names.append(session.call("GET", "/users/profile").document["full_name"])

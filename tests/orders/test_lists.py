@@ -115,6 +115,14 @@ class TestSearch:
             assert answer.headers["search-results"] == "partial"
             assert await ids(admin.api, "search=example&limit=1") == orders[2::-1]
 
+    async def test_customers_without_orders_find_nothing(
+        self, shop: tuple[Person, list[int]], make: Make
+    ) -> None:
+        admin, orders = shop
+        await make.user(full_name="Christina Berglund", email="berglund@northwind.example")
+        assert await ids(admin.api, "search=berglund") == []
+        assert await ids(admin.api, "search=northwind") == [orders[place] for place in (3, 2, 0)]
+
     async def test_is_for_staff(self, make: Make) -> None:
         maria = await make.user()
         for query in ("search=anders", "search=", f"search=anders&user_id={maria.id}"):

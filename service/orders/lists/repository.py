@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, bindparam, func, or_, select, true
+from sqlalchemy import BigInteger, bindparam, func, or_, select, text, true
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.orders.lists.filters import Filters, Found
@@ -42,6 +42,11 @@ _LISTS: Final = {
     for sign in ("", "-")
     for whole, shown in ORDER_JSON.items()
 }
+_CUSTOMERS: Final = text("""
+    SELECT given.id FROM unnest(:user_ids) AS given (id)
+    WHERE EXISTS (SELECT FROM orders WHERE orders.user_id = given.id)
+    ORDER BY given.id
+""").bindparams(bindparam("user_ids", type_=ARRAY(BigInteger)))
 #: Of all customers, and of one.
 _CHANGES, _OWN_CHANGES = (
     Changes(
@@ -56,6 +61,15 @@ _CHANGES, _OWN_CHANGES = (
         (Audience.OWNER, False, Order.user_id == bindparam("owner_id")),
     )
 )
+
+
+async def get_customers(session: Session, user_ids: list[int]) -> list[int]:
+    """Those of these users who have orders.
+
+    For users without any the planner expects as many as others have, and would read all orders of the shop,
+    newest first, until it has found them.
+    """
+    return list(await session.values(_CUSTOMERS, {"user_ids": user_ids}))
 
 
 async def find(

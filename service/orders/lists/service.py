@@ -45,7 +45,8 @@ async def _search(session: Session, page: Page, search: str) -> Found:
     page.partial = len(ids) > CUSTOMERS
     number = re.fullmatch(r"#?([0-9]{1,19})", search, re.ASCII)
     order_id = int(number[1]) if number else None
-    return Found(ids[:CUSTOMERS], order_id if order_id is not None and order_id <= MAX_ID else None)
+    customer_ids = await lists.get_customers(session, ids[:CUSTOMERS])
+    return Found(customer_ids, order_id if order_id is not None and order_id <= MAX_ID else None)
 
 
 async def require_may_list(_: Session, caller: AnyCaller, user_id: str) -> None:
