@@ -69,6 +69,7 @@ class TestCreateItem:
             "is_active": True,
             "images": [],
             "attributes": {},
+            "metadata": {},
             "version": 1,
         }
         assert (await admin.api.get(f"/items/{item['id']}/stock")).json() == {
@@ -236,7 +237,8 @@ class TestUpdateItem:
             "version": 2,
             "updated_at": changed["updated_at"],
         }
-        assert (await api.get(f"/items/{item.id}")).json() | {"external_id": None} == changed
+        private = {"external_id": None, "metadata": {}}
+        assert (await api.get(f"/items/{item.id}")).json() | private == changed
 
     @pytest.mark.parametrize(
         "body",

@@ -45,7 +45,7 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     """A key is good for one request: each gets one of its own, unless the key itself is what is wrong.
 
     A condition without double quotes is a 400 (tests/platform/http/test_conditional.py); what is made for
-    the edges of its pattern has none. Of the texts of a length, few are time zones. No request waits long for
+    the edges of its pattern has none. Of the texts of a length, few are time zones. Nobody waits long for
     events.
     """
     if str((case.query or {}).get("wait")) in LONG_WAITS:

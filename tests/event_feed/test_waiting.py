@@ -17,6 +17,7 @@ from tests.helpers.application import running
 from tests.helpers.client import V1, Api, assert_problem
 from tests.helpers.events import POSITION, Follower, end_of_feed
 from tests.helpers.factories import Make, Person
+from tests.helpers.metadata import in_events
 from tests.helpers.waiting import eventually
 
 ERASED = "INSERT INTO events (type, object_id, data) VALUES ('user.erased', 7, '{\"id\": 7}')"
@@ -42,14 +43,14 @@ class TestWaking:
         waiting = await begin(container, ada.api)
         item = (await ada.api.post("/items", json=CHAI)).json()
         answer = await waiting
-        assert [event["data"] for event in answer.json()] == [item]
+        assert [event["data"] for event in answer.json()] == [in_events(item)]
         assert await Follower(ada.api, after=answer.headers[POSITION]).poll() == []
         assert len(container.event_waits) == 0
 
     async def test_an_event_that_is_there_already_is_not_waited_for(self, make: Make) -> None:
         ada = await make.admin()
         item = (await ada.api.post("/items", json=CHAI)).json()
-        assert [event["data"] for event in await Follower(ada.api).poll(wait=25)] == [item]
+        assert [event["data"] for event in await Follower(ada.api).poll(wait=25)] == [in_events(item)]
 
     async def test_events_of_other_types_do_not_end_it(self, make: Make, container: Container) -> None:
         ada, maria, chai = await make.admin(), await make.user(), await make.item(stock=5)
@@ -74,7 +75,7 @@ class TestWaking:
         tasks = [await begin(container, person.api) for person in people]
         item = (await people[0].api.post("/items", json=CHAI)).json()
         answers = await asyncio.gather(*tasks)
-        assert [[event["data"] for event in answer.json()] for answer in answers] == [[item]] * 5
+        assert [[event["data"] for event in answer.json()] for answer in answers] == [[in_events(item)]] * 5
 
     async def test_while_the_change_feed_is_away(
         self, make: Make, container: Container, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch

@@ -21,6 +21,7 @@ from tests.helpers.identity import audited, last_entry
 
 ERP = {"url": "https://erp.example.com/hooks", "events": ["order.placed", "order.paid"], "description": "ERP"}
 SHOWN = {
+    "metadata": {},
     "is_active": True,
     "failing_since": None,
     "previous_until": None,

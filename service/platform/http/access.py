@@ -137,7 +137,8 @@ class PlacedCheck:
         if self.place == "body":
             return getattr(request, "parsed", None)
         if self.place == "query":
-            return request.query_params.get(self.name) or members(request, self.name) or None
+            sent = request.query_params.get(self.name)
+            return members(request, self.name) or None if sent is None else sent
         text = request.path_params[self.name]
         number = int(text) if len(text) < 20 and text.isascii() and text.isdecimal() else 0
         return number if 0 < number <= MAX_ID else None

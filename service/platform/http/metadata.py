@@ -22,7 +22,8 @@ from service.platform.http.schemas import FOR_STAFF
 NAME: Final = "metadata"
 #: In one request.
 MAX_FILTERS: Final = 20
-KEY_PATTERN: Final = f"^[A-Za-z0-9_.:-]{{1,{MAX_KEY}}}$"
+_KEY_CHARACTERS: Final = f"[A-Za-z0-9_.:-]{{1,{MAX_KEY}}}"
+KEY_PATTERN: Final = f"^{_KEY_CHARACTERS}$"
 EXAMPLE: Final[dict[str, Any]] = {"channel": "marketplace", "invoice": "RE-2026-114"}
 TOO_MUCH: Final = (
     f"Send less: an object's metadata has at most {MAX_BYTES:,} bytes, as compact JSON in UTF-8."
@@ -32,12 +33,12 @@ _DESCRIPTION: Final = (
     f"Up to {MAX_KEYS} values by key, {MAX_BYTES:,} bytes together. A key has at most {MAX_KEY} letters,"
     f" digits and `_`, `-`, `.`, `:`; a value is text of at most {MAX_VALUE} characters."
 )
-_KEY: Final = re.compile(KEY_PATTERN.removesuffix("$") + r"\Z")
+_KEY: Final = re.compile(_KEY_CHARACTERS)
 _VALUE_SCHEMA: Final = {"type": "string", "maxLength": MAX_VALUE, "pattern": text_validation.PROSE}
 
 
 def _key(key: str) -> str:
-    if not _KEY.match(key):
+    if not _KEY.fullmatch(key):
         raise invalid(
             "wrong_format",
             f"Send a key of 1 to {MAX_KEY} letters (a to z), digits, and the characters `_`, `-`, `.`, `:`.",
