@@ -237,7 +237,7 @@ class TestUpdateItem:
             "version": 2,
             "updated_at": changed["updated_at"],
         }
-        private = {"external_id": None, "metadata": {}}
+        private: dict[str, Any] = {"external_id": None, "metadata": {}}
         assert (await api.get(f"/items/{item.id}")).json() | private == changed
 
     @pytest.mark.parametrize(

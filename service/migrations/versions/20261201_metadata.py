@@ -25,9 +25,10 @@ def upgrade() -> None:
     for table in TABLES:
         # With a constant default, no row is written. The release before leaves it out.
         op.add_column(table, sa.Column("metadata", sa.Text(), server_default="{}", nullable=False))
-        constraint = f"ck_{table}_metadata_in_limits"
-        op.execute(f"ALTER TABLE {table} ADD CONSTRAINT {constraint} CHECK ({LIMITS}) NOT VALID")
-        op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {constraint}")
+        # Every row that is there has none: nothing is left to be looked at, and the table is not read.
+        op.execute(
+            f"ALTER TABLE {table} ADD CONSTRAINT ck_{table}_metadata_in_limits CHECK ({LIMITS}) NOT VALID"
+        )
         # Of no row yet: PostgreSQL reads the table once, and writes nothing.
         op.execute(
             "-- squawk-ignore require-concurrent-index-creation\n"
