@@ -81,6 +81,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     imports.router,
     weather.router,
     administration.router,
+    administration.staff_router,
     auth.router,
     recovery.router,
     api_keys.router,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 import iso3166
 from pydantic import MISSING, AfterValidator, Field
 
+from service.identity import Scope
 from service.platform.config import email_addresses
 from service.platform.http.etag.versions import HiddenVersion, Versioned
 from service.platform.http.field_errors import invalid
@@ -33,6 +34,12 @@ def _storable_email(email: str) -> str:
     if len(email) > 254:  # RFC 5321, section 4.5.3.1.3
         raise invalid("too_long", "Send an e-mail address of at most 254 characters.")
     return email
+
+
+def each_once(scopes: list[Any]) -> list[Any]:
+    if len(set(scopes)) < len(scopes):
+        raise invalid("duplicate", "Name each scope once.")
+    return scopes
 
 
 Email = Annotated[
@@ -102,6 +109,13 @@ class User(Versioned):
     full_name: str
     is_active: bool
     is_admin: bool
+    scopes: Annotated[
+        list[Scope] | MISSING,
+        Field(
+            description=f"What the user may beside what customers may. {FOR_STAFF}",
+            examples=[["orders:write"]],
+        ),
+    ] = MISSING
     email_verified: bool
     external_id: Annotated[
         str | MISSING | None,

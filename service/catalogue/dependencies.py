@@ -10,7 +10,7 @@ from service.platform.http.deep_objects import members
 from service.platform.http.schemas import Bound, ShortLine
 
 #: The rights of callers who see withdrawn items.
-SEES_WITHDRAWN: Final = ("administrator", "catalogue:write")
+SEES_WITHDRAWN: Final = ("catalogue:read",)
 Search = Annotated[
     ShortLine | None,
     Query(
@@ -32,9 +32,7 @@ async def get_choice(
     max_price: Annotated[Bound | None, Query(description="Only items of this price or less.")] = None,
     is_active: Annotated[
         bool | None,
-        Query(
-            description="`false` lists withdrawn items: for administrators and keys with `catalogue:write`."
-        ),
+        Query(description="`false` lists withdrawn items: for staff and keys with `catalogue:read`."),
     ] = None,
 ) -> Filters:
     """The attributes are not declared to FastAPI, which has no such parameters."""

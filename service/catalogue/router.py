@@ -13,7 +13,7 @@ from service.catalogue.dependencies import SEES_WITHDRAWN, Choice, Search
 from service.catalogue.filters import Filters
 from service.catalogue.schemas import CHAI, CHANG, MAX_BATCH, CategoryCount, Item, ItemCreate, ItemPatch, Sort
 from service.errors import ExternalIdTaken
-from service.identity.dependencies import CatalogueReader, CatalogueWriter
+from service.identity.dependencies import CatalogueWriter, ItemsReader
 from service.platform.http.access import AccessCheck
 from service.platform.http.body import large_body
 from service.platform.http.documents import Document
@@ -70,7 +70,7 @@ async def get_filters(
 )
 @public_read("items", more_with=SEES_WITHDRAWN)
 async def list_items(
-    caller: CatalogueReader,
+    caller: ItemsReader,
     listing: ListingDep,
     reader: ReaderDep,
     filters: Annotated[Filters, Depends(get_filters)],
@@ -83,17 +83,14 @@ async def list_items(
     ] = None,
     external_id: Annotated[
         ExternalId | None,
-        Query(
-            description="Only the item with this external id: for administrators and keys with"
-            " `catalogue:write`."
-        ),
+        Query(description="Only the item with this external id: for staff and keys with `catalogue:read`."),
         AccessCheck(items.require_staff),
     ] = None,
     metadata: Annotated[str | None, WantedMetadata, AccessCheck(items.require_staff)],
 ) -> Document[Sequence[Annotated[Item | Removed, ONE_OF]]]:
     """List items. Filters can be combined; `sort` and `search` exclude each other.
 
-    Administrators and API keys with `catalogue:write` get withdrawn items too, unless `is_active` is `true`.
+    Staff and API keys with `catalogue:read` get withdrawn items too, unless `is_active` is `true`.
     """
     if changes_after is not None:
         return listing.changes(await items.find_changes(reader, caller, listing.page, changes_after))
@@ -104,7 +101,7 @@ async def list_items(
 
 @router.get("/removed", responses=CHANGES, openapi_extra=CATALOGUE_READ)
 async def list_removed_items(
-    caller: CatalogueReader, listing: ListingDep, reader: ReaderDep, updated_since: UpdatedSince
+    caller: ItemsReader, listing: ListingDep, reader: ReaderDep, updated_since: UpdatedSince
 ) -> list[Removed]:
     """List the ids of withdrawn items. The oldest change comes first, for clients that poll the catalogue."""
     return listing.of(Removed, await items.find_removed(reader, caller, listing.page, updated_since))
@@ -119,8 +116,8 @@ async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
 
 @router.get("/{item_id}", responses=problems(404), openapi_extra=CATALOGUE_READ)
 @public_read("items", row="item_id", more_with=SEES_WITHDRAWN)
-async def get_item(item_id: ItemId, caller: CatalogueReader, reader: ReaderDep) -> Document[Item]:
-    """Get an item. Only administrators and API keys with `catalogue:write` get a withdrawn item."""
+async def get_item(item_id: ItemId, caller: ItemsReader, reader: ReaderDep) -> Document[Item]:
+    """Get an item. Only staff and API keys with `catalogue:read` get a withdrawn item."""
     row = await items.get_document(reader, caller, item_id)
     return Document.of(Item, row, for_staff=items.is_staff(caller))
 
@@ -134,7 +131,7 @@ async def create_item(
 ) -> Item:
     """Create an item. `stock` is its initial quantity.
 
-    Needs an administrator or an API key with `catalogue:write`.
+    Needs `catalogue:write`.
     """
     item = await items.create(session, new, by=caller)
     located(item.id)
@@ -150,7 +147,7 @@ async def create_items(
 ) -> list[Item]:
     """Create up to 1,000 items. Creates all or none; `errors` names the faulty fields of each item.
 
-    Needs an administrator or an API key with `catalogue:write`.
+    Needs `catalogue:write`.
     """
     return await items.create_batch(session, new, by=caller)
 
@@ -166,7 +163,7 @@ async def update_item(
     """Update an item (RFC 7396). Absent fields and attributes stay; `null` removes what may be absent. A list
     of images replaces the one before.
 
-    Needs an administrator or an API key with `catalogue:write`.
+    Needs `catalogue:write`.
     """
     return await items.change(session, item_id, patch, by=caller, expected=expected)
 
@@ -177,6 +174,6 @@ async def withdraw_item(
 ) -> None:
     """Withdraw an item from sale. Orders still show it; an update with `is_active` puts it back on sale.
 
-    Needs an administrator or an API key with `catalogue:write`.
+    Needs `catalogue:write`.
     """
     await items.withdraw(session, item_id, by=caller, expected=expected)

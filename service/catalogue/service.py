@@ -36,7 +36,7 @@ REMOVABLE = ("description", "category")
 
 def is_staff(caller: AnyCaller | None) -> bool:
     """Whether the caller sees withdrawn items, and the members of items that only staff gets."""
-    return caller is not None and caller.may("catalogue:write")
+    return caller is not None and caller.may("catalogue:read")
 
 
 async def require_staff(_: Session, caller: AnyCaller | None, __: object) -> None:
@@ -49,7 +49,7 @@ async def require_staff(_: Session, caller: AnyCaller | None, __: object) -> Non
             " `metadata`."
         )
     if isinstance(caller, KeyCaller):
-        raise InsufficientScope("catalogue:write")
+        raise InsufficientScope("catalogue:read")
     raise Forbidden(
         "Only staff and API keys may look for external ids and metadata: leave out `external_id` and"
         " `metadata`."

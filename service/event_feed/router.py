@@ -78,8 +78,8 @@ async def list_events(
     response comes with the next event. Events are kept for 30 days; for a position that has expired, or is
     unknown after a backup was restored, the response is 410.
 
-    Needs `events:read`, and for each type the scope to read what it is about: `orders:read`, `users:read` or
-    `catalogue:write` (items and stock). Posts are for administrators.
+    Needs `events:read`, and for each type the scope to read what it is about: `orders:read`, `users:read`,
+    `catalogue:read` (items and stock) or `posts:read`.
     """
     answer = await feed.follow(database, waits, client, caller, Query(after, types, limit, wait))
     return Document(answer.body, headers=_headers(request, answer))

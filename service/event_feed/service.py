@@ -7,25 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from service import events
-from service.errors import Forbidden, InsufficientScope, Unprocessable
+from service.errors import Unprocessable
 from service.event_feed import metrics
 from service.event_feed.waiting import EventWaits, Waiter
 from service.events import EVENT_TYPES, EventType, Part
-from service.identity import AnyCaller, KeyCaller, Scope
+from service.identity import AnyCaller
 from service.platform.database import Database, Record
 from service.platform.database.changes_after import NOW, START
 from service.platform.database.positions import PositionUnknown
 
 #: Of an event's data. It takes longer to shorten more of it, and others have their turn in between.
 LARGE: Final = 20_000
-#: What a caller must have, by the first word of a type; with None only administrators may read it.
-SCOPES: Final[dict[str, Scope | None]] = {
-    "user": "users:read",
-    "item": "catalogue:write",
-    "stock": "catalogue:write",
-    "order": "orders:read",
-    "post": None,
-}
 
 
 class Client(Protocol):
@@ -136,10 +128,10 @@ def _types(caller: AnyCaller, asked: str | None) -> list[EventType]:
     Raises Unprocessable for an unknown one, and Forbidden for one that the caller may not read.
     """
     if asked is None:
-        return [each for each in EVENT_TYPES if _may(caller, SCOPES[_first_word(each)])]
+        return [each for each in EVENT_TYPES if events.may_read(caller, each)]
     found: list[EventType] = []
     for name in asked.split(","):
-        named = [each for each in EVENT_TYPES if name in (each, f"{_first_word(each)}.*")]
+        named = [each for each in EVENT_TYPES if name in (each, f"{events.first_word(each)}.*")]
         if not named:
             raise Unprocessable.at(
                 "?types",
@@ -147,24 +139,5 @@ def _types(caller: AnyCaller, asked: str | None) -> list[EventType]:
                 "unknown_value",
             )
         found += named
-    for each in found:
-        _require(caller, SCOPES[_first_word(each)])
+    events.require_may_read(caller, found, "types")
     return found
-
-
-def _may(caller: AnyCaller, scope: Scope | None) -> bool:
-    if scope is None:
-        return not isinstance(caller, KeyCaller) and caller.is_admin
-    return caller.may(scope)
-
-
-def _require(caller: AnyCaller, scope: Scope | None) -> None:
-    if _may(caller, scope):
-        return
-    if isinstance(caller, KeyCaller):
-        raise InsufficientScope(scope)
-    raise Forbidden(f"To read events of these types needs the scope {scope}: leave them out of `types`.")
-
-
-def _first_word(event_type: str) -> str:
-    return event_type.partition(".")[0]

@@ -3,6 +3,7 @@
 The table is the record; `fan_out` hands each event to what the composition root has registered.
 """
 
+from service.events.access import first_word, may_read, require_may_read
 from service.events.feed.repository import Part, read
 from service.events.models import EVENT_TYPES, EventType
 from service.events.payloads import build_payload, payload_of_json
@@ -32,14 +33,17 @@ __all__ = (
     "build_payload",
     "decode_position",
     "encode_position",
+    "first_word",
     "get_end",
     "lock_mark",
+    "may_read",
     "payload_of_json",
     "publish",
     "publish_each",
     "publish_new",
     "read",
     "require_known",
+    "require_may_read",
     "sequence",
     "set_mark",
     "to_publish",

@@ -11,8 +11,7 @@ from pydantic import AfterValidator
 from service.exports.repository import Format, Of
 from service.exports.service import TIME_ZONE, Export, Exports, Wish
 from service.identity import AnyCaller
-from service.identity.dependencies import CatalogueWriter as CatalogueExporter
-from service.identity.dependencies import OrdersExporter, UsersReader
+from service.identity.dependencies import AllOrdersReader, CatalogueReader, UsersReader
 from service.platform.database import Database
 from service.platform.http.access import confirm
 from service.platform.http.download import Download
@@ -179,7 +178,7 @@ def _documented(of: Of, form: Format) -> dict[int | str, dict[str, Any]]:
 
 
 @router.get("/orders.csv", status_code=200, response_class=Csv, responses=_documented("orders", "csv"))
-async def export_orders_csv(caller: OrdersExporter, opening: OpeningDep, time_zone: TimeZone = "UTC") -> Csv:
+async def export_orders_csv(caller: AllOrdersReader, opening: OpeningDep, time_zone: TimeZone = "UTC") -> Csv:
     """Export all orders as CSV. A row for each line of an order.
 
     What tells orders apart stands in each row, the amounts of the whole order only in its first. An order is
@@ -192,15 +191,13 @@ async def export_orders_csv(caller: OrdersExporter, opening: OpeningDep, time_zo
 @router.get(
     "/orders.jsonl", status_code=200, response_class=JsonLines, responses=_documented("orders", "jsonl")
 )
-async def export_orders_jsonl(caller: OrdersExporter, opening: OpeningDep) -> JsonLines:
+async def export_orders_jsonl(caller: AllOrdersReader, opening: OpeningDep) -> JsonLines:
     """Export all orders as JSON Lines. Each line is an order as `GET /orders` has it."""
     return JsonLines.of(await opening.open("orders", "jsonl", caller))
 
 
 @router.get("/items.csv", status_code=200, response_class=Csv, responses=_documented("items", "csv"))
-async def export_items_csv(
-    caller: CatalogueExporter, opening: OpeningDep, time_zone: TimeZone = "UTC"
-) -> Csv:
+async def export_items_csv(caller: CatalogueReader, opening: OpeningDep, time_zone: TimeZone = "UTC") -> Csv:
     """Export all items as CSV. Withdrawn ones too, each with its exact stock.
 
     A text that a spreadsheet would take for a formula has an apostrophe before it.
@@ -211,7 +208,7 @@ async def export_items_csv(
 @router.get(
     "/items.jsonl", status_code=200, response_class=JsonLines, responses=_documented("items", "jsonl")
 )
-async def export_items_jsonl(caller: CatalogueExporter, opening: OpeningDep) -> JsonLines:
+async def export_items_jsonl(caller: CatalogueReader, opening: OpeningDep) -> JsonLines:
     """Export all items as JSON Lines. Each line is an item as `GET /items` has it, withdrawn ones too."""
     return JsonLines.of(await opening.open("items", "jsonl", caller))
 

@@ -21,12 +21,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.identity.callers import Scope
+from service.identity.callers import KeyScope, Scope
 from service.platform.database.base import Base, CreatedAt, Id, Instant, Ref, Str, Version
 from service.platform.database.metadata import metadata_column, metadata_rules
 
 MAIL_PURPOSES = ("verify_email", "reset_password", "change_email")
 SCOPES = get_args(Scope)
+KEY_SCOPES = get_args(KeyScope)
 
 
 class User(Base):
@@ -47,6 +48,9 @@ class User(Base):
             postgresql_where=text("access_changed_at IS NOT NULL"),
         ),
         CheckConstraint("erased_at IS NULL OR NOT (is_active OR is_admin)", name="erased_is_nobody"),
+        CheckConstraint(
+            f"scopes <@ ARRAY{list(SCOPES)} AND (erased_at IS NULL OR scopes = '{{}}')", name="scopes_known"
+        ),
         Index("ix_users_administrators", "id", postgresql_where=text("is_admin AND is_active")),
         # For lists of users, and the search for a part of a name or address.
         Index("ix_users_admins", "id", postgresql_where=text("is_admin")),
@@ -66,6 +70,8 @@ class User(Base):
     password_hash: Mapped[Str]
     is_active: Mapped[bool] = mapped_column(Boolean, server_default=true())
     is_admin: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    #: What the user may beside what customers may. Administrators may all of it, whatever is here.
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     email_verified: Mapped[bool] = mapped_column(Boolean, server_default=false())
     #: Of the shop's ERP, say; shown to the user in the export alone.
     external_id: Mapped[Str | None]
@@ -152,7 +158,7 @@ class MailToken(Base):
 class ApiKey(Base):
     __tablename__ = "api_keys"
     __table_args__ = (
-        CheckConstraint(f"scopes <@ ARRAY{list(SCOPES)}", name="scopes_known"),
+        CheckConstraint(f"scopes <@ ARRAY{list(KEY_SCOPES)}", name="scopes_known"),
         Index("uq_api_keys_hash", "hash", unique=True),
         Index("ix_api_keys_created_by", "created_by"),
     )

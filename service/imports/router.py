@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import Path, Request, Response
 
-from service.identity.dependencies import Administrator
+from service.identity.dependencies import Importer
 from service.imports import repository
 from service.imports import service as imports
 from service.imports.repository import CELLS
@@ -50,9 +50,7 @@ class Csv(Response):
 
 @router.post("", status_code=201, responses=problems(403), openapi_extra=ZIP)
 @streamed_body(imports.receive, imports.discard)
-async def create_import(
-    request: Request, caller: Administrator, session: SessionDep, located: Located
-) -> Import:
+async def create_import(request: Request, caller: Importer, session: SessionDep, located: Located) -> Import:
     """Create an import. A worker loads the files of the zip as `tradepost import` does.
 
     What is there already is left alone, and a row that breaks a rule is refused by itself. Past orders raise
@@ -64,13 +62,13 @@ async def create_import(
 
 
 @router.get("", responses=problems(403))
-async def list_imports(_: Administrator, listing: ListingDep, reader: ReaderDep) -> list[Import]:
+async def list_imports(_: Importer, listing: ListingDep, reader: ReaderDep) -> list[Import]:
     """List imports. The newest come first."""
     return listing.of(Import, await repository.find(reader, listing.page))
 
 
 @router.get("/{import_id}", responses=problems(403, 404))
-async def get_import(import_id: ImportId, _: Administrator, reader: ReaderDep) -> Import:
+async def get_import(import_id: ImportId, _: Importer, reader: ReaderDep) -> Import:
     """Get an import. How far it is, and what it has done."""
     return await imports.get(reader, import_id)
 
@@ -81,7 +79,7 @@ async def get_import(import_id: ImportId, _: Administrator, reader: ReaderDep) -
     response_class=Csv,
     responses={**REFUSALS, **problems(403, 404)},
 )
-async def get_refusals(import_id: ImportId, _: Administrator, reader: ReaderDep) -> Csv:
+async def get_refusals(import_id: ImportId, _: Importer, reader: ReaderDep) -> Csv:
     """Get the refused rows of an import as CSV. The first 10,000; there are none before it has ended."""
     rows = await imports.get_refusals(reader, import_id)
     disposition = f'attachment; filename="refusals-{import_id}.csv"'
@@ -89,6 +87,6 @@ async def get_refusals(import_id: ImportId, _: Administrator, reader: ReaderDep)
 
 
 @router.post("/{import_id}/repeat", responses=problems(403, 404, 409))
-async def repeat_import(import_id: ImportId, caller: Administrator, session: SessionDep) -> Import:
+async def repeat_import(import_id: ImportId, caller: Importer, session: SessionDep) -> Import:
     """Repeat an import. It must have ended; what has gone in before is left alone."""
     return await imports.run_again(session, caller, import_id)

@@ -8,7 +8,7 @@ from fastapi import Body, Depends, Path, Query
 from service.accounts import HOME, ShipToIn
 from service.catalogue import OutOfStock
 from service.errors import ExternalIdTaken
-from service.identity.dependencies import OrdersAdministrator, OrdersReader, OrdersWriter
+from service.identity.dependencies import AllOrdersWriter, OrdersReader, OrdersWriter
 from service.orders import service as orders
 from service.orders import transitions
 from service.orders.errors import ItemWithdrawn, PriceChanged, TooManyReserved
@@ -77,7 +77,7 @@ async def list_orders(
         Query(
             ge=1,
             le=MAX_ID,
-            description="Only orders of this customer. For administrators and API keys only.",
+            description="Only orders of this customer. For staff and API keys only.",
         ),
         DIGITS,
         AccessCheck(lists.require_may_list),
@@ -95,14 +95,14 @@ async def list_orders(
     ] = None,
     external_id: Annotated[
         ExternalId | None,
-        Query(description="Only the order with this external id. For administrators and API keys only."),
+        Query(description="Only the order with this external id. For staff and API keys only."),
         AccessCheck(lists.require_may_look),
     ] = None,
     search: Annotated[
         ShortLine | None,
         Query(
             description="An order's number, or a part of the name or the e-mail address of its customer's"
-            " account. For administrators and API keys only.",
+            " account. For staff and API keys only.",
             examples=["anders"],
         ),
         AccessCheck(lists.require_may_search),
@@ -110,7 +110,7 @@ async def list_orders(
     metadata: Annotated[str | None, WantedMetadata, AccessCheck(lists.require_may_look)],
     sort: Annotated[Sort, Query(description="The order; `-` reverses it.")] = "-placed_at",
 ) -> Document[Sequence[Annotated[Order | Removed, ONE_OF]]]:
-    """List orders. Users get their own, administrators and API keys all; the newest come first."""
+    """List orders. Users get their own, staff and API keys all; the newest come first."""
     if changes_after is not None:
         rows = await repository.find_changes(reader, listing.page, changes_after, viewer_id=caller.sees_only)
         return listing.changes(rows)
@@ -120,7 +120,7 @@ async def list_orders(
 
 @router.get("/{order_id}", responses=problems(404))
 async def get_order(order_id: OrderId, caller: OrdersReader, reader: ReaderDep) -> Document[Order]:
-    """Get an order. Users may read their own orders, administrators and API keys any."""
+    """Get an order. Users may read their own orders, staff and API keys any."""
     row = await orders.get_document(reader, caller, order_id)
     return Document.of(Order, row, for_staff=caller.sees_only is None)
 
@@ -129,13 +129,13 @@ async def get_order(order_id: OrderId, caller: OrdersReader, reader: ReaderDep) 
 async def update_order(
     order_id: OrderId,
     patch: OrderPatch,
-    caller: OrdersAdministrator,
+    caller: AllOrdersWriter,
     expected: IfOrder,
     session: SessionDep,
 ) -> Order:
     """Update an order. Changes what the shop keeps about it and its customer does not see, in any status.
 
-    Needs an administrator or an API key with `orders:write`.
+    Needs `orders:write`.
     """
     return await orders.update(session, caller, order_id, patch, expected=expected)
 
@@ -150,44 +150,44 @@ async def cancel_order(
 
 @router.post("/{order_id}/pay", responses=problems(403, 404, 409))
 async def pay_order(
-    order_id: OrderId, payment: Payment, caller: OrdersAdministrator, session: SessionDep
+    order_id: OrderId, payment: Payment, caller: AllOrdersWriter, session: SessionDep
 ) -> Order:
     """Mark an order as paid. It must be placed.
 
-    Needs an administrator or an API key with `orders:write`.
+    Needs `orders:write`.
     """
     return await transitions.pay(session, caller, order_id, payment.reference)
 
 
 @router.post("/{order_id}/ship", responses=problems(403, 404, 409))
 async def ship_order(
-    order_id: OrderId, shipment: Shipment, caller: OrdersAdministrator, session: SessionDep
+    order_id: OrderId, shipment: Shipment, caller: AllOrdersWriter, session: SessionDep
 ) -> Order:
     """Mark an order as shipped. It must be paid, and have a shipping address.
 
-    Needs an administrator or an API key with `orders:write`.
+    Needs `orders:write`.
     """
     return await transitions.ship(session, caller, order_id, shipment.tracking)
 
 
 @router.post("/{order_id}/deliver", responses=problems(403, 404, 409))
 async def deliver_order(
-    order_id: OrderId, caller: OrdersAdministrator, session: SessionDep, _: Delivery | None = None
+    order_id: OrderId, caller: AllOrdersWriter, session: SessionDep, _: Delivery | None = None
 ) -> Order:
     """Mark an order as delivered. It must be shipped.
 
-    Needs an administrator or an API key with `orders:write`.
+    Needs `orders:write`.
     """
     return await transitions.deliver(session, caller, order_id)
 
 
 @router.post("/{order_id}/refund", responses=problems(403, 404, 409))
 async def refund_order(
-    order_id: OrderId, refund: Refund, caller: OrdersAdministrator, session: SessionDep
+    order_id: OrderId, refund: Refund, caller: AllOrdersWriter, session: SessionDep
 ) -> Order:
     """Mark an order as refunded. It must have been paid before it was cancelled.
 
-    Needs an administrator or an API key with `orders:write`.
+    Needs `orders:write`.
     """
     return await transitions.refund(session, caller, order_id, refund.reference)
 

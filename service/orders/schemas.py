@@ -173,9 +173,9 @@ class NewLine(In):
     product_id: Id
     quantity: Quantity
     unit_price: ShownPrice = None
-    discount_pct: Annotated[
-        Percent, Field(description="Only administrators and API keys may give a discount.")
-    ] = Decimal(0)
+    discount_pct: Annotated[Percent, Field(description="Only staff and API keys may give a discount.")] = (
+        Decimal(0)
+    )
 
 
 class OrderCreate(In):
@@ -188,7 +188,7 @@ class OrderCreate(In):
     quantity: Quantity | None = None
     unit_price: ShownPrice = None
     discount_pct: Annotated[
-        Percent | None, Field(description="Only administrators and API keys may give a discount.")
+        Percent | None, Field(description="Only staff and API keys may give a discount.")
     ] = None
     shipping: Shipping = "standard"
     ship_to: Annotated[
@@ -201,7 +201,7 @@ class OrderCreate(In):
         ExternalId | None,
         Field(
             description="The shop's own id of the order, such as its ERP's: unique, and case-sensitive."
-            " Only administrators and API keys may send it."
+            " Only staff and API keys may send it."
         ),
     ] = None
     metadata: Annotated[
@@ -209,7 +209,7 @@ class OrderCreate(In):
     ] = None
     user_id: Annotated[
         Id | None,
-        Field(description="The customer. API keys must name one, administrators may, other users may not."),
+        Field(description="The customer. API keys must name one, staff may, other users may not."),
     ] = None
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from service import audit, events
 from service.accounts import ShipToIn
 from service.catalogue import Movements
-from service.errors import ExternalIdTaken
+from service.errors import ExternalIdTaken, Forbidden
 from service.events import EventType, NewEvent
 from service.identity import AnyCaller, reauthorize
 from service.notifications import NewNotification
@@ -78,13 +78,14 @@ async def change_ship_to(
     changed = await orders.change(
         session,
         order_id,
-        viewer_id=caller.sees_only,
+        viewer_id=caller.changes_only,
         sources=BEFORE_SHIPPING,
         values={"ship_to": ship_to.model_dump()},
         expected=expected,
     )
     if changed is None:
         order = await get(session, caller, order_id)
+        require_may_change(caller, order.user_id)
         require(expected, order)
         raise InvalidTransition(
             f"The order is {order.status}. Only the address of an order that is"
@@ -101,6 +102,12 @@ async def change_ship_to(
     )
     await events.publish_new(session, [_event("order.redirected", order)])
     return shown_to(caller, order)
+
+
+def require_may_change(caller: AnyCaller, customer_id: int) -> None:
+    """Raises Forbidden for another user's order, which the caller may see."""
+    if caller.changes_only not in (None, customer_id):
+        raise Forbidden("Only administrators and staff with the scope orders:write may change this order.")
 
 
 def shown_to(caller: AnyCaller | None, order: Order) -> Order:

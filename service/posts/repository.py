@@ -18,7 +18,7 @@ from sqlalchemy import (
     update,
 )
 
-from service.identity import Caller
+from service.identity import AnyCaller, Caller
 from service.identity.models import User
 from service.platform.database import Record, Session
 from service.platform.database import sequenced_changes as changes
@@ -79,21 +79,25 @@ _CHANGES: Final = {
 }
 
 
-def _audience(caller: Caller | None) -> dict[str, Any]:
-    """Published posts to all, pending ones to their authors, everything to administrators."""
+def _sees_all(caller: AnyCaller) -> bool:
+    return caller.may("posts:read")
+
+
+def _audience(caller: AnyCaller | None) -> dict[str, Any]:
+    """Published posts to all, pending ones to their authors, everything with posts:read."""
     if caller is None:
         return {"published": True}
-    return {} if caller.is_admin else {"reader_id": caller.user_id}
+    return {} if _sees_all(caller) else {"reader_id": caller.user_id}
 
 
-def _visible_to(caller: Caller | None) -> ColumnElement[bool]:
+def _visible_to(caller: AnyCaller | None) -> ColumnElement[bool]:
     """The same as a condition."""
     if caller is None:
         return _published
-    return true() if caller.is_admin else or_(_published, Post.author_id == caller.user_id)
+    return true() if _sees_all(caller) else or_(_published, Post.author_id == caller.user_id)
 
 
-def _whole(caller: Caller) -> Select[Any]:
+def _whole(caller: AnyCaller) -> Select[Any]:
     """The row has the shape of schemas.Post."""
     rows = select(*_columns, User.full_name.label("author_name")).join(User, _by_its_author)
     return rows.where(_visible_to(caller))
@@ -103,7 +107,7 @@ async def find(
     session: Session,
     page: Page,
     *,
-    caller: Caller | None,
+    caller: AnyCaller | None,
     newest_first: bool,
     status: str | None,
     updated_since: datetime | None = None,
@@ -117,7 +121,7 @@ async def find(
 
 
 async def find_changed(
-    session: Session, page: Page, updated_since: datetime, *, caller: Caller | None, status: str | None
+    session: Session, page: Page, updated_since: datetime, *, caller: AnyCaller | None, status: str | None
 ) -> list[Any]:
     statement = _DOCUMENTS.where(_visible_to(caller))
     if status is not None:
@@ -127,25 +131,25 @@ async def find_changed(
 
 
 async def find_removed(
-    session: Session, page: Page, updated_since: datetime, *, caller: Caller | None
+    session: Session, page: Page, updated_since: datetime, *, caller: AnyCaller | None
 ) -> list[Any]:
     """Rows of Removed."""
     poll = await changes.begin_poll(session, "posts", updated_since)
     visible = select(Post.id).where(_visible_to(caller))
-    sees_all = caller is not None and caller.is_admin
+    sees_all = caller is not None and _sees_all(caller)
     return await changes.find_removed(session, page, poll, visible, sees_all=sees_all)
 
 
-async def find_changes(session: Session, page: Page, after: str, *, caller: Caller | None) -> list[Any]:
+async def find_changes(session: Session, page: Page, after: str, *, caller: AnyCaller | None) -> list[Any]:
     """Documents of posts and of Removed. Raises PositionUnknown."""
     if caller is None:
         return await _CHANGES[Audience.PUBLIC].read(session, page, after)
-    if caller.is_admin:
+    if _sees_all(caller):
         return await _CHANGES[Audience.EVERYTHING].read(session, page, after)
     return await _CHANGES[Audience.PUBLIC_AND_OWNER].read(session, page, after, owner_id=caller.user_id)
 
 
-async def get_document(session: Session, caller: Caller | None, post_id: int) -> Record | None:
+async def get_document(session: Session, caller: AnyCaller | None, post_id: int) -> Record | None:
     audience = _audience(caller)
     return await session.one(_VISIBLE_DOCUMENT[tuple(audience)], {**audience, "post_id": post_id})
 

@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.identity.models import SCOPES
+from service.identity.models import KEY_SCOPES
 from tests.abuse.walking import NOWHERE, OWNED, shown, stored
 from tests.contract.routes import Route, an_order
 from tests.helpers.client import Api
@@ -29,7 +29,7 @@ async def intruders(make: Make, route: Route) -> dict[str, Api]:
     """
     other = await make.user()
     await route.request(make, other)
-    scopes = [scope for scope in SCOPES if route.key is None or scope != route.key[0]]
+    scopes = [scope for scope in KEY_SCOPES if route.key is None or scope != route.key[0]]
     return {"another customer": other.api, "a key": (await make.key(*scopes)).api, "anonymous": make.api}
 
 

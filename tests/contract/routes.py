@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
-from service.identity import Scope
+from service.identity import KeyScope, Scope
 from service.imports import repository as imports
 from service.platform.database.positions import encode
 from service.platform.http.problems import OAUTH_PATHS
@@ -26,6 +26,8 @@ class Route:
 
     `on` makes what the request is about, for its owner, and answers with what stands in the path. `key`
     is the scope with which an API key is admitted, and its status; without, it is refused, or a stranger.
+    A user with that scope, or with all of `scopes`, gets what an administrator gets; `also` is what users and
+    keys need beside it for what this request names.
     """
 
     method: str
@@ -38,10 +40,23 @@ class Route:
     content: bytes | None = None
     query: str = ""
     note: str = ""
-    key: tuple[Scope, int] | None = None
+    key: tuple[KeyScope, int] | None = None
+    scopes: tuple[Scope, ...] = ()
+    also: tuple[Scope, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.method} {self.template} {self.note}".strip()
+
+    @property
+    def staff(self) -> tuple[Scope, ...]:
+        """The scopes with which a user gets what an administrator gets."""
+        return self.scopes or (() if self.key is None else (self.key[0],))
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether signed-in users need no scope, for what is theirs."""
+        same = [each for each in ROUTES if (each.method, each.template) == (self.method, self.template)]
+        return any(each.expects[1] not in (401, 403) for each in same)
 
     @property
     def ignores_tokens(self) -> bool:
@@ -208,9 +223,11 @@ SIGNED_IN: Final = (401, 200, 200, 200)
 OWNED: Final = (401, 200, 404, 200)
 STAFF: Final = (401, 403, 403, 200)
 
-EXPORTED: Final[tuple[tuple[str, Prepare, Scope], ...]] = (
+#: What the files of an import may hold.
+IMPORTED: Final[tuple[Scope, ...]] = ("catalogue:write", "orders:write", "users:write")
+EXPORTED: Final[tuple[tuple[str, Prepare, KeyScope], ...]] = (
     ("orders", an_order, "orders:read"),
-    ("items", an_item, "catalogue:write"),
+    ("items", an_item, "catalogue:read"),
     ("customers", a_user, "users:read"),
 )
 ROUTES: Final = (
@@ -232,7 +249,14 @@ ROUTES: Final = (
         "POST", f"{V1}/auth/verify-email/confirm", ALL_DONE, on=a_verification_token, json={"token": "<item>"}
     ),
     Route("POST", f"{V1}/users", (201, 201, 201, 201), json=MARIA),
-    Route("POST", f"{V1}/users", (403, 403, 403, 201), json={**MARIA, "is_active": False}, note="inactive"),
+    Route(
+        "POST",
+        f"{V1}/users",
+        (403, 403, 403, 201),
+        json={**MARIA, "is_active": False},
+        note="inactive",
+        scopes=("users:write",),
+    ),
     Route("GET", f"{V1}/users/profile", SIGNED_IN),
     Route("PATCH", f"{V1}/users/profile", SIGNED_IN, json={"full_name": "Ana Trujillo", "address": HOME}),
     Route("POST", f"{V1}/users/profile/password", (401, 204, 204, 204), json=NEW_PASSWORD),
@@ -254,47 +278,130 @@ ROUTES: Final = (
         note="changes",
         key=("users:read", 200),
     ),
-    Route("PATCH", f"{V1}/admin/users/{{user_id}}", STAFF, on=a_user, json={"is_active": False}),
-    Route("POST", f"{V1}/api-keys", (401, 403, 403, 201), json=TILL),
-    Route("GET", f"{V1}/api-keys", STAFF, on=an_api_key),
-    Route("GET", f"{V1}/api-keys/{{key_id}}", STAFF, on=an_api_key),
-    Route("PATCH", f"{V1}/api-keys/{{key_id}}", STAFF, on=an_api_key, json={"name": "Till 2"}),
-    Route("DELETE", f"{V1}/api-keys/{{key_id}}", (401, 403, 403, 204), on=an_api_key),
-    Route("POST", f"{V1}/webhooks", (401, 403, 403, 201), json=ERP),
-    Route("GET", f"{V1}/webhooks", STAFF, on=a_webhook),
-    Route("GET", f"{V1}/webhooks/{{webhook_id}}", STAFF, on=a_webhook),
-    Route("PATCH", f"{V1}/webhooks/{{webhook_id}}", STAFF, on=a_webhook, json={"is_active": False}),
-    Route("DELETE", f"{V1}/webhooks/{{webhook_id}}", (401, 403, 403, 204), on=a_webhook),
-    Route("POST", f"{V1}/webhooks/{{webhook_id}}/rotate-secret", STAFF, on=a_webhook),
-    Route("POST", f"{V1}/webhooks/{{webhook_id}}/ping", (401, 403, 403, 202), on=a_webhook),
+    Route(
+        "PATCH",
+        f"{V1}/admin/users/{{user_id}}",
+        STAFF,
+        on=a_user,
+        json={"is_active": False},
+        scopes=("users:write",),
+    ),
+    Route("GET", f"{V1}/admin/staff", STAFF, query="?limit=1", scopes=("staff:read",)),
+    Route(
+        "PATCH",
+        f"{V1}/admin/users/{{user_id}}",
+        STAFF,
+        on=a_user,
+        json={"scopes": ["orders:read"]},
+        note="scopes",
+        scopes=("staff:write",),
+        also=("orders:read",),
+    ),
+    Route(
+        "POST",
+        f"{V1}/api-keys",
+        (401, 403, 403, 201),
+        json=TILL,
+        scopes=("keys:write",),
+        also=("orders:read",),
+    ),
+    Route("GET", f"{V1}/api-keys", STAFF, on=an_api_key, scopes=("keys:read",)),
+    Route("GET", f"{V1}/api-keys/{{key_id}}", STAFF, on=an_api_key, scopes=("keys:read",)),
+    Route(
+        "PATCH",
+        f"{V1}/api-keys/{{key_id}}",
+        STAFF,
+        on=an_api_key,
+        json={"name": "Till 2"},
+        scopes=("keys:write",),
+        also=("orders:read",),
+    ),
+    Route("DELETE", f"{V1}/api-keys/{{key_id}}", (401, 403, 403, 204), on=an_api_key, scopes=("keys:write",)),
+    Route(
+        "POST",
+        f"{V1}/webhooks",
+        (401, 403, 403, 201),
+        json=ERP,
+        scopes=("webhooks:write",),
+        also=("orders:read",),
+    ),
+    Route("GET", f"{V1}/webhooks", STAFF, on=a_webhook, scopes=("webhooks:read",)),
+    Route("GET", f"{V1}/webhooks/{{webhook_id}}", STAFF, on=a_webhook, scopes=("webhooks:read",)),
+    Route(
+        "PATCH",
+        f"{V1}/webhooks/{{webhook_id}}",
+        STAFF,
+        on=a_webhook,
+        json={"is_active": False},
+        scopes=("webhooks:write",),
+        also=("orders:read",),
+    ),
+    Route(
+        "DELETE",
+        f"{V1}/webhooks/{{webhook_id}}",
+        (401, 403, 403, 204),
+        on=a_webhook,
+        scopes=("webhooks:write",),
+    ),
+    Route(
+        "POST",
+        f"{V1}/webhooks/{{webhook_id}}/rotate-secret",
+        STAFF,
+        on=a_webhook,
+        scopes=("webhooks:write",),
+        also=("orders:read",),
+    ),
+    Route(
+        "POST",
+        f"{V1}/webhooks/{{webhook_id}}/ping",
+        (401, 403, 403, 202),
+        on=a_webhook,
+        scopes=("webhooks:write",),
+    ),
     Route(
         "POST",
         f"{V1}/webhooks/{{webhook_id}}/replay",
         (401, 403, 403, 202),
         on=a_webhook,
         json={"after": FIRST_POSITION},
+        scopes=("webhooks:write",),
+        also=("orders:read",),
     ),
-    Route("GET", f"{V1}/webhooks/{{webhook_id}}/deliveries", STAFF, on=a_webhook, query="?status=pending"),
+    Route(
+        "GET",
+        f"{V1}/webhooks/{{webhook_id}}/deliveries",
+        STAFF,
+        on=a_webhook,
+        query="?status=pending",
+        scopes=("webhooks:read",),
+    ),
     Route(
         "POST",
         f"{V1}/webhooks/{{webhook_id}}/deliveries/{{delivery_id}}/redeliver",
         (401, 403, 403, 202),
         on=a_delivery,
+        scopes=("webhooks:write",),
     ),
     Route("GET", f"{V1}/events", STAFF, query="?after=now&limit=1&wait=0", key=("events:read", 200)),
-    Route("GET", f"{V1}/admin/audit", STAFF, query="?action=session.refused&since=2026-01-01T00:00:00Z"),
+    Route(
+        "GET",
+        f"{V1}/admin/audit",
+        STAFF,
+        query="?action=session.refused&since=2026-01-01T00:00:00Z",
+        scopes=("audit:read",),
+    ),
     Route("GET", f"{V1}/items", PUBLIC, query="?search=chai&category=Tea&in_stock=true&min_price=1"),
     Route("GET", f"{V1}/items", PUBLIC, query="?updated_since=1970-01-01T00:00:00Z", note="since"),
     Route("GET", f"{V1}/items", PUBLIC, query="?changes_after=start", note="changes"),
     Route("GET", f"{V1}/items", PUBLIC, query="?ids=1,2,3&limit=100", note="ids"),
-    Route("GET", f"{V1}/stock", STAFF, on=an_item, query="?ids=1,2,3", key=("catalogue:write", 200)),
+    Route("GET", f"{V1}/stock", STAFF, on=an_item, query="?ids=1,2,3", key=("catalogue:read", 200)),
     Route(
         "GET",
         f"{V1}/stock",
         STAFF,
         query="?changes_after=start",
         note="changes",
-        key=("catalogue:write", 200),
+        key=("catalogue:read", 200),
     ),
     Route("GET", f"{V1}/items/removed", PUBLIC, query="?updated_since=1970-01-01T00:00:00Z"),
     Route("GET", f"{V1}/posts/removed", PUBLIC, query="?updated_since=1970-01-01T00:00:00Z"),
@@ -307,7 +414,7 @@ ROUTES: Final = (
         (404, 404, 404, 200),
         on=a_withdrawn_item,
         note="withdrawn",
-        key=("catalogue:write", 200),
+        key=("catalogue:read", 200),
     ),
     Route("POST", f"{V1}/items", (401, 403, 403, 201), json=CHAI, key=("catalogue:write", 201)),
     Route("POST", f"{V1}/items/batch", (401, 403, 403, 201), json=[CHAI], key=("catalogue:write", 201)),
@@ -335,9 +442,13 @@ ROUTES: Final = (
         key=("catalogue:write", 200),
     ),
     Route(
-        "DELETE", f"{V1}/items/{{item_id}}", (401, 403, 403, 204), on=an_item, key=("catalogue:write", 204)
+        "DELETE",
+        f"{V1}/items/{{item_id}}",
+        (401, 403, 403, 204),
+        on=an_item,
+        key=("catalogue:write", 204),
     ),
-    Route("GET", f"{V1}/items/{{item_id}}/stock", STAFF, on=an_item, key=("catalogue:write", 200)),
+    Route("GET", f"{V1}/items/{{item_id}}/stock", STAFF, on=an_item, key=("catalogue:read", 200)),
     Route(
         "POST",
         f"{V1}/items/{{item_id}}/stock",
@@ -393,7 +504,12 @@ ROUTES: Final = (
     ),
     *(
         Route(
-            "POST", f"{V1}/orders/{{order_id}}/{action}", STAFF, on=on, json=body, key=("orders:write", 200)
+            "POST",
+            f"{V1}/orders/{{order_id}}/{action}",
+            STAFF,
+            on=on,
+            json=body,
+            key=("orders:write", 200),
         )
         for action, on, body in (
             ("pay", an_order, {"reference": "pi_3MtwBw"}),
@@ -403,34 +519,72 @@ ROUTES: Final = (
         )
     ),
     Route(
-        "PUT", f"{V1}/orders/{{order_id}}/ship-to", OWNED, on=an_order, json=HOME, key=("orders:write", 200)
+        "PUT",
+        f"{V1}/orders/{{order_id}}/ship-to",
+        OWNED,
+        on=an_order,
+        json=HOME,
+        key=("orders:write", 200),
     ),
     *(
         Route("GET", f"{V1}/exports/{of}.{form}", STAFF, on=on, query=query, key=(scope, 200))
         for of, on, scope in EXPORTED
         for form, query in (("csv", "?after=0&time_zone=Europe/Berlin"), ("jsonl", "?until=9000000000"))
     ),
-    Route("POST", f"{V1}/imports", (401, 403, 403, 201), content=b"PK"),
-    Route("GET", f"{V1}/imports", STAFF, on=an_import),
-    Route("GET", f"{V1}/imports/{{import_id}}", STAFF, on=an_import),
-    Route("GET", f"{V1}/imports/{{import_id}}/refusals.csv", STAFF, on=an_import),
-    Route("POST", f"{V1}/imports/{{import_id}}/repeat", STAFF, on=an_ended_import),
+    Route("POST", f"{V1}/imports", (401, 403, 403, 201), content=b"PK", scopes=IMPORTED),
+    Route("GET", f"{V1}/imports", STAFF, on=an_import, scopes=IMPORTED),
+    Route("GET", f"{V1}/imports/{{import_id}}", STAFF, on=an_import, scopes=IMPORTED),
+    Route("GET", f"{V1}/imports/{{import_id}}/refusals.csv", STAFF, on=an_import, scopes=IMPORTED),
+    Route("POST", f"{V1}/imports/{{import_id}}/repeat", STAFF, on=an_ended_import, scopes=IMPORTED),
     Route("GET", f"{V1}/weather/{{city}}", PUBLIC, on=a_city),
     Route("GET", f"{V1}/posts", PUBLIC, on=a_post, query="?order=asc"),
     Route("GET", f"{V1}/posts", PUBLIC, on=a_post, query="?changes_after=start", note="changes"),
     Route("POST", f"{V1}/posts", (401, 201, 201, 201), json=NEWS),
     Route("GET", f"{V1}/posts/{{post_id}}", PUBLIC, on=a_post),
-    Route("GET", f"{V1}/posts/{{post_id}}", (404, 200, 404, 200), on=a_pending_post, note="pending"),
-    Route("PUT", f"{V1}/posts/{{post_id}}", (401, 200, 403, 200), on=a_post, json=NEWS),
-    Route("PUT", f"{V1}/posts/{{post_id}}", OWNED, on=a_pending_post, json=NEWS, note="pending"),
-    Route("PATCH", f"{V1}/posts/{{post_id}}", (401, 200, 403, 200), on=a_post, json={"title": "Gone"}),
-    Route("DELETE", f"{V1}/posts/{{post_id}}", (401, 204, 403, 204), on=a_post),
-    Route("POST", f"{V1}/posts/{{post_id}}/publish", STAFF, on=a_pending_post),
+    Route(
+        "GET",
+        f"{V1}/posts/{{post_id}}",
+        (404, 200, 404, 200),
+        on=a_pending_post,
+        note="pending",
+        scopes=("posts:read",),
+    ),
+    Route(
+        "PUT", f"{V1}/posts/{{post_id}}", (401, 200, 403, 200), on=a_post, json=NEWS, scopes=("posts:write",)
+    ),
+    Route(
+        "PUT",
+        f"{V1}/posts/{{post_id}}",
+        OWNED,
+        on=a_pending_post,
+        json=NEWS,
+        note="pending",
+        scopes=("posts:write",),
+    ),
+    Route(
+        "PATCH",
+        f"{V1}/posts/{{post_id}}",
+        (401, 200, 403, 200),
+        on=a_post,
+        json={"title": "Gone"},
+        scopes=("posts:write",),
+    ),
+    Route("DELETE", f"{V1}/posts/{{post_id}}", (401, 204, 403, 204), on=a_post, scopes=("posts:write",)),
+    Route("POST", f"{V1}/posts/{{post_id}}/publish", STAFF, on=a_pending_post, scopes=("posts:write",)),
     Route("GET", f"{V1}/notifications", SIGNED_IN, on=a_notification, query="?unread=true"),
     Route("POST", f"{V1}/notifications/read", SIGNED_IN, on=a_notification),
     Route("GET", f"{V1}/notifications/stream", SIGNED_IN, on=a_notification, query="?last_event_id=0"),
     Route("POST", f"{V1}/notifications/stream-ticket", SIGNED_IN),
     Route("POST", f"{V1}/notifications/{{notification_id}}/read", (401, 200, 404, 404), on=a_notification),
-    Route("GET", f"{V1}/dashboard/{{user_id}}", OWNED, on=a_user),
+    Route(
+        "GET",
+        f"{V1}/dashboard/{{user_id}}",
+        OWNED,
+        on=a_user,
+        scopes=(
+            "users:read",
+            "orders:read",
+        ),
+    ),
     Route("GET", f"{V1}/compute", STAFF, query="?n=10"),
 )

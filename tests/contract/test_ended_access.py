@@ -29,14 +29,22 @@ from tests.helpers.factories import Make, Person
 from tests.helpers.waiting import until_blocked
 
 #: Each way to lose access, for whom, and what is answered from then on.
-PERSONS: Final = frozenset({"owner", "administrator"})
+PERSONS: Final = frozenset({"owner", "administrator", "staff"})
 ENDINGS: Final[tuple[tuple[str, AbstractSet[str], int, str], ...]] = (
     ("UPDATE sessions SET ended_at = now() WHERE user_id = $1", PERSONS, 401, "invalid_token"),
     ("UPDATE users SET is_active = false WHERE id = $1", PERSONS, 401, "invalid_token"),
     ("UPDATE users SET is_admin = false WHERE id = $1", {"administrator"}, 403, "forbidden"),
+    ("UPDATE users SET scopes = '{}' WHERE id = $1", {"staff"}, 403, "forbidden"),
     ("UPDATE api_keys SET revoked_at = now() WHERE id = $1", {"key"}, 401, "invalid_token"),
     ("UPDATE api_keys SET expires_at = now() WHERE id = $1", {"key"}, 401, "invalid_token"),
     ("UPDATE api_keys SET scopes = '{}' WHERE id = $1", {"key"}, 403, "forbidden"),
+    # Its maker's, an administrator without the role.
+    (
+        "UPDATE users SET is_admin = false FROM api_keys WHERE users.id = created_by AND api_keys.id = $1",
+        {"key"},
+        403,
+        "forbidden",
+    ),
 )
 #: The writes that do not ask, and why.
 BELIEVED: Final[dict[str, AbstractSet[str]]] = {

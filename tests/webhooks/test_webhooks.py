@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.container.api import Container
-from service.identity.models import SCOPES
+from service.identity.models import KEY_SCOPES
 from service.webhooks import service
 from service.webhooks.address_ranges import Address
 from service.webhooks.signing import encode_secret
@@ -170,7 +170,7 @@ class TestCreate:
         assert len(await stored(sql)) == 2
 
     async def test_who_may_not(self, make: Make, sql: asyncpg.Connection) -> None:
-        maria, machine = await make.user(), await make.key(*SCOPES)
+        maria, machine = await make.user(), await make.key(*KEY_SCOPES)
         assert_problem(await make.api.post("/webhooks", json=ERP), 401, "unauthenticated")
         assert_problem(await maria.api.post("/webhooks", json=ERP), 403, "forbidden")
         assert_problem(await machine.api.post("/webhooks", json=ERP), 403, "insufficient_scope")

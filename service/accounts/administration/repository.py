@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from asyncpg import UniqueViolationError
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ARRAY, ColumnElement, Text, and_, cast, func, or_, select
 
 from service.accounts.users import repository as users
 from service.accounts.users.repository import DOCUMENTS
 from service.identity.models import User
 from service.platform.config import email_addresses
-from service.platform.database import Session
+from service.platform.database import Session, any_of
 from service.platform.database.changes_after import Audience, Changes
 from service.platform.database.metadata import has_metadata
 from service.platform.database.pagination import Page
@@ -68,6 +68,17 @@ async def find_ids(session: Session, search: str, *, most: int) -> list[int]:
     return list(await session.values(statement))
 
 
+async def find_staff(session: Session, page: Page) -> list[Any]:
+    """Documents of users who may more than customers."""
+    # What was granted has changed their access: there is an index of those, and of administrators.
+    granted = and_(User.access_changed_at.is_not(None), User.scopes != cast([], ARRAY(Text)))
+    statement = DOCUMENTS.add_columns(User.id).where(or_(User.is_admin, granted))
+    if page.after is not None:
+        statement = statement.where(User.id > page.after[0])
+    rows = await session.rows(statement.order_by(User.id).limit(page.fetch).offset(page.skip))
+    return page.cut(rows, "id")
+
+
 async def find_changes(session: Session, page: Page, after: str) -> list[Any]:
     """Documents of users and of Removed, for accounts that were erased. Raises PositionUnknown."""
     return await _CHANGES.read(session, page, after)
@@ -89,12 +100,15 @@ async def change(session: Session, user_id: int, values: Mapping[str, Any]) -> b
     return True
 
 
-async def lock_administrators(session: Session) -> Sequence[int]:
-    """The ids of all active administrators, their rows locked until the transaction ends.
+async def lock_administrators(session: Session, *others: int) -> Sequence[int]:
+    """The ids of all active administrators, their rows locked until the transaction ends; with them, and in
+    one order, those of others that are going to be locked: staff who change each other do not deadlock.
 
     Not against references: a notification to an administrator, written by an order that already holds
     stock, would otherwise wait for this lock, and deadlock with a transaction that waits for that stock.
     """
-    locked = select(User.id).where(User.is_admin, User.is_active).order_by(User.id)
-    statement = locked.with_for_update(key_share=True)
-    return await session.values(statement)
+    administers = and_(User.is_admin, User.is_active)
+    wanted = or_(administers, any_of(User.id, others)) if others else administers
+    locked = select(User.id, administers.label("administers")).where(wanted).order_by(User.id)
+    rows = await session.rows(locked.with_for_update(key_share=True))
+    return [row.id for row in rows if row.administers]

@@ -1,4 +1,4 @@
-"""Users as administrators see and change them."""
+"""Users as staff see and change them."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -10,7 +10,8 @@ from service.accounts.administration import service as administration
 from service.accounts.administration.schemas import UserPatch
 from service.accounts.schemas import User
 from service.errors import ExternalIdTaken
-from service.identity.dependencies import Administrator, UsersReader
+from service.identity.dependencies import StaffReader, UsersOrStaffWriter, UsersReader
+from service.platform.http.access import AccessCheck
 from service.platform.http.documents import Document
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
@@ -22,7 +23,7 @@ from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID, ExternalId, Line, Removed
 
 router = api_router("/admin/users", tags=["admin"])
-
+staff_router = api_router("/admin/staff", tags=["admin"])
 
 IfUser = Annotated[Versions | None, Depends(IfMatch(User))]
 UserId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
@@ -58,11 +59,28 @@ async def list_users(
     return listing.document(User, rows)
 
 
-@router.patch("/{user_id}", responses=problems(403, 404, ExternalIdTaken))
+@router.patch(
+    "/{user_id}",
+    responses=problems(403, 404, ExternalIdTaken),
+    openapi_extra={"security": [{"OAuth2": ["staff:write"]}]},
+)
 async def administer_user(
-    user_id: UserId, patch: UserPatch, caller: Administrator, expected: IfUser, session: SessionDep
+    user_id: UserId,
+    patch: Annotated[UserPatch, AccessCheck(administration.require_may_send)],
+    caller: UsersOrStaffWriter,
+    expected: IfUser,
+    session: SessionDep,
 ) -> User:
-    """Update a user. Activates or deactivates it, grants or revokes the admin role, sets the external id and
+    """Update a user. Activates or deactivates it, changes what it may, sets the external id and
     metadata.
+
+    `is_admin` and `scopes` need `staff:write`, the rest `users:write`. Nobody gives scopes that they do not
+    have, or changes a user who may more.
     """
     return await administration.administer(session, caller, user_id, patch, expected=expected)
+
+
+@staff_router.get("", responses=problems(403))
+async def list_staff(_: StaffReader, listing: ListingDep, reader: ReaderDep) -> Document[list[User]]:
+    """List staff. Administrators, and users with scopes; inactive ones too."""
+    return listing.document(User, await repository.find_staff(reader, listing.page))

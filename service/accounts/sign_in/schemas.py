@@ -33,7 +33,11 @@ class TokenRequest(BaseModel):
     client_id: Annotated[str | None, Field(max_length=100, pattern=VISIBLE)] = None
     scope: Annotated[
         str | None,
-        Field(max_length=1000, pattern=VISIBLE, description="Ignored: access tokens have no scopes."),
+        Field(
+            max_length=1000,
+            pattern=VISIBLE,
+            description="Ignored: a token has all scopes of its user.",
+        ),
     ] = None
 
 

@@ -24,6 +24,7 @@ _columns: tuple[Any, ...] = (
     User.full_name,
     User.is_active,
     User.is_admin,
+    User.scopes,
     User.email_verified,
     User.external_id,
     User.metadata_,
@@ -40,7 +41,7 @@ _address = (
 _user_address = cast(_address, JSON).label("address")
 
 
-def select_users() -> Select[Any]:
+def select_users() -> Select[*tuple[Any, ...]]:
     return select(*_columns, _user_address)
 
 

@@ -40,7 +40,7 @@ async def create_user(
     passwords: Annotated[Passwords, Component],
     located: Located,
 ) -> User:
-    """Register a user. Needs no sign-in; only administrators may register an inactive user."""
+    """Register a user. Needs no sign-in; only staff may register an inactive user."""
     user = await users.register(database, passwords, caller, new)
     located(user.id)
     return user

@@ -26,12 +26,12 @@ class UserCreate(In):
     password: NewPassword
     full_name: Line
     address: AddressIn | None = None
-    is_active: Annotated[Flag, Field(description="Only administrators may send `false`.")] = True
+    is_active: Annotated[Flag, Field(description="Only staff may send `false`.")] = True
     external_id: Annotated[
         ExternalId | None,
         Field(
             description="The shop's own id of the user, such as its ERP's: unique, and case-sensitive. Only"
-            " administrators may send it.",
+            " staff may send it.",
             examples=["C-1042"],
         ),
     ] = None

@@ -44,14 +44,14 @@ async def require_may_send(_: Session, caller: AnyCaller | None, body: Any) -> N
 def _require_may_register(
     caller: AnyCaller | None, is_active: object, external_id: object, metadata: object
 ) -> None:
-    if isinstance(caller, Caller) and caller.is_admin:
+    if caller is not None and caller.may("users:write"):
         return
     if is_active is False:
-        raise Forbidden("Only administrators may create an inactive account.")
+        raise Forbidden("Only staff may create an inactive account.")
     if external_id is not None:
-        raise Forbidden("Only administrators may give an external id: leave out `external_id`.")
+        raise Forbidden("Only staff may give an external id: leave out `external_id`.")
     if metadata is not None:
-        raise Forbidden("Only administrators may give metadata: leave out `metadata`.")
+        raise Forbidden("Only staff may give metadata: leave out `metadata`.")
 
 
 async def create(session: Session, new: UserCreate, password_hash: str, *, is_admin: bool = False) -> User:

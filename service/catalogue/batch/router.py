@@ -34,6 +34,6 @@ async def upsert_items(
     has the SKU, the row creates one, and needs `name` and `price`. A row without a change makes no version
     and no event. A `version` takes the place of `If-Match`. `errors` names every fault of every row.
 
-    Needs an administrator or an API key with `catalogue:write`.
+    Needs `catalogue:write`.
     """
     return await batch.put(session, rows, by=caller)

@@ -10,7 +10,7 @@ from service.catalogue.attributes.values import NAME_PATTERN, is_name
 from service.catalogue.dependencies import SEES_WITHDRAWN, Choice, Search
 from service.catalogue.facets import service as facets
 from service.catalogue.facets.schemas import MAX_FACETS, Facet
-from service.identity.dependencies import CatalogueReader
+from service.identity.dependencies import ItemsReader
 from service.platform.http.field_errors import invalid
 from service.platform.http.injection import ReaderDep
 from service.platform.http.openapi import CATALOGUE_READ
@@ -51,7 +51,7 @@ Names = Annotated[
 @router.get("", openapi_extra={**CATALOGUE_READ, "parameters": PARAMETERS})
 @public_read("items", more_with=SEES_WITHDRAWN)
 async def get_facets(
-    caller: CatalogueReader,
+    caller: ItemsReader,
     reader: ReaderDep,
     filters: Choice,
     *,

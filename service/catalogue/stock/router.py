@@ -9,7 +9,7 @@ from service.catalogue.errors import StockBelowZero
 from service.catalogue.schemas import Stock, StockChange, StockLevel
 from service.catalogue.stock import repository
 from service.catalogue.stock import service as stock
-from service.identity.dependencies import CatalogueWriter
+from service.identity.dependencies import CatalogueReader, CatalogueWriter
 from service.platform.http.documents import Document
 from service.platform.http.injection import ReaderDep, SessionDep
 from service.platform.http.listing import IDS, ONE_OF, ChangesAfter, Ids, ListingDep, follows
@@ -26,7 +26,7 @@ ItemId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 @levels.get("", responses=problems(403) | follows())
 async def list_stock(
-    _: CatalogueWriter,
+    _: CatalogueReader,
     listing: ListingDep,
     reader: ReaderDep,
     changes_after: ChangesAfter,
@@ -34,7 +34,7 @@ async def list_stock(
 ) -> Document[Sequence[Annotated[StockLevel | Removed, ONE_OF]]]:
     """List the stock of items. The exact quantity and the reorder level of each, by the items' ids.
 
-    Needs an administrator or an API key with `catalogue:write`.
+    Needs `catalogue:read`.
     """
     if changes_after is not None:
         return listing.changes(await repository.find_changes(reader, listing.page, changes_after))
@@ -42,10 +42,10 @@ async def list_stock(
 
 
 @router.get("", responses=problems(403, 404))
-async def get_stock(item_id: ItemId, _: CatalogueWriter, listing: ListingDep, reader: ReaderDep) -> Stock:
+async def get_stock(item_id: ItemId, _: CatalogueReader, listing: ListingDep, reader: ReaderDep) -> Stock:
     """Get an item's stock. The exact quantity, the reorder level and a page of the movements, newest first.
 
-    Needs an administrator or an API key with `catalogue:write`.
+    Needs `catalogue:read`.
     """
     found = await stock.get(reader, item_id, listing.page)
     listing.set_headers()
@@ -61,6 +61,6 @@ async def adjust_stock(
 ) -> Stock:
     """Adjust an item's stock. Adds or removes units for a reason; for a stock below 0 the response is 409.
 
-    Needs an administrator or an API key with `catalogue:write`.
+    Needs `catalogue:write`.
     """
     return await stock.adjust(session, item_id, change, by=caller)

@@ -33,6 +33,6 @@ async def update_stock(
     removes them, and needs an `Idempotency-Key`. A stock below 0 is 409. Each change is recorded with its
     `reason`. A row that changes nothing is recorded nowhere. `errors` names every fault of every row.
 
-    Needs an administrator or an API key with `catalogue:write`.
+    Needs `catalogue:write`.
     """
     return await batch.put(session, rows, has_key=has_key, by=caller)

@@ -72,6 +72,7 @@ async def erase(session: Session, user_id: int, *, email: str, full_name: str, p
                 User.password_hash: password_hash,
                 User.is_active: False,
                 User.is_admin: False,
+                User.scopes: [],
                 User.email_verified: False,
                 User.external_id: None,
                 User.metadata_: EMPTY,

@@ -22,8 +22,8 @@ from service.platform.mail.models import Mail
 from service.posts.models import Post
 
 PROFILE = (
-    "id", "email", "full_name", "is_active", "is_admin", "email_verified", "external_id",
-    "metadata", "created_at",
+    "id", "email", "full_name", "is_active", "is_admin", "scopes", "email_verified",
+    "external_id", "metadata", "created_at",
 )  # fmt: skip
 ADDRESS = ("name", "street", "city", "region", "postal_code", "country")
 ORDER = (

@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.accounts import Address
-from service.identity import Scope
+from service.identity import KeyScope, Scope
 from service.notifications import Notification
 from service.orders import Order
 from service.platform.http.schemas import Id, Instant, Out
@@ -16,6 +16,7 @@ class Profile(Out):
     full_name: str
     is_active: bool
     is_admin: bool
+    scopes: list[Scope]
     email_verified: bool
     external_id: str | None
     metadata: dict[str, str]
@@ -72,7 +73,7 @@ class ApiKeyRecord(Out):
     id: Id
     name: str
     hint: str
-    scopes: list[Scope]
+    scopes: list[KeyScope]
     created_at: Instant
     expires_at: Instant | None
     last_used_at: Instant | None

@@ -18,7 +18,7 @@ CUSTOMERS: Final = 1_000
 
 
 async def find(session: Session, caller: AnyCaller, page: Page, filters: Filters, *, sort: str) -> list[Any]:
-    """Documents of the caller's own orders; administrators and keys see all."""
+    """Documents of the caller's own orders; staff and keys see all."""
     viewer_id = caller.sees_only
     if viewer_id is not None:
         filters = _own(viewer_id, filters)
@@ -68,15 +68,15 @@ async def require_may_search(_: Session, caller: AnyCaller, __: str) -> None:
 
 
 def _others_orders() -> Forbidden:
-    return Forbidden("Only administrators may list other users' orders: leave out `user_id`.")
+    return Forbidden("Only staff may list other users' orders: leave out `user_id`.")
 
 
 def _staffs_members() -> Forbidden:
     return Forbidden(
-        "Only administrators and API keys may look for external ids and metadata: leave out `external_id` and"
+        "Only staff and API keys may look for external ids and metadata: leave out `external_id` and"
         " `metadata`."
     )
 
 
 def _searches() -> Forbidden:
-    return Forbidden("Only administrators and API keys may search orders: leave out `search`.")
+    return Forbidden("Only staff and API keys may search orders: leave out `search`.")

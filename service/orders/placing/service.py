@@ -123,13 +123,13 @@ def _refuse_staff_fields(
     user_id: object, external_id: object, metadata: object, discounts: Iterable[Decimal | None]
 ) -> None:
     if user_id is not None:
-        raise Forbidden("Only administrators may order for another user: leave out `user_id`.")
+        raise Forbidden("Only staff may order for another user: leave out `user_id`.")
     if external_id is not None:
-        raise Forbidden("Only administrators and API keys may give an external id: leave out `external_id`.")
+        raise Forbidden("Only staff and API keys may give an external id: leave out `external_id`.")
     if metadata is not None:
-        raise Forbidden("Only administrators and API keys may give metadata: leave out `metadata`.")
+        raise Forbidden("Only staff and API keys may give metadata: leave out `metadata`.")
     if any(discounts):
-        raise Forbidden("Only administrators may give a discount: leave out `discount_pct`.")
+        raise Forbidden("Only staff may give a discount: leave out `discount_pct`.")
 
 
 async def _refuse_taken(session: Session, external_id: str | None) -> None:
@@ -151,9 +151,9 @@ def no_customer(
 
 async def _lock_staff_first(session: Session, caller: AnyCaller, customer_id: int) -> None:
     """Staff who order for a customer are locked before that one, as where accounts are administered; those
-    who order for themselves after it, and before the items.
+    who order for themselves, or by a key of theirs, after it, and before the items.
     """
-    if caller.acts_as != "customer" and customer_id == caller.user_id:
+    if caller.acts_as != "customer" and customer_id == caller.account_id:
         await get_customer(session, customer_id, lock=True)
     await lock_staff(session, caller)
 

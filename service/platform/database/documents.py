@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pydantic import MISSING, BaseModel
 from sqlalchemy import (
+    ARRAY,
     Boolean,
     ColumnElement,
     DateTime,
@@ -125,7 +126,9 @@ def _value(column: ColumnElement[Any]) -> tuple[Any, ...]:
         value, quoted = func.replace(func.to_char(func.timezone(_UTC, column), _INSTANT), *_NO_FRACTION), True
     elif isinstance(kind, Boolean):
         value = cast(column, Text)
-    elif isinstance(kind, Text) and not isinstance(kind, Json):
+    elif (isinstance(kind, Text) and not isinstance(kind, Json)) or (
+        isinstance(kind, ARRAY) and isinstance(kind.item_type, Text)
+    ):
         value = func.to_json(column)
     elif not isinstance(kind, Integer | Json):
         raise TypeError(f"{column}: what is {kind!r} in JSON?")
@@ -133,6 +136,10 @@ def _value(column: ColumnElement[Any]) -> tuple[Any, ...]:
         text = func.to_json(value) if quoted else cast(column, Text) if isinstance(kind, Integer) else value
         return (func.coalesce(text, _NULL),)
     return ('"', value, '"') if quoted else (value,)
+
+
+def _is_text(kind: Any) -> bool:
+    return isinstance(kind, Text) and not isinstance(kind, Json)
 
 
 def _joined(*parts: Any) -> ColumnElement[str]:

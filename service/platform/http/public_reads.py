@@ -1,7 +1,7 @@
 """Which routes answer the same to every caller, and from which table.
 
 @router.get("/{item_id}")
-@public_read("items", row="item_id", more_with={"administrator", "catalogue:write"})
+@public_read("items", row="item_id", more_with={"catalogue:read"})
 async def get_item(...) -> Item: ...
 """
 
@@ -30,7 +30,7 @@ class PublicRead:
 
     def is_same_for(self, caller: Caller) -> bool:
         """Whether the caller gets what a client without credentials gets."""
-        return self.more_with is not None and self.more_with.isdisjoint(caller.rights)
+        return self.more_with is not None and not any(map(caller.may, self.more_with))
 
     @staticmethod
     def of(endpoint: Callable[..., Any]) -> "PublicRead | None":

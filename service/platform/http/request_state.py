@@ -45,6 +45,9 @@ class Caller(Protocol):
     def rights(self) -> frozenset[str]:
         """What a stored response may need: with fewer rights it is not sent again."""
 
+    def may(self, right: str) -> bool:
+        """Whether the caller has this right, by itself or with another."""
+
     @property
     def log_fields(self) -> Mapping[str, int | None]:
         """Who it is, in lines of the log."""

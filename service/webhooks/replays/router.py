@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Path
 
-from service.identity.dependencies import Administrator
+from service.identity.dependencies import WebhooksWriter
 from service.platform.http.injection import SessionDep
 from service.platform.http.openapi import problems
 from service.platform.http.route import api_router
@@ -19,7 +19,7 @@ router = api_router("/webhooks/{webhook_id}/replay", tags=["webhooks"])
 async def replay_events(
     webhook_id: Annotated[int, Path(ge=1, le=MAX_ID), DIGITS],
     replay: ReplayCreate,
-    caller: Administrator,
+    caller: WebhooksWriter,
     session: SessionDep,
 ) -> Replay:
     """Replay events to a webhook. Sends the events of a range, such as those of an outage of the receiver.

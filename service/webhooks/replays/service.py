@@ -38,6 +38,7 @@ async def begin(session: Session, caller: Caller, webhook_id: int, asked: Replay
     if not webhook.is_active:
         raise WebhookInactive("This webhook is not active. Set `is_active` to true first.")
     types = _types(webhook, asked.types)
+    events.require_may_read(caller, types, "types")
     after = events.decode_position(asked.after)
     until = await events.get_end(session) if asked.until is None else events.decode_position(asked.until)
     for place in (after, until):

@@ -219,7 +219,7 @@ class Retries:
             raise KeyReused(
                 "This Idempotency-Key was used for another request. Send a new key with this one."
             )
-        if not caller.rights >= set(stored.rights):
+        if not all(map(caller.may, stored.rights)):
             raise Forbidden(
                 "The first request with this Idempotency-Key needed permissions that you no longer have."
             )

@@ -37,8 +37,9 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 #: For `openapi_extra` where a caller may sign in and need not.
 OPTIONAL_SIGN_IN: Final[dict[str, Any]] = {"security": [{}, {"OAuth2": []}]}
 CATALOGUE_READ: Final[dict[str, Any]] = {
-    "security": [*OPTIONAL_SIGN_IN["security"], {"ApiKey": ["catalogue:write"]}]
+    "security": [*OPTIONAL_SIGN_IN["security"], {"ApiKey": ["catalogue:read"]}]
 }
+POSTS_READ: Final[dict[str, Any]] = {"security": [*OPTIONAL_SIGN_IN["security"], {"ApiKey": ["posts:read"]}]}
 
 
 def problems(*known: int | type[ServiceError]) -> dict[int | str, dict[str, Any]]:
