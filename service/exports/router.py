@@ -53,7 +53,7 @@ EXAMPLES: Final[dict[tuple[Of, Format], str]] = {
     ),
     ("customers", "jsonl"): (
         '{"id":2,"email":"alfki@northwind.example","full_name":"Maria Anders","is_active":true,'
-        '"is_admin":false,"email_verified":false,"external_id":null,'
+        '"is_admin":false,"scopes":[],"email_verified":false,"external_id":null,'
         '"created_at":"2026-11-22T10:30:00.123456Z","address":null}\n'
     ),
     ("orders", "csv"): (

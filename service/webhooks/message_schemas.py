@@ -218,7 +218,8 @@ _POST: Final[dict[str, Any]] = {
 }  # fmt: skip
 _USER: Final[dict[str, Any]] = {
     "id": 2, "email": "maria@shop.example", "full_name": "Maria Anders", "is_active": True, "is_admin": False,
-    "email_verified": False, "external_id": None, "created_at": _AT, "address": None, "version": 1,
+    "scopes": [], "email_verified": False, "external_id": None, "created_at": _AT, "address": None,
+    "version": 1,
 }  # fmt: skip
 _EXAMPLES: Final[dict[MessageType, dict[str, Any]]] = {
     "user.registered": _USER,

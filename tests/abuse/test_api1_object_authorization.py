@@ -7,7 +7,8 @@ import pytest
 
 from service.identity.models import KEY_SCOPES
 from tests.abuse.walking import NOWHERE, OWNED, shown, stored
-from tests.contract.routes import Route, an_order
+from tests.contract.objects import an_order
+from tests.contract.route import Route
 from tests.helpers.client import Api
 from tests.helpers.factories import Make
 

@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 
 from tests.abuse.walking import STAFF, expected, operations, stored
-from tests.contract.routes import ROUTES, Route
+from tests.contract.route import Route
+from tests.contract.routes import ROUTES
 from tests.helpers.client import V1
 from tests.helpers.factories import Make
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.abuse.source import files_that_import
 from tests.abuse.walking import alternatives, bodies, operations
-from tests.contract.routes import ERP
+from tests.contract.objects import ERP
 from tests.helpers.client import assert_problem
 from tests.helpers.factories import Make
 

@@ -6,7 +6,8 @@ from typing import Any, Final
 import pytest
 
 from tests.abuse.walking import expected
-from tests.contract.routes import CALLERS, ROUTES, Route
+from tests.contract.route import CALLERS, Route
+from tests.contract.routes import ROUTES
 from tests.contract.test_bad_input import API
 from tests.contract.test_callers import prepared
 from tests.helpers.client import V1

@@ -6,7 +6,8 @@ import asyncpg
 import pytest
 
 from service.platform.config import Settings
-from tests.contract.routes import ROUTES, Route
+from tests.contract.route import Route
+from tests.contract.routes import ROUTES
 from tests.contract.test_bad_input import DOCUMENT
 from tests.helpers.application import running
 from tests.helpers.client import V1, Api, assert_problem

@@ -37,7 +37,7 @@ class TestList:
         address = {"street": "Obere Str. 57", "city": "Berlin", "country": "DE"}
         otto = await make.user(full_name="Otto", email="otto@shop.example", address=address)
         (user,) = (await ada.api.get("/admin/users?search=otto")).json()
-        assert user == (await otto.api.get("/users/profile")).json() | {"external_id": None, "metadata": {}}
+        assert user == (await otto.api.get("/users/profile")).json() | {"external_id": None, "scopes": [], "metadata": {}}
 
     @pytest.mark.parametrize(
         ("search", "found"),
@@ -108,6 +108,7 @@ class TestAdminister:
         assert (await maria.api.get("/users/profile")).json() | {
             "external_id": None,
             "metadata": {},
+            "scopes": [],
         } == answer.json()
 
     async def test_one_of_two_administrators_may_go(

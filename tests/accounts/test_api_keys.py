@@ -8,6 +8,7 @@ import pytest
 from service.container.api import Container
 from service.identity import service as identity
 from service.identity.api_keys.format import can_be_key, new_key
+from service.identity.models import KEY_SCOPES
 from service.platform.crypto import fingerprint
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Machine, Make, Person
@@ -16,7 +17,7 @@ from tests.helpers.waiting import eventually, until_blocked
 
 TILL = {"name": "Till in Berlin", "scopes": ["orders:read", "orders:write"]}
 FAR = "2999-01-01T00:00:00Z"
-ALL = ["catalogue:write", "orders:read", "orders:write", "users:read", "events:read"]
+ALL = [*KEY_SCOPES]
 
 
 async def keys(sql: asyncpg.Connection) -> list[dict[str, Any]]:

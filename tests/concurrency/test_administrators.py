@@ -71,3 +71,46 @@ async def test_a_role_that_is_withdrawn_cannot_be_granted_to_oneself_again(
                 await administration.administer(session, grace.caller, user_id, UserPatch(is_admin=True))
     rows = await sql.fetch("SELECT id FROM users WHERE is_admin AND is_active")
     assert [row["id"] for row in rows] == [ada.id]
+
+
+async def test_staff_who_change_each_other_do_not_deadlock(make: Make, sql: asyncpg.Connection) -> None:
+    """The first takes from the second what it needed, or the other way round, or both only one after the
+    other: never does one wait for the other and the other for it.
+    """
+    for _ in range(5):
+        maria, ana = await make.staff("staff:write"), await make.staff("staff:write")
+        answers = await asyncio.gather(
+            maria.api.patch(f"/admin/users/{ana.id}", json={"scopes": []}),
+            ana.api.patch(f"/admin/users/{maria.id}", json={"scopes": []}),
+        )
+        assert sorted(answer.status_code for answer in answers) == [200, 403]
+        left = await sql.fetchval("SELECT count(*) FROM users WHERE scopes <> '{}'")
+        assert left == 1
+        await sql.execute("UPDATE users SET scopes = '{}'")
+
+
+async def test_a_key_that_writes_while_its_maker_is_deactivated_does_not_deadlock(
+    make: Make, sql: asyncpg.Connection
+) -> None:
+    ada, item = await make.admin(), await make.item()
+    for _ in range(5):
+        maker = await make.admin()
+        machine = await make.key("catalogue:write", maker=maker)
+        answers = await asyncio.gather(
+            *(
+                machine.api.patch(f"/items/{item.id}", json={"description": f"Box {maker.id}"})
+                for _ in range(4)
+            ),
+            ada.api.patch(f"/admin/users/{maker.id}", json={"is_active": False}),
+        )
+        *writes, ended = [answer.status_code for answer in answers]
+        assert ended == 200
+        assert set(writes) <= {200, 401}
+
+
+async def test_a_key_orders_for_its_own_maker_twice_at_once(make: Make) -> None:
+    maker, item = await make.admin(), await make.item(stock=100)
+    machine = await make.key("orders:write", maker=maker)
+    body = {"user_id": maker.id, "product_id": item.id, "quantity": 1}
+    answers = await asyncio.gather(*(machine.api.post("/orders", json=body) for _ in range(8)))
+    assert [answer.status_code for answer in answers] == [201] * 8

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from tests.contract.routes import CALLERS, ROUTES, Route
+from tests.contract.route import CALLERS, Route
+from tests.contract.routes import ROUTES
 from tests.helpers.client import V1, Api
 from tests.helpers.factories import Machine, Make, Person
 

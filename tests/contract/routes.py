@@ -1,209 +1,42 @@
 """Every route of the application, a valid request for it, and who may make it."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from itertools import count
-from typing import Any, Final
+from typing import Final
 
 from service.identity import KeyScope, Scope
-from service.imports import repository as imports
 from service.platform.database.positions import encode
-from service.platform.http.problems import OAUTH_PATHS
+from tests.contract.objects import (
+    ERP,
+    HOME,
+    Prepare,
+    a_city,
+    a_delivery,
+    a_notification,
+    a_paid_order,
+    a_pending_post,
+    a_post,
+    a_refresh_token,
+    a_refund_due,
+    a_reset_token,
+    a_session,
+    a_shipped_order,
+    a_user,
+    a_verification_token,
+    a_webhook,
+    a_withdrawn_item,
+    an_api_key,
+    an_ended_import,
+    an_import,
+    an_item,
+    an_order,
+)
+from tests.contract.route import Route
 from tests.helpers.client import V1
-from tests.helpers.factories import PASSWORD, Make, Person
-from tests.helpers.identity import sign_in
-from tests.helpers.mailbox import mailed_token
+from tests.helpers.factories import PASSWORD
 
-CALLERS: Final = ("anonymous", "owner", "other", "administrator")
-_numbers = count(1)
-
-Prepare = Callable[[Make, Person], Awaitable[int | str | None]]
-
-
-@dataclass(frozen=True)
-class Route:
-    """`expects` has the statuses for CALLERS, in their order, each on a state of its own.
-
-    `on` makes what the request is about, for its owner, and answers with what stands in the path. `key`
-    is the scope with which an API key is admitted, and its status; without, it is refused, or a stranger.
-    A user with that scope, or with all of `scopes`, gets what an administrator gets; `also` is what users and
-    keys need beside it for what this request names.
-    """
-
-    method: str
-    template: str
-    expects: tuple[int, int, int, int]
-    on: Prepare | None = None
-    json: Any = None
-    form: dict[str, str] | None = None
-    #: Of a zip.
-    content: bytes | None = None
-    query: str = ""
-    note: str = ""
-    key: tuple[KeyScope, int] | None = None
-    scopes: tuple[Scope, ...] = ()
-    also: tuple[Scope, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.template} {self.note}".strip()
-
-    @property
-    def staff(self) -> tuple[Scope, ...]:
-        """The scopes with which a user gets what an administrator gets."""
-        return self.scopes or (() if self.key is None else (self.key[0],))
-
-    @property
-    def is_for_all(self) -> bool:
-        """Whether signed-in users need no scope, for what is theirs."""
-        same = [each for each in ROUTES if (each.method, each.template) == (self.method, self.template)]
-        return any(each.expects[1] not in (401, 403) for each in same)
-
-    @property
-    def ignores_tokens(self) -> bool:
-        """Outside the API nobody is asked who they are, and where tokens are made nobody has one."""
-        return not self.template.startswith(V1) or self.template in OAUTH_PATHS
-
-    async def request(self, make: Make, owner: Person) -> dict[str, Any]:
-        """A valid request, as the client's `request` takes it."""
-        key = await self.on(make, owner) if self.on else None
-        head, brace, tail = self.template.partition("{")
-        path = f"{head}{key}{tail.rpartition('}')[2]}" if brace else head
-        fill = {"number": next(_numbers), "item": key, "owner": owner.email, "owner_id": owner.id}
-        made: dict[str, Any] = {"method": self.method, "url": f"http://shop.test{path}{self.query}"}
-        if self.json is not None:
-            made["json"] = filled(self.json, fill)
-        if self.form is not None:
-            made["data"] = filled(self.form, fill)
-        if self.content is not None:
-            made |= {"content": self.content, "headers": {"Content-Type": "application/zip"}}
-        return made
-
-
-def filled(value: Any, fill: dict[str, Any]) -> Any:
-    """`<name>` is what `fill` has under that name; inside of a text it is put in."""
-    if isinstance(value, dict):
-        return {name: filled(each, fill) for name, each in value.items()}
-    if isinstance(value, list):
-        return [filled(each, fill) for each in value]
-    for name, known in fill.items():
-        if value == f"<{name}>":
-            return known
-        if isinstance(value, str):
-            value = value.replace(f"<{name}>", str(known))
-    return value
-
-
-async def a_user(make: Make, owner: Person) -> int:
-    return owner.id
-
-
-async def an_item(make: Make, owner: Person) -> int:
-    return (await make.item(stock=100, category="Tea")).id
-
-
-async def a_withdrawn_item(make: Make, owner: Person) -> int:
-    return (await make.item(is_active=False)).id
-
-
-async def an_order(make: Make, owner: Person) -> int:
-    body = {"product_id": await an_item(make, owner), "quantity": 2}
-    order: int = (await owner.api.post("/orders", json=body)).json()["id"]
-    return order
-
-
-async def a_paid_order(make: Make, owner: Person) -> int:
-    body = {"product_id": await an_item(make, owner), "quantity": 2, "ship_to": HOME}
-    order: int = (await owner.api.post("/orders", json=body)).json()["id"]
-    await (await make.admin()).api.post(f"/orders/{order}/pay", json={"reference": "pi_3MtwBw"})
-    return order
-
-
-async def a_shipped_order(make: Make, owner: Person) -> int:
-    order = await a_paid_order(make, owner)
-    await (await make.admin()).api.post(f"/orders/{order}/ship", json={"tracking": "00340434161094"})
-    return order
-
-
-async def a_refund_due(make: Make, owner: Person) -> int:
-    order = await a_paid_order(make, owner)
-    await owner.api.post(f"/orders/{order}/cancel")
-    return order
-
-
-async def a_post(make: Make, owner: Person) -> int:
-    return await make.post(owner)
-
-
-async def a_pending_post(make: Make, owner: Person) -> int:
-    return await make.post(owner, published=False)
-
-
-async def a_notification(make: Make, owner: Person) -> int:
-    await make.notification(owner)
-    found: int = (await owner.api.get("/notifications")).json()[0]["id"]
-    return found
-
-
-async def a_refresh_token(make: Make, owner: Person) -> Any:
-    return (await sign_in(make.api, owner))["refresh_token"]
-
-
-async def a_session(make: Make, owner: Person) -> int:
-    return owner.caller.session_id
-
-
-async def a_reset_token(make: Make, owner: Person) -> Any:
-    await make.api.post("/auth/password-reset", json={"email": owner.email})
-    return await mailed_token(make.container, owner.email)
-
-
-async def a_verification_token(make: Make, owner: Person) -> Any:
-    await owner.api.post("/auth/verify-email")
-    return await mailed_token(make.container, owner.email)
-
-
-async def an_api_key(make: Make, owner: Person) -> int:
-    return (await make.key("orders:read")).id
-
-
-async def a_webhook(make: Make, owner: Person) -> int:
-    made: int = (await (await make.admin()).api.post("/webhooks", json=ERP)).json()["id"]
-    return made
-
-
-async def a_delivery(make: Make, owner: Person) -> str:
-    """Of a webhook: `3/deliveries/5`, for both stand in the path."""
-    admin = await make.admin()
-    webhook_id = (await admin.api.post("/webhooks", json=ERP)).json()["id"]
-    delivery_id = (await admin.api.post(f"/webhooks/{webhook_id}/ping")).json()["id"]
-    return f"{webhook_id}/deliveries/{delivery_id}"
-
-
-async def an_import(make: Make, owner: Person) -> int:
-    admin = await make.admin()
-    answer = await admin.api.post("/imports", content=b"PK", headers={"Content-Type": "application/zip"})
-    made: int = answer.json()["id"]
-    return made
-
-
-async def an_ended_import(make: Make, owner: Person) -> int:
-    made = await an_import(make, owner)
-    async with make.container.database.transaction() as session:
-        await imports.end(session, made, error="It is no zip.")
-    return made
-
-
-async def a_city(make: Make, owner: Person) -> Any:
-    return "Berlin"
-
-
-HOME: Final = {"street": "Obere Str. 57", "city": "Berlin", "country": "DE"}
 NEWS: Final = {"title": "Chai is back", "body": "The first boxes have arrived."}
 CHAI: Final = {"name": "Chai", "price": "18.00", "sku": "NW-<number>", "stock": 5}
 ONE: Final = {"product_id": "<item>", "quantity": 1}
 TILL: Final = {"name": "Till", "scopes": ["orders:read"]}
-#: A public address: nobody has to look it up, and nobody is called.
-ERP: Final = {"url": "https://93.184.216.34/hooks", "events": ["order.placed"]}
 #: Before all events.
 FIRST_POSITION: Final = encode("events", 0)
 REFRESH: Final = {"grant_type": "refresh_token", "refresh_token": "<item>"}
@@ -547,7 +380,7 @@ ROUTES: Final = (
         (404, 200, 404, 200),
         on=a_pending_post,
         note="pending",
-        scopes=("posts:read",),
+        key=("posts:read", 200),
     ),
     Route(
         "PUT", f"{V1}/posts/{{post_id}}", (401, 200, 403, 200), on=a_post, json=NEWS, scopes=("posts:write",)

@@ -15,7 +15,8 @@ from proofs.fuzz.callers import KEYS
 from proofs.fuzz.requests import CALLER, COUNTS
 from service.identity import rights_of, rights_of_key
 from service.platform.server.http1.head import MAX_TARGET_BYTES
-from tests.contract.routes import CALLERS, ROUTES
+from tests.contract.route import CALLERS
+from tests.contract.routes import ROUTES
 
 KEY = "Idempotency-Key"
 MOST_OF_A_TIME_ZONE: Final = 64

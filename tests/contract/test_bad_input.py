@@ -12,7 +12,8 @@ import httpx2
 import pytest
 
 from service.platform.http.openapi.components import resolved
-from tests.contract.routes import ROUTES, Route
+from tests.contract.route import Route
+from tests.contract.routes import ROUTES
 from tests.helpers.application import document_text
 from tests.helpers.client import V1, Api
 from tests.helpers.factories import Make

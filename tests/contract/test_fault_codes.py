@@ -13,7 +13,7 @@ from service.errors import Conflict, ServiceError
 from service.platform.http.field_errors import FAULT_CODES
 from service.platform.http.openapi.problem_schemas import typed_errors
 from service.platform.http.problems import CODES, OAUTH_CODES, RFC6749_CODES
-from tests.contract.routes import HOME
+from tests.contract.objects import HOME
 from tests.helpers.application import document_text
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make

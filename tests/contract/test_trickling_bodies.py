@@ -14,7 +14,8 @@ import httpx2
 import pytest
 
 from tests.contract.ended import WRITES, Attempt, Kind, attempt, contents, kinds_of
-from tests.contract.routes import CALLERS, NEW_PASSWORD, Route
+from tests.contract.route import CALLERS, Route
+from tests.contract.routes import NEW_PASSWORD
 from tests.helpers.client import assert_problem
 from tests.helpers.factories import PASSWORD, Make
 from tests.helpers.identity import until_answered

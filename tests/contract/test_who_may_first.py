@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 
 from service.identity import KeyScope
-from tests.contract.routes import CALLERS, ROUTES, Route
+from tests.contract.route import CALLERS, Route
+from tests.contract.routes import ROUTES
 from tests.contract.test_callers import prepared
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make

@@ -117,6 +117,7 @@ class TestErasure:
             "email_verified": False,
             "external_id": None,
             "metadata": "{}",
+            "scopes": [],
             "version": was["version"] + 2,  # without the address, and as nobody
             "created_at": was["created_at"],
         }

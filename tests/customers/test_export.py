@@ -51,7 +51,7 @@ class TestExport:
         assert answer.headers["cache-control"] == "private, no-store"
         profile = (await person.api.get("/users/profile")).json()
         del profile["address"]
-        assert document.pop("profile") == {**profile, "external_id": None, "metadata": {}}
+        assert document.pop("profile") == {**profile, "external_id": None, "scopes": [], "metadata": {}}
         [session] = document.pop("sessions")
         assert (session["id"], session["client"], session["ended_at"]) == (
             person.caller.session_id,

@@ -45,7 +45,7 @@ class TestUsers:
         body = {"email": "maria@shop.example", "password": PASSWORD, "full_name": "Maria Anders"}
         answer = await api.post("/users", json=body, headers={"X-Request-ID": "requested-1"})
         user, event = answer.json(), await the_one(sql)
-        whole = {**user, "external_id": None, "version": 1}
+        whole = {**user, "external_id": None, "scopes": [], "version": 1}
         assert content_of(event) == ("user.registered", user["id"], user["id"], whole)
         assert event["request_id"] == "requested-1"
         headers = await sql.fetchval("SELECT headers FROM pgqueuer WHERE entrypoint = 'event'")
@@ -61,7 +61,7 @@ class TestUsers:
         maria = await make.user()
         body = {"full_name": "Ana Trujillo", "address": HOME}
         user = (await maria.api.patch("/users/profile", json=body)).json()
-        whole = {**user, "external_id": None, "version": await version(sql, "users", maria.id)}
+        whole = {**user, "external_id": None, "scopes": [], "version": await version(sql, "users", maria.id)}
         assert content_of(await the_one(sql)) == ("user.updated", maria.id, maria.id, whole)
         assert user["address"]["street"] == HOME["street"]
 

@@ -136,17 +136,17 @@ class TestCatalogue:
 
     async def test_without_the_scope_nothing_changes(self, make: Make, sql: asyncpg.Connection) -> None:
         item, other = await make.item(stock=3), await make.key("orders:read", "orders:write", "users:read")
-        for method, path, body in (
-            ("POST", "/items", {"name": "Chai", "price": "18.00"}),
-            ("POST", "/items/batch", [{"name": "Chai", "price": "18.00"}]),
-            ("PATCH", f"/items/{item.id}", {"price": "1.00"}),
-            ("DELETE", f"/items/{item.id}", None),
-            ("POST", f"/items/{item.id}/stock", {"delta": 4, "reason": "Delivery"}),
-            ("GET", f"/items/{item.id}/stock", None),
+        for method, path, body, scope in (
+            ("POST", "/items", {"name": "Chai", "price": "18.00"}, "catalogue:write"),
+            ("POST", "/items/batch", [{"name": "Chai", "price": "18.00"}], "catalogue:write"),
+            ("PATCH", f"/items/{item.id}", {"price": "1.00"}, "catalogue:write"),
+            ("DELETE", f"/items/{item.id}", None, "catalogue:write"),
+            ("POST", f"/items/{item.id}/stock", {"delta": 4, "reason": "Delivery"}, "catalogue:write"),
+            ("GET", f"/items/{item.id}/stock", None, "catalogue:read"),
         ):
             answer = await other.api.request(method, path, json=body)
             problem = assert_problem(answer, 403, "insufficient_scope")
-            assert problem["detail"] == "This operation requires an API key with the scope catalogue:write."
+            assert problem["detail"] == f"This operation requires an API key with the scope {scope}."
         assert await count(sql, "items") == await count(sql, "stock_movements") == 1
         public = item.for_customers().model_dump(mode="json")
         assert (await make.api.get(f"/items/{item.id}")).json() == public

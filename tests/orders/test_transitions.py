@@ -224,7 +224,10 @@ class TestCallers:
             for order_id in (order["id"], MAX_ID):
                 answer = await person.api.post(f"/orders/{order_id}/{transition}", json=BODIES[transition])
                 problem = assert_problem(answer, 403, "forbidden")
-                assert problem["detail"] == "Only administrators may do this."
+                assert (
+                    problem["detail"]
+                    == "Only administrators and staff with the scope orders:write may do this."
+                )
         assert await everything(scene.sql) == before
 
     @each_staff_transition

@@ -81,6 +81,6 @@ async def administer_user(
 
 
 @staff_router.get("", responses=problems(403))
-async def list_staff(_: StaffReader, listing: ListingDep, reader: ReaderDep) -> Document[list[User]]:
+async def list_staff(_: StaffReader, listing: ListingDep, reader: ReaderDep) -> Document[Sequence[User]]:
     """List staff. Administrators, and users with scopes; inactive ones too."""
     return listing.document(User, await repository.find_staff(reader, listing.page))

@@ -21,7 +21,9 @@ SESSION_LONGEST: Final = timedelta(days=90)
 
 
 async def get_credentials(session: Session, email: str) -> Record | None:
-    """Id, password hash, `is_active`, `is_admin` and `scopes` of the account with this address in any spelling."""
+    """Id, password hash, `is_active`, `is_admin` and `scopes` of the account with this address, however it is
+    spelled.
+    """
     statement = select(User.id, User.password_hash, User.is_active, User.is_admin, User.scopes)
     return await session.one(has_address(statement, email))
 
