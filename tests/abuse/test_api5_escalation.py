@@ -85,7 +85,7 @@ async def test_a_key_is_no_way_to_more(make: Make, sql: asyncpg.Connection, tabl
     for change in ({"expires_at": None}, {"name": "Mine"}, {"scopes": ["orders:read"]}):
         await refused(sql, tables, keeper, f"PATCH /api-keys/{theirs.id}", change)
     own = await make.key("orders:read", maker=keeper)
-    await refused(sql, tables, keeper, f"PATCH /api-keys/{own.id}", {"scopes": ["users:read"]})
+    await refused(sql, tables, keeper, f"PATCH /api-keys/{own.id}", {"scopes": ["posts:read"]})
     # To end one is no way to more.
     assert (await keeper.api.delete(f"/api-keys/{theirs.id}")).status_code == 204
 
