@@ -95,7 +95,7 @@ class TestCreate:
         assert await keys(sql) == []
 
     async def test_who_may_not(self, make: Make, sql: asyncpg.Connection) -> None:
-        maria, machine = await make.user(), await make.key(*ALL)  # type: ignore[arg-type]
+        maria, machine = await make.user(), await make.key(*ALL)
         assert_problem(await make.api.post("/api-keys", json=TILL), 401, "unauthenticated")
         assert_problem(await maria.api.post("/api-keys", json=TILL), 403, "forbidden")
         assert_problem(await machine.api.post("/api-keys", json=TILL), 403, "insufficient_scope")

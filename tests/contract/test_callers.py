@@ -101,7 +101,7 @@ async def test_what_an_api_key_may(make: Make, route: Route) -> None:
         if scopes == [None]:
             continue
         _, request = await prepared(make, route, "anonymous")
-        answer = await (await make.key(*scopes)).api.request(**request)  # type: ignore[arg-type]
+        answer = await (await make.key(*scopes)).api.request(**request)
         assert answer.status_code == expected, answer.text
         if expected == 403 and needs_caller(documented):
             assert_problem(answer, 403, "insufficient_scope")
@@ -113,17 +113,17 @@ async def test_what_an_api_key_may(make: Make, route: Route) -> None:
 def test_the_document_names_the_scopes(app: FastAPI, route: Route) -> None:
     documented = app.openapi()["paths"].get(route.template, {}).get(route.method.lower(), {})
     same = [each for each in ROUTES if (each.method, each.template) == (route.method, route.template)]
-    keys = [{"ApiKey": [each.key[0]]} for each in same if each.key is not None]
+    keys: list[Any] = [{"ApiKey": [each.key[0]]} for each in same if each.key is not None]
     # Signed-in users need no scope, for what is theirs.
     own = any(each.expects[1] not in (401, 403) for each in same)
-    ways = [{"OAuth2": [] if own else list(each.staff)} for each in same]
+    ways: list[Any] = [{"OAuth2": [] if own else list(each.staff)} for each in same]
     if needs_caller(documented):
         assert documented["security"] == unique([*ways, *keys])
     elif keys:
         assert documented["security"] == [{}, {"OAuth2": []}, *unique(keys)]
 
 
-def unique(requirements: list[dict[str, list[str]]]) -> list[dict[str, list[str]]]:
+def unique(requirements: list[Any]) -> list[Any]:
     return [each for place, each in enumerate(requirements) if each not in requirements[:place]]
 
 

@@ -1,14 +1,14 @@
 """Scopes of users; keys that may no more than their makers, and three scopes for them.
 
 Revision ID: 20261201_staff_scopes
-Revises: 20261201_event_feed
+Revises: 20261201_order_lists
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "20261201_staff_scopes"
-down_revision = "20261201_event_feed"
+down_revision = "20261201_order_lists"
 branch_labels = None
 depends_on = None
 
