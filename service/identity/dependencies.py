@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, Final, cast
 
 from fastapi import Depends, Request, Security, params
 from fastapi.security import HTTPBearer, OAuth2PasswordBearer
@@ -85,6 +85,25 @@ async def get_anyone(caller: Identified) -> Caller | None:
     return caller if isinstance(caller, Caller) else None
 
 
+#: What each scope opens, in the OpenAPI document.
+OPENS: Final[dict[str, str]] = {
+    "catalogue:read": "Stock, reorder levels and withdrawn items",
+    "catalogue:write": "Creating and changing items and stock",
+    "orders:read": "The orders of all customers",
+    "orders:write": "Placing and changing orders of all customers",
+    "users:read": "All users",
+    "users:write": "Creating, activating and deactivating users",
+    "posts:read": "Pending posts of all users",
+    "posts:write": "Publishing and changing posts of all users",
+    "webhooks:read": "Webhooks and their deliveries",
+    "webhooks:write": "Creating and changing webhooks",
+    "keys:read": "API keys, without the keys themselves",
+    "keys:write": "Creating, changing and revoking API keys",
+    "staff:read": "Who has which scopes",
+    "staff:write": "Giving and taking scopes",
+    "events:read": "The event feed",
+    "audit:read": "The audit log",
+}
 #: Scopes that together admit a caller; of several such, any.
 Ways = tuple[tuple[Scope, ...], ...]
 
@@ -137,7 +156,8 @@ class UserToken(OAuth2PasswordBearer):
             tokenUrl="/api/v1/auth/token",
             scheme_name="OAuth2",
             auto_error=False,
-            description="An access token of a signed-in user.",
+            scopes=OPENS,
+            description="An access token of a signed-in user, which has all scopes of that user.",
         )
         self.access_rule = access_rule
 

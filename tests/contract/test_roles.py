@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from service.identity.dependencies import OPENS
 from service.identity.models import KEY_SCOPES, SCOPES
 from tests.contract.routes import ROUTES
 from tests.helpers.client import V1
@@ -22,6 +23,10 @@ def test_the_page_has_each_scope_with_its_operations() -> None:
         for scope in SCOPES
     }
     assert written == {scope: (scope in KEY_SCOPES, opened[scope]) for scope in SCOPES}
+
+
+def test_the_document_explains_each_scope() -> None:
+    assert list(OPENS) == list(SCOPES)
 
 
 def test_each_scope_opens_something() -> None:
