@@ -1,14 +1,14 @@
 """Scopes of users; keys that may no more than their makers, and three scopes for them.
 
 Revision ID: 20261201_staff_scopes
-Revises: 20261201_order_lists
+Revises: 20261201_metadata
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "20261201_staff_scopes"
-down_revision = "20261201_order_lists"
+down_revision = "20261201_metadata"
 branch_labels = None
 depends_on = None
 
