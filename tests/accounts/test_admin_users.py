@@ -37,7 +37,8 @@ class TestList:
         address = {"street": "Obere Str. 57", "city": "Berlin", "country": "DE"}
         otto = await make.user(full_name="Otto", email="otto@shop.example", address=address)
         (user,) = (await ada.api.get("/admin/users?search=otto")).json()
-        assert user == (await otto.api.get("/users/profile")).json() | {"external_id": None, "scopes": [], "metadata": {}}
+        for_staff = {"external_id": None, "scopes": [], "metadata": {}}
+        assert user == (await otto.api.get("/users/profile")).json() | for_staff
 
     @pytest.mark.parametrize(
         ("search", "found"),
