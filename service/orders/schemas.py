@@ -97,7 +97,7 @@ class OrderEvent(Out):
     by: Annotated[
         Actor,
         Field(
-            description="Who made the transition: the customer, `staff` (an administrator), an API key, the"
+            description="Who made the transition: the customer, `staff`, an API key, the"
             " system itself, or the import of past orders; `unknown` for transitions made before"
             " timelines were kept."
         ),
@@ -204,9 +204,7 @@ class OrderCreate(In):
             " Only staff and API keys may send it."
         ),
     ] = None
-    metadata: Annotated[
-        MetadataIn | None, Field(description="Only administrators and API keys may send it.")
-    ] = None
+    metadata: Annotated[MetadataIn | None, Field(description="Only staff and API keys may send it.")] = None
     user_id: Annotated[
         Id | None,
         Field(description="The customer. API keys must name one, staff may, other users may not."),

@@ -129,10 +129,10 @@ MessageType = Literal[EventType, "ping"]
 
 #: The message of each type, and when it is sent.
 MESSAGES: Final[dict[MessageType, tuple[type[_Message], str]]] = {
-    "user.registered": (UserMessage, "A user registered, or an administrator created the account."),
+    "user.registered": (UserMessage, "A user registered, or staff created the account."),
     "user.updated": (UserMessage, "A user's name, address, e-mail address or rights were changed."),
-    "user.deactivated": (UserMessage, "An administrator deactivated a user."),
-    "user.activated": (UserMessage, "An administrator activated a user again."),
+    "user.deactivated": (UserMessage, "Staff deactivated a user."),
+    "user.activated": (UserMessage, "Staff activated a user again."),
     "user.erased": (GoneMessage, "A user deleted the account. Delete what you hold of this person."),
     "item.created": (ItemMessage, "An item was added to the catalogue. An import sends no message."),
     "item.updated": (
@@ -153,17 +153,17 @@ MESSAGES: Final[dict[MessageType, tuple[type[_Message], str]]] = {
     "order.delivered": (OrderMessage, "An order was delivered."),
     "order.cancelled": (
         OrderMessage,
-        "An order was cancelled: by its customer, by an administrator, or because it was not paid in time.",
+        "An order was cancelled: by its customer, by staff, or because it was not paid in time.",
     ),
     "order.refunded": (OrderMessage, "What was paid for a cancelled order was given back."),
-    "post.created": (PostMessage, "A customer wrote a post, which waits for an administrator."),
+    "post.created": (PostMessage, "A customer wrote a post, which waits for staff."),
     "post.updated": (
         PostMessage,
         "A post was changed. A customer's change of a published post takes it back to `pending`.",
     ),
     "post.published": (PostMessage, "A post was published."),
     "post.deleted": (GoneMessage, "A post was deleted."),
-    "ping": (PingMessage, "An administrator sent a test message."),
+    "ping": (PingMessage, "Staff sent a test message."),
 }
 
 _AT: Final = "2026-11-22T10:30:00.123456Z"

@@ -1,4 +1,4 @@
-"""Webhooks as administrators manage them. The worker delivers (service/webhooks/deliveries/service.py)."""
+"""Webhooks as staff manage them. The worker delivers (service/webhooks/deliveries/service.py)."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta

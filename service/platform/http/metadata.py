@@ -138,7 +138,7 @@ WantedMetadata = Depends(get_wanted)
 PARAMETER: Final = described(
     NAME,
     "Only those with these values in their metadata, such as `metadata[channel]=marketplace`. For"
-    " administrators and API keys only.",
+    " staff and API keys only.",
     names=KEY_PATTERN,
     values=_VALUE_SCHEMA,
     most=MAX_FILTERS,
