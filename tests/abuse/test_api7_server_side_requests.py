@@ -66,7 +66,7 @@ def test_no_other_request_has_an_address_in_it() -> None:
     }
 
 
-def test_nothing_of_the_catalogue_calls_anybody() -> None:
+def test_no_image_is_fetched() -> None:
     """So the addresses of images are text that is stored and shown."""
     clients = ("httpx2", "socket", "ssl", "http.client", "urllib.request", "asyncio", "aiohttp", "requests")
     assert not [place for place in files_that_import(*clients) if place.startswith("service/catalogue/")]
