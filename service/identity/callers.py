@@ -50,7 +50,7 @@ def rights_of(scopes: Iterable[str], *, is_admin: bool) -> frozenset[str]:
 def rights_of_key(given: Iterable[str], maker: frozenset[str]) -> frozenset[str]:
     """What a key may: what it was given, as far as its maker may it now.
 
-    To write orders is not to read those of everybody: a till that sends them gets no list of customers.
+    To write orders is not to read those of all users: a till that sends them gets no list of customers.
     """
     scopes = maker.intersection(given)
     return scopes | (maker & {"catalogue:read"}) if "catalogue:write" in scopes else scopes

@@ -195,7 +195,7 @@ def _user_or_api_key(scope: KeyScope, *, own: bool = False) -> params.Depends:
         ) -> AnyCaller | None:
             return await get_caller(request)
 
-    return params.Security(UserOrApiKey(rule), scopes=[] if own else [scope])
+    return params.Security(UserOrApiKey(rule), scopes=() if own else (scope,))
 
 
 Anyone = Annotated[Caller | None, Depends(get_anyone)]

@@ -36,7 +36,7 @@ async def check_target(targets: Targets, url: str) -> None:
 
 
 def require_may_get(caller: Caller, types: Sequence[str]) -> None:
-    """Raises Forbidden unless the caller may read all events of these types: whoever says where they are sent
+    """Raises Forbidden unless the caller may read all events of these types: the caller that says where they are sent
     can read them.
     """
     named = [each for each in events.EVENT_TYPES if EVERY_EVENT in types or each in types]

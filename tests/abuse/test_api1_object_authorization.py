@@ -30,7 +30,10 @@ async def intruders(make: Make, route: Route) -> dict[str, Api]:
     """
     other = await make.user()
     await route.request(make, other)
-    scopes = [scope for scope in KEY_SCOPES if route.key is None or scope != route.key[0]]
+    taken = {route.key[0]} if route.key is not None else set()
+    if "catalogue:read" in taken:
+        taken.add("catalogue:write")  # which includes it
+    scopes = [scope for scope in KEY_SCOPES if scope not in taken]
     return {"another customer": other.api, "a key": (await make.key(*scopes)).api, "anonymous": make.api}
 
 

@@ -91,7 +91,7 @@ def lacking(scope: str, among: Iterable[str]) -> list[Any]:
 async def test_what_an_api_key_may(make: Make, route: Route) -> None:
     """By its scope alone: with all others a key is refused, or anonymous on public routes."""
     scope, status = route.key or (None, 0)
-    # For a key to write orders is not to read those of everybody.
+    # For a key to write orders is not to read those of all users.
     others = [each for each in KEY_SCOPES if each != scope]
     if scope == "catalogue:read":
         others.remove("catalogue:write")

@@ -66,6 +66,7 @@ OF_PERSONS: Final = (deactivated, session_ended, all_sessions_ended, password_ch
 ENDS: Final[Mapping[Kind, Iterable[End]]] = {
     "owner": OF_PERSONS,
     "administrator": OF_PERSONS,
+    "staff": OF_PERSONS,
     "key": (revoked, maker_demoted),
 }
 

@@ -16,6 +16,8 @@ from service.platform.database.metadata import has_metadata
 from service.platform.database.pagination import Page
 from service.platform.http.schemas import Removed
 
+#: Of the scopes.
+_NONE: Final = cast([], ARRAY(Text))
 _CHANGES: Final = Changes(
     "users",
     Audience.EVERYTHING,
@@ -71,7 +73,7 @@ async def find_ids(session: Session, search: str, *, most: int) -> list[int]:
 async def find_staff(session: Session, page: Page) -> list[Any]:
     """Documents of users who may more than customers."""
     # What was granted has changed their access: there is an index of those, and of administrators.
-    granted = and_(User.access_changed_at.is_not(None), User.scopes != cast([], ARRAY(Text)))
+    granted = and_(User.access_changed_at.is_not(None), User.scopes != _NONE)
     statement = DOCUMENTS.add_columns(User.id).where(or_(User.is_admin, granted))
     if page.after is not None:
         statement = statement.where(User.id > page.after[0])
@@ -102,13 +104,15 @@ async def change(session: Session, user_id: int, values: Mapping[str, Any]) -> b
 
 async def lock_administrators(session: Session, *others: int) -> Sequence[int]:
     """The ids of all active administrators, their rows locked until the transaction ends; with them, and in
-    one order, those of others that are going to be locked: staff who change each other do not deadlock.
+    one order, those of others that are going to be locked: staff who change each other do not deadlock. Staff
+    come before customers, as where they order for one.
 
     Not against references: a notification to an administrator, written by an order that already holds
     stock, would otherwise wait for this lock, and deadlock with a transaction that waits for that stock.
     """
     administers = and_(User.is_admin, User.is_active)
     wanted = or_(administers, any_of(User.id, others)) if others else administers
-    locked = select(User.id, administers.label("administers")).where(wanted).order_by(User.id)
+    locked = select(User.id, administers.label("administers")).where(wanted)
+    locked = locked.order_by(administers.desc(), (User.scopes != _NONE).desc(), User.id)
     rows = await session.rows(locked.with_for_update(key_share=True))
     return [row.id for row in rows if row.administers]

@@ -41,7 +41,7 @@ async def create(session: Session, caller: Caller, new: ApiKeyCreate) -> NewApiK
 def _require_has(caller: Caller, scopes: Iterable[str]) -> None:
     """Raises Forbidden. Nobody makes or changes a key that may more: it would be a way to get it.
 
-    Everybody with keys:write may revoke one.
+    All users with keys:write may revoke one.
     """
     if not all(map(caller.may, scopes)):
         raise Forbidden(

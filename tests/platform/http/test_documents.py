@@ -154,6 +154,17 @@ async def write_users(make: Make, sql: asyncpg.Connection, person: Person) -> st
     return "/admin/users"
 
 
+async def write_staff(make: Make, sql: asyncpg.Connection, person: Person) -> str:
+    await write_profile(make, sql, person)
+    granted = "UPDATE users SET scopes = '{orders:write,catalogue:read}' WHERE id = $1"
+    await sql.execute(granted, person.id)
+    return "/admin/staff"
+
+
+async def read_staff(sql: asyncpg.Connection, person: Person) -> list[User]:
+    return [user for user in await read_users(sql, person) if user.is_admin or user.scopes]
+
+
 async def read_users(sql: asyncpg.Connection, _: Person) -> list[User]:
     rows = await sql.fetch("SELECT * FROM addresses")
     addresses = {row["user_id"]: Address.of(dict(row)) for row in rows}
@@ -286,6 +297,7 @@ ORDERS, POSTS, ITEMS = (
     Case(write_orders, read_orders), Case(write_posts, read_posts), Case(write_items, read_items)
 )  # fmt: skip
 CASES: Final = {
+    "/admin/staff": Case(write_staff, read_staff),
     "/admin/users": Case(write_users, read_users),
     "/dashboard/{user_id}": Case(write_dashboard, read_dashboard),
     "/items": ITEMS,
@@ -303,7 +315,7 @@ CASES: Final = {
 #: What is sent as it was stored for the webhooks (tests/event_feed).
 AS_STORED: Final = {"/events"}
 #: What staff alone is sent.
-OF_STAFF: Final = ("/admin/users", "/stock")
+OF_STAFF: Final = ("/admin/staff", "/admin/users", "/stock")
 #: What staff is sent more of.
 FOR_STAFF: Final = (
     "/dashboard/{user_id}", "/items", "/items/{item_id}", "/orders", "/orders/{order_id}", "/users/{user_id}"
@@ -361,7 +373,8 @@ async def test_a_profile_without_an_address(make: Make, sql: asyncpg.Connection)
 
 
 #: The caller is there in any case.
-LISTS: Final = [path for path in CASES if "{" not in path and path not in ("/users/profile", "/admin/users")]
+ACCOUNTS: Final = ("/admin/staff", "/admin/users")
+LISTS: Final = [path for path in CASES if "{" not in path and path not in ("/users/profile", *ACCOUNTS)]
 
 
 @pytest.mark.parametrize("template", LISTS)
