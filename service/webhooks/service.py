@@ -36,8 +36,8 @@ async def check_target(targets: Targets, url: str) -> None:
 
 
 def require_may_get(caller: Caller, types: Sequence[str]) -> None:
-    """Raises Forbidden unless the caller may read all events of these types: the caller that says where they are sent
-    can read them.
+    """Raises Forbidden unless the caller may read all events of these types: it says where they are sent,
+    and so can read them.
     """
     named = [each for each in events.EVENT_TYPES if EVERY_EVENT in types or each in types]
     events.require_may_read(caller, named, "events")

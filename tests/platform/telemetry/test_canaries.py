@@ -191,8 +191,8 @@ async def wrongly(ask: Client, walk: Walk, known: dict[str, Any]) -> None:
     for method, path in (
         ("GET", "/users/profile"), ("GET", "/users/profile/export"), ("GET", f"/users/{maria}"),
         ("GET", "/auth/sessions"), ("DELETE", "/auth/sessions"), ("DELETE", f"/auth/sessions/{own}"),
-        ("GET", "/admin/users"), ("GET", "/admin/staff"), ("GET", "/admin/audit"), ("GET", "/api-keys"), ("GET", "/api-keys/1"),
-        ("DELETE", "/api-keys/1"),
+        ("GET", "/admin/users"), ("GET", "/admin/staff"), ("GET", "/admin/audit"),
+        ("GET", "/api-keys"), ("GET", "/api-keys/1"), ("DELETE", "/api-keys/1"),
     ):  # fmt: skip
         by = mine
         if path.startswith(("/admin", "/api-keys")):
