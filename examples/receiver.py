@@ -84,7 +84,10 @@ class Feed:
 
 
 class Store:
-    """Orders as the events show them, the ids of the events, and the position in the feed."""
+    """Orders as the events show them, the ids of the events, and the position in the feed.
+
+    Metadata is in lists and in no event: who needs it keeps a copy by the list's changes (back_office.py).
+    """
 
     def __init__(self, path: str | Path) -> None:
         self._file = sqlite3.connect(path, check_same_thread=False)
