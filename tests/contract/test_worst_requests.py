@@ -50,11 +50,20 @@ async def spent(client: Api, request: dict[str, Any]) -> float:
 
 
 async def dearest(client: Api, base: dict[str, Any], plain: Any, worst: dict[str, Any]) -> dict[str, float]:
-    """What takes more than MOST times as long as the plain request."""
+    """What takes more than MOST times as long as the plain request, and does so again.
+
+    Where other processes take the caches of the processor, CPU time doubles too, for a while.
+    """
     await spent(client, base | plain)
     usual = max(await spent(client, base | plain), LEAST_SECONDS)
-    times = {name: await spent(client, base | request) / usual for name, request in worst.items()}
-    return {name: round(factor, 1) for name, factor in times.items() if factor > MOST}
+    found = {}
+    for name, request in worst.items():
+        factor = await spent(client, base | request) / usual
+        if factor > MOST:
+            factor = min(factor, await spent(client, base | request) / usual)
+        if factor > MOST:
+            found[name] = round(factor, 1)
+    return found
 
 
 async def without_body(make: Make, route: Route) -> tuple[Api, dict[str, Any]]:
