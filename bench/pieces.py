@@ -1,5 +1,4 @@
-"""How long the largest requests hold an event loop in one piece, in CPU time: legal ones, and batches of
-which every row is refused.
+"""How long the largest legal requests hold an event loop in one piece, in CPU time.
 
     python bench/pieces.py
 
@@ -29,10 +28,8 @@ from timing import BIN, V1, settings
 from service.main import create_app
 
 GOAL_MS = 50.0
-Case = tuple[str, str, list[Any]] | tuple[str, str, list[Any], int]
 ADMIN, PASSWORD = "ada@shop.example", f"{uuid.uuid4().hex}1"
 LONGEST = "/longest"
-KEYED = ("/orders", "/items/batch", "/stock/batch")
 #: Each with its body's size near what is accepted.
 ITEMS, TEXT, LINES, ORDERS, TRIES = 1_000, "Für den Sommer. " * 50, 100, 100, 5
 
@@ -71,101 +68,32 @@ class Client:
             "Content-Type": "application/json",
         }
 
-    def send(self, method: str, path: str, content: str | None = None, *, refused: int = 0) -> bytes:
-        """Raises RuntimeError for any answer but a success, or but that refusal."""
+    def send(self, method: str, path: str, content: str | None = None) -> bytes:
+        """Raises RuntimeError for any answer but a success."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        key = {"Idempotency-Key": str(uuid.uuid4())} if path in KEYED else {}
+        key = {"Idempotency-Key": str(uuid.uuid4())} if path in ("/orders", "/items/batch") else {}
         body = content.encode() if content is not None else None
         connection.request(method, path if path == LONGEST else V1 + path, body, self.headers | key)
         answer = connection.getresponse()
         found = answer.read()
         connection.close()
-        if answer.status >= 400 and answer.status != refused:
+        if answer.status >= 400:
             raise RuntimeError(f"{method} {path}: {answer.status} {found[:300]!r}")
         return found
 
-    def longest(self, method: str, path: str, contents: list[str | None], refused: int = 0) -> float:
+    def longest(self, method: str, path: str, contents: list[str | None]) -> float:
         pieces = []
         self.send("GET", LONGEST)
         for content in contents:
-            self.send(method, path, content, refused=refused)
+            self.send(method, path, content)
             pieces.append(float(self.send("GET", LONGEST)))
         return min(pieces)
 
 
-def batch(number: int, *, stock: bool = True, price: str = "18.00") -> str:
-    item: dict[str, Any] = {"name": "n" * 60, "description": TEXT, "category": "c", "price": price}
-    if stock:
-        item["stock"] = 1_000_000
+def batch(number: int) -> str:
+    item = {"name": "n" * 60, "description": TEXT, "category": "c", "price": "18.00", "stock": 1_000_000}
     items = [{**item, "sku": f"B{number}-{index}"} for index in range(ITEMS)]
     return json.dumps(items, ensure_ascii=False)
-
-
-def rows(**values: Any) -> str:
-    """Of the items of the batch 1."""
-    return json.dumps([{"sku": f"B1-{index}", **values} for index in range(ITEMS)])
-
-
-def batches() -> dict[str, Case]:
-    """After the first, which creates their items."""
-    wrong = {
-        "sku": [],
-        "name": {},
-        "price": "x",
-        "description": 1,
-        "category": 2,
-        "is_active": "y",
-        "version": 0,
-    }
-    unknown = {f"k{number}": 1 for number in range(10)}
-    counts = [rows(stock=10 + number % 2 * 90, reorder_level=10) for number in range(TRIES)]
-    return {
-        f"PUT /items/batch, {ITEMS} new items": (
-            "PUT",
-            "/items/batch",
-            [batch(10 + number, stock=False) for number in range(TRIES)],
-        ),
-        f"PUT /items/batch, {ITEMS} unchanged": ("PUT", "/items/batch", [batch(10, stock=False)] * TRIES),
-        f"PUT /items/batch, {ITEMS} changed": (
-            "PUT",
-            "/items/batch",
-            [batch(10, stock=False, price=f"{number + 1}.00") for number in range(TRIES)],
-        ),
-        f"PUT /items/batch, {ITEMS} new prices of items with long texts": (
-            "PUT",
-            "/items/batch",
-            [rows(price=f"{number + 1}.00") for number in range(TRIES)],
-        ),
-        f"PUT /items/batch, {ITEMS} rows with all fields wrong": (
-            "PUT",
-            "/items/batch",
-            [json.dumps([wrong] * ITEMS)] * TRIES,
-            422,
-        ),
-        f"PUT /items/batch, {ITEMS} rows with 10 unknown names": (
-            "PUT",
-            "/items/batch",
-            [rows(**unknown)] * TRIES,
-            422,
-        ),
-        f"PUT /items/batch, {ITEMS} rows with another version": (
-            "PUT",
-            "/items/batch",
-            [rows(price="1.00", version=2**62)] * TRIES,
-            409,
-        ),
-        f"PUT /stock/batch, {ITEMS} counts, every second call to the reorder level": (
-            "PUT",
-            "/stock/batch",
-            counts,
-        ),
-        f"PUT /stock/batch, {ITEMS} rows that take too much": (
-            "PUT",
-            "/stock/batch",
-            [rows(delta=-2_000_000_000)] * TRIES,
-            409,
-        ),
-    }
 
 
 def report(client: Client) -> int:
@@ -173,13 +101,12 @@ def report(client: Client) -> int:
     known = [item["id"] for item in json.loads(client.send("POST", "/items/batch", batch(0)))]
     lines = [{"product_id": item_id, "quantity": 1} for item_id in known[:LINES]]
     orders: list[str | None] = [json.dumps({"user_id": user_id, "lines": lines})] * ORDERS
-    table: dict[str, Case] = {
+    table = {
         f"POST /items/batch, {ITEMS} items, {len(batch(1).encode()) // 1024} KiB": (
             "POST",
             "/items/batch",
             [batch(number + 1) for number in range(TRIES)],
         ),
-        **batches(),
         f"POST /orders, {LINES} lines": ("POST", "/orders", orders),
         f"GET /orders?limit={ORDERS}, {LINES} lines each": ("GET", f"/orders?limit={ORDERS}", [None] * TRIES),
         f"GET /users/{{id}} with {ORDERS} orders": ("GET", f"/users/{user_id}", [None] * TRIES),
@@ -188,8 +115,8 @@ def report(client: Client) -> int:
     }
     print(f"The longest piece in milliseconds of CPU, best of {TRIES}\n\n| request | ms |\n| --- | ---: |")
     over = []
-    for name, case in table.items():
-        piece = client.longest(*case)
+    for name, (method, path, contents) in table.items():
+        piece = client.longest(method, path, contents)
         print(f"| {name} | {piece:.1f} |", flush=True)
         if piece > GOAL_MS:
             over.append(name)

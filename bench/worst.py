@@ -25,7 +25,7 @@ from timing import BIN, V1
 from timing import settings as plain_settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.contract.worst import HEADERS, KIB, PLAIN_HEADER, PLAIN_QUERY, QUERIES, sized
+from tests.contract.worst import HEADERS, JSON, KIB, PLAIN_HEADER, PLAIN_QUERY, QUERIES, sized
 
 GOAL_MS = 50.0
 #: The kernel reckons in hundredths of a second.
@@ -125,6 +125,12 @@ def requests(token: dict[str, str]) -> list[tuple[str, str, Request]]:
     queries = {name: {"url": f"{V1}/items?{query}"} for name, query in QUERIES.items()}
     plain = {"url": f"{V1}/items?{PLAIN_QUERY}"}
     group("GET /items, 7 KiB of query", {"method": "GET"}, plain, queries)
+    bad = {"name": {}, "price": "x", "sku": [], "description": 1, "category": 2, "stock": "y"}
+    batch = json.dumps([bad] * 1_000).encode()
+    base = {"method": "POST", "url": V1 + "/items/batch", "headers": {**token, **JSON}}
+    group(
+        "POST /items/batch, 1,000 items", base, {"content": b"[]"}, {"all fields wrong": {"content": batch}}
+    )
     return found
 
 

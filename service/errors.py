@@ -31,7 +31,7 @@ class ServiceError(Exception):
     Subclasses must name `status`, `code` and `title`: there is no default, so that nothing
     becomes a 500 by being forgotten. `extra` holds members that the problem carries beside the
     standard ones; `headers` go out with the answer. Never put a secret or the submitted value
-    into any of them. `all_faults`: all of `errors` are sent, and not the first of them alone.
+    into any of them.
     """
 
     status: ClassVar[int]
@@ -49,14 +49,12 @@ class ServiceError(Exception):
         errors: tuple[FieldFault, ...] = (),
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
-        all_faults: bool = False,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = errors
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
-        self.all_faults = all_faults
 
 
 def list_schema(description: str, **properties: dict[str, Any]) -> dict[str, Any]:
@@ -132,26 +130,6 @@ class NotFound(ServiceError):
 
 class Conflict(ServiceError):
     status, code, title = 409, "conflict", "Conflict with the current state"
-
-
-class ExternalIdTaken(Conflict):
-    code, title = "external_id_taken", "External id already in use"
-    members: ClassVar[Members] = {
-        "id": {"type": "integer", "description": "The id of what has the external id.", "examples": [10248]}
-    }
-
-    @classmethod
-    def by(cls, kind: str, holder_id: int | None, pointer: str = "/external_id") -> "ServiceError":
-        """`kind`: of what, such as an order. None for one that has given it up since it was refused."""
-        if holder_id is None:
-            return Contention("The external id was taken when it was tried. Send the request again.")
-        fault = cls.fault(kind, holder_id, pointer)
-        return cls(fault.detail, errors=(fault,), extra={"id": holder_id})
-
-    @classmethod
-    def fault(cls, kind: str, holder_id: int, pointer: str) -> FieldFault:
-        detail = f"The {kind} {holder_id} has this external id: use that one, or send another external id."
-        return FieldFault(pointer, detail, cls.code)
 
 
 class KeyInUse(Conflict):

@@ -18,18 +18,12 @@ from service.accounts.sign_in import router as auth
 from service.accounts.users import router as users
 from service.audit import router as audit
 from service.catalogue import router as items
-from service.catalogue.batch import router as item_batches
-from service.catalogue.facets import router as facets
 from service.catalogue.stock import router as stock
-from service.catalogue.stock_batch import router as stock_batches
 from service.compute import router as compute
 from service.container.api import Container, Shared
 from service.customers import router as customers
 from service.customers.dashboard import router as dashboard
-from service.event_feed import router as event_feed
-from service.exports import router as exports
 from service.identity import metrics as identity_metrics
-from service.imports import router as imports
 from service.invoices import router as invoices
 from service.notifications import router as notifications
 from service.notifications.streams import router as streams
@@ -52,23 +46,15 @@ from service.posts import router as posts
 from service.weather import router as weather
 from service.webhooks import openapi as webhook_messages
 from service.webhooks import router as webhooks
-from service.webhooks.replays import router as replays
 
 log = structlog.get_logger(__name__)
 
-#: Paths of requests that leave no span. A stream's would last for minutes, as a wait for events, and say
-#: nothing; an export's would have thousands of statements below it.
-UNTRACED = problems.PROBES | {f"{API_PREFIX}/notifications/stream", f"{API_PREFIX}/events", *exports.PATHS}
-#: Where the body may be larger than others.
-IMPORTS = f"{API_PREFIX}/imports"
+#: Paths of requests that leave no span. A stream's would last for minutes, and say nothing.
+UNTRACED = problems.PROBES | {f"{API_PREFIX}/notifications/stream"}
 ROUTERS: tuple[APIRouter, ...] = (
-    facets.router,
     items.router,
-    item_batches.router,
     orders.router,
     stock.router,
-    stock.levels,
-    stock_batches.router,
     posts.router,
     users.router,
     passwords.router,
@@ -77,18 +63,13 @@ ROUTERS: tuple[APIRouter, ...] = (
     dashboard.router,
     invoices.router,
     streams.router,
-    exports.router,
-    imports.router,
     weather.router,
     administration.router,
-    administration.staff_router,
     auth.router,
     recovery.router,
     api_keys.router,
     audit.router,
     webhooks.router,
-    replays.router,
-    event_feed.router,
     compute.router,
     operations.router,
     auth.well_known,
@@ -164,7 +145,7 @@ def _middleware(
         Middleware(ErrorMiddleware),
         *([cache] if settings.response_cache_bytes else []),
         Middleware(LoadShedding, load=load),
-        Middleware(BodyLimit, limit=settings.max_body_bytes, limits={IMPORTS: settings.import_max_bytes}),
+        Middleware(BodyLimit, limit=settings.max_body_bytes),
         Middleware(RouteTable, routes=routes),
     ]
 

@@ -94,7 +94,6 @@ def lint(_: Path) -> None:
 
 def generate_python(folder: Path) -> None:
     client = ["--output-path", str(folder / "python"), "--meta", "none", "--fail-on-warning"]
-    client += ["--config", str(SETUP / "python.yaml")]
     output = run(
         [str(FOLDER / "bin" / "openapi-python-client"), "generate", "--path", str(DOCUMENT), *client]
     )

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import httpx2
 
-from service.identity import KeyScope
+from service.identity import Scope
 from tests.helpers.client import V1
 from tests.server.process import PASSWORD, Service, statement
 
@@ -25,9 +25,9 @@ ACCOUNTS: Final = {
     "administrator": ADMINISTRATOR,
 }
 #: The rights of API keys, by the caller's name.
-KEYS: Final[dict[str, tuple[KeyScope, ...]]] = {
-    **{f"key-{scope.replace(':', '-')}": (scope,) for scope in get_args(KeyScope)},
-    "key-all": get_args(KeyScope),
+KEYS: Final[dict[str, tuple[Scope, ...]]] = {
+    **{f"key-{scope.replace(':', '-')}": (scope,) for scope in get_args(Scope)},
+    "key-all": get_args(Scope),
 }
 #: Each is fuzzed for itself; the other customer is there for what is not this one's.
 CALLERS: Final = {
@@ -94,7 +94,7 @@ def _entry(of: _Credentials) -> dict[str, Any]:
     return {"name": of.name, "loginEndpointAuth": login}
 
 
-def _key(admin: httpx2.Client, name: str, scopes: tuple[KeyScope, ...]) -> httpx2.Response:
+def _key(admin: httpx2.Client, name: str, scopes: tuple[Scope, ...]) -> httpx2.Response:
     return admin.post("/api-keys", json={"name": name, "scopes": list(scopes)})
 
 

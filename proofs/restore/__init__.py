@@ -104,7 +104,7 @@ async def _afterwards(played: Scene, faults: list[str]) -> dict[str, float]:
         async with load.receiver.listening():
             await eventually(lambda: _idle(cluster))
         faults += check(load.history, await final_state(load), leave_out=("webhooks",))
-        faults += await _everything_announced(played, load)
+        faults += await _everything_announced(cluster, played.load, load)
     faults += await played.shop.verify()
     return {"again": len(again.changes())}
 
@@ -113,11 +113,9 @@ async def _idle(cluster: Cluster) -> bool:
     return not await cluster.value(WAITING) and not await cluster.value(SEQUENCED)
 
 
-async def _everything_announced(played: Scene, again: Load) -> list[str]:
-    cluster = played.cluster
-    deliveries = [*played.load.receiver.deliveries, *again.receiver.deliveries]
-    orders = {row["id"] for row in await cluster.fetch(VERSIONS)} - {played.witness.order}
-    faults = judge.messages(deliveries, orders)
+async def _everything_announced(cluster: Cluster, *loads: Load) -> list[str]:
+    deliveries = [delivery for load in loads for delivery in load.receiver.deliveries]
+    faults = judge.messages(deliveries, {row["id"] for row in await cluster.fetch(VERSIONS)})
     return faults + ([f"{failed} jobs have failed"] if (failed := await cluster.value(FAILED)) else [])
 
 

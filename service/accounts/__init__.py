@@ -4,7 +4,6 @@ emails about them.
 Other packages use what is imported here, and nothing else of this one.
 """
 
-from service.accounts.administration.repository import find_ids as find_user_ids
 from service.accounts.administration.repository import lock_administrators
 from service.accounts.administration.service import ensure_administrator, require_other_administrator
 from service.accounts.errors import EmailTaken, UserNotFound, WrongPassword
@@ -14,7 +13,7 @@ from service.accounts.recovery.repository import get_account
 from service.accounts.recovery.repository import purge as purge_mail_tokens
 from service.accounts.schemas import HOME, Address, AddressIn, ShipToIn, User
 from service.accounts.sign_in.repository import purge as purge_sessions
-from service.accounts.users.repository import LOCKED_CUSTOMER, USER_JSON, get_customer, get_ids_by_email
+from service.accounts.users.repository import LOCKED_CUSTOMER, get_customer, get_ids_by_email
 from service.accounts.users.schemas import UserCreate
 from service.accounts.users.service import create as create_user
 from service.accounts.users.service import get_document as get_user_document
@@ -23,7 +22,6 @@ from service.accounts.users.service import require_may_read, require_visible
 __all__ = (
     "HOME",
     "LOCKED_CUSTOMER",
-    "USER_JSON",
     "Address",
     "AddressIn",
     "CurrentPassword",
@@ -35,7 +33,6 @@ __all__ = (
     "WrongPassword",
     "create_user",
     "ensure_administrator",
-    "find_user_ids",
     "get_account",
     "get_customer",
     "get_ids_by_email",

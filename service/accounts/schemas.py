@@ -6,12 +6,10 @@ from typing import Annotated, Any, Final
 import iso3166
 from pydantic import MISSING, AfterValidator, Field
 
-from service.identity import Scope
 from service.platform.config import email_addresses
 from service.platform.http.etag.versions import HiddenVersion, Versioned
 from service.platform.http.field_errors import invalid
-from service.platform.http.metadata import Metadata
-from service.platform.http.schemas import FOR_STAFF, Id, In, Instant, Line, Out, ShortLine
+from service.platform.http.schemas import Id, In, Instant, Line, Out, ShortLine
 
 COUNTRIES: Final = frozenset(iso3166.countries_by_alpha2)
 COUNTRY: Final = (
@@ -34,12 +32,6 @@ def _storable_email(email: str) -> str:
     if len(email) > 254:  # RFC 5321, section 4.5.3.1.3
         raise invalid("too_long", "Send an e-mail address of at most 254 characters.")
     return email
-
-
-def each_once(scopes: list[Any]) -> list[Any]:
-    if len(set(scopes)) < len(scopes):
-        raise invalid("duplicate", "Name each scope once.")
-    return scopes
 
 
 Email = Annotated[
@@ -109,18 +101,6 @@ class User(Versioned):
     full_name: str
     is_active: bool
     is_admin: bool
-    scopes: Annotated[
-        list[Scope] | MISSING,
-        Field(
-            description=f"What the user may beside what customers may. {FOR_STAFF}",
-            examples=[["orders:write"]],
-        ),
-    ] = MISSING
     email_verified: bool
-    external_id: Annotated[
-        str | MISSING | None,
-        Field(description=f"The shop's own id of the user. {FOR_STAFF}", examples=["C-1042"]),
-    ] = MISSING
-    metadata: Metadata | MISSING = MISSING
     created_at: Instant
     address: Address | None

@@ -7,7 +7,7 @@ from fastapi import Depends, Query
 from service.audit import repository
 from service.audit.repository import Filters
 from service.audit.schemas import AuditEntry
-from service.identity.dependencies import AuditReader
+from service.identity.dependencies import Administrator
 from service.platform.http.injection import ReaderDep
 from service.platform.http.listing import ListingDep
 from service.platform.http.openapi import problems
@@ -49,7 +49,7 @@ async def get_filters(
 
 @router.get("", responses=problems(403))
 async def list_audit_entries(
-    _: AuditReader,
+    _: Administrator,
     listing: ListingDep,
     reader: ReaderDep,
     filters: Annotated[Filters, Depends(get_filters)],

@@ -4,7 +4,7 @@ Other packages use what is imported here, and nothing else of this one.
 """
 
 from service.catalogue.errors import OutOfStock
-from service.catalogue.repository import CURRENCY, ITEM_JSON, get_ids_by_sku, get_products
+from service.catalogue.repository import get_ids_by_sku, get_products
 from service.catalogue.schemas import Availability, Item, ItemCreate
 from service.catalogue.service import create as create_item
 from service.catalogue.stock.movements import Movements
@@ -14,8 +14,6 @@ from service.catalogue.stock.service import take as take_stock
 
 __all__ = (
     "AVAILABILITIES",
-    "CURRENCY",
-    "ITEM_JSON",
     "LOCKED_ITEMS",
     "Availability",
     "Item",

@@ -14,24 +14,6 @@ class SkuTaken(Conflict):
     code, title = "sku_taken", "SKU already in use"
 
 
-class VersionConflict(Conflict):
-    """Of rows of a batch: items have other versions than the client has read."""
-
-    code, title = "version_conflict", "Changed since it was read"
-    members: ClassVar[Members] = {
-        "conflicts": list_schema(
-            "Every row with another version than its item.",
-            row={"type": "integer", "description": "The row's place, from 0.", "examples": [3]},
-            item_id={
-                "type": ["integer", "null"],
-                "description": "Null: no item has the SKU.",
-                "examples": [7],
-            },
-            version={"type": ["integer", "null"], "description": "The item's version.", "examples": [4]},
-        )
-    }
-
-
 class OutOfStock(Conflict):
     """Of an order: there is not enough of a product."""
 

@@ -5,27 +5,11 @@ search indexes, version and cached answers alone. `items.availability` is the pa
 the public may see, written in the same transaction when it changes.
 """
 
-from decimal import Decimal
-from typing import Any
-
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    CheckConstraint,
-    Computed,
-    ForeignKey,
-    Index,
-    Integer,
-    Numeric,
-    text,
-    true,
-)
-from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Computed, ForeignKey, Index, Integer, text, true
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.platform.database.base import Base, CreatedAt, Id, Instant, Money, Ref, Str, Version
-from service.platform.database.documents import Json
-from service.platform.database.metadata import metadata_column, metadata_rules
 
 AVAILABILITIES = ("in_stock", "low_stock", "out_of_stock")
 MOVEMENT_KINDS = ("initial", "adjustment", "sale", "return")
@@ -47,15 +31,7 @@ class Item(Base):
     __table_args__ = (
         CheckConstraint("price > 0", name="price_positive"),
         CheckConstraint(f"availability IN {AVAILABILITIES}", name="availability_known"),
-        CheckConstraint("json_typeof(images::json) = 'array'", name="images_array"),
-        CheckConstraint("json_typeof(attributes::json) = 'object'", name="attributes_object"),
         Index("uq_items_sku", "sku", unique=True),
-        Index(
-            "uq_items_external_id",
-            "external_id",
-            unique=True,
-            postgresql_where=text("external_id IS NOT NULL"),
-        ),
         Index("ix_items_search", "search", postgresql_using="gin"),
         Index("ix_items_name_trgm", "name", postgresql_using="gin", postgresql_ops={"name": "gin_trgm_ops"}),
         Index("ix_items_name_id", "name", "id"),
@@ -66,59 +42,20 @@ class Item(Base):
         Index("ix_items_category_price_id", "category", "price", "id"),
         Index("ix_items_out_of_stock", "id", postgresql_where=text("availability = 'out_of_stock'")),
         Index("ix_items_withdrawn", "id", postgresql_where=text("NOT is_active")),
-        *metadata_rules("items"),
     )
 
     id: Mapped[Id]
     sku: Mapped[Str]
-    #: Of an ERP, say; never shown to the public.
-    external_id: Mapped[Str | None]
     name: Mapped[Str]
     description: Mapped[Str] = mapped_column(server_default=text("''"))
     category: Mapped[Str] = mapped_column(server_default=text("''"))
     price: Mapped[Money]
     availability: Mapped[Str] = mapped_column(server_default=text("'out_of_stock'"))
     is_active: Mapped[bool] = mapped_column(Boolean, server_default=true())
-    #: As they are sent: text, because `json` cannot be compared, and `jsonb` would have to be put into that
-    #: form at each read (docs/adr/0056).
-    images: Mapped[str] = mapped_column(Json, server_default=text("'[]'"))
-    attributes: Mapped[str] = mapped_column(Json, server_default=text("'{}'"))
-    metadata_: Mapped[str] = metadata_column()
     version: Mapped[Version]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
     search: Mapped[str] = mapped_column(TSVECTOR, Computed(SEARCH_TEXT, persisted=True), deferred=True)
-
-
-class ItemAttributes(Base):
-    """The attributes of an item that has any, in a form that can be searched.
-
-    Triggers keep it (revision 20261201_attribute_index). Beside the item, because a change of an item's
-    availability or price would make new entries of its index.
-    """
-
-    __tablename__ = "item_attributes"
-    __table_args__ = (
-        Index(
-            "ix_item_attributes_attributes",
-            "attributes",
-            postgresql_using="gin",
-            postgresql_ops={"attributes": "jsonb_path_ops"},
-        ),
-    )
-
-    item_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    attributes: Mapped[dict[str, Any]] = mapped_column(JSONB)
-
-
-class ItemNumber(Base):
-    """An attribute that is a number, for ranges, which the index of attributes does not answer."""
-
-    __tablename__ = "item_numbers"
-
-    name: Mapped[Str] = mapped_column(primary_key=True)
-    value: Mapped[Decimal] = mapped_column(Numeric, primary_key=True)
-    item_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
 
 
 class CategoryCount(Base):

@@ -1,7 +1,7 @@
-"""Every statement on items, except the search and the conditions of filters."""
+"""Every statement on items, except the search."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -21,36 +21,32 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.catalogue import schemas
-from service.catalogue.filters import FILTERS, Filters
 from service.catalogue.models import AVAILABILITY, CategoryCount, Item, Stock
 from service.platform.database import Record, Session, any_of
 from service.platform.database import sequenced_changes as changes
-from service.platform.database.changes_after import Audience, Changes
 from service.platform.database.documents import document, object_of
-from service.platform.database.pagination import Chosen, Page, PagedSelect
-from service.platform.http.schemas import Removed
+from service.platform.database.pagination import Chosen, Conditions, Page, PagedSelect
 
-#: The installation's, which every item shows.
-CURRENCY: Final = bindparam("currency", type_=Text)
-#: Everything but the search vector.
-COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
-_NAMES: Final = ", ".join(column.name for column in COLUMNS)
-#: The columns that are JSON, as text.
-DOCUMENTS: Final = ("images", "attributes", "metadata")
-#: What no two items have the same of.
-UNIQUE: Final = ("sku", "external_id")
+#: Everything but the search vector: the row has the shape of schemas.Item.
+_COLUMNS: Final = tuple(column for column in Item.__table__.columns if column.name != "search")
+_NAMES: Final = ", ".join(column.name for column in _COLUMNS)
+#: Written out, not bound: the planner takes a partial index only for a value that it can see.
+_OUT_OF_STOCK: Final[Any] = literal_column("'out_of_stock'")
 
-#: Columns of the table: statements of the mapped class take the longer way through the ORM.
+#: Columns of the table and not of the mapped class, whose statements take the longer way through the ORM.
 _item: Final = Item.__table__.c
 
-_SORTS: Final[dict[str, tuple[Any, ...]]] = {"id": (_item.id,)} | {
-    name: (_item[name], _item.id) for name in ("name", "price", "created_at", "updated_at")
+_SORTS: Final[dict[str, tuple[Any, ...]]] = {
+    "id": (_item.id,),
+    "name": (_item.name, _item.id),
+    "price": (_item.price, _item.id),
+    "created_at": (_item.created_at, _item.id),
+    "updated_at": (_item.updated_at, _item.id),
 }
 
 _availability: Final = (
@@ -65,25 +61,19 @@ _TAKE_IDS = text("""
     WHERE 'TP-' || id <> ALL (:skus) AND NOT EXISTS (SELECT FROM items WHERE items.sku = 'TP-' || taken.id)
 """).bindparams(bindparam("count", type_=Integer), bindparam("skus", type_=ARRAY(Text)))
 
-_GIVEN: Final = (
-    "id, sku, external_id, name, description, category, price, is_active, images, attributes, metadata"
-)
 #: Item, stock and ledger in one statement, however many. In the order of the skus, so that two
 #: batches with the same skus wait for each other instead of deadlocking.
 _ADD = text(f"""
     WITH given AS (
         SELECT * FROM unnest(
-            :ids, :skus, :external_ids, :names, :descriptions, :categories, :prices, :are_active, :images,
-            :attributes, :metadata, :quantities, :reorder_levels
-        ) AS news (
-            id, sku, external_id, name, description, category, price, is_active, images, attributes,
-            metadata, quantity, reorder_level
-        )
+            :ids, :skus, :names, :descriptions, :categories, :prices, :are_active,
+            :quantities, :reorder_levels
+        ) AS news (id, sku, name, description, category, price, is_active, quantity, reorder_level)
     ), made AS (
-        INSERT INTO items ({_GIVEN}, availability)
-        SELECT {_GIVEN}, {AVAILABILITY}
+        INSERT INTO items (id, sku, name, description, category, price, is_active, availability)
+        SELECT id, sku, name, description, category, price, is_active, {AVAILABILITY}
         FROM given AS stock ORDER BY sku, id
-        ON CONFLICT DO NOTHING
+        ON CONFLICT (sku) DO NOTHING
         RETURNING {_NAMES}
     ), stocked AS (
         INSERT INTO stock (item_id, quantity, reorder_level)
@@ -93,18 +83,18 @@ _ADD = text(f"""
         SELECT id, :actor_id, 'initial', quantity, 'Initial stock'
         FROM given WHERE quantity > 0 AND id IN (SELECT id FROM made)
     )
-    SELECT {_NAMES}, :currency AS currency FROM made ORDER BY id
+    SELECT {_NAMES} FROM made ORDER BY id
 """).bindparams(
     bindparam("ids", type_=ARRAY(BigInteger)),
-    *(
-        bindparam(name, type_=ARRAY(Text))
-        for name in ("skus", "external_ids", "names", "descriptions", "categories", *DOCUMENTS)
-    ),
+    bindparam("skus", type_=ARRAY(Text)),
+    bindparam("names", type_=ARRAY(Text)),
+    bindparam("descriptions", type_=ARRAY(Text)),
+    bindparam("categories", type_=ARRAY(Text)),
     bindparam("prices", type_=ARRAY(Numeric(12, 2))),
     bindparam("are_active", type_=ARRAY(Boolean)),
-    *(bindparam(name, type_=ARRAY(Integer)) for name in ("quantities", "reorder_levels")),
+    bindparam("quantities", type_=ARRAY(Integer)),
+    bindparam("reorder_levels", type_=ARRAY(Integer)),
     bindparam("actor_id", type_=BigInteger),
-    CURRENCY,
 )
 
 
@@ -113,46 +103,59 @@ class New:
     """An item to add; without a sku it gets one made from its id."""
 
     sku: str | None
-    external_id: str | None
     name: str
     description: str
     category: str
     price: Decimal
     is_active: bool
-    images: str
-    attributes: str
-    metadata: str
     quantity: int
     reorder_level: int
 
 
-#: The JSON of an item, by whether it is for staff, who get withdrawn ones too; for packages above as well,
-#: which give it the session's currency.
-ITEM_JSON: Final = {
-    staff: object_of(schemas.Item, _item, whole=staff, currency=CURRENCY) for staff in (False, True)
-}
-_DOCUMENT: Final = {staff: document(shown) for staff, shown in ITEM_JSON.items()}
+@dataclass(frozen=True, slots=True)
+class Filters:
+    sku: str | None = None
+    updated_since: datetime | None = None
+    category: str | None = None
+    in_stock: bool | None = None
+    min_price: Decimal | None = None
+    max_price: Decimal | None = None
+    is_active: bool | None = None
+
+    def chosen(self, *, withdrawn: bool) -> tuple[Chosen, dict[str, Any]]:
+        """Which filters are given, and their values. Withdrawn items pass where the caller may see them."""
+        values = {
+            each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None
+        }
+        if not withdrawn:
+            values["on_sale"] = True
+        return _FILTERS.choose(values), values
+
+
+#: Those that are of yes or no have a condition for each: the planner must see the value of a partial index.
+_FILTERS: Final = Conditions(
+    {
+        "on_sale": _item.is_active,
+        "sku": _item.sku == bindparam("sku"),
+        "updated_since": changes.changed_since("items", _item.id, bindparam("updated_since")),
+        "category": _item.category == bindparam("category"),
+        "in_stock": {True: _item.availability != _OUT_OF_STOCK, False: _item.availability == _OUT_OF_STOCK},
+        "min_price": _item.price >= bindparam("min_price"),
+        "max_price": _item.price <= bindparam("max_price"),
+        "is_active": {True: _item.is_active, False: ~_item.is_active},
+    }
+)
+#: An item as it is sent.
+_DOCUMENT: Final = document(object_of(schemas.Item, _item))
 _LISTS: Final = {
-    (sign + name, staff): PagedSelect(select(shown, *columns), *columns, falling=bool(sign), filters=FILTERS)
+    sign + name: PagedSelect(select(_DOCUMENT, *columns), *columns, falling=bool(sign), filters=_FILTERS)
     for name, columns in _SORTS.items()
     for sign in ("", "-")
-    for staff, shown in _DOCUMENT.items()
-}
-_CHANGES: Final = {
-    withdrawn: Changes(
-        "items",
-        Audience.EVERYTHING if withdrawn else Audience.PUBLIC,
-        rows=select(_DOCUMENT[withdrawn]).where(true() if withdrawn else _item.is_active),
-        row_id=_item.id,
-        removed=Removed,
-    )
-    for withdrawn in (False, True)
 }
 _IS: Final = _item.id == bindparam("item_id")
-#: The row has the shape of schemas.Item.
-_ROW: Final = select(*COLUMNS, CURRENCY.label("currency")).where(_IS)
-_BY_ID: Final = select(_DOCUMENT[True], _item.version).where(_IS)
-_ON_SALE_BY_ID: Final = select(_DOCUMENT[False], _item.version).where(_IS, _item.is_active)
+_ROW: Final = select(*_COLUMNS).where(_IS)
+_BY_ID: Final = select(_DOCUMENT, _item.version).where(_IS)
+_ON_SALE_BY_ID: Final = _BY_ID.where(_item.is_active)
 
 _total: Final = cast(func.sum(CategoryCount.delta), BigInteger)
 _CATEGORY_COUNTS: Final = (
@@ -164,16 +167,14 @@ _CATEGORY_COUNTS: Final = (
 
 
 def documents(chosen: Chosen) -> Select[Any]:
-    """Documents of the items that pass these filters, whose values are parameters, as `currency` is."""
-    # Who gets withdrawn items too is staff.
-    staff = all(name != "on_sale" for name, _ in chosen)
-    return select(_DOCUMENT[staff], _item.id, _item.name).where(*FILTERS.of(chosen))
+    """Documents of the items that pass these filters, whose values are parameters."""
+    return select(_DOCUMENT, _item.id, _item.name).where(*_FILTERS.of(chosen))
 
 
 async def find(session: Session, page: Page, filters: Filters, *, sort: str, withdrawn: bool) -> list[Any]:
     """Documents of items. `sort` is one of _SORTS; `-` before it reverses the order."""
     _, values = filters.chosen(withdrawn=withdrawn)
-    return await _LISTS[sort, withdrawn].read(session, page, values, currency=session.currency)
+    return await _LISTS[sort].read(session, page, values)
 
 
 async def find_changed(
@@ -181,13 +182,7 @@ async def find_changed(
 ) -> list[Any]:
     poll = await changes.begin_poll(session, "items", updated_since)
     chosen, values = replace(filters, updated_since=None).chosen(withdrawn=withdrawn)
-    values["currency"] = session.currency
     return await changes.find(session, page, poll, documents(chosen), row_id=_item.id, values=values)
-
-
-async def find_changes(session: Session, page: Page, after: str, *, withdrawn: bool) -> list[Any]:
-    """Documents of items and of Removed."""
-    return await _CHANGES[withdrawn].read(session, page, after, currency=session.currency)
 
 
 async def find_removed(
@@ -201,12 +196,12 @@ async def find_removed(
 
 async def get(session: Session, item_id: int) -> Record | None:
     """The item, withdrawn or not."""
-    return await session.one(_ROW, {"item_id": item_id, "currency": session.currency})
+    return await session.one(_ROW, {"item_id": item_id})
 
 
 async def get_document(session: Session, item_id: int, *, withdrawn: bool) -> Record | None:
     statement = _BY_ID if withdrawn else _ON_SALE_BY_ID
-    return await session.one(statement, {"item_id": item_id, "currency": session.currency})
+    return await session.one(statement, {"item_id": item_id})
 
 
 async def get_products(session: Session, item_ids: Collection[int]) -> dict[int, Record]:
@@ -222,7 +217,7 @@ async def get_category_counts(session: Session) -> Sequence[Record]:
 
 
 async def add(session: Session, new: Sequence[New], *, actor_id: int | None) -> list[Record | None]:
-    """The new items with their stock, in the order given; None for one whose sku or external id is taken."""
+    """The new items with their stock, in the order given; None for one whose sku is taken."""
     skus = [item.sku for item in new if item.sku is not None]
     ids: list[int] = []
     while len(ids) < len(new):
@@ -231,50 +226,39 @@ async def add(session: Session, new: Sequence[New], *, actor_id: int | None) -> 
     values = {
         "ids": ids,
         "skus": [item.sku or f"TP-{item_id}" for item_id, item in zip(ids, new, strict=True)],
-        "external_ids": [item.external_id for item in new],
         "names": [item.name for item in new],
         "descriptions": [item.description for item in new],
         "categories": [item.category for item in new],
         "prices": [item.price for item in new],
         "are_active": [item.is_active for item in new],
-        "images": [item.images for item in new],
-        "attributes": [item.attributes for item in new],
-        "metadata": [item.metadata for item in new],
         "quantities": [item.quantity for item in new],
         "reorder_levels": [item.reorder_level for item in new],
         "actor_id": actor_id,
-        "currency": session.currency,
     }
     made = {row.id: row for row in await session.rows(_ADD, values)}
     return [made.get(item_id) for item_id in ids]
 
 
-async def change(session: Session, item_id: int, values: Mapping[str, Any]) -> str | None:
-    """Which of UNIQUE another item has, so that nothing was changed; None where all went well.
+async def change(session: Session, item_id: int, values: Mapping[str, Any]) -> bool:
+    """Whether it could be done: False when another item has the sku.
 
-    The caller holds the locks of item and stock, whose availability is shown anew. The version counts only
-    if anything changed. A sku can be taken between any look and the UPDATE, so it is tried, in a savepoint.
+    The caller holds the locks of item and stock, whose availability is shown anew. The version
+    counts only if anything changed. A sku can be taken between any look and the UPDATE, so it is
+    tried, in a savepoint.
     """
     shown = {**values, "availability": _availability}
-    changed = or_(*(_item[name].is_distinct_from(value) for name, value in shown.items()))
-    given = {_item[name]: value for name, value in shown.items()}
-    given |= {_item.version: _item.version + 1, _item.updated_at: func.now()}
-    statement = update(Item).where(Item.id == item_id, changed).values(given)
-    if not any(name in values for name in UNIQUE):
+    changed = or_(*(getattr(Item, name).is_distinct_from(value) for name, value in shown.items()))
+    statement = update(Item).where(Item.id == item_id, changed)
+    statement = statement.values(**shown, version=Item.version + 1, updated_at=func.now())
+    if "sku" not in values:
         await session.execute(statement)
-        return None
+        return True
     try:
         async with session.savepoint():
             await session.execute(statement)
-    except UniqueViolationError as fault:
-        return next(name for name in UNIQUE if fault.constraint_name == f"uq_items_{name}")
-    return None
-
-
-async def get_ids_by_external_id(session: Session, external_ids: Collection[str]) -> dict[str, int]:
-    """The ids of those of these items that exist, withdrawn ones too."""
-    statement = select(Item.external_id, Item.id).where(any_of(Item.external_id, external_ids))
-    return {row.external_id: row.id for row in await session.rows(statement)}
+    except UniqueViolationError:
+        return False
+    return True
 
 
 async def get_ids_by_sku(session: Session, skus: Collection[str]) -> dict[str, int]:

@@ -1,20 +1,14 @@
 """The catalogue."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Body, Depends, Path, Query
 
 from service.catalogue import repository
 from service.catalogue import service as items
-from service.catalogue.attributes.filters import PARAMETERS
-from service.catalogue.dependencies import SEES_WITHDRAWN, Choice, Search
-from service.catalogue.filters import Filters
+from service.catalogue.repository import Filters
 from service.catalogue.schemas import CHAI, CHANG, MAX_BATCH, CategoryCount, Item, ItemCreate, ItemPatch, Sort
-from service.errors import ExternalIdTaken
-from service.identity.dependencies import CatalogueWriter, ItemsReader
-from service.platform.http.access import AccessCheck
+from service.identity.dependencies import CatalogueReader, CatalogueWriter
 from service.platform.http.body import large_body
 from service.platform.http.documents import Document
 from service.platform.http.etag.conditions import IfMatch
@@ -23,34 +17,36 @@ from service.platform.http.injection import Located, ReaderDep, SessionDep
 from service.platform.http.listing import (
     A_MARK,
     CHANGES,
-    IDS,
-    NEXT_UPDATED_SINCE,
-    ONE_OF,
-    SEARCH_RESULTS,
+    SEARCHED,
     UPDATED_SINCE,
-    ChangesAfter,
-    Ids,
     ListingDep,
+    Removed,
     UpdatedSince,
-    follows,
 )
-from service.platform.http.metadata import PARAMETER, WantedMetadata
 from service.platform.http.openapi import CATALOGUE_READ, problems
 from service.platform.http.public_reads import public_read
 from service.platform.http.route import api_router
-from service.platform.http.schemas import DIGITS, MAX_ID, ExternalId, Moment, Removed, ShortLine
+from service.platform.http.schemas import DIGITS, MAX_ID, Bound, Moment, ShortLine
 
 router = api_router("/items", tags=["items"])
 
 IfItem = Annotated[Versions | None, Depends(IfMatch(Item))]
 IfItemRequired = Annotated[Versions | None, Depends(IfMatch(Item, required=True))]
+#: The rights of callers who see withdrawn items.
+SEES_WITHDRAWN: Final = ("administrator", "catalogue:write")
 ItemId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
+Search = Annotated[
+    ShortLine | None,
+    Query(
+        min_length=3,
+        description="Matches words, parts of words and words with a typo: at most 1,000, best match first.",
+        examples=["chocolade"],
+    ),
+]
 
 
 async def get_filters(
-    choice: Choice,
     *,
-    ids: Annotated[Ids | None, Query(description=IDS.format("items"))] = None,
     sku: Annotated[ShortLine | None, Query(description="Only the item with this SKU.")] = None,
     updated_since: Annotated[
         Moment | None,
@@ -59,49 +55,47 @@ async def get_filters(
             examples=[A_MARK],
         ),
     ] = None,
+    category: Annotated[ShortLine | None, Query(description="Only items of this category.")] = None,
+    in_stock: Annotated[
+        bool | None, Query(description="`true` lists items in stock, `false` those out of stock.")
+    ] = None,
+    min_price: Annotated[Bound | None, Query(description="Only items of this price or more.")] = None,
+    max_price: Annotated[Bound | None, Query(description="Only items of this price or less.")] = None,
+    is_active: Annotated[
+        bool | None,
+        Query(
+            description="`false` lists withdrawn items: for administrators and keys with `catalogue:write`."
+        ),
+    ] = None,
 ) -> Filters:
-    return replace(choice, ids=ids, sku=sku, updated_since=updated_since)
+    return Filters(sku, updated_since, category, in_stock, min_price, max_price, is_active)
 
 
-@router.get(
-    "",
-    responses=follows(NEXT_UPDATED_SINCE, SEARCH_RESULTS) | problems(403),
-    openapi_extra={**CATALOGUE_READ, "parameters": [*PARAMETERS, PARAMETER]},
-)
+@router.get("", responses=SEARCHED, openapi_extra=CATALOGUE_READ)
 @public_read("items", more_with=SEES_WITHDRAWN)
 async def list_items(
-    caller: ItemsReader,
+    caller: CatalogueReader,
     listing: ListingDep,
     reader: ReaderDep,
     filters: Annotated[Filters, Depends(get_filters)],
-    changes_after: ChangesAfter,
     *,
     search: Search = None,
     sort: Annotated[
         Sort | None,
         Query(description="The order, by default `id`; `-` reverses it. Not allowed with `search`."),
     ] = None,
-    external_id: Annotated[
-        ExternalId | None,
-        Query(description="Only the item with this external id: for staff and keys with `catalogue:read`."),
-        AccessCheck(items.require_staff),
-    ] = None,
-    metadata: Annotated[str | None, WantedMetadata, AccessCheck(items.require_staff)],
-) -> Document[Sequence[Annotated[Item | Removed, ONE_OF]]]:
+) -> Document[list[Item]]:
     """List items. Filters can be combined; `sort` and `search` exclude each other.
 
-    Staff and API keys with `catalogue:read` get withdrawn items too, unless `is_active` is `true`.
+    Administrators and API keys with `catalogue:write` get withdrawn items too, unless `is_active` is `true`.
     """
-    if changes_after is not None:
-        return listing.changes(await items.find_changes(reader, caller, listing.page, changes_after))
-    filters = replace(filters, external_id=external_id, metadata=metadata)
     rows = await items.find(reader, caller, listing.page, filters, search=search, sort=sort)
     return listing.document(Item, rows)
 
 
 @router.get("/removed", responses=CHANGES, openapi_extra=CATALOGUE_READ)
 async def list_removed_items(
-    caller: ItemsReader, listing: ListingDep, reader: ReaderDep, updated_since: UpdatedSince
+    caller: CatalogueReader, listing: ListingDep, reader: ReaderDep, updated_since: UpdatedSince
 ) -> list[Removed]:
     """List the ids of withdrawn items. The oldest change comes first, for clients that poll the catalogue."""
     return listing.of(Removed, await items.find_removed(reader, caller, listing.page, updated_since))
@@ -116,13 +110,12 @@ async def list_categories(reader: ReaderDep) -> list[CategoryCount]:
 
 @router.get("/{item_id}", responses=problems(404), openapi_extra=CATALOGUE_READ)
 @public_read("items", row="item_id", more_with=SEES_WITHDRAWN)
-async def get_item(item_id: ItemId, caller: ItemsReader, reader: ReaderDep) -> Document[Item]:
-    """Get an item. Only staff and API keys with `catalogue:read` get a withdrawn item."""
-    row = await items.get_document(reader, caller, item_id)
-    return Document.of(Item, row, for_staff=items.is_staff(caller))
+async def get_item(item_id: ItemId, caller: CatalogueReader, reader: ReaderDep) -> Document[Item]:
+    """Get an item. Only administrators and API keys with `catalogue:write` get a withdrawn item."""
+    return Document.of(Item, await items.get_document(reader, caller, item_id))
 
 
-@router.post("", status_code=201, responses=problems(403, ExternalIdTaken))
+@router.post("", status_code=201, responses=problems(403, 409))
 async def create_item(
     new: Annotated[ItemCreate, Body(examples=[CHAI, CHANG])],
     caller: CatalogueWriter,
@@ -131,14 +124,14 @@ async def create_item(
 ) -> Item:
     """Create an item. `stock` is its initial quantity.
 
-    Needs `catalogue:write`.
+    Needs an administrator or an API key with `catalogue:write`.
     """
     item = await items.create(session, new, by=caller)
     located(item.id)
     return item
 
 
-@router.post("/batch", status_code=201, responses=problems(403, ExternalIdTaken))
+@router.post("/batch", status_code=201, responses=problems(403, 409))
 @large_body
 async def create_items(
     new: Annotated[list[ItemCreate], Body(min_length=1, max_length=MAX_BATCH, examples=[[CHAI, CHANG]])],
@@ -147,12 +140,12 @@ async def create_items(
 ) -> list[Item]:
     """Create up to 1,000 items. Creates all or none; `errors` names the faulty fields of each item.
 
-    Needs `catalogue:write`.
+    Needs an administrator or an API key with `catalogue:write`.
     """
     return await items.create_batch(session, new, by=caller)
 
 
-@router.patch("/{item_id}", responses=problems(403, 404, ExternalIdTaken, 428))
+@router.patch("/{item_id}", responses=problems(403, 404, 409, 428))
 async def update_item(
     item_id: ItemId,
     patch: Annotated[ItemPatch, Body(examples=[{"price": "19.50"}, {"reorder_level": 10}])],
@@ -160,10 +153,9 @@ async def update_item(
     expected: IfItemRequired,
     session: SessionDep,
 ) -> Item:
-    """Update an item (RFC 7396). Absent fields and attributes stay; `null` removes what may be absent. A list
-    of images replaces the one before.
+    """Update an item. Absent fields stay; `null` removes the description or category (RFC 7396).
 
-    Needs `catalogue:write`.
+    Needs an administrator or an API key with `catalogue:write`.
     """
     return await items.change(session, item_id, patch, by=caller, expected=expected)
 
@@ -174,6 +166,6 @@ async def withdraw_item(
 ) -> None:
     """Withdraw an item from sale. Orders still show it; an update with `is_active` puts it back on sale.
 
-    Needs `catalogue:write`.
+    Needs an administrator or an API key with `catalogue:write`.
     """
     await items.withdraw(session, item_id, by=caller, expected=expected)

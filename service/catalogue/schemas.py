@@ -4,18 +4,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import MISSING, AfterValidator, Field, StringConstraints
 
-from service.catalogue.attributes.values import EXAMPLE as ATTRIBUTES
-from service.catalogue.attributes.values import Attributes, AttributesIn, AttributesPatch
-from service.catalogue.images import EXAMPLE as IMAGE
-from service.catalogue.images import Images, ImagesIn
 from service.platform.http import text_validation
 from service.platform.http.etag.versions import Version, Versioned
 from service.platform.http.field_errors import invalid
-from service.platform.http.metadata import Metadata, MetadataIn, MetadataPatch
 from service.platform.http.schemas import (
-    FOR_STAFF,
     NUMERAL,
-    ExternalId,
     Flag,
     Id,
     In,
@@ -49,8 +42,6 @@ CHANG: Final = {
     "price": "19.00",
     "stock": 17,
     "reorder_level": 25,
-    "images": [IMAGE],
-    "attributes": ATTRIBUTES,
 }
 
 
@@ -83,12 +74,8 @@ class ItemCreate(In):
     name: Annotated[Line, Field(examples=["Chai"])]
     price: Price
     sku: Sku | None = None
-    external_id: ExternalId | None = None
     description: Prose | None = None
     category: Category | None = None
-    images: ImagesIn | None = None
-    attributes: AttributesIn | None = None
-    metadata: MetadataIn | None = None
     is_active: Annotated[
         Flag, Field(description="`false` creates a withdrawn item, which is not for sale.")
     ] = True
@@ -97,20 +84,12 @@ class ItemCreate(In):
 
 
 class ItemPatch(In):
-    """Changes of an item (RFC 7396). Absent fields, attributes and keys of metadata stay; `null` removes the
-    description, the category, the external id, the images, an attribute or key, or all of them.
-    """
+    """Changes of an item. Absent fields stay; `null` removes the description or category (RFC 7396)."""
 
     sku: Sku | MISSING = MISSING
-    external_id: ExternalId | None = None
     name: Line | MISSING = MISSING
     description: Prose | None = None
     category: Category | None = None
-    images: Annotated[ImagesIn | None, Field(description="All images: the list replaces the one before.")] = (
-        None
-    )
-    attributes: AttributesPatch | None = None
-    metadata: MetadataPatch | None = None
     price: Price | MISSING = MISSING
     is_active: Annotated[
         Flag | MISSING, Field(description="`false` withdraws the item from sale, `true` puts it back.")
@@ -129,22 +108,12 @@ class Item(Versioned):
 
     id: Id
     sku: str
-    external_id: Annotated[
-        str | MISSING | None,
-        Field(description=f"The shop's own id of the item. {FOR_STAFF}", examples=["4006381333931"]),
-    ] = MISSING
     name: str
     description: str
     category: str
     price: Money
-    currency: Annotated[
-        str, Field(description="The code of the shop's currency (ISO 4217).", examples=["USD"])
-    ]
     availability: Availability
     is_active: bool
-    images: Images
-    attributes: Attributes
-    metadata: Metadata | MISSING = MISSING
     version: Version
     created_at: Instant
     updated_at: Instant
@@ -155,21 +124,18 @@ class CategoryCount(Out):
     count: Annotated[int, Field(description="The number of items on sale.", examples=[12])]
 
 
-Delta = Annotated[
-    int,
-    Field(
-        ge=-MAX_STOCK,
-        le=MAX_STOCK,
-        description="The number of units to add; a negative number removes units. Not 0.",
-        json_schema_extra={"not": {"const": 0}},
-    ),
-    AfterValidator(_not_zero),
-    NUMERAL,
-]
-
-
 class StockChange(In):
-    delta: Delta
+    delta: Annotated[
+        int,
+        Field(
+            ge=-MAX_STOCK,
+            le=MAX_STOCK,
+            description="The number of units to add; a negative number removes units. Not 0.",
+            json_schema_extra={"not": {"const": 0}},
+        ),
+        AfterValidator(_not_zero),
+        NUMERAL,
+    ]
     reason: Annotated[Line, Field(examples=["Delivery 2026-114"])]
 
 
@@ -185,19 +151,8 @@ class StockMovement(Out):
     created_at: Instant
 
 
-class StockLevel(Out):
-    """The exact stock of one item."""
-
-    item_id: Id
-    quantity: int
-    reorder_level: int
-
-
 class Stock(Out):
     item_id: Id
     quantity: int
     reorder_level: int
-    movements: Annotated[
-        list[StockMovement],
-        Field(description="Movements, newest first: the header `Link` leads to those before them."),
-    ]
+    movements: Annotated[list[StockMovement], Field(description="The last 100 movements, newest first.")]

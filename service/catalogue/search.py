@@ -6,7 +6,7 @@ others follow in the order in which they were found. Every page gathers the same
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -18,7 +18,6 @@ from sqlalchemy import (
     Select,
     Text,
     TextClause,
-    and_,
     bindparam,
     case,
     cast,
@@ -31,9 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from service.catalogue.filters import Filters
 from service.catalogue.models import Item
-from service.catalogue.repository import documents
+from service.catalogue.repository import Filters, documents
 from service.platform.database import Session
 from service.platform.database.pagination import Chosen, Page
 
@@ -171,29 +169,6 @@ async def search(session: Session, page: Page, filters: Filters, words: str, *, 
     return rows[: page.limit]
 
 
-#: Whether an item is among those that `gather` has found.
-IS_FOUND: Final = and_(
-    Item.id == func.any(bindparam("found_ids", type_=ARRAY(BigInteger))), or_(_in_text, _alike)
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """What a search finds: the values of IS_FOUND, and whether it is all that there is."""
-
-    values: Mapping[str, Any]
-    whole: bool
-
-
-async def gather(session: Session, filters: Filters, words: str, *, withdrawn: bool) -> Gathered:
-    """The same items that all pages of `search` show together."""
-    gathering = _Gathering(session, filters, words, withdrawn=withdrawn, most=MAX_RESULTS)
-    await gathering.run()
-    ids = list(gathering.found)[:MAX_RESULTS]
-    whole = len(ids) < MAX_RESULTS and not gathering.partial
-    return Gathered({**gathering.values, "found_ids": ids}, whole)
-
-
 class _Gathering:
     """The candidates of a search, at most so many, the best first."""
 
@@ -206,7 +181,6 @@ class _Gathering:
             "query": _without_negation(words),
             "pattern": _containing(words),
             "most": most,
-            "currency": session.currency,
         }
         #: In their order, each once.
         self.found: dict[int, None] = {}

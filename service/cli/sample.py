@@ -7,8 +7,8 @@ from service import accounts
 from service.cli import dev_only, import_csv, migrate
 from service.cli.console import console
 from service.cli.database import connected, database, direct_url
+from service.cli.import_csv import UnusableFile
 from service.identity import Passwords
-from service.imports import UnusableFile
 from service.platform.config import Settings
 from service.platform.database import Database
 

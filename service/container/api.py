@@ -7,8 +7,6 @@ from service.accounts.sign_in.service import Issuer
 from service.accounts.sign_in.throttle import SignInThrottle, free_failures
 from service.compute.service import Squares
 from service.errors import ConfigError
-from service.event_feed.waiting import EventWaits
-from service.exports.service import Exports
 from service.identity import Passwords, Revocations
 from service.identity.api_keys.cache import ApiKeyCache
 from service.identity.dependencies import BearerAuthenticator
@@ -53,8 +51,6 @@ class Container:
     revocations: Revocations
     api_keys: ApiKeyCache
     subscribers: Subscribers
-    exports: Exports
-    event_waits: EventWaits
     tokens: AccessTokens
     authenticator: BearerAuthenticator
     passwords: Passwords
@@ -88,12 +84,8 @@ class Container:
         database = Database(url, settings, pooled=True)
         revocations, api_keys, passwords = Revocations(database), ApiKeyCache(database), Passwords()
         subscribers, response_cache = Subscribers(database), ResponseCache(settings.response_cache_bytes)
-        event_waits = EventWaits(database)
-        # Those that know who has access come first: the others ask them.
-        listening = (revocations, api_keys, subscribers, event_waits, response_cache)
-        listeners = tuple(each.listener for each in listening)
-        direct = _direct_url(settings) or url
-        feed = ChangeFeed(direct, listeners, database.notify)
+        listeners = (revocations.listener, api_keys.listener, subscribers.listener, response_cache.listener)
+        feed = ChangeFeed(_direct_url(settings) or url, listeners, database.notify)
         names = {"issuer": settings.token_issuer, "audience": settings.token_audience}
         tokens = AccessTokens(secret, accepted, **names, clock=feed.clock)
         counts = Store(settings.redis_url.get_secret_value() if settings.redis_url else None)
@@ -111,8 +103,6 @@ class Container:
             revocations=revocations,
             api_keys=api_keys,
             subscribers=subscribers,
-            exports=Exports(direct, settings),
-            event_waits=event_waits,
             tokens=tokens,
             authenticator=BearerAuthenticator(database, feed, revocations, api_keys, tokens),
             passwords=passwords,
@@ -140,8 +130,6 @@ class Container:
         await self.feed.start()
         await self.startup.start()
         await self.subscribers.start(self.feed)
-        self.exports.start()
-        await self.event_waits.start(self.feed)
         await self.monitor.start()
 
     async def stop(self) -> None:
@@ -150,8 +138,6 @@ class Container:
         await self.probes.aclose()
         await self.startup.stop()
         await self.subscribers.stop()
-        await self.exports.stop()
-        await self.event_waits.stop()
         self.invoices.close()
         await self.feed.stop()
         await self.api_keys.settle()

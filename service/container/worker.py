@@ -8,12 +8,8 @@ from typing import Final, Self
 from service import audit, notifications
 from service.accounts import emails as account_emails
 from service.accounts import purge_mail_tokens, purge_sessions
-from service.catalogue.stock import changes as stock_changes
 from service.events import repository as events
-from service.events import sequencer
 from service.events.fan_out import Consumer, FanOut
-from service.imports import purge_imports
-from service.imports.job import JOB_SECONDS, Imports
 from service.orders import emails as order_emails
 from service.orders import expiry
 from service.platform.config import Settings, direct_setting
@@ -33,7 +29,6 @@ from service.verification import job as invariants
 from service.webhooks import metrics as webhook_metrics
 from service.webhooks.deliveries import service as deliveries
 from service.webhooks.deliveries.service import Deliveries
-from service.webhooks.replays import service as replays
 
 #: Expired sessions and email tokens are kept for so long, to answer requests that still use them.
 TOKENS_KEPT: Final = timedelta(days=1)
@@ -66,13 +61,7 @@ class WorkerContainer:
         database = Database(url, settings.model_copy(update=kept))
         deliveries = Deliveries.of(settings, database)
         kinds = job_kinds(settings, database, url, deliveries)
-        worker = Worker(
-            database,
-            url,
-            kinds,
-            graceful_timeout=settings.graceful_timeout,
-            sequencers=(stock_changes.publish_all, sequencer.sequence_all),
-        )
+        worker = Worker(database, url, kinds, graceful_timeout=settings.graceful_timeout)
         setting = direct_setting(settings)
         listener = Listener(setting, lambda: worker.listening, lambda: worker.cause)
         startup = Startup("worker.held_up", database.revision, setting, listener, StartupRecord())
@@ -116,8 +105,6 @@ def job_kinds(
         "event": JobKind(FanOut(database, CONSUMERS).run, at_once=8),
         # Many: they wait for receivers, and hold no database connection meanwhile.
         "webhook": JobKind(deliveries.run, at_once=200),
-        "webhook_replay": JobKind(lambda job: replays.run(database, job), at_once=2),
-        "import": JobKind(Imports(database, settings).run, at_once=1, attempts=5, seconds=JOB_SECONDS),
         "tend_deliveries": JobKind(lambda _: deliveries.maintain(), at_once=1, attempts=3, every=minute),
         "cancel_unpaid": JobKind(
             lambda _: expiry.cancel_unpaid(database, settings.payment_window),
@@ -147,7 +134,6 @@ def clean_up_steps(settings: Settings) -> Mapping[str, Step]:
         "mail_tokens": in_batches(purge_mail_tokens, TOKENS_KEPT),
         "idempotency_keys": in_batches(idempotency.purge, settings.retention_keys),
         "stream_tickets": in_batches(notifications.purge_stream_tickets, timedelta(0)),
-        "imports": in_batches(purge_imports, settings.retention_imports, batch=10),
         "events": in_batches(events.purge, kept),
         "mails": in_batches(mail_repository.purge, kept),
         "records_of_jobs": in_batches(queue.purge, kept),

@@ -55,8 +55,5 @@ async def get_user(
     caller: ProfileReader,
     reader: ReaderDep,
 ) -> Document[UserWithAddress]:
-    """Get a user. With the address and the last orders; users may read their own, staff any.
-
-    Staff need `users:read`, and `orders:read` for the orders.
-    """
+    """Get a user. With the address and the last orders; users may read their own, administrators any."""
     return Document(await customers.get_with_orders(reader, caller, user_id))

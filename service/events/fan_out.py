@@ -26,7 +26,7 @@ class FanOut:
         async with self._database.transaction() as session:
             event = await events.get(session, event_id)
             if event is None:
-                # Purged before its job could run, so too old for any consumer; or emptied with its user.
+                # Purged before its job could run: too old for any consumer.
                 log.warning("event.missed", event_id=event_id)
                 return
             for consumer in self._consumers:

@@ -2,28 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import (
-    CTE,
-    BigInteger,
-    DateTime,
-    Integer,
-    Interval,
-    Text,
-    bindparam,
-    cast,
-    column,
-    func,
-    select,
-    text,
-)
+from sqlalchemy import CTE, BigInteger, Text, bindparam, column, delete, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.events import metrics
-from service.events.models import Event, EventMark, EventType
+from service.events.models import Event, EventType
 from service.platform.database import Record, Session, after_commit
 from service.platform.jobs import queue as jobs
 
@@ -59,38 +45,6 @@ EVENTS: Final = _events(
 EVENT: Final = _events(
     "(SELECT (:event_types)[1], (:event_object_ids)[1], (:event_user_ids)[1], (:event_datas)[1], 1)", one=True
 )
-#: Events given their places at a time: a poll after a large import must not take much longer.
-BATCH: Final = 2_000
-_SEQUENCE: Final = select(func.sequence_events(BATCH))
-_LAG: Final = text("""
-    SELECT CAST(extract(epoch FROM now() - min(occurred_at)) AS float8) FROM events WHERE sequenced_at IS NULL
-""")
-#: By their places, so that those which are left are all that came after; the last place is noted.
-_PURGE: Final = text("""
-    WITH purged AS (
-        DELETE FROM events WHERE id IN (
-            SELECT id FROM events WHERE sequenced_at < now() - :kept ORDER BY sequenced_at LIMIT :most
-        )
-        RETURNING sequenced_at
-    ), noted AS (
-        INSERT INTO event_marks AS known (name, place)
-        SELECT 'purged', max(sequenced_at) FROM purged HAVING count(*) > 0
-        ON CONFLICT (name) DO UPDATE SET place = greatest(known.place, excluded.place)
-    )
-    SELECT count(*) FROM purged
-""").bindparams(bindparam("kept", type_=Interval), bindparam("most", type_=Integer))
-_LAST_PLACE: Final = text("""
-    SELECT greatest(
-        (SELECT max(sequenced_at) FROM events WHERE sequenced_at IS NOT NULL),
-        (SELECT place FROM event_marks WHERE name = 'purged')
-    )
-""")
-_IS_KNOWN: Final = text("""
-    SELECT EXISTS (SELECT FROM events WHERE sequenced_at = :place)
-        OR coalesce((SELECT place FROM event_marks WHERE name = 'purged'), 'epoch') = :place
-""").bindparams(bindparam("place", type_=DateTime(timezone=True)))
-#: Not one whose content was personal, and has been erased.
-NOT_EMPTY: Final = Event.data != cast({}, JSONB)
 _id = EVENTS[0].c.id
 _ADD: Final = select(_id).add_cte(*EVENTS).order_by(_id)
 
@@ -98,7 +52,7 @@ _ADD: Final = select(_id).add_cte(*EVENTS).order_by(_id)
 @dataclass(frozen=True, slots=True)
 class NewEvent:
     """`data` is the object as an administrator may see it, with its version, and amounts as text: webhooks
-    shorten it (payloads.py).
+    shorten it (service/webhooks/deliveries/payloads.py).
     """
 
     type: EventType
@@ -157,54 +111,11 @@ def _count(new: Sequence[NewEvent]) -> None:
 
 
 async def get(session: Session, event_id: int) -> Record | None:
-    """None too for one that was emptied when its user was erased."""
-    statement = select(*Event.__table__.columns).where(Event.id == event_id, NOT_EMPTY)
+    statement = select(*Event.__table__.columns).where(Event.id == event_id)
     return await session.one(statement)
 
 
-async def sequence(session: Session) -> int:
-    """Give committed events their places, BATCH at most; how many got one.
-
-    On a standby nothing is done: its primary does it.
-    """
-    given: int = await session.value(_SEQUENCE)
-    return given
-
-
-async def get_lag(session: Session) -> float:
-    """For how many seconds the oldest event has been waiting for its place."""
-    return float(await session.value(_LAG) or 0)
-
-
-async def get_last_place(session: Session) -> datetime | None:
-    """Of all events that there have been; None before the first."""
-    last: datetime | None = await session.value(_LAST_PLACE)
-    return last
-
-
-async def is_known(session: Session, place: datetime) -> bool:
-    """Whether an event has this place, or had it, and none after it has been deleted for its age. The first
-    place of all is known until one has been.
-    """
-    known: bool = await session.value(_IS_KNOWN, {"place": place})
-    return known
-
-
-async def lock_mark(session: Session, name: str) -> datetime | None:
-    """The place of this mark, locked until the transaction ends; None where there is none."""
-    statement = select(EventMark.place).where(EventMark.name == name).with_for_update()
-    place: datetime | None = await session.value(statement)
-    return place
-
-
-async def set_mark(session: Session, name: str, place: datetime) -> None:
-    statement = upsert(EventMark).values(name=name, place=place)
-    await session.execute(
-        statement.on_conflict_do_update(index_elements=["name"], set_={"place": statement.excluded.place})
-    )
-
-
 async def purge(session: Session, kept: timedelta, *, most: int) -> int:
-    """Delete at most so many of the first that got their places longer ago than that; their number."""
-    purged: int = await session.value(_PURGE, {"kept": kept, "most": most})
-    return purged
+    """Delete at most so many events that happened longer ago than that; how many they were."""
+    old = select(Event.id).where(Event.occurred_at < func.now() - kept).limit(most)
+    return await session.execute(delete(Event).where(Event.id.in_(old)))

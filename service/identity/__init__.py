@@ -4,7 +4,7 @@ Domains use what is imported here, `dependencies` in their routers, and `models`
 """
 
 from service.identity.api_keys.format import new_key as new_api_key
-from service.identity.callers import AnyCaller, Caller, KeyCaller, KeyScope, Scope, rights_of, rights_of_key
+from service.identity.callers import AnyCaller, Caller, KeyCaller, Scope
 from service.identity.password_hashing import Passwords
 from service.identity.repository import end_session, end_sessions, get_caller, lock_user
 from service.identity.revocation import Revocations
@@ -17,7 +17,6 @@ __all__ = (
     "AnyCaller",
     "Caller",
     "KeyCaller",
-    "KeyScope",
     "Passwords",
     "Pseudonyms",
     "RefreshTokens",
@@ -31,6 +30,4 @@ __all__ = (
     "lock_user",
     "new_api_key",
     "reauthorize",
-    "rights_of",
-    "rights_of_key",
 )

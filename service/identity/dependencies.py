@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Final, cast
+from typing import Annotated, cast
 
 from fastapi import Depends, Request, Security, params
 from fastapi.security import HTTPBearer, OAuth2PasswordBearer
@@ -11,7 +11,7 @@ from service.errors import Forbidden, InsufficientScope, InvalidToken, Unauthent
 from service.identity import service as identity
 from service.identity.api_keys.cache import ApiKeyCache
 from service.identity.api_keys.format import PREFIX
-from service.identity.callers import KEY_SCOPES, AnyCaller, Caller, KeyCaller, KeyScope, Scope
+from service.identity.callers import AnyCaller, Caller, KeyCaller, Scope
 from service.identity.revocation import Revocations
 from service.identity.tokens import AccessTokens
 from service.platform.database import Database
@@ -85,64 +85,21 @@ async def get_anyone(caller: Identified) -> Caller | None:
     return caller if isinstance(caller, Caller) else None
 
 
-#: What each scope opens, in the OpenAPI document.
-OPENS: Final[dict[str, str]] = {
-    "catalogue:read": "Stock, reorder levels and withdrawn items",
-    "catalogue:write": "Creating and changing items and stock",
-    "orders:read": "The orders of all customers",
-    "orders:write": "Placing and changing orders of all customers",
-    "users:read": "All users",
-    "users:write": "Creating, activating and deactivating users",
-    "posts:read": "Pending posts of all users",
-    "posts:write": "Publishing and changing posts of all users",
-    "webhooks:read": "Webhooks and their deliveries",
-    "webhooks:write": "Creating and changing webhooks",
-    "keys:read": "API keys, without the keys themselves",
-    "keys:write": "Creating, changing and revoking API keys",
-    "staff:read": "Who has which scopes",
-    "staff:write": "Giving and taking scopes",
-    "events:read": "The event feed",
-    "audit:read": "The audit log",
-}
-#: Scopes that together admit a caller; of several such, any.
-Ways = tuple[tuple[Scope, ...], ...]
-
-
-async def get_posts_reader(caller: Identified) -> AnyCaller | None:
-    """The same, but a key with posts:read gets what staff get."""
-    return caller if isinstance(caller, Caller) or (caller and caller.may("posts:read")) else None
-
-
 @dataclass(frozen=True, slots=True)
 class Role:
-    """An access rule: users and keys with the scopes of one of these ways. With `own` all signed-in users,
-    for what is theirs.
-    """
+    """An access rule: signed-in users, or only administrators; and keys with the scope, if there is one."""
 
-    ways: Ways = ()
-    own: bool = False
-
-    @property
-    def key_scope(self) -> Scope | None:
-        """The scope with which a key is admitted, if any is."""
-        return next((way[0] for way in self.ways if len(way) == 1 and way[0] in KEY_SCOPES), None)
+    administrators: bool = False
+    scope: Scope | None = None
 
     def check(self, _: Request, caller: AnyCaller | None) -> None:
         if caller is None:
             raise Unauthenticated
         if isinstance(caller, KeyCaller):
-            if self.key_scope is None or not caller.may(self.key_scope):
-                raise InsufficientScope(self.key_scope)
-        elif not self.own:
-            self._check_user(caller)
-
-    def _check_user(self, caller: Caller) -> None:
-        if not self.ways:
-            if not caller.is_admin:
-                raise Forbidden("Only administrators may do this.")
-        elif not any(all(map(caller.may, way)) for way in self.ways):
-            needed = " or ".join(" and ".join(way) for way in self.ways)
-            raise Forbidden(f"Only administrators and staff with the scope {needed} may do this.")
+            if self.scope is None or not caller.may(self.scope):
+                raise InsufficientScope(self.scope)
+        elif self.administrators and not caller.is_admin:
+            raise Forbidden("Only administrators may do this.")
 
 
 class UserToken(OAuth2PasswordBearer):
@@ -156,8 +113,7 @@ class UserToken(OAuth2PasswordBearer):
             tokenUrl="/api/v1/auth/token",
             scheme_name="OAuth2",
             auto_error=False,
-            scopes=OPENS,
-            description="An access token of a signed-in user, which has all scopes of that user.",
+            description="An access token of a signed-in user.",
         )
         self.access_rule = access_rule
 
@@ -180,60 +136,34 @@ class ApiKeyToken(HTTPBearer):
         return
 
 
-def _user(rule: Role) -> params.Depends:
-    """Where no key is admitted. A further way stands in the route's `openapi_extra`."""
-    return params.Security(UserToken(rule), scopes=rule.ways[0] if rule.ways else ())
-
-
-def _user_or_api_key(scope: KeyScope, *, own: bool = False) -> params.Depends:
-    """`own`: all signed-in users too, for what is theirs."""
-    rule = Role(((scope,),), own)
-
+def _user_or_api_key(scope: Scope, *, administrators: bool = False) -> params.Depends:
     class UserOrApiKey(UserToken):
         async def __call__(  # type: ignore[override]  # the framework asks for what is named
             self, request: Request, _: Annotated[None, Security(ApiKeyToken(), scopes=[scope])]
         ) -> AnyCaller | None:
             return await get_caller(request)
 
-    return params.Security(UserOrApiKey(rule), scopes=() if own else (scope,))
+    return params.Depends(UserOrApiKey(Role(administrators, scope)))
 
 
 Anyone = Annotated[Caller | None, Depends(get_anyone)]
-SignedIn = Annotated[Caller, _user(Role(own=True))]
-#: For what no scope opens.
-Administrator = Annotated[Caller, _user(Role())]
+SignedIn = Annotated[Caller, Depends(UserToken(Role()))]
+Administrator = Annotated[Caller, Depends(UserToken(Role(administrators=True)))]
 
-#: Every client; with catalogue:read also what is withdrawn.
-ItemsReader = Identified
-#: Every client; authors also their own pending posts, and with posts:read all.
-PostsReader = Annotated[AnyCaller | None, Depends(get_posts_reader)]
-CatalogueReader = Annotated[AnyCaller, _user_or_api_key("catalogue:read")]
-CatalogueWriter = Annotated[AnyCaller, _user_or_api_key("catalogue:write")]
-EventsReader = Annotated[AnyCaller, _user_or_api_key("events:read")]
-UsersReader = Annotated[AnyCaller, _user_or_api_key("users:read")]
-#: Those of all customers.
-AllOrdersReader = Annotated[AnyCaller, _user_or_api_key("orders:read")]
-AllOrdersWriter = Annotated[AnyCaller, _user_or_api_key("orders:write")]
-#: Signed-in users, for their own resources; with the scope for those of all users.
-ProfileReader = Annotated[AnyCaller, _user_or_api_key("users:read", own=True)]
-OrdersReader = Annotated[AnyCaller, _user_or_api_key("orders:read", own=True)]
-OrdersWriter = Annotated[AnyCaller, _user_or_api_key("orders:write", own=True)]
-
-#: Users alone: a machine administers neither persons nor keys nor where events are sent.
-PostsWriter = Annotated[Caller, _user(Role((("posts:write",),)))]
-WebhooksReader = Annotated[Caller, _user(Role((("webhooks:read",),)))]
-WebhooksWriter = Annotated[Caller, _user(Role((("webhooks:write",),)))]
-KeysReader = Annotated[Caller, _user(Role((("keys:read",),)))]
-KeysWriter = Annotated[Caller, _user(Role((("keys:write",),)))]
-StaffReader = Annotated[Caller, _user(Role((("staff:read",),)))]
-#: Of an account its state, or what its user may.
-UsersOrStaffWriter = Annotated[Caller, _user(Role((("users:write",), ("staff:write",))))]
-#: Files of all of these.
-Importer = Annotated[Caller, _user(Role((("catalogue:write", "orders:write", "users:write"),)))]
-AuditReader = Annotated[Caller, _user(Role((("audit:read",),)))]
+#: Every client; a key with catalogue:write sees what administrators see.
+CatalogueReader = Identified
+#: Administrators, and keys with the scope.
+CatalogueWriter = Annotated[AnyCaller, _user_or_api_key("catalogue:write", administrators=True)]
+UsersReader = Annotated[AnyCaller, _user_or_api_key("users:read", administrators=True)]
+#: Signed-in users, for their own resources; and keys with the scope, for those of all users.
+ProfileReader = Annotated[AnyCaller, _user_or_api_key("users:read")]
+OrdersReader = Annotated[AnyCaller, _user_or_api_key("orders:read")]
+OrdersWriter = Annotated[AnyCaller, _user_or_api_key("orders:write")]
+#: Administrators, and keys with the scope.
+OrdersAdministrator = Annotated[AnyCaller, _user_or_api_key("orders:write", administrators=True)]
 
 
 async def limit_registration(request: Request, caller: Anyone) -> None:
-    """Staff who enter customers have the default rate limit alone."""
-    if caller is None or not caller.may("users:write"):
+    """Administrators, who enter customers, have the default rate limit alone."""
+    if caller is None or not caller.is_admin:
         await limits.hit(request, "register", limits.client())

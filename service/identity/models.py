@@ -21,13 +21,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.identity.callers import KeyScope, Scope
+from service.identity.callers import Scope
 from service.platform.database.base import Base, CreatedAt, Id, Instant, Ref, Str, Version
-from service.platform.database.metadata import metadata_column, metadata_rules
 
 MAIL_PURPOSES = ("verify_email", "reset_password", "change_email")
 SCOPES = get_args(Scope)
-KEY_SCOPES = get_args(KeyScope)
 
 
 class User(Base):
@@ -35,12 +33,6 @@ class User(Base):
     __table_args__ = (
         # Unique regardless of case; the address is kept as its owner wrote it.
         Index("uq_users_email_lower", func.lower(text("email")), unique=True),
-        Index(
-            "uq_users_external_id",
-            "external_id",
-            unique=True,
-            postgresql_where=text("external_id IS NOT NULL"),
-        ),
         # Few rows: what keeps the last administrator locks them all, in order.
         Index(
             "ix_users_access_changed_at",
@@ -48,9 +40,6 @@ class User(Base):
             postgresql_where=text("access_changed_at IS NOT NULL"),
         ),
         CheckConstraint("erased_at IS NULL OR NOT (is_active OR is_admin)", name="erased_is_nobody"),
-        CheckConstraint(
-            f"scopes <@ ARRAY{list(SCOPES)} AND (erased_at IS NULL OR scopes = '{{}}')", name="scopes_known"
-        ),
         Index("ix_users_administrators", "id", postgresql_where=text("is_admin AND is_active")),
         # For lists of users, and the search for a part of a name or address.
         Index("ix_users_admins", "id", postgresql_where=text("is_admin")),
@@ -61,7 +50,6 @@ class User(Base):
             )
             for name in ("email", "full_name")
         ),
-        *metadata_rules("users"),
     )
 
     id: Mapped[Id]
@@ -70,13 +58,7 @@ class User(Base):
     password_hash: Mapped[Str]
     is_active: Mapped[bool] = mapped_column(Boolean, server_default=true())
     is_admin: Mapped[bool] = mapped_column(Boolean, server_default=false())
-    #: What the user may beside what customers may. Administrators may all of it, whatever is here.
-    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     email_verified: Mapped[bool] = mapped_column(Boolean, server_default=false())
-    #: Of the shop's ERP, say; shown to the user in the export alone.
-    external_id: Mapped[Str | None]
-    #: Of the shop's other systems; shown to the user in the export alone.
-    metadata_: Mapped[str] = metadata_column()
     #: When it was last activated, deactivated, granted or withdrawn. Tokens from before say otherwise.
     access_changed_at: Mapped[Instant | None]
     #: When its owner deleted it: the row that is left is no user, and never becomes one again.
@@ -158,7 +140,7 @@ class MailToken(Base):
 class ApiKey(Base):
     __tablename__ = "api_keys"
     __table_args__ = (
-        CheckConstraint(f"scopes <@ ARRAY{list(KEY_SCOPES)}", name="scopes_known"),
+        CheckConstraint(f"scopes <@ ARRAY{list(SCOPES)}", name="scopes_known"),
         Index("uq_api_keys_hash", "hash", unique=True),
         Index("ix_api_keys_created_by", "created_by"),
     )

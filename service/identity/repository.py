@@ -10,7 +10,7 @@ from service.identity.models import User
 from service.platform.database import Record, Session
 
 _CALLER = (
-    select(User.is_admin, User.scopes)
+    select(User.is_admin)
     .join(SessionRow, SessionRow.user_id == User.id)
     .where(
         SessionRow.id == bindparam("session_id"),
@@ -23,7 +23,7 @@ _LOCKED_CALLER = _CALLER.with_for_update(read=True, of=[User, SessionRow])
 
 
 async def get_caller(session: Session, *, user_id: int, session_id: int, lock: bool = False) -> Record | None:
-    """`is_admin` and `scopes` of the active user whose session has not ended.
+    """`is_admin` of the active user whose session has not ended.
 
     With `lock` both rows stay as they are until the transaction ends.
     """
@@ -32,11 +32,10 @@ async def get_caller(session: Session, *, user_id: int, session_id: int, lock: b
 
 
 async def lock_user(session: Session, user_id: int) -> Record | None:
-    """`is_active`, `is_admin`, `scopes`, `external_id`, `metadata` and `version`, which stay so until the
-    transaction ends; None if erased.
-    """
-    columns = (User.is_active, User.is_admin, User.scopes, User.external_id, User.metadata_, User.version)
-    statement = select(*columns).where(User.id == user_id, User.erased_at.is_(None))
+    """`is_active`, `is_admin` and `version`, which stay so until the transaction ends; None if erased."""
+    statement = select(User.is_active, User.is_admin, User.version).where(
+        User.id == user_id, User.erased_at.is_(None)
+    )
     return await session.one(statement.with_for_update(key_share=True))
 
 
@@ -60,9 +59,9 @@ async def end_sessions(session: Session, user_id: int, *, but: int | None = None
 
 
 async def get_access_changes(session: Session, seconds: float) -> Sequence[Record]:
-    """Id, is_active, is_admin and scopes of the users whose access has changed within so many seconds."""
+    """Id, is_active and is_admin of the users whose access has changed within so many seconds."""
     recent = User.access_changed_at > func.now() - timedelta(seconds=seconds)
-    return await session.rows(select(User.id, User.is_active, User.is_admin, User.scopes).where(recent))
+    return await session.rows(select(User.id, User.is_active, User.is_admin).where(recent))
 
 
 async def get_ended_sessions(session: Session, seconds: float) -> Sequence[int]:

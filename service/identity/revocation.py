@@ -6,7 +6,7 @@ loaded when it starts to listen and fed by the change feed, so that a request ne
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,7 +29,6 @@ class UserAccess:
 
     is_active: bool
     is_admin: bool
-    scopes: Sequence[str]
 
 
 def recent(clock: Callable[[], float]) -> TTLCache[int, Any]:
@@ -59,13 +58,13 @@ class Revocations:
             users = await sessions.get_access_changes(session, REMEMBERED_SECONDS)
             ended = await sessions.get_ended_sessions(session, REMEMBERED_SECONDS)
         for row in users:
-            self._users.setdefault(row.id, UserAccess(row.is_active, row.is_admin, row.scopes))
+            self._users.setdefault(row.id, UserAccess(row.is_active, row.is_admin))
         for session_id in ended:
             self._ended[session_id] = True
 
     def on_change(self, change: Change) -> None:
         if change["of"] == "users":
-            self._users[change["id"]] = UserAccess(change["is_active"], change["is_admin"], change["scopes"])
+            self._users[change["id"]] = UserAccess(change["is_active"], change["is_admin"])
         elif change["of"] == "sessions":
             self._ended[change["id"]] = True
 
@@ -76,7 +75,7 @@ class Revocations:
         self._refused[claimed.session_id] = True
 
     def apply(self, claimed: Caller) -> Caller:
-        """The caller with the rights of now. Raises InvalidToken if the session or user has lost access."""
+        """The caller with the role of now. Raises InvalidToken if the session or the user has lost access."""
         if claimed.session_id in self._ended:
             raise InvalidToken
         # Most users are not in it, and `get` would look twice.
@@ -85,4 +84,4 @@ class Revocations:
             return claimed
         if not access.is_active:
             raise InvalidToken
-        return Caller.of(claimed.user_id, claimed.session_id, is_admin=access.is_admin, scopes=access.scopes)
+        return Caller(claimed.user_id, claimed.session_id, access.is_admin)

@@ -7,7 +7,7 @@ from service.identity import repository as sessions
 from service.identity.api_keys import repository as api_keys
 from service.identity.api_keys.cache import ApiKeyCache, CachedKey
 from service.identity.api_keys.format import can_be_key
-from service.identity.callers import AnyCaller, Caller, KeyCaller, rights_of, rights_of_key
+from service.identity.callers import AnyCaller, Caller, KeyCaller
 from service.identity.revocation import Revocations
 from service.platform.crypto import fingerprint
 from service.platform.database import Database, Record, Session
@@ -27,7 +27,7 @@ async def authenticate_session(
     claimed: Caller,
     before_lookup: BeforeLookup | None = None,
 ) -> Caller:
-    """The caller that a verified access token names, with the rights of now.
+    """The caller that a verified access token names, with the role of now.
 
     While the change feed is in sync, this process knows which sessions and users have lost access. Else the
     database is asked; `before_lookup` is awaited first, with the caller that the token names, or with None
@@ -44,7 +44,7 @@ async def authenticate_session(
     if row is None:
         revocations.note_refused(claimed)
         raise InvalidToken
-    return Caller.of(claimed.user_id, claimed.session_id, is_admin=row.is_admin, scopes=row.scopes)
+    return Caller(claimed.user_id, claimed.session_id, row.is_admin)
 
 
 async def authenticate_key(
@@ -99,20 +99,15 @@ async def look_up_key(database: Database, cache: ApiKeyCache, key_hash: bytes) -
         cache.remove(key_hash)
         return None
     left = math.inf if row.seconds_left is None else float(row.seconds_left)
-    caller = KeyCaller(row.id, _rights_of_key(row), row.created_by)
-    found = CachedKey(caller, asked + left)
+    found = CachedKey(KeyCaller(row.id, frozenset(row.scopes)), asked + left)
     cache.add(key_hash, found, generation)
     return found
-
-
-def _rights_of_key(row: Record) -> frozenset[str]:
-    return rights_of_key(row.given, rights_of(row.scopes, is_admin=row.is_admin))
 
 
 async def lock_own_account(session: Session, caller: Caller) -> Record | None:
     """Lock the caller's account, then check that the caller's access holds: before a change of the account.
 
-    Returns `is_active`, `is_admin`, `scopes` and `version`. Raises InvalidToken, as `reauthorize` does.
+    Returns `is_active`, `is_admin` and `version`. Raises InvalidToken, as `reauthorize` does.
     """
     account = await sessions.lock_user(session, caller.user_id)
     await reauthorize(session, caller, needs_role=False)
@@ -134,22 +129,21 @@ async def reauthorize(session: Session, caller: AnyCaller | None, *, needs_role:
 
     Raises:
         InvalidToken: the session, the account or the key has ended.
-        Forbidden: the caller may less than before.
+        Forbidden: the role has been withdrawn, or the key may do less than before.
     """
     if caller is None:
         return
     if isinstance(caller, KeyCaller):
-        key = await api_keys.lock_good(session, caller.key_id)
-        if key is None:
+        scopes = await api_keys.lock_good(session, caller.key_id)
+        if scopes is None:
             raise InvalidApiKey
-        lost = not caller.scopes <= _rights_of_key(key)
+        lost = not caller.scopes <= set(scopes)
     else:
         row = await sessions.get_caller(
             session, user_id=caller.user_id, session_id=caller.session_id, lock=True
         )
         if row is None:
             raise InvalidToken
-        now = Caller.of(caller.user_id, caller.session_id, is_admin=row.is_admin, scopes=row.scopes)
-        lost = needs_role and not all(map(now.may, caller.rights))
+        lost = needs_role and caller.is_admin and not row.is_admin
     if lost:
         raise Forbidden("Your permissions changed during this request. Send it again.")

@@ -14,7 +14,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from service.identity.callers import SCOPES, Caller
+from service.identity.callers import Caller
 from service.platform.crypto import derive
 
 ACCESS_TOKEN_SECONDS: Final = 600
@@ -76,7 +76,7 @@ class AccessTokens:
 
     def issue(self, caller: Caller, *, client_id: str) -> str:
         now = int(self._clock())
-        claims: dict[str, Any] = {
+        claims = {
             "iss": self._issuer,
             "aud": self._audience,
             "sub": str(caller.user_id),
@@ -87,8 +87,6 @@ class AccessTokens:
             "sid": str(caller.session_id),
             "admin": caller.is_admin,
         }
-        if caller.scopes:
-            claims["scope"] = " ".join(sorted(caller.scopes))
         header = {"typ": "at+jwt", "alg": "ES256", "kid": self._signing.kid}
         return jwt.encode(header, claims, self._signing.key)
 
@@ -116,8 +114,7 @@ class AccessTokens:
             return None
         with contextlib.suppress(JoseError, ValueError, KeyError, TypeError):
             claims = self._claims(token)
-            scopes = SCOPES.intersection(str(claims.get("scope", "")).split())
-            caller = Caller(int(claims["sub"]), int(claims["sid"]), claims["admin"] is True, scopes)
+            caller = Caller(int(claims["sub"]), int(claims["sid"]), claims["admin"] is True)
             good = self._verified[token] = (float(claims["exp"]), caller)
             return good
         return None

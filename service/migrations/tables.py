@@ -4,7 +4,6 @@ from service.audit import models as audit
 from service.catalogue import models as items
 from service.events import models as events
 from service.identity import models as auth
-from service.imports import models as imports
 from service.notifications import models as notifications
 from service.notifications.streams import models as streams
 from service.orders import models as orders
@@ -22,7 +21,6 @@ __all__ = [
     "changes",
     "events",
     "idempotency",
-    "imports",
     "items",
     "mails",
     "notifications",

@@ -11,7 +11,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.platform.database.base import Base, CreatedAt, Id, Instant, Money, Percent, Ref, Str, Version
-from service.platform.database.metadata import metadata_column, metadata_rules
 
 STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "refunded")
 SHIPPINGS = ("standard", "express", "overnight")
@@ -65,23 +64,6 @@ class Order(Base):
         Index("ix_orders_status_placed_at_id", "status", "placed_at", "id"),
         Index("ix_orders_unpaid", "user_id", postgresql_where=text("status = 'placed'")),
         Index("ix_orders_user_id_reference", "user_id", "reference"),
-        # For lists of staff; the last two of all orders only, for a status or a customer leaves few to sort.
-        Index(
-            "ix_orders_reference_placed_at_id",
-            "reference",
-            "placed_at",
-            "id",
-            postgresql_where=text("reference IS NOT NULL"),
-        ),
-        Index("ix_orders_updated_at_id", "updated_at", "id"),
-        Index("ix_orders_total_id", "total", "id"),
-        Index(
-            "uq_orders_external_id",
-            "external_id",
-            unique=True,
-            postgresql_where=text("external_id IS NOT NULL"),
-        ),
-        *metadata_rules("orders"),
     )
 
     id: Mapped[Id]
@@ -98,9 +80,6 @@ class Order(Base):
     #: because it is a copy that is shown and never searched.
     ship_to: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     reference: Mapped[Str | None]
-    #: Of the shop's ERP, say; never shown to customers.
-    external_id: Mapped[Str | None]
-    metadata_: Mapped[str] = metadata_column()
     refund_due: Mapped[bool] = mapped_column(Boolean, server_default=false())
     cancel_reason: Mapped[Str | None]
     payment_reference: Mapped[Str | None]

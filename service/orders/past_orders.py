@@ -6,8 +6,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from service.accounts import get_customer
-from service.errors import ExternalIdTaken, FieldFault, Unprocessable
-from service.orders import repository as orders
+from service.errors import FieldFault, Unprocessable
 from service.orders.placing import repository as placing
 from service.orders.placing.service import no_customer
 from service.orders.pricing import order_values, price_lines, refuse, requested_lines, sum_up
@@ -45,7 +44,6 @@ async def record_past_order(
 
     Raises:
         Unprocessable: as the API would, with a fault for each field, its pointer into `past`.
-        ExternalIdTaken.
     """
     try:
         new = PastOrder.model_validate(past)
@@ -65,10 +63,7 @@ async def record_past_order(
     values |= {"user_id": new.user_id, "customer_name": customer.full_name, "status": new.status}
     values["ship_to"] = new.ship_to.model_dump() if new.ship_to else None
     values["events"] = placing.timeline(values, by="import")
-    order_id = await placing.add(session, values, lines)
-    if order_id is None:
-        raise ExternalIdTaken.by("order", await orders.get_id(session, new.external_id))
-    return order_id
+    return await placing.add(session, values, lines)
 
 
 def _untimely(new: PastOrder) -> Iterator[FieldFault]:

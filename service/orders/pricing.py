@@ -11,7 +11,6 @@ from typing import Any, Final
 from service.errors import FieldFault, Unprocessable
 from service.orders.errors import PriceChanged
 from service.orders.schemas import MAX_QUANTITY, NewLine, OrderCreate
-from service.platform.http.merge_patch import stored
 from service.platform.http.schemas import MAX_AMOUNT, to_cents
 
 OVERNIGHT_MINIMUM: Final = Decimal("50.00")
@@ -176,8 +175,6 @@ def order_values(new: OrderCreate, sums: Sums, currency: str) -> dict[str, Any]:
         "total": sums.total,
         "currency": currency,
         "reference": new.reference,
-        "external_id": new.external_id,
-        "metadata": stored(new.metadata or {}),
     }
 
 

@@ -1,10 +1,9 @@
 """Every statement on orders and their lines."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from asyncpg import UniqueViolationError
 from sqlalchemy import (
     JSON,
     ColumnElement,
@@ -22,75 +21,65 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from service.catalogue.models import Item
-from service.identity.models import User
 from service.orders import metrics, schemas
 from service.orders.models import INSTANT, STATUSES, Order, OrderLine
 from service.platform.database import Record, Session, after_commit, any_of, none_of
 from service.platform.database.documents import array_of, document, object_of, stored_array, stored_object
+from service.platform.database.pagination import Conditions, Page, PagedSelect
 from service.platform.http.etag.versions import AllBut, Versions
 
 LINE_COLUMNS = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")
 
 
-def _lines(*, whole: bool) -> ScalarSelect[Any]:
-    """The lines of an order, as they are sent. `whole`: to staff."""
-    line = object_of(schemas.OrderLine, OrderLine.__table__.c, whole=whole, sku=Item.__table__.c.sku)
-    lines = select(array_of(line, OrderLine.position)).where(OrderLine.order_id == Order.id)
-    if whole:
-        lines = lines.join(Item, Item.id == OrderLine.product_id)
-    return lines.correlate(Order).scalar_subquery()
+def _lines() -> ScalarSelect[Any]:
+    """The lines of an order, as they are sent."""
+    lines = array_of(object_of(schemas.OrderLine, OrderLine.__table__.c), OrderLine.position)
+    return select(lines).where(OrderLine.order_id == Order.id).correlate(Order).scalar_subquery()
 
 
-_customer_email = (
-    select(User.email).where(User.id == Order.user_id, User.erased_at.is_(None)).scalar_subquery()
-)
-
-
-def _order(*, whole: bool) -> ColumnElement[str]:
-    """An order as it is sent. `whole`: to staff."""
+def _order() -> ColumnElement[str]:
+    """An order as it is sent."""
     columns = Order.__table__.c
     return object_of(
         schemas.Order,
         columns,
-        whole=whole,
-        customer_email=_customer_email,
-        lines=_lines(whole=whole),
+        lines=_lines(),
         ship_to=stored_object(schemas.ShipTo, columns.ship_to),
         events=stored_array(schemas.OrderEvent, columns.events),
     )
 
 
-#: The JSON of an order, by whether it is for staff; for the statements of packages above too.
-ORDER_JSON = {whole: _order(whole=whole) for whole in (False, True)}
-#: The shape of schemas.Order, whole. Built once, for it costs more than to ask the database.
-_SHAPE = (
-    *Order.__table__.columns,
-    _customer_email.label("customer_email"),
-    cast(_lines(whole=True), JSON).label("lines"),
-)
+#: The shape of schemas.Order. Built once, for it costs more than to ask the database.
+_SHAPE = (*Order.__table__.columns, cast(_lines(), JSON).label("lines"))
 _WHOLE = select(*_SHAPE)
 _CHANGED = update(Order).returning(*_SHAPE)
-OWN = Order.user_id == bindparam("user_id")
+_OWN = Order.user_id == bindparam("user_id")
 _IS = Order.id == bindparam("order_id")
 _BY_ID = _WHOLE.where(_IS)
-_OWN_BY_ID = _BY_ID.where(OWN)
-_LOCKED = _BY_ID.with_for_update(key_share=True, of=Order)
-_BY_EXTERNAL_ID = select(Order.id).where(Order.external_id == bindparam("external_id"))
-#: As they are sent to customers, and whole to staff: each with what its tag and its place among a customer's
-#: last ones are made of.
-_DOCUMENTS = {
-    whole: select(document(shown), Order.version, Order.placed_at, Order.id)
-    for whole, shown in ORDER_JSON.items()
-}
-_DOCUMENT = _DOCUMENTS[True].where(_IS)
-_OWN_DOCUMENT = _DOCUMENTS[False].where(_IS, OWN)
-_LATEST = {
-    whole: documents.where(OWN)
+_OWN_BY_ID = _BY_ID.where(_OWN)
+#: As they are sent, each with what its tag and its place in a list are made of.
+_DOCUMENTS = select(document(_order()), Order.version, Order.placed_at, Order.id)
+_DOCUMENT = _DOCUMENTS.where(_IS)
+_OWN_DOCUMENT = _DOCUMENT.where(_OWN)
+_LATEST = (
+    _DOCUMENTS.where(_OWN)
     .order_by(Order.placed_at.desc(), Order.id.desc())
     .limit(bindparam("count", type_=Integer))
-    for whole, documents in _DOCUMENTS.items()
-}
+)
+_LIST = PagedSelect(
+    _DOCUMENTS,
+    Order.placed_at,
+    Order.id,
+    falling=True,
+    filters=Conditions(
+        {
+            "user_id": _OWN,
+            "status": Order.status == bindparam("status"),
+            "placed_from": Order.placed_at >= bindparam("placed_from"),
+            "placed_until": Order.placed_at <= bindparam("placed_until"),
+        }
+    ),
+)
 
 
 def _event(status: Any, at: Any, by: str | ColumnElement[str]) -> ColumnElement[Any]:
@@ -104,9 +93,9 @@ def visible_to(user_id: int | None) -> ColumnElement[bool]:
     return true() if user_id is None else Order.user_id == user_id
 
 
-async def get_latest(session: Session, user_id: int, count: int, *, whole: bool) -> list[Any]:
-    """Documents of the user's last orders, newest first. `whole`: for staff."""
-    return await session.rows(_LATEST[whole], {"user_id": user_id, "count": count})
+async def get_latest(session: Session, user_id: int, count: int) -> list[Any]:
+    """Documents of the user's last orders, newest first."""
+    return await session.rows(_LATEST, {"user_id": user_id, "count": count})
 
 
 async def get(session: Session, order_id: int, *, viewer_id: int | None) -> Record | None:
@@ -116,34 +105,28 @@ async def get(session: Session, order_id: int, *, viewer_id: int | None) -> Reco
 
 
 async def get_document(session: Session, order_id: int, *, viewer_id: int | None) -> Record | None:
-    """The same, as it is sent: whole to a caller who sees all."""
+    """The same, as it is sent."""
     statement = _DOCUMENT if viewer_id is None else _OWN_DOCUMENT
     return await session.one(statement, {"order_id": order_id, "user_id": viewer_id})
 
 
-async def lock(session: Session, order_id: int) -> Record | None:
-    """The order, locked until the transaction ends."""
-    return await session.one(_LOCKED, {"order_id": order_id})
-
-
-async def get_id(session: Session, external_id: str | None) -> int | None:
-    """The id of the order that has this external id."""
-    order_id: int | None = await session.value(_BY_EXTERNAL_ID, {"external_id": external_id})
-    return order_id
-
-
-async def set_fields(session: Session, order_id: int, values: Mapping[str, Any]) -> Record | None:
-    """The order as changed; None when another one has its external id. The caller holds its lock.
-
-    An external id can be taken between any look and the UPDATE, so it is tried, in a savepoint.
-    """
-    given = {Order.__table__.c[name]: value for name, value in values.items()}
-    statement = _CHANGED.where(Order.id == order_id).values({**given, Order.version: Order.version + 1})
-    try:
-        async with session.savepoint():
-            return await session.one(statement)
-    except UniqueViolationError:
-        return None
+async def find(
+    session: Session,
+    page: Page,
+    *,
+    user_id: int | None,
+    status: str | None,
+    placed_from: datetime | None,
+    placed_until: datetime | None,
+) -> list[Any]:
+    """Documents of orders, newest first; both ends of the time are included."""
+    values = {
+        "user_id": user_id,
+        "status": status,
+        "placed_from": placed_from,
+        "placed_until": placed_until,
+    }
+    return await _LIST.read(session, page, values)
 
 
 async def get_references(session: Session, references: Collection[str]) -> set[tuple[int, str]]:

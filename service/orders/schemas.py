@@ -4,16 +4,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import MISSING, AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from service.accounts import HOME, ShipToIn
 from service.platform.http.etag.versions import Version, Versioned
-from service.platform.http.metadata import EXAMPLE as METADATA
-from service.platform.http.metadata import Metadata, MetadataIn, MetadataPatch
 from service.platform.http.schemas import (
-    FOR_STAFF,
     NUMERAL,
-    ExternalId,
     Id,
     In,
     Instant,
@@ -43,7 +39,6 @@ ONE: Final[dict[str, Any]] = {"product_id": 11, "quantity": 2}
 
 Status = Literal["placed", "paid", "shipped", "delivered", "cancelled", "refunded"]
 Shipping = Literal["standard", "express", "overnight"]
-Sort = Literal["id", "-id", "placed_at", "-placed_at", "updated_at", "-updated_at", "total", "-total"]
 
 #: Who made a transition; never a person's id.
 Actor = Literal["customer", "staff", "api_key", "system", "import", "unknown"]
@@ -65,10 +60,6 @@ class ShipTo(Out):
 
 class OrderLine(Out):
     product_id: Id
-    sku: Annotated[
-        str | MISSING,
-        Field(description=f"The item's SKU, as it is now. {FOR_STAFF}", examples=["NW-11"]),
-    ] = MISSING
     name: str
     quantity: int
     unit_price: WrittenMoney
@@ -76,11 +67,10 @@ class OrderLine(Out):
     line_total: WrittenMoney
 
     @classmethod
-    def priced(cls, line: Any, sku: str) -> Self:
+    def priced(cls, line: Any) -> Self:
         """From a line of pricing.py, whose amounts are numbers."""
         return cls(
             product_id=line.product_id,
-            sku=sku,
             name=line.name,
             quantity=line.quantity,
             unit_price=money_text(line.unit_price),
@@ -97,7 +87,7 @@ class OrderEvent(Out):
     by: Annotated[
         Actor,
         Field(
-            description="Who made the transition: the customer, `staff`, an API key, the"
+            description="Who made the transition: the customer, `staff` (an administrator), an API key, the"
             " system itself, or the import of past orders; `unknown` for transitions made before"
             " timelines were kept."
         ),
@@ -108,13 +98,6 @@ class Order(Versioned):
     id: Id
     user_id: Id
     customer_name: str
-    customer_email: Annotated[
-        str | MISSING | None,
-        Field(
-            description=f"The e-mail address of the customer's account, if it still exists. {FOR_STAFF}",
-            examples=["maria@shop.example"],
-        ),
-    ] = MISSING
     status: Status
     shipping: Shipping
     lines: list[OrderLine]
@@ -125,29 +108,10 @@ class Order(Versioned):
     currency: str
     ship_to: ShipTo | None
     reference: str | None
-    external_id: Annotated[
-        str | MISSING | None,
-        Field(description=f"The shop's own id of the order. {FOR_STAFF}", examples=["SO-10248"]),
-    ] = MISSING
     refund_due: bool
     cancel_reason: str | None
-    payment_reference: Annotated[
-        str | MISSING | None,
-        Field(
-            description=f"The payment system's reference of the payment. {FOR_STAFF}",
-            examples=["pi_3MtwBwLkdIwHu7ix"],
-        ),
-    ] = MISSING
-    refund_reference: Annotated[
-        str | MISSING | None,
-        Field(
-            description=f"The payment system's reference of the refund. {FOR_STAFF}",
-            examples=["re_1Nispe2eZvKYlo2C"],
-        ),
-    ] = MISSING
     tracking: str | None
     events: Annotated[list[OrderEvent], Field(description="The timeline, oldest first.")]
-    metadata: Metadata | MISSING = MISSING
     version: Version
     placed_at: Instant
     updated_at: Instant
@@ -156,10 +120,6 @@ class Order(Versioned):
     delivered_at: Instant | None
     cancelled_at: Instant | None
     refunded_at: Instant | None
-
-    def for_customers(self) -> Self:
-        shown = super().for_customers()
-        return shown.model_copy(update={"lines": [line.for_customers() for line in self.lines]})
 
 
 Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY, examples=[2]), NUMERAL]
@@ -173,9 +133,9 @@ class NewLine(In):
     product_id: Id
     quantity: Quantity
     unit_price: ShownPrice = None
-    discount_pct: Annotated[Percent, Field(description="Only staff and API keys may give a discount.")] = (
-        Decimal(0)
-    )
+    discount_pct: Annotated[
+        Percent, Field(description="Only administrators and API keys may give a discount.")
+    ] = Decimal(0)
 
 
 class OrderCreate(In):
@@ -188,7 +148,7 @@ class OrderCreate(In):
     quantity: Quantity | None = None
     unit_price: ShownPrice = None
     discount_pct: Annotated[
-        Percent | None, Field(description="Only staff and API keys may give a discount.")
+        Percent | None, Field(description="Only administrators and API keys may give a discount.")
     ] = None
     shipping: Shipping = "standard"
     ship_to: Annotated[
@@ -197,29 +157,10 @@ class OrderCreate(In):
     reference: Annotated[
         ShortLine | None, Field(description="The customer's own reference.", examples=["PO 4711"])
     ] = None
-    external_id: Annotated[
-        ExternalId | None,
-        Field(
-            description="The shop's own id of the order, such as its ERP's: unique, and case-sensitive."
-            " Only staff and API keys may send it."
-        ),
-    ] = None
-    metadata: Annotated[MetadataIn | None, Field(description="Only staff and API keys may send it.")] = None
     user_id: Annotated[
         Id | None,
-        Field(description="The customer. API keys must name one, staff may, other users may not."),
+        Field(description="The customer. API keys must name one, administrators may, other users may not."),
     ] = None
-
-
-class OrderPatch(In):
-    """Changes of what the shop keeps about an order (RFC 7396). What is absent stays; `null` removes it."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"external_id": "SO-10248"}, {"metadata": METADATA}]}
-    )
-
-    external_id: ExternalId | None = None
-    metadata: MetadataPatch | None = None
 
 
 class Cancellation(In):

@@ -1,15 +1,16 @@
 """Orders: reading them, changing their shipping address, and announcing what happens to them.
 
-They are placed in placing/, listed in lists/, and what leads from one state to the next is in transitions.py.
+They are placed in placing/, and what leads from one state to the next is in transitions.py.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
-from service import audit, events
+from service import audit
 from service.accounts import ShipToIn
 from service.catalogue import Movements
-from service.errors import ExternalIdTaken, Forbidden
+from service.errors import Forbidden
 from service.events import EventType, NewEvent
 from service.identity import AnyCaller, reauthorize
 from service.notifications import NewNotification
@@ -20,21 +21,20 @@ from service.orders.errors import (
 )
 from service.orders.placing import repository as placing
 from service.orders.placing.repository import Announcement
-from service.orders.schemas import Order, OrderPatch
+from service.orders.schemas import Order
 from service.platform.database import Record, Session
-from service.platform.http import metadata as object_metadata
+from service.platform.database.pagination import Page
 from service.platform.http.etag.versions import Versions, require
 
 #: The states in which the shipping address may change.
 BEFORE_SHIPPING: Final = ("placed", "paid")
-#: What the event of each status is called.
+#: What emails and webhooks are sent about. A refund is between the shop and its customer.
 EVENT_BY_STATUS: Final[Mapping[str, EventType]] = {
     "placed": "order.placed",
     "paid": "order.paid",
     "shipped": "order.shipped",
     "delivered": "order.delivered",
     "cancelled": "order.cancelled",
-    "refunded": "order.refunded",
 }
 
 
@@ -58,6 +58,40 @@ async def get_document(session: Session, caller: AnyCaller, order_id: int) -> Re
     return row
 
 
+async def find(
+    session: Session,
+    caller: AnyCaller,
+    page: Page,
+    *,
+    user_id: int | None,
+    status: str | None,
+    placed_from: date | None,
+    placed_until: date | None,
+) -> list[Any]:
+    """Documents of the caller's own orders; administrators and keys see all. Both days are included."""
+    viewer_id = caller.sees_only
+    if user_id is not None and viewer_id is not None and user_id != viewer_id:
+        raise _others_orders()
+    return await orders.find(
+        session,
+        page,
+        user_id=user_id if viewer_id is None else viewer_id,
+        status=status,
+        placed_from=datetime.combine(placed_from, time.min, UTC) if placed_from else None,
+        placed_until=datetime.combine(placed_until, time.max, UTC) if placed_until else None,
+    )
+
+
+async def require_may_list(_: Session, caller: AnyCaller, user_id: str) -> None:
+    """Raises Forbidden for another user's orders, as `find` does."""
+    if caller.sees_only is not None and user_id != str(caller.sees_only) and user_id.isdecimal():
+        raise _others_orders()
+
+
+def _others_orders() -> Forbidden:
+    return Forbidden("Only administrators may list other users' orders: leave out `user_id`.")
+
+
 async def lock_staff(session: Session, caller: AnyCaller | None) -> None:
     """Check the access of staff and keys in the database. Customers act on their own orders, all day: what
     the process knows of their access is enough.
@@ -78,14 +112,13 @@ async def change_ship_to(
     changed = await orders.change(
         session,
         order_id,
-        viewer_id=caller.changes_only,
+        viewer_id=caller.sees_only,
         sources=BEFORE_SHIPPING,
         values={"ship_to": ship_to.model_dump()},
         expected=expected,
     )
     if changed is None:
         order = await get(session, caller, order_id)
-        require_may_change(caller, order.user_id)
         require(expected, order)
         raise InvalidTransition(
             f"The order is {order.status}. Only the address of an order that is"
@@ -100,54 +133,6 @@ async def change_ship_to(
         target_id=order.id,
         data=_audited(order),
     )
-    await events.publish_new(session, [_event("order.redirected", order)])
-    return shown_to(caller, order)
-
-
-def require_may_change(caller: AnyCaller, customer_id: int) -> None:
-    """Raises Forbidden for another user's order, which the caller may see."""
-    if caller.changes_only not in (None, customer_id):
-        raise Forbidden("Only administrators and staff with the scope orders:write may change this order.")
-
-
-def shown_to(caller: AnyCaller | None, order: Order) -> Order:
-    """The order as this caller gets it."""
-    return order if caller is None or caller.sees_only is None else order.for_customers()
-
-
-async def update(
-    session: Session,
-    caller: AnyCaller,
-    order_id: int,
-    patch: OrderPatch,
-    *,
-    expected: Versions | None = None,
-) -> Order:
-    """Change what the shop keeps about an order, in whichever state it is. Its customer is not notified."""
-    await lock_staff(session, caller)
-    before = await orders.lock(session, order_id)
-    if before is None:
-        raise OrderNotFound
-    require(expected, before)
-    values = patch.model_dump(exclude_unset=True)
-    if "metadata" in values:
-        values["metadata"] = object_metadata.changed(before.metadata, values["metadata"])
-    values = {name: value for name, value in values.items() if getattr(before, name) != value}
-    if not values:
-        return Order.of(before)
-    row = await orders.set_fields(session, order_id, values)
-    if row is None:
-        raise ExternalIdTaken.by("order", await orders.get_id(session, values["external_id"]))
-    await audit.record(
-        session,
-        "order.changed",
-        by=caller,
-        target_kind="order",
-        target_id=order_id,
-        data={"changed": sorted(values)},
-    )
-    order = Order.of(row)
-    await events.publish_new(session, [_event("order.updated", order)])
     return order
 
 
@@ -160,11 +145,9 @@ async def announce(
 ) -> Order:
     """Notify the customer of the order's status, and record it in the audit log and as an event; the stock
     that moves is written with that. Nothing else of the transaction may wait for a lock after this.
-
-    The order as the caller gets it.
     """
     await placing.announce(session, announcement_of(caller, order, body, movements))
-    return shown_to(caller, order)
+    return order
 
 
 def announcement_of(
@@ -173,17 +156,15 @@ def announcement_of(
     total, action = str(order.total), f"order.{order.status}"
     data = {"order_id": order.id, "status": order.status, "total": total}
     news = NewNotification(order.user_id, action, f"Order {order.id} is {order.status}", body, data)
+    event = EVENT_BY_STATUS.get(order.status)
+    published = [NewEvent(event, order.id, order.model_dump(mode="json"), order.user_id)] if event else []
     low = movements.low if movements else ()
     return Announcement(
         audit.entries(action, by=caller, target_kind="order", targets={order.id: _audited(order)}),
-        [_event(EVENT_BY_STATUS[order.status], order), *(each.event for each in low)],
+        [*published, *(each.event for each in low)],
         [news, *(each.notification for each in low)],
         movements,
     )
-
-
-def _event(event_type: EventType, order: Order) -> NewEvent:
-    return NewEvent(event_type, order.id, order.for_events(), order.user_id)
 
 
 def _audited(order: Order) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from service.identity import AnyCaller
 from service.orders import repository as orders
 from service.orders.errors import AddressRequired, InvalidTransition, OrderNotFound
 from service.orders.schemas import Order
-from service.orders.service import announce, lock_staff, require_may_change
+from service.orders.service import announce, lock_staff
 from service.platform.database import Record, Session
 
 
@@ -68,7 +68,7 @@ async def _transition(
     session: Session, caller: AnyCaller | None, order_id: int, name: str, values: Mapping[str, Any]
 ) -> Order:
     """The order after the transition. Of two at once, one finds it in its source state and wins."""
-    transition, viewer_id = TRANSITIONS[name], caller.changes_only if caller else None
+    transition, viewer_id = TRANSITIONS[name], caller.sees_only if caller else None
     await lock_staff(session, caller)
     while True:
         changed = await orders.transition(
@@ -82,10 +82,7 @@ async def _transition(
         )
         if changed is not None:
             return Order.of(changed)
-        order = await orders.get(session, order_id, viewer_id=caller.sees_only if caller else None)
-        if caller and order is not None:
-            require_may_change(caller, order.user_id)
-        _refuse(transition, order)
+        _refuse(transition, await orders.get(session, order_id, viewer_id=viewer_id))
         # Another transition has made this one possible meanwhile: try again.
 
 

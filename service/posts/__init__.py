@@ -1,4 +1,4 @@
-"""Posts: shop news by staff, and customers' posts.
+"""Posts: shop news by administrators, and customers' posts.
 
 Other packages use what is imported here, and nothing else of this one.
 """

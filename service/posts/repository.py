@@ -18,14 +18,12 @@ from sqlalchemy import (
     update,
 )
 
-from service.identity import AnyCaller, Caller
+from service.identity import Caller
 from service.identity.models import User
 from service.platform.database import Record, Session
 from service.platform.database import sequenced_changes as changes
-from service.platform.database.changes_after import Audience, Changes
 from service.platform.database.documents import document, object_of
 from service.platform.database.pagination import Conditions, Page, PagedSelect
-from service.platform.http.schemas import Removed
 from service.posts import schemas
 from service.posts.models import STATUSES, Post
 
@@ -65,39 +63,22 @@ _OLDEST_FIRST, _NEWEST_FIRST = (
     for falling in (False, True)
 )
 
-_shown: Final = select(
-    document(object_of(schemas.Post, _columns, author_name=User.__table__.c.full_name))
-).join(User, _by_its_author)
-#: Each with what its audience may see now.
-_CHANGES: Final = {
-    audience: Changes("posts", audience, rows=_shown.where(visible), row_id=_columns.id, removed=Removed)
-    for audience, visible in (
-        (Audience.EVERYTHING, true()),
-        (Audience.PUBLIC, _published),
-        (Audience.PUBLIC_AND_OWNER, or_(_published, Post.author_id == bindparam("owner_id"))),
-    )
-}
 
-
-def _sees_all(caller: AnyCaller) -> bool:
-    return caller.may("posts:read")
-
-
-def _audience(caller: AnyCaller | None) -> dict[str, Any]:
-    """Published posts to all, pending ones to their authors, everything with posts:read."""
+def _audience(caller: Caller | None) -> dict[str, Any]:
+    """Published posts to all, pending ones to their authors, everything to administrators."""
     if caller is None:
         return {"published": True}
-    return {} if _sees_all(caller) else {"reader_id": caller.user_id}
+    return {} if caller.is_admin else {"reader_id": caller.user_id}
 
 
-def _visible_to(caller: AnyCaller | None) -> ColumnElement[bool]:
+def _visible_to(caller: Caller | None) -> ColumnElement[bool]:
     """The same as a condition."""
     if caller is None:
         return _published
-    return true() if _sees_all(caller) else or_(_published, Post.author_id == caller.user_id)
+    return true() if caller.is_admin else or_(_published, Post.author_id == caller.user_id)
 
 
-def _whole(caller: AnyCaller) -> Select[Any]:
+def _whole(caller: Caller) -> Select[Any]:
     """The row has the shape of schemas.Post."""
     rows = select(*_columns, User.full_name.label("author_name")).join(User, _by_its_author)
     return rows.where(_visible_to(caller))
@@ -107,7 +88,7 @@ async def find(
     session: Session,
     page: Page,
     *,
-    caller: AnyCaller | None,
+    caller: Caller | None,
     newest_first: bool,
     status: str | None,
     updated_since: datetime | None = None,
@@ -121,35 +102,26 @@ async def find(
 
 
 async def find_changed(
-    session: Session, page: Page, updated_since: datetime, *, caller: AnyCaller | None, status: str | None
+    session: Session, page: Page, updated_since: datetime, *, caller: Caller | None, status: str | None
 ) -> list[Any]:
     statement = _DOCUMENTS.where(_visible_to(caller))
     if status is not None:
         statement = statement.where(_with_status[status])
     poll = await changes.begin_poll(session, "posts", updated_since)
-    return await changes.find(session, page, poll, statement, row_id=_columns.id, values={})
+    return await changes.find(session, page, poll, statement, row_id=Post.id, values={})
 
 
 async def find_removed(
-    session: Session, page: Page, updated_since: datetime, *, caller: AnyCaller | None
+    session: Session, page: Page, updated_since: datetime, *, caller: Caller | None
 ) -> list[Any]:
     """Rows of Removed."""
     poll = await changes.begin_poll(session, "posts", updated_since)
     visible = select(Post.id).where(_visible_to(caller))
-    sees_all = caller is not None and _sees_all(caller)
+    sees_all = caller is not None and caller.is_admin
     return await changes.find_removed(session, page, poll, visible, sees_all=sees_all)
 
 
-async def find_changes(session: Session, page: Page, after: str, *, caller: AnyCaller | None) -> list[Any]:
-    """Documents of posts and of Removed. Raises PositionUnknown."""
-    if caller is None:
-        return await _CHANGES[Audience.PUBLIC].read(session, page, after)
-    if _sees_all(caller):
-        return await _CHANGES[Audience.EVERYTHING].read(session, page, after)
-    return await _CHANGES[Audience.PUBLIC_AND_OWNER].read(session, page, after, owner_id=caller.user_id)
-
-
-async def get_document(session: Session, caller: AnyCaller | None, post_id: int) -> Record | None:
+async def get_document(session: Session, caller: Caller | None, post_id: int) -> Record | None:
     audience = _audience(caller)
     return await session.one(_VISIBLE_DOCUMENT[tuple(audience)], {**audience, "post_id": post_id})
 

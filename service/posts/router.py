@@ -1,31 +1,20 @@
 """Shop news and customers' posts."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Path, Query
 
-from service.identity.dependencies import PostsReader, PostsWriter, SignedIn
+from service.identity.dependencies import Administrator, Anyone, SignedIn
 from service.platform.http.access import AccessCheck
 from service.platform.http.documents import Document
 from service.platform.http.etag.conditions import IfMatch
 from service.platform.http.etag.versions import Versions
 from service.platform.http.injection import Located, ReaderDep, SessionDep
-from service.platform.http.listing import (
-    A_MARK,
-    CHANGES,
-    NEXT_UPDATED_SINCE,
-    ONE_OF,
-    UPDATED_SINCE,
-    ChangesAfter,
-    ListingDep,
-    UpdatedSince,
-    follows,
-)
-from service.platform.http.openapi import POSTS_READ, problems
+from service.platform.http.listing import A_MARK, CHANGES, UPDATED_SINCE, ListingDep, Removed, UpdatedSince
+from service.platform.http.openapi import OPTIONAL_SIGN_IN, problems
 from service.platform.http.public_reads import public_read
 from service.platform.http.route import api_router
-from service.platform.http.schemas import DIGITS, MAX_ID, Moment, Removed
+from service.platform.http.schemas import DIGITS, MAX_ID, Moment
 from service.posts import repository
 from service.posts import service as posts
 from service.posts.schemas import Order, Post, PostIn, PostPatch, Status
@@ -37,13 +26,12 @@ PostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 OwnPostId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS, AccessCheck(posts.require_own)]
 
 
-@router.get("", responses=follows(NEXT_UPDATED_SINCE), openapi_extra=POSTS_READ)
+@router.get("", responses=CHANGES, openapi_extra=OPTIONAL_SIGN_IN)
 @public_read("posts")
 async def list_posts(
-    caller: PostsReader,
+    caller: Anyone,
     listing: ListingDep,
     reader: ReaderDep,
-    changes_after: ChangesAfter,
     *,
     order: Annotated[
         Order | None, Query(description="Newest first (`desc`, the default) or oldest first.")
@@ -56,36 +44,33 @@ async def list_posts(
             examples=[A_MARK],
         ),
     ] = None,
-) -> Document[Sequence[Annotated[Post | Removed, ONE_OF]]]:
-    """List posts. Everyone gets published posts, authors also their own pending ones, staff all."""
-    if changes_after is not None:
-        rows = await repository.find_changes(reader, listing.page, changes_after, caller=caller)
-        return listing.changes(rows)
+) -> Document[list[Post]]:
+    """List posts. Everyone gets published posts, authors also their own pending ones, administrators all."""
     rows = await posts.find(
         reader, caller, listing.page, order=order, status=status, updated_since=updated_since
     )
     return listing.document(Post, rows)
 
 
-@router.get("/removed", responses=CHANGES, openapi_extra=POSTS_READ)
+@router.get("/removed", responses=CHANGES, openapi_extra=OPTIONAL_SIGN_IN)
 async def list_removed_posts(
-    caller: PostsReader, listing: ListingDep, reader: ReaderDep, updated_since: UpdatedSince
+    caller: Anyone, listing: ListingDep, reader: ReaderDep, updated_since: UpdatedSince
 ) -> list[Removed]:
     """List the ids of posts that are deleted or no longer published. The oldest change comes first."""
     rows = await repository.find_removed(reader, listing.page, updated_since, caller=caller)
     return listing.of(Removed, rows)
 
 
-@router.get("/{post_id}", responses=problems(404), openapi_extra=POSTS_READ)
+@router.get("/{post_id}", responses=problems(404), openapi_extra=OPTIONAL_SIGN_IN)
 @public_read("posts", row="post_id")
-async def get_post(post_id: PostId, caller: PostsReader, reader: ReaderDep) -> Document[Post]:
-    """Get a post. Only its author and staff get a pending post."""
+async def get_post(post_id: PostId, caller: Anyone, reader: ReaderDep) -> Document[Post]:
+    """Get a post. Only its author and administrators get a pending post."""
     return Document.of(Post, await posts.get_document(reader, caller, post_id))
 
 
 @router.post("", status_code=201, responses=problems(409))
 async def create_post(new: PostIn, caller: SignedIn, session: SessionDep, located: Located) -> Post:
-    """Create a post. A customer's post is `pending` until staff publish it.
+    """Create a post. A customer's post is `pending` until an administrator publishes it.
 
     A customer may have 20 pending posts; for one more the response is 409 `too_many_pending`.
     """
@@ -117,6 +102,6 @@ async def delete_post(post_id: OwnPostId, caller: SignedIn, expected: IfPost, se
 
 
 @router.post("/{post_id}/publish", responses=problems(403, 404))
-async def publish_post(post_id: PostId, caller: PostsWriter, session: SessionDep) -> Post:
-    """Publish a post. Needs `posts:write`; a published post stays as it is."""
+async def publish_post(post_id: PostId, caller: Administrator, session: SessionDep) -> Post:
+    """Publish a post. Needs an administrator; a published post stays as it is."""
     return await posts.publish(session, caller, post_id)

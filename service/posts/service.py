@@ -1,6 +1,6 @@
 """Posts: who may write and change them, and which are public.
 
-Who may publish them is said in `router.py`: staff.
+Who may publish them is said in `router.py`: administrators.
 """
 
 from datetime import datetime
@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from service import audit, events
 from service.errors import Forbidden
-from service.events import EventType
-from service.identity import AnyCaller, Caller, lock_user, reauthorize
+from service.identity import Caller, lock_user, reauthorize
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
 from service.platform.http.etag.versions import Versions, require
@@ -17,18 +16,13 @@ from service.posts import repository as posts
 from service.posts.errors import PostNotFound, TooManyPending
 from service.posts.schemas import Order, Post, PostIn, PostPatch, Status
 
-#: Of one customer: staff read each one, and no customer may bury the posts of others.
+#: Of one customer: administrators read each one, and no customer may bury the posts of others.
 MAX_PENDING: Final = 20
-
-
-def is_staff(caller: Caller) -> bool:
-    """Whether the caller may publish posts, and change those of others."""
-    return caller.may("posts:write")
 
 
 async def find(
     session: Session,
-    caller: AnyCaller | None,
+    caller: Caller | None,
     page: Page,
     *,
     order: Order | None,
@@ -43,7 +37,7 @@ async def find(
     )
 
 
-async def get_document(session: Session, caller: AnyCaller | None, post_id: int) -> Record:
+async def get_document(session: Session, caller: Caller | None, post_id: int) -> Record:
     """The post as it is sent."""
     row = await posts.get_document(session, caller, post_id)
     if row is None:
@@ -59,15 +53,14 @@ async def get(session: Session, caller: Caller, post_id: int) -> Post:
 
 
 async def create(session: Session, caller: Caller, new: PostIn) -> Post:
-    """A post of staff is public at once, a customer's waits for them. Raises TooManyPending."""
+    """An administrator's post is public at once, a customer's waits for one. Raises TooManyPending."""
     await _lock_author(session, caller)
-    by_staff = is_staff(caller)
-    if not by_staff:
+    if not caller.is_admin:
         await _require_room(session, caller)
-    post_id = await posts.add(session, caller.user_id, **new.model_dump(), published=by_staff)
-    if by_staff:
+    post_id = await posts.add(session, caller.user_id, **new.model_dump(), published=caller.is_admin)
+    if caller.is_admin:
         return await _published(session, caller, post_id, caller.user_id)
-    return await _publish(session, "post.created", await get(session, caller, post_id))
+    return await get(session, caller, post_id)
 
 
 async def change(
@@ -80,33 +73,29 @@ async def change(
 ) -> Post:
     """Replace or patch a post.
 
-    A customer's change of a published post takes it back to `pending`: staff have approved the
-    old text, not the new one. Raises TooManyPending for one too many.
+    A customer's change of a published post takes it back to `pending`: an administrator has approved
+    the old text, not the new one. Raises TooManyPending for one too many.
     """
     row = await _lock_own(session, caller, post_id)
     require(expected, row)
     changes: dict[str, Any] = {
         name: value for name, value in new.model_dump().items() if getattr(row, name) != value
     }
-    if changes and row.status == "published" and not is_staff(caller):
+    if changes and row.status == "published" and not caller.is_admin:
         await _require_room(session, caller)
         await posts.withdraw(session, post_id, changes)
     elif changes:
         await posts.change(session, post_id, changes)
     if changes and row.author_id != caller.user_id:
         await _record(session, caller, "post.changed", post_id, author_id=row.author_id)
-    post = await get(session, caller, post_id)
-    return await _publish(session, "post.updated", post) if changes else post
+    return await get(session, caller, post_id)
 
 
 async def remove(session: Session, caller: Caller, post_id: int, *, expected: Versions | None = None) -> None:
     row = await _lock_own(session, caller, post_id)
     require(expected, row)
     await posts.remove(session, post_id)
-    await events.publish(
-        session, "post.deleted", object_id=post_id, user_id=row.author_id, data={"id": post_id}
-    )
-    if is_staff(caller):
+    if caller.is_admin:
         await _record(session, caller, "post.deleted", post_id, author_id=row.author_id)
 
 
@@ -124,17 +113,14 @@ async def publish(session: Session, caller: Caller, post_id: int) -> Post:
 
 async def _published(session: Session, caller: Caller, post_id: int, author_id: int) -> Post:
     await _record(session, caller, "post.published", post_id, author_id=author_id)
-    return await _publish(session, "post.published", await get(session, caller, post_id))
-
-
-async def _publish(session: Session, event_type: EventType, post: Post) -> Post:
+    post = await get(session, caller, post_id)
     data = post.model_dump(mode="json")
-    await events.publish(session, event_type, object_id=post.id, user_id=post.author_id, data=data)
+    await events.publish(session, "post.published", object_id=post_id, user_id=author_id, data=data)
     return post
 
 
 async def _record(session: Session, caller: Caller, action: str, post_id: int, *, author_id: int) -> None:
-    """Audit what staff do to posts; what authors do to their own is not an administrative act."""
+    """Audit what administrators do to posts; what authors do to their own is not an administrative act."""
     data = {"author_id": author_id}
     await audit.record(session, action, by=caller, target_kind="post", target_id=post_id, data=data)
 
@@ -154,14 +140,14 @@ async def require_own(session: Session, caller: Caller, post_id: int) -> None:
 def _own(caller: Caller, row: Record | None) -> Record:
     if row is None:
         raise PostNotFound
-    if row.author_id != caller.user_id and not is_staff(caller):
-        raise Forbidden("Only the author of the post and staff may change it.")
+    if row.author_id != caller.user_id and not caller.is_admin:
+        raise Forbidden("Only the author of the post and administrators may change it.")
     return row
 
 
 async def _lock_author(session: Session, caller: Caller) -> None:
     """Serialize the posts of one customer, so that pending ones are counted before the next is written."""
-    if not is_staff(caller):
+    if not caller.is_admin:
         await lock_user(session, caller.user_id)
     await reauthorize(session, caller)
 

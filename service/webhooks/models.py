@@ -4,7 +4,6 @@ from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, T
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.platform.database.base import Base, CreatedAt, Id, Instant, Ref, Str
-from service.platform.database.metadata import metadata_column, metadata_rules
 
 #: A subscription to every type of event.
 EVERY_EVENT = "*"
@@ -18,13 +17,11 @@ class Webhook(Base):
     __table_args__ = (
         CheckConstraint(text("cardinality(events) > 0"), name="events_named"),
         CheckConstraint(text(f"disabled_reason IN {DISABLED_REASONS}"), name="disabled_reason_known"),
-        *metadata_rules("webhooks"),
     )
 
     id: Mapped[Id]
     url: Mapped[Str]
     description: Mapped[Str] = mapped_column(Text, server_default="")
-    metadata_: Mapped[str] = metadata_column()
     #: Types of events, or EVERY_EVENT.
     events: Mapped[list[str]] = mapped_column(ARRAY(Text))
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))

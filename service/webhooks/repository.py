@@ -7,7 +7,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 
 from service.platform.database import Record, Session
-from service.platform.database.metadata import has_metadata
 from service.platform.database.pagination import Page
 from service.webhooks.models import Webhook
 
@@ -19,27 +18,14 @@ _columns = tuple(column for column in Webhook.__table__.columns if column.name n
 
 
 async def add(
-    session: Session,
-    *,
-    url: str,
-    description: str,
-    events: Sequence[str],
-    metadata: str,
-    secret: bytes,
-    most: int,
+    session: Session, *, url: str, description: str, events: Sequence[str], secret: bytes, most: int
 ) -> Record | None:
     """The new webhook; None where there are `most` already. Transactions that add one wait for each other."""
     await session.execute(select(func.pg_advisory_xact_lock(COUNT_LOCK)))
     if (await session.value(select(func.count()).select_from(Webhook)) or 0) >= most:
         return None
-    values = {
-        Webhook.url: url,
-        Webhook.description: description,
-        Webhook.events: list(events),
-        Webhook.metadata_: metadata,
-        Webhook.secret: secret,
-    }
-    return await session.one(insert(Webhook).values(values).returning(*_columns))
+    values = {"url": url, "description": description, "events": list(events), "secret": secret}
+    return await session.one(insert(Webhook).values(**values).returning(*_columns))
 
 
 async def get(session: Session, webhook_id: int, *, lock: bool = False) -> Record | None:
@@ -49,11 +35,9 @@ async def get(session: Session, webhook_id: int, *, lock: bool = False) -> Recor
     return await session.one(statement)
 
 
-async def find(session: Session, page: Page, *, metadata: str | None) -> list[Any]:
+async def find(session: Session, page: Page) -> list[Any]:
     """Newest first."""
     statement = select(*_columns).order_by(Webhook.id.desc())
-    if metadata is not None:
-        statement = statement.where(has_metadata(Webhook.__table__, metadata))
     if page.after is not None:
         statement = statement.where(Webhook.id < page.after[0])
     rows = await session.rows(statement.limit(page.fetch).offset(page.skip))
@@ -62,8 +46,7 @@ async def find(session: Session, page: Page, *, metadata: str | None) -> list[An
 
 async def change(session: Session, webhook_id: int, values: Mapping[str, Any]) -> None:
     """`values` maps column names to new values."""
-    given = {Webhook.__table__.c[name]: value for name, value in values.items()}
-    await session.execute(update(Webhook).where(Webhook.id == webhook_id).values(given))
+    await session.execute(update(Webhook).where(Webhook.id == webhook_id).values(**values))
 
 
 async def rotate(session: Session, webhook_id: int, secret: bytes, overlap: timedelta) -> None:

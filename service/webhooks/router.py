@@ -5,10 +5,9 @@ from typing import Annotated
 from fastapi import Depends, Path, Query, Request
 from pydantic import MISSING
 
-from service.identity.dependencies import WebhooksReader, WebhooksWriter
+from service.identity.dependencies import Administrator
 from service.platform.http.injection import Component, Located, ReaderDep, SessionDep, component
 from service.platform.http.listing import ListingDep
-from service.platform.http.metadata import PARAMETER, WantedMetadata
 from service.platform.http.openapi import problems
 from service.platform.http.route import api_router
 from service.platform.http.schemas import DIGITS, MAX_ID
@@ -24,13 +23,13 @@ WebhookId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 DeliveryId = Annotated[int, Path(ge=1, le=MAX_ID), DIGITS]
 
 
-async def get_new(_: WebhooksWriter, new: WebhookCreate, request: Request) -> WebhookCreate:
+async def get_new(_: Administrator, new: WebhookCreate, request: Request) -> WebhookCreate:
     """The host is looked up once the caller is authorized, and before the transaction."""
     await webhooks.check_target(component(request, Targets), new.url)
     return new
 
 
-async def get_patch(_: WebhooksWriter, patch: WebhookPatch, request: Request) -> WebhookPatch:
+async def get_patch(_: Administrator, patch: WebhookPatch, request: Request) -> WebhookPatch:
     if patch.url is not MISSING:
         await webhooks.check_target(component(request, Targets), patch.url)
     return patch
@@ -43,7 +42,7 @@ Patch = Annotated[WebhookPatch, Depends(get_patch)]
 @router.post("", status_code=201, responses=problems(403, 409))
 async def create_webhook(
     new: New,
-    caller: WebhooksWriter,
+    caller: Administrator,
     session: SessionDep,
     cipher: Annotated[SecretCipher, Component],
     located: Located,
@@ -54,33 +53,28 @@ async def create_webhook(
     return made
 
 
-@router.get("", responses=problems(403), openapi_extra={"parameters": [PARAMETER]})
-async def list_webhooks(
-    _: WebhooksReader,
-    listing: ListingDep,
-    reader: ReaderDep,
-    metadata: Annotated[str | None, WantedMetadata],
-) -> list[Webhook]:
+@router.get("", responses=problems(403))
+async def list_webhooks(_: Administrator, listing: ListingDep, reader: ReaderDep) -> list[Webhook]:
     """List webhooks. The newest come first; inactive ones are included."""
-    return listing.of(Webhook, await repository.find(reader, listing.page, metadata=metadata))
+    return listing.of(Webhook, await repository.find(reader, listing.page))
 
 
 @router.get("/{webhook_id}", responses=problems(403, 404))
-async def get_webhook(webhook_id: WebhookId, _: WebhooksReader, reader: ReaderDep) -> Webhook:
+async def get_webhook(webhook_id: WebhookId, _: Administrator, reader: ReaderDep) -> Webhook:
     """Get a webhook. The response has its configuration and its state, without the secret."""
     return await webhooks.get(reader, webhook_id)
 
 
 @router.patch("/{webhook_id}", responses=problems(403, 404))
 async def update_webhook(
-    webhook_id: WebhookId, patch: Patch, caller: WebhooksWriter, session: SessionDep
+    webhook_id: WebhookId, patch: Patch, caller: Administrator, session: SessionDep
 ) -> Webhook:
-    """Update a webhook. Changes its URL, events, description or metadata, or whether it is active."""
+    """Update a webhook. Changes its URL, events or description, or whether it is active."""
     return await webhooks.change(session, caller, webhook_id, patch)
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=problems(403, 404))
-async def delete_webhook(webhook_id: WebhookId, caller: WebhooksWriter, session: SessionDep) -> None:
+async def delete_webhook(webhook_id: WebhookId, caller: Administrator, session: SessionDep) -> None:
     """Delete a webhook and its deliveries. They cannot be restored."""
     await webhooks.remove(session, caller, webhook_id)
 
@@ -88,7 +82,7 @@ async def delete_webhook(webhook_id: WebhookId, caller: WebhooksWriter, session:
 @router.post("/{webhook_id}/rotate-secret", responses=problems(403, 404))
 async def rotate_secret(
     webhook_id: WebhookId,
-    caller: WebhooksWriter,
+    caller: Administrator,
     session: SessionDep,
     cipher: Annotated[SecretCipher, Component],
 ) -> NewWebhook:
@@ -97,7 +91,7 @@ async def rotate_secret(
 
 
 @router.post("/{webhook_id}/ping", status_code=202, responses=problems(403, 404))
-async def ping_webhook(webhook_id: WebhookId, caller: WebhooksWriter, session: SessionDep) -> WebhookDelivery:
+async def ping_webhook(webhook_id: WebhookId, caller: Administrator, session: SessionDep) -> WebhookDelivery:
     """Send a `ping` to a webhook. It is signed, and sent once; the list of deliveries has the result."""
     return await webhooks.ping(session, caller, webhook_id)
 
@@ -105,7 +99,7 @@ async def ping_webhook(webhook_id: WebhookId, caller: WebhooksWriter, session: S
 @router.get("/{webhook_id}/deliveries", responses=problems(403, 404))
 async def list_deliveries(
     webhook_id: WebhookId,
-    _: WebhooksReader,
+    _: Administrator,
     listing: ListingDep,
     reader: ReaderDep,
     status: Annotated[Status | None, Query(description="Only deliveries with this status.")] = None,
@@ -119,7 +113,7 @@ async def list_deliveries(
     "/{webhook_id}/deliveries/{delivery_id}/redeliver", status_code=202, responses=problems(403, 404, 409)
 )
 async def redeliver_event(
-    webhook_id: WebhookId, delivery_id: DeliveryId, caller: WebhooksWriter, session: SessionDep
+    webhook_id: WebhookId, delivery_id: DeliveryId, caller: Administrator, session: SessionDep
 ) -> WebhookDelivery:
     """Repeat a delivery. The message keeps its `webhook-id`; a pending delivery is attempted at once."""
     return await webhooks.redeliver(session, caller, webhook_id, delivery_id)

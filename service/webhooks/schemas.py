@@ -7,8 +7,6 @@ from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
 from service.events import EVENT_TYPES, EventType
 from service.platform.http.field_errors import invalid
-from service.platform.http.metadata import EXAMPLE as METADATA
-from service.platform.http.metadata import Metadata, MetadataIn, MetadataPatch
 from service.platform.http.schemas import ONCE, Flag, Id, In, Instant, Line, Out
 from service.webhooks.models import EVERY_EVENT
 from service.webhooks.targets import MAX_URL_LENGTH, PATTERN, Target, TargetRefused
@@ -73,22 +71,18 @@ class WebhookCreate(In):
     url: Url
     events: Events
     description: Annotated[Line | None, Field(description="The purpose of the webhook.")] = None
-    metadata: MetadataIn | None = None
 
 
 class WebhookPatch(In):
-    """Changes of a webhook. Absent fields and keys stay as they are (RFC 7396)."""
+    """Changes of a webhook. Absent fields stay as they are (RFC 7396)."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"events": ["order.placed"]}, {"is_active": True}, {"metadata": METADATA}]
-        }
+        json_schema_extra={"examples": [{"events": ["order.placed"]}, {"is_active": True}]}
     )
 
     url: Url | MISSING = MISSING
     events: Events | MISSING = MISSING
     description: Annotated[Line | None, Field(description="`null` removes it.")] = None
-    metadata: MetadataPatch | None = None
     is_active: Annotated[
         Flag | MISSING,
         Field(
@@ -101,16 +95,8 @@ class WebhookPatch(In):
 class Webhook(Out):
     id: Id
     url: Annotated[str, Field(examples=[ERP["url"]])]
-    #: As stored: while a later version is rolled out, it may have types that this one does not know.
-    events: Annotated[
-        list[str],
-        Field(
-            description="The types of events that are sent, or `*` alone. A later version may add types.",
-            examples=[ERP["events"]],
-        ),
-    ]
+    events: Annotated[list[Subscription], Field(examples=[ERP["events"]])]
     description: Annotated[str, Field(description="Empty if there is none.", examples=[ERP["description"]])]
-    metadata: Metadata
     is_active: bool
     created_at: Instant
     failing_since: Annotated[

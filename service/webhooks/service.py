@@ -1,21 +1,19 @@
-"""Webhooks as staff manage them. The worker delivers (service/webhooks/deliveries/service.py)."""
+"""Webhooks as administrators manage them. The worker delivers (service/webhooks/deliveries/service.py)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from service import audit, events
+from service import audit
 from service.errors import FieldFault, Unprocessable
 from service.identity import Caller, reauthorize
 from service.platform.database import Record, Session
 from service.platform.database.pagination import Page
-from service.platform.http import metadata
-from service.platform.http.merge_patch import stored
 from service.platform.telemetry import request_facts, tracing
 from service.webhooks import repository as webhooks
 from service.webhooks.deliveries import repository as deliveries
+from service.webhooks.deliveries.payloads import build_payload
 from service.webhooks.errors import DeliveryNotFound, TooManyWebhooks, WebhookInactive, WebhookNotFound
-from service.webhooks.models import EVERY_EVENT
 from service.webhooks.schemas import NewWebhook, Webhook, WebhookCreate, WebhookDelivery, WebhookPatch
 from service.webhooks.signing import SecretCipher, encode_secret, new_secret
 from service.webhooks.targets import TargetRefused, Targets
@@ -35,25 +33,15 @@ async def check_target(targets: Targets, url: str) -> None:
         raise Unprocessable(refusal.detail, errors=(fault,)) from None
 
 
-def require_may_get(caller: Caller, types: Sequence[str]) -> None:
-    """Raises Forbidden unless the caller may read all events of these types: it says where they are sent,
-    and so can read them.
-    """
-    named = [each for each in events.EVENT_TYPES if EVERY_EVENT in types or each in types]
-    events.require_may_read(caller, named, "events")
-
-
 async def create(session: Session, cipher: SecretCipher, caller: Caller, new: WebhookCreate) -> NewWebhook:
     """The response, and that of a rotation, is the only one with the secret. `check_target` comes before."""
     await reauthorize(session, caller)
-    require_may_get(caller, new.events)
     secret = new_secret()
     row = await webhooks.add(
         session,
         url=new.url,
         description=new.description or "",
         events=new.events,
-        metadata=stored(new.metadata or {}),
         secret=cipher.encrypt(secret),
         most=MAX_WEBHOOKS,
     )
@@ -72,12 +60,8 @@ async def change(session: Session, caller: Caller, webhook_id: int, patch: Webho
     await reauthorize(session, caller)
     values = patch.model_dump(exclude_unset=True)
     before = _found(await webhooks.get(session, webhook_id, lock=True))
-    # Another address would get what this one gets.
-    require_may_get(caller, [*before.events, *values.get("events", ())])
     if "description" in values:
         values["description"] = values["description"] or ""
-    if "metadata" in values:
-        values["metadata"] = metadata.changed(before.metadata, values["metadata"])
     values = {name: value for name, value in values.items() if getattr(before, name) != value}
     if not values:
         return Webhook.of(before)
@@ -87,7 +71,7 @@ async def change(session: Session, caller: Caller, webhook_id: int, patch: Webho
     await webhooks.change(session, webhook_id, values)
     if values.get("is_active") is False:
         await deliveries.fail_pending(session, webhook_id, "disabled")
-    # Without URL, description and metadata: free text may contain a secret, and an entry is never deleted.
+    # Without URL and description: free text may contain a secret, and an audit entry is never deleted.
     changed = sorted(set(patch.model_fields_set) & set(values))
     await _record(session, caller, "webhook.changed", webhook_id, {"changed": changed, **recorded})
     return await get(session, webhook_id)
@@ -105,7 +89,7 @@ async def rotate_secret(
     session: Session, cipher: SecretCipher, caller: Caller, webhook_id: int
 ) -> NewWebhook:
     await reauthorize(session, caller)
-    require_may_get(caller, _found(await webhooks.get(session, webhook_id, lock=True)).events)
+    _found(await webhooks.get(session, webhook_id, lock=True))
     secret = new_secret()
     await webhooks.rotate(session, webhook_id, cipher.encrypt(secret), ROTATION_OVERLAP)
     await _record(session, caller, "webhook.secret_rotated", webhook_id, {})
@@ -129,7 +113,7 @@ async def ping(session: Session, caller: Caller, webhook_id: int) -> WebhookDeli
     )
     delivery_id = added.id
     data: Mapping[str, Any] = {"webhook_id": webhook_id, "delivery_id": delivery_id}
-    body = events.build_payload(deliveries.PING, added.created_at, data)
+    body = build_payload(deliveries.PING, added.created_at, data)
     row = await deliveries.set_message(session, delivery_id, f"ping_{delivery_id}", body)
     await deliveries.enqueue(session, webhook_id, delivery_id)
     await _record(session, caller, "webhook.pinged", webhook_id, {"delivery_id": delivery_id})

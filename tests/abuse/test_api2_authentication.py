@@ -7,8 +7,7 @@ import pytest
 
 from service.platform.config import Settings
 from tests.abuse.walking import expected, operations, parameters, stored
-from tests.contract.route import Route
-from tests.contract.routes import ROUTES
+from tests.contract.routes import ROUTES, Route
 from tests.helpers.client import assert_problem
 from tests.helpers.factories import Make
 from tests.identity.test_tokens import LONG_AGO, public_key_as_secret, resigned, tampered, unsigned

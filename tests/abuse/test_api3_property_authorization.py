@@ -8,9 +8,7 @@ import pytest
 
 from service.platform.http.openapi.components import resolved
 from tests.abuse.walking import SCHEMAS, alternatives, expected, operations, properties, stored
-from tests.contract.objects import HOME
-from tests.contract.route import CALLERS, Route
-from tests.contract.routes import ROUTES
+from tests.contract.routes import CALLERS, HOME, ROUTES, Route
 from tests.contract.test_bad_input import API, DOCUMENT, WITH_JSON, body_schema, operation
 from tests.helpers.factories import Make
 
@@ -88,10 +86,7 @@ async def test_an_answer_has_what_its_schema_names_and_nothing_of_others(make: M
         assert (caller, list(unlisted(schema, found))) == (caller, [])
         assert NEVER.isdisjoint(names(found))
         if caller != "administrator":
-            # Of oneself, what one may is in the export, as all that is stored.
-            own = {"scopes"} if route.template.endswith("/profile/export") else set()
-            shown = OF_STAFF.intersection(names(found)) - own
-            assert not shown, (caller, shown)
+            assert OF_STAFF.isdisjoint(names(found)), (caller, OF_STAFF.intersection(names(found)))
             assert ada.email not in answer.text
         if caller in ("anonymous", "other") and route.form is None:
             assert owner.email not in answer.text
@@ -136,15 +131,8 @@ def test_no_request_may_name_what_only_the_service_decides() -> None:
         "total",
         "subtotal",
         "is_admin",
-        "scopes",
     }
-    by_staff = {
-        ("PATCH", "/api/v1/admin/users/{user_id}", "is_admin"),
-        ("PATCH", "/api/v1/admin/users/{user_id}", "scopes"),
-        # Of a key, never more than its maker's.
-        ("POST", "/api/v1/api-keys", "scopes"),
-        ("PATCH", "/api/v1/api-keys/{key_id}", "scopes"),
-    }
+    by_staff = {("PATCH", "/api/v1/admin/users/{user_id}", "is_admin")}
     found = {
         (method, path, name)
         for method, path, found in operations()

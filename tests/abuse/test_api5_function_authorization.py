@@ -8,8 +8,7 @@ import asyncpg
 import pytest
 
 from tests.abuse.walking import STAFF, expected, operations, stored
-from tests.contract.route import Route
-from tests.contract.routes import ROUTES
+from tests.contract.routes import ROUTES, Route
 from tests.helpers.client import V1
 from tests.helpers.factories import Make
 

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from tests.abuse.walking import stored
-from tests.contract.objects import HOME, a_paid_order
+from tests.contract.routes import HOME, a_paid_order
 from tests.helpers.client import assert_problem
 from tests.helpers.factories import Make
 

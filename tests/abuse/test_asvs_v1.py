@@ -42,8 +42,8 @@ async def test_v1_1_1_input_is_decoded_once(api: Api, make: Make) -> None:
         ("sku=A-%2541", ["A-%41"]),
     ):
         assert [item["sku"] for item in (await api.get(f"/items?{query}")).json()] == skus, query
-    assert (await api.get(f"/items/%3{named.id % 9 + 1}")).status_code in (200, 404)
-    assert_problem(await api.get(f"/items/%253{named.id % 9 + 1}"), 422, "invalid_input", "{item_id}")
+    assert (await api.get(f"/items/%3{named.id % 10}")).status_code in (200, 404)
+    assert_problem(await api.get(f"/items/%253{named.id % 10}"), 422, "invalid_input", "{item_id}")
     ada = await make.admin()
     body = rb'{"name": "\\u0041 \u0041", "price": "1.00"}'
     answer = await ada.api.post("/items", content=body, headers={"Content-Type": "application/json"})
@@ -115,7 +115,7 @@ async def test_v1_2_4_sql_in_a_parameter_is_a_value(
 ) -> None:
     """Of every parameter: the answer has nothing, or names the parameter."""
     ada, item = await make.admin(), await make.item(name="Chai", category="Tea")
-    place = path.removeprefix("/api/v1").replace("{webhook_id}", "1").replace("{item_id}", str(item.id))
+    place = path.removeprefix("/api/v1").replace("{webhook_id}", "1")
     since = {"updated_since": "2026-01-01T00:00:00Z"} if path.endswith("/removed") else {}
     for name in names:
         for text in SQL:
@@ -125,10 +125,8 @@ async def test_v1_2_4_sql_in_a_parameter_is_a_value(
             elif answer.status_code == 200:
                 assert answer.json() == [], (name, text)
             else:
-                # A ticket that is none, the deliveries of a webhook that there is not, and no position.
-                assert (answer.status_code, name) in {
-                    (401, "ticket"), (404, "status"), (410, "after"), (410, "changes_after"),
-                }  # fmt: skip
+                # A ticket that is none, and the deliveries of a webhook that there is not.
+                assert (answer.status_code, name in {"ticket", "status"}) in {(401, True), (404, True)}
     assert await sql.fetchval("SELECT count(*) FROM items WHERE id = $1", item.id) == 1
 
 

@@ -36,11 +36,6 @@ def test_v5_3_2_no_path_of_a_file_is_made_of_input() -> None:
         "service/invoices/renderer.py",
         "service/invoices/renderer_process.py",
         "service/notifications/streams/dependencies.py",  # opens a stream
-        "service/event_feed/service.py",  # begins a wait
-        "service/exports/router.py",  # begins an export
-        # Members of an archive, by the names that are written there: nothing of it is unpacked.
-        "service/imports/loading/csv_reader.py",
-        "service/imports/loading/importer.py",
     }
     of_requests = {place for place in places if place.startswith("service/platform/http/")}
     assert of_requests == {"service/platform/http/docs.py"}

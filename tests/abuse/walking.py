@@ -7,8 +7,7 @@ import asyncpg
 import httpx2
 
 from service.platform.http.openapi.components import resolved
-from tests.contract.route import CALLERS, Route
-from tests.contract.routes import ROUTES
+from tests.contract.routes import CALLERS, ROUTES, Route
 from tests.contract.test_bad_input import DOCUMENT, checksum
 from tests.helpers.client import V1
 

@@ -5,7 +5,7 @@ import pytest
 
 from service.catalogue import repository
 from service.catalogue import service as items
-from service.catalogue.filters import Filters
+from service.catalogue.repository import Filters
 from service.container.api import Container
 from service.platform.database.pagination import Page
 from tests.helpers.factories import Make

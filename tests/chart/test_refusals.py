@@ -13,8 +13,7 @@ from tests.chart.chart import CHART, HELMS, Json, one, refused, rendered
 #: Settings that other values of the chart decide.
 DECIDED = {
     "ENVIRONMENT", "PORT", "METRICS_PORT", "DATA_DIR", "SECRETS_DIR", "WEB_CONCURRENCY", "GRACEFUL_TIMEOUT",
-    "DRAIN_FILE", "DATABASE_POOL_SIZE", "DATABASE_MAX_OVERFLOW", "EXPORT_CONNECTIONS", "READINESS_DATABASE",
-    "TRUSTED_PROXIES",
+    "DRAIN_FILE", "DATABASE_POOL_SIZE", "DATABASE_MAX_OVERFLOW", "READINESS_DATABASE", "TRUSTED_PROXIES",
     "RESPONSE_CACHE_BYTES", "DATABASE_POOLER", "DATABASE_POOLER_PREPARES",
 }  # fmt: skip
 SECRET = {
@@ -377,9 +376,9 @@ class TestConnections:
     def test_the_message_has_the_arithmetic(self, major: str) -> None:
         options = ("--set", "autoscaling.enabled=true,autoscaling.maxReplicas=10,database.maxConnections=100")
         assert (
-            "database.maxConnections is 100, but 191 connections could be open at once:"
-            " API (10 pods + 1 surge) x 2 workers x (6 pool + 0 overflow + 1 listener + 1 exports) = 176;"
-            " worker (1 pods + 1 surge) x (6 pool + 0 overflow + 1 listener) = 14;"
+            "database.maxConnections is 100, but 193 connections could be open at once:"
+            " API (10 pods + 1 surge) x 2 workers x (7 pool + 0 overflow + 1 listener) = 176;"
+            " worker (1 pods + 1 surge) x (7 pool + 0 overflow + 1 listener) = 16;"
             " migration 1. Lower autoscaling.maxReplicas, api.workers or database.poolSize,"
             " or let PostgreSQL have more and say so here."
         ) in said(refused(*options, major=major))
@@ -387,16 +386,15 @@ class TestConnections:
     @pytest.mark.parametrize(
         ("values", "needed"),
         [
-            ("api.replicas=2", (2 + 1) * 2 * 8 + (1 + 1) * 7 + 1),
-            ("api.replicas=5,api.maxSurge=25%", (5 + 2) * 2 * 8 + (1 + 1) * 7 + 1),
-            ("api.replicas=4,api.maxSurge=25%", (4 + 1) * 2 * 8 + (1 + 1) * 7 + 1),
-            ("api.workers=4,worker.replicas=3", (2 + 1) * 4 * 8 + (3 + 1) * 7 + 1),
+            ("api.replicas=2", (2 + 1) * 2 * 8 + (1 + 1) * 8 + 1),
+            ("api.replicas=5,api.maxSurge=25%", (5 + 2) * 2 * 8 + (1 + 1) * 8 + 1),
+            ("api.replicas=4,api.maxSurge=25%", (4 + 1) * 2 * 8 + (1 + 1) * 8 + 1),
+            ("api.workers=4,worker.replicas=3", (2 + 1) * 4 * 8 + (3 + 1) * 8 + 1),
             ("worker.enabled=false", (2 + 1) * 2 * 8 + 1),
             ("worker.replicas=0", (2 + 1) * 2 * 8 + 1),
-            ("migrations.mode=none", (2 + 1) * 2 * 8 + (1 + 1) * 7),
-            ("database.poolSize=10,database.maxOverflow=0", (2 + 1) * 2 * 12 + (1 + 1) * 11 + 1),
-            ("database.exportConnections=3", (2 + 1) * 2 * 10 + (1 + 1) * 7 + 1),
-            ("autoscaling.enabled=true,api.replicas=50", (4 + 1) * 2 * 8 + (1 + 1) * 7 + 1),
+            ("migrations.mode=none", (2 + 1) * 2 * 8 + (1 + 1) * 8),
+            ("database.poolSize=10,database.maxOverflow=0", (2 + 1) * 2 * 11 + (1 + 1) * 11 + 1),
+            ("autoscaling.enabled=true,api.replicas=50", (4 + 1) * 2 * 8 + (1 + 1) * 8 + 1),
         ],
     )
     def test_the_last_that_fits_and_the_first_that_does_not(self, values: str, needed: int) -> None:

@@ -219,14 +219,14 @@ class TestPrometheus:
 class TestConnections:
     def test_the_workers_maximum_counts(self) -> None:
         options = "worker.autoscaling.enabled=true,worker.autoscaling.maxReplicas=6,monitoring.enabled=true"
-        message = said(refused("--set", f"{options},database.maxConnections=97"))
+        message = said(refused("--set", f"{options},database.maxConnections=104"))
         assert (
-            "database.maxConnections is 97, but 98 connections could be open at once:"
-            " API (2 pods + 1 surge) x 2 workers x (6 pool + 0 overflow + 1 listener + 1 exports) = 48;"
-            " worker (6 pods + 1 surge) x (6 pool + 0 overflow + 1 listener) = 49; migration 1."
+            "database.maxConnections is 104, but 105 connections could be open at once:"
+            " API (2 pods + 1 surge) x 2 workers x (7 pool + 0 overflow + 1 listener) = 48;"
+            " worker (6 pods + 1 surge) x (7 pool + 0 overflow + 1 listener) = 56; migration 1."
             " Lower api.replicas, worker.autoscaling.maxReplicas, api.workers or database.poolSize,"
         ) in message
-        assert rendered("minimal", "--set", f"{options},database.maxConnections=98")
+        assert rendered("minimal", "--set", f"{options},database.maxConnections=105")
 
     def test_fewer_at_most_than_at_least(self) -> None:
         message = refused(*WORKERS, "--set", "worker.autoscaling.minReplicas=5")
@@ -234,22 +234,22 @@ class TestConnections:
 
     def test_behind_a_pooler_the_apis_are_the_poolers_but_for_those_that_listen(self) -> None:
         options = f"{POOLED},autoscaling.enabled=true,autoscaling.maxReplicas=40,database.maxConnections="
-        message = said(refused("--set", f"{options}218"))
+        message = said(refused("--set", f"{options}138"))
         assert (
-            "database.maxConnections is 218, but 219 connections could be open at once:"
-            " API 40 of the pooler + (40 pods + 1 surge) x 2 workers x (1 listener + 1 exports) = 204;"
-            " worker (1 pods + 1 surge) x (6 pool + 0 overflow + 1 listener) = 14; migration 1."
+            "database.maxConnections is 138, but 139 connections could be open at once:"
+            " API 40 of the pooler + (40 pods + 1 surge) x 2 workers x 1 listener = 122;"
+            " worker (1 pods + 1 surge) x (7 pool + 0 overflow + 1 listener) = 16; migration 1."
             " Lower database.pooler.serverConnections, autoscaling.maxReplicas, api.workers"
         ) in message
-        assert rendered("minimal", "--set", f"{options}219")
+        assert rendered("minimal", "--set", f"{options}139")
 
     def test_the_pooler_has_an_end_too(self) -> None:
         options = f"{POOLED},api.replicas=9,database.pooler.maxClients="
         assert (
-            "database.pooler.maxClients is 119, but the API could open 120 connections to the pooler:"
-            " (9 pods + 1 surge) x 2 workers x (6 pool + 0 overflow). Lower api.replicas,"
-        ) in said(refused("--set", f"{options}119"))
-        assert rendered("minimal", "--set", f"{options}120")
+            "database.pooler.maxClients is 139, but the API could open 140 connections to the pooler:"
+            " (9 pods + 1 surge) x 2 workers x (7 pool + 0 overflow). Lower api.replicas,"
+        ) in said(refused("--set", f"{options}139"))
+        assert rendered("minimal", "--set", f"{options}140")
 
 
 class TestPooler:

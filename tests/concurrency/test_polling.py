@@ -163,10 +163,7 @@ async def test_two_that_sequence_at_once_give_each_change_one_place(
     await asyncio.gather(*polling)
     every = sorted(f"{writer}-{number}" for writer in range(4) for number in range(15))
     assert [sorted(names) for names in seen] == [every] * 4
-    assert (
-        await sql.fetchval("SELECT count(DISTINCT sequenced_at) FROM sequenced_changes WHERE kind = 'items'")
-        == 60
-    )
+    assert await sql.fetchval("SELECT count(DISTINCT sequenced_at) FROM sequenced_changes") == 60
 
 
 async def test_a_clock_that_goes_back_gives_later_places_all_the_same(
@@ -220,7 +217,7 @@ async def test_a_worker_sequences_changes_that_no_client_polls(
     await make.item(name="Chai")
 
     async def sequenced() -> bool:
-        return bool(await sql.fetchval("SELECT count(*) = 1 FROM sequenced_changes WHERE kind = 'items'"))
+        return bool(await sql.fetchval("SELECT count(*) = 1 FROM sequenced_changes"))
 
     async with working(settings, {}):
         await eventually(sequenced)

@@ -6,12 +6,11 @@ from typing import Any, Final
 
 import asyncpg
 
-from tests.contract.route import CALLERS, Route
-from tests.contract.routes import ROUTES
+from tests.contract.routes import CALLERS, ROUTES, Route
 from tests.helpers.client import V1, Api
 from tests.helpers.factories import Machine, Make, Person
 
-#: Of those who may make a request: the owner, an administrator, staff with the scopes, and an API key.
+#: Of those who may make a request: the owner, an administrator, and an API key.
 Kind = str
 WRITES: Final = tuple(
     route
@@ -32,8 +31,6 @@ class Attempt:
 def kinds_of(route: Route) -> Iterator[Kind]:
     statuses = dict(zip(CALLERS, route.expects, strict=True))
     yield from (kind for kind in ("owner", "administrator") if statuses[kind] < 300)
-    if route.staff and statuses["administrator"] < 300:
-        yield "staff"
     if route.key is not None and route.key[1] < 300:
         yield "key"
 
@@ -44,8 +41,6 @@ async def attempt(make: Make, route: Route, kind: Kind) -> Attempt:
     caller: Person | Machine = owner
     if kind == "administrator":
         caller = await make.admin()
-    elif kind == "staff":
-        caller = await make.staff(*route.staff, *route.also)
     elif kind == "key":
         assert route.key is not None
         caller = await make.key(route.key[0])

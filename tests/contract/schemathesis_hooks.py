@@ -13,22 +13,18 @@ import schemathesis
 
 from proofs.fuzz.callers import KEYS
 from proofs.fuzz.requests import CALLER, COUNTS
-from service.identity import rights_of, rights_of_key
 from service.platform.server.http1.head import MAX_TARGET_BYTES
-from tests.contract.route import CALLERS
-from tests.contract.routes import ROUTES
+from tests.contract.routes import CALLERS, ROUTES
 
 KEY = "Idempotency-Key"
-MOST_OF_A_TIME_ZONE: Final = 64
-LONG_WAITS: Final = frozenset(map(str, range(2, 26)))
 #: The longest of our paths is far shorter.
 PATH_BYTES: Final = 256
 REFUSED: Final = frozenset({401, 403})
 #: What is answered before the caller is looked at: malformed requests, another host, another method.
 BEFORE_THE_CALLER: Final = frozenset({400, 405, 421, 431})
 
-#: A customer may list orders, and not by another's `user_id`; all may list items, and staff by `external_id`.
-BY_PARAMETERS: Final = frozenset({"GET /api/v1/orders", "GET /api/v1/items"})
+#: A customer may list orders, and not by another's `user_id`.
+BY_PARAMETERS: Final = frozenset({"GET /api/v1/orders"})
 
 _caller: Final = os.environ.get(CALLER, "administrator")
 _counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
@@ -47,14 +43,8 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     """A key is good for one request: each gets one of its own, unless the key itself is what is wrong.
 
     A condition without double quotes is a 400 (tests/platform/http/test_conditional.py); what is made for
-    the edges of its pattern has none. Of the texts of a length, few are time zones. Nobody waits long for
-    events.
+    the edges of its pattern has none.
     """
-    if str((case.query or {}).get("wait")) in LONG_WAITS:
-        case.query["wait"] = 1
-    zone = (case.query or {}).get("time_zone")
-    if isinstance(zone, str) and 0 < len(zone) <= MOST_OF_A_TIME_ZONE:
-        case.query["time_zone"] = "Europe/Berlin"
     if '"' not in (case.headers or {}).get("If-Match", '"'):
         case.headers["If-Match"] = '"0"'
     key = (case.headers or {}).get(KEY)
@@ -86,7 +76,7 @@ def _expected(method: str, template: str) -> set[int]:
 
 
 def _of_key(admitted: tuple[str, int] | None, anonymous: int) -> int:
-    if admitted is not None and admitted[0] in rights_of_key(KEYS[_caller], rights_of((), is_admin=True)):
+    if admitted is not None and admitted[0] in KEYS[_caller]:
         return admitted[1]
     return 403 if anonymous == 401 else anonymous
 

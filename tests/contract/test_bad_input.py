@@ -12,8 +12,7 @@ import httpx2
 import pytest
 
 from service.platform.http.openapi.components import resolved
-from tests.contract.route import Route
-from tests.contract.routes import ROUTES
+from tests.contract.routes import ROUTES, Route
 from tests.helpers.application import document_text
 from tests.helpers.client import V1, Api
 from tests.helpers.factories import Make
@@ -46,12 +45,6 @@ class Field:
     def kinds(self) -> set[str]:
         return {kind["type"] for kind in alternatives(self.schema)}
 
-    @property
-    def surprise(self) -> str:
-        """A name that the object cannot have: no member's, or one that breaks the rule for names."""
-        maps = [each for each in alternatives(self.schema) if "propertyNames" in each]
-        return "no name" if maps else "surprise"
-
 
 def alternatives(schema: dict[str, Any]) -> list[dict[str, Any]]:
     """What a schema allows, without references and unions."""
@@ -68,8 +61,6 @@ def fields(schema: dict[str, Any], path: Path = ()) -> Iterator[Field]:
     for each in alternatives(schema):
         for name, inner in each.get("properties", {}).items():
             yield from fields(inner, (*path, name))
-        if "propertyNames" in each:
-            yield from fields(each["additionalProperties"], (*path, "color"))
         if "items" in each:
             yield from fields(each["items"], (*path, 0))
 
@@ -104,8 +95,7 @@ def bad_values(field: Field) -> Iterator[tuple[str, str]]:
             str(-(10**30)),
             "9" * 5_000,
         ]
-        least = (each.get("minimum", each.get("exclusiveMinimum", 0)) for each in alternatives(field.schema))
-        if all(each >= 0 for each in least):
+        if all(each.get("minimum", 0) >= 0 for each in alternatives(field.schema)):
             numbers.append("-1")
         yield from (("number " + text[:10], text) for text in numbers)
     if "string" in kinds:
@@ -114,7 +104,7 @@ def bad_values(field: Field) -> Iterator[tuple[str, str]]:
         yield "long", json.dumps(LONG)
         yield "very long", json.dumps(LONG * 10)
     if "object" in kinds:
-        yield "unknown member", json.dumps({field.surprise: "Zq"})
+        yield "unknown member", '{"surprise": "Zq"}'
 
 
 def operation(route: Route) -> dict[str, Any]:
@@ -157,10 +147,6 @@ async def checksum(sql: asyncpg.Connection, tables: list[str]) -> dict[str, str]
     whole = "SELECT '{0}' AS name, md5(string_agg(row::text, '|' ORDER BY row::text)) AS sum FROM {0} AS row"
     rows = await sql.fetch(" UNION ALL ".join(whole.format(table) for table in tables))
     return {row["name"]: row["sum"] for row in rows}
-
-
-#: Parameters that take the position of a stream of changes. What an export goes on after is an id.
-POSITIONS = ("changes_after", "after")
 
 
 @dataclass
@@ -217,7 +203,7 @@ async def sender(
 async def test_a_value_that_is_not_allowed_is_named(sender: Sender, route: Route) -> None:
     for field in fields(body_schema(route)):
         for name, text in bad_values(field):
-            pointer = field.pointer + (f"/{field.surprise}" if name == "unknown member" else "")
+            pointer = field.pointer + ("/surprise" if name == "unknown member" else "")
             content = json.dumps(placed(sender.json, field.path, RAW)).replace(f'"{RAW}"', text)
             await sender.send(f"{field.pointer} {name}", 422, pointer=pointer, content=content, headers=JSON)
 
@@ -226,8 +212,8 @@ async def test_a_value_that_is_not_allowed_is_named(sender: Sender, route: Route
 async def test_a_field_that_is_not_known_is_named(sender: Sender, route: Route) -> None:
     for field in fields(body_schema(route)):
         if "object" in field.kinds:
-            body = placed(sender.json, (*field.path, field.surprise), "Zq")
-            await sender.send(field.pointer, 422, pointer=f"{field.pointer}/{field.surprise}", json=body)
+            body = placed(sender.json, (*field.path, "surprise"), "Zq")
+            await sender.send(field.pointer, 422, pointer=f"{field.pointer}/surprise", json=body)
     many = {f"surprise {number} {'x' * 100}": 1 for number in range(1_000)}
     await sender.send("many", 422, json=many)
     twice = b'{"surprise": 1, "other": 1, "surprise": 1}'
@@ -269,7 +255,7 @@ async def test_an_answer_that_is_not_wanted_is_406(sender: Sender, route: Route)
     if not any("content" in answer for status, answer in answers if int(status) < 400):
         return  # no response is needed
     for accept in ("text/html", "application/xml, image/*;q=0.5", "application/json;q=0", "*/*;q=0"):
-        await sender.send(accept, 406, headers={**sender.request.get("headers", {}), "Accept": accept})
+        await sender.send(accept, 406, headers={"Accept": accept})
 
 
 @of(tuple(route for route in API if route.form is None))
@@ -301,14 +287,10 @@ async def test_a_parameter_that_is_not_allowed_is_named(sender: Sender, route: R
                 "null",
                 "None",
             ]
-        if (pattern := parameter["schema"].get("items", {}).get("pattern")) is not None:
-            values = [value for value in values if not re.search(pattern, value)]
-        # Every text that is no position that was given here is one that is not known.
-        a_position = name in POSITIONS and kinds == {"string"}
-        status, pointer = (410, None) if a_position else (422, f"?{name}")
         for value in values:
-            params = {**needed, name: value}
-            await sender.send(f"{name} {value[:10]!r}", status, pointer=pointer, url=path, params=params)
+            await sender.send(
+                f"{name} {value[:10]!r}", 422, pointer=f"?{name}", url=path, params={**needed, name: value}
+            )
         twice = [*needed.items(), (name, "1"), (name, "1")]
         await sender.send(f"{name} twice", 422, pointer=f"?{name}", url=path, params=twice)
 
@@ -371,5 +353,4 @@ async def test_a_form_that_is_not_allowed_is_refused(sender: Sender, route: Rout
 
 
 def test_the_table_has_a_body_where_the_documentation_has_one() -> None:
-    with_body = [route for route in API if "requestBody" in operation(route)]
-    assert [route for route in with_body if route.content is None] == list(WITH_BODY)
+    assert [route for route in API if "requestBody" in operation(route)] == list(WITH_BODY)

@@ -1,7 +1,7 @@
 """Every route, called by every kind of caller: who may, by the table in `routes`; and common rules."""
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +11,12 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from service.container.api import Container
-from service.identity.models import KEY_SCOPES, SCOPES
+from service.identity.models import SCOPES
 from service.platform.http.openapi import needs_caller
 from service.platform.http.problems import OAUTH_PATHS
 from service.weather.open_meteo import OpenMeteo
 from service.weather.service import WeatherService
-from tests.contract.route import CALLERS, Route
-from tests.contract.routes import ROUTES
+from tests.contract.routes import CALLERS, ROUTES, Route
 from tests.contract.upstream import weather_upstream
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make
@@ -63,7 +62,7 @@ def allowed_caller(route: Route) -> str:
 
 def comparable(answer: httpx2.Response) -> dict[str, str]:
     """The headers that two requests for the same thing share: the second may be answered from memory."""
-    own = ("x-request-id", "ratelimit", "ratelimit-policy", "export-snapshot-at")
+    own = ("x-request-id", "ratelimit", "ratelimit-policy")
     return {name: value for name, value in answer.headers.items() if name not in own}
 
 
@@ -82,21 +81,17 @@ async def test_who_may(make: Make, route: Route) -> None:
     assert seen == dict(zip(CALLERS, route.expects, strict=True))
 
 
-def lacking(scope: str, among: Iterable[str]) -> list[Any]:
-    """All of them but this one, and what includes it."""
-    return [each for each in among if each not in (scope, scope.replace(":read", ":write"))]
-
-
 @each_route
 async def test_what_an_api_key_may(make: Make, route: Route) -> None:
     """By its scope alone: with all others a key is refused, or anonymous on public routes."""
     scope, status = route.key or (None, 0)
-    # For a key to write orders is not to read those of all users.
-    others = [each for each in KEY_SCOPES if each != scope]
-    if scope == "catalogue:read":
-        others.remove("catalogue:write")
+    others = [each for each in SCOPES if each != scope]
     stranger = 403 if route.expects[0] == 401 else route.expects[0]
     documented = make.api.app.openapi()["paths"].get(route.template, {}).get(route.method.lower(), {})
+    if needs_caller(documented):
+        assert documented["security"] == [{"OAuth2": []}, *([{"ApiKey": [scope]}] if scope else [])]
+    elif scope:
+        assert documented["security"] == [{}, {"OAuth2": []}, {"ApiKey": [scope]}]
     for scopes, expected in ((others, stranger), ([scope], status)):
         if scopes == [None]:
             continue
@@ -107,42 +102,6 @@ async def test_what_an_api_key_may(make: Make, route: Route) -> None:
             assert_problem(answer, 403, "insufficient_scope")
             challenge = 'Bearer error="insufficient_scope"' + (f', scope="{scope}"' if scope else "")
             assert answer.headers["www-authenticate"] == challenge
-
-
-@each_route
-def test_the_document_names_the_scopes(app: FastAPI, route: Route) -> None:
-    documented = app.openapi()["paths"].get(route.template, {}).get(route.method.lower(), {})
-    same = [each for each in ROUTES if (each.method, each.template) == (route.method, route.template)]
-    keys: list[Any] = [{"ApiKey": [each.key[0]]} for each in same if each.key is not None]
-    # Signed-in users need no scope, for what is theirs.
-    own = any(each.expects[1] not in (401, 403) for each in same)
-    ways: list[Any] = [{"OAuth2": [] if own else list(each.staff)} for each in same]
-    if needs_caller(documented):
-        assert documented["security"] == unique([*ways, *keys])
-    elif keys:
-        assert documented["security"] == [{}, {"OAuth2": []}, *unique(keys)]
-
-
-def unique(requirements: list[Any]) -> list[Any]:
-    return [each for place, each in enumerate(requirements) if each not in requirements[:place]]
-
-
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.staff], ids=str)
-async def test_what_a_user_with_scopes_may(make: Make, route: Route) -> None:
-    """With those of the route what an administrator may; without any of them what any other customer may."""
-    _, _, customer, administrator = route.expects
-    # What a user may see and not change is refused, and not hidden.
-    refused = 403 if customer == 404 and route.method != "GET" else customer
-    tries: list[tuple[list[Any], int]] = [
-        ([*route.staff, *route.also], administrator),
-        *((lacking(scope, SCOPES), refused) for scope in (*route.staff, *route.also)),
-    ]
-    for scopes, expected in tries:
-        _, request = await prepared(make, route, "anonymous")
-        answer = await (await make.staff(*scopes)).api.request(**request)
-        assert (scopes, answer.status_code) == (scopes, expected), answer.text
-        if expected == 403:
-            assert_problem(answer, 403, "forbidden")
 
 
 @each_route
@@ -186,9 +145,8 @@ async def test_head_is_get_without_the_body(make: Make, route: Route) -> None:
     assert (head.status_code, head.content) == (whole.status_code, b"")
     assert comparable(head) == comparable(whole)
     assert whole.content
-    # A stream has no length, and neither has what is read while it is sent.
-    endless = route.template.endswith("/stream") or "/exports/" in route.template
-    length = None if endless else str(len(whole.content))
+    # A stream has no length.
+    length = None if route.template.endswith("/stream") else str(len(whole.content))
     assert head.headers.get("content-length") == length
 
 

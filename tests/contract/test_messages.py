@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.route import Route
+from tests.contract.routes import Route
 from tests.contract.test_bad_input import JSON, RAW, WITH_JSON, bad_values, body_schema, fields, of, placed
 from tests.helpers.client import Api
 from tests.helpers.factories import Make, Person

@@ -14,8 +14,7 @@ import httpx2
 import pytest
 
 from tests.contract.ended import WRITES, Attempt, Kind, attempt, contents, kinds_of
-from tests.contract.route import CALLERS, Route
-from tests.contract.routes import NEW_PASSWORD
+from tests.contract.routes import CALLERS, NEW_PASSWORD, Route
 from tests.helpers.client import assert_problem
 from tests.helpers.factories import PASSWORD, Make
 from tests.helpers.identity import until_answered
@@ -66,7 +65,6 @@ OF_PERSONS: Final = (deactivated, session_ended, all_sessions_ended, password_ch
 ENDS: Final[Mapping[Kind, Iterable[End]]] = {
     "owner": OF_PERSONS,
     "administrator": OF_PERSONS,
-    "staff": OF_PERSONS,
     "key": (revoked, maker_demoted),
 }
 

@@ -10,8 +10,7 @@ from typing import Any, Final
 import httpx2
 import pytest
 
-from tests.contract.route import Route
-from tests.contract.routes import ROUTES
+from tests.contract.routes import ROUTES, Route
 from tests.contract.test_bad_input import WITH_BODY
 from tests.contract.test_callers import allowed_caller, prepared
 from tests.contract.worst import HEADERS, KIB, PLAIN_HEADER, PLAIN_QUERY, QUERIES, sized

@@ -109,7 +109,7 @@ async def raise_events(url: str, count: int) -> None:
             raised += size
             with suppress(RuntimeError):
                 async with database.transaction() as session:
-                    await events.publish(session, "item.updated", object_id=raised, data={"id": raised})
+                    await events.publish(session, "item.updated", object_id=raised, data={})
                     raise RuntimeError
     finally:
         await database.close()

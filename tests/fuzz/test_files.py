@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.imports.loading.csv_reader import Table, UnusableFile, parsed, why
-from service.imports.loading.rows import CustomerRow, LineRow, OrderRow, ProductRow
+from service.cli.import_csv.csv_reader import Table, UnusableFile, parsed, why
+from service.cli.import_csv.schemas import CustomerRow, LineRow, OrderRow, ProductRow
 from tests.fuzz.profile import fuzzed, pieces
 
 COLUMNS: Final = ("productID", "productName", "unitPrice")

@@ -7,7 +7,7 @@ import asyncpg
 from hypothesis import given
 
 from service.webhooks.targets import Target, TargetRefused
-from tests.contract.objects import ERP
+from tests.contract.routes import ERP
 from tests.fuzz.profile import fuzzed, pieces
 from tests.helpers.factories import Make
 

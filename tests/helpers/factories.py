@@ -1,13 +1,9 @@
 """What tests start from: plain functions that go through the services or the API."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import partial
 from itertools import count
 from typing import Any, ClassVar
-
-from sqlalchemy import update
 
 from service import notifications
 from service.accounts.api_keys import service as api_keys
@@ -17,8 +13,7 @@ from service.accounts.users import repository as users
 from service.catalogue import service as items
 from service.catalogue.schemas import Item, ItemCreate
 from service.container.api import Container
-from service.identity import Caller, KeyScope, Scope
-from service.identity.models import User
+from service.identity import Caller, Scope
 from service.platform.database import Session
 from service.posts import repository as posts
 from tests.helpers.client import Api
@@ -62,7 +57,6 @@ class Make:
         full_name: str = "Maria Anders",
         is_admin: bool = False,
         is_active: bool = True,
-        scopes: Sequence[Scope] = (),
         address: dict[str, Any] | None = None,
     ) -> Person:
         """A user, signed in, with the password PASSWORD."""
@@ -79,10 +73,7 @@ class Make:
             assert user_id is not None, f"{email} is taken"
             if address is not None:
                 await users.put_address(session, user_id, address)
-            if scopes:
-                await session.execute(update(User).where(User.id == user_id).values(scopes=list(scopes)))
-            caller = partial(Caller.of, is_admin=is_admin, scopes=scopes)
-            person = await self._sign_in(session, user_id, email, caller)
+            person = await self._sign_in(session, user_id, email, is_admin=is_admin)
             if not is_active:
                 await users.change(session, user_id, {"is_active": False})
         return person
@@ -90,17 +81,13 @@ class Make:
     async def admin(self, **options: Any) -> Person:
         return await self.user(is_admin=True, full_name="Ada Admin", **options)
 
-    async def staff(self, *scopes: Scope, **options: Any) -> Person:
-        return await self.user(scopes=scopes, **options)
-
     async def signed_in_again(self, person: Person) -> Person:
         """The same person by another session."""
         async with self.container.database.transaction() as session:
-            was = person.caller
-            caller = partial(Caller.of, is_admin=was.is_admin, scopes=was.scopes)
-            return await self._sign_in(session, person.id, person.email, caller)
+            is_admin = person.caller.is_admin
+            return await self._sign_in(session, person.id, person.email, is_admin=is_admin)
 
-    async def key(self, *scopes: KeyScope, maker: Person | None = None) -> Machine:
+    async def key(self, *scopes: Scope, maker: Person | None = None) -> Machine:
         """An API key; where no maker is given, of an administrator of its own."""
         maker = maker or await self.admin()
         new = ApiKeyCreate(name="Till in Berlin", scopes=list(scopes))
@@ -135,13 +122,11 @@ class Make:
         async with self.container.database.transaction() as session:
             return await items.create(session, new, by=None)
 
-    async def _sign_in(
-        self, session: Session, user_id: int, email: str, caller_of: Callable[[int, int], Caller]
-    ) -> Person:
+    async def _sign_in(self, session: Session, user_id: int, email: str, *, is_admin: bool) -> Person:
         stored = await self._password_hash()
         session_id = await sessions.start_session(session, user_id, password_hash=stored, client="tests")
         assert session_id is not None
-        caller = caller_of(user_id, session_id)
+        caller = Caller(user_id, session_id, is_admin)
         token = self.container.tokens.issue(caller, client_id="tests")
         return Person(user_id, email, self.api.signed_in(token), caller, token)
 

@@ -33,16 +33,6 @@ _ADD = """
 """
 
 
-#: What only staff and API keys get of an order, beside the SKU of each line.
-STAFF_MEMBERS: Final = {"customer_email", "external_id", "metadata", "payment_reference", "refund_reference"}
-
-
-def for_customers(order: dict[str, Any]) -> dict[str, Any]:
-    """An order that staff was sent, as its customer gets it."""
-    lines = [{name: value for name, value in line.items() if name != "sku"} for line in order["lines"]]
-    return {name: value for name, value in order.items() if name not in STAFF_MEMBERS} | {"lines": lines}
-
-
 async def placed(person: Person, item_id: int, quantity: int = 1, **fields: Any) -> dict[str, Any]:
     """By the API, as this person."""
     body = {"product_id": item_id, "quantity": quantity, **fields}

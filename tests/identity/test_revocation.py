@@ -1,7 +1,7 @@
 """Whether a valid token still authenticates a user: by what the process knows, or by the database."""
 
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
@@ -49,11 +49,8 @@ def access(container: Container, sql: asyncpg.Connection) -> Revocations:
     return Revocations(container.database)
 
 
-def user_change(
-    user_id: int, *, is_active: bool = True, is_admin: bool = False, scopes: Sequence[str] = ()
-) -> dict[str, Any]:
-    access = {"is_active": is_active, "is_admin": is_admin, "scopes": list(scopes)}
-    return {"of": "users", "id": user_id, **access}
+def user_change(user_id: int, *, is_active: bool = True, is_admin: bool = False) -> dict[str, Any]:
+    return {"of": "users", "id": user_id, "is_active": is_active, "is_admin": is_admin}
 
 
 class TestRecent:

@@ -26,8 +26,6 @@ from tests.server.process import cloned_database
 Result = TypeVar("Result")
 #: What people sign in with stays from one shop to the next.
 KEPT = {"alembic_version", "users", "sessions"}
-#: With them, of the changes, those of users.
-CHANGES = {"pending_changes", "sequenced_changes"}
 IN_USE = "idempotency_key_in_use"
 #: As often as a client sends a request again that was cut off.
 PATIENCE = 500
@@ -113,7 +111,7 @@ class World:
         """Everything that was there is gone, and three items are for sale."""
         async with self.sql.transaction():
             await self.sql.execute("SET LOCAL session_replication_role = replica")
-            await self.sql.execute("; ".join(map(_emptied, self._tables)))
+            await self.sql.execute("; ".join(f"DELETE FROM {table}" for table in self._tables))
         for person in self.people.values():
             # Access tokens last ten minutes, which is less than many machines take.
             token = self.container.tokens.issue(person.caller, client_id="tests")
@@ -203,10 +201,6 @@ class World:
 
 
 _SHOWN = ("price", "quantity", "ledger", "is_active", "availability", "version", "warnings")
-
-
-def _emptied(table: str) -> str:
-    return f"DELETE FROM {table}" + (" WHERE kind <> 'users'" if table in CHANGES else "")
 
 
 def _object(answer: httpx2.Response) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from tests.migrations.test_migrations import config
 from tests.server.process import cloned_database
 
 BEFORE = "20261129_mailbox_limit"
-BEFORE_FOLLOWED = "20261130_order_checks"
 
 
 @pytest.fixture
@@ -123,36 +122,3 @@ class TestTheMigration:
             ]
             assert await Poller(api, "/items", since="2026-01-01T10:00:01Z").names() == []
             assert await Poller(api, "/items").removed() == []
-
-
-class TestRowsFromBeforeTheTriggers:
-    async def test_get_their_places_a_batch_at_a_time_and_after_what_changes_meanwhile(
-        self, empty: str
-    ) -> None:
-        await asyncio.to_thread(command.upgrade, config(empty), BEFORE_FOLLOWED)
-        await execute(
-            empty,
-            "INSERT INTO users (email, full_name, password_hash)"
-            " SELECT 'user' || n || '@shop.example', 'Maria', '' FROM generate_series(1, 5) AS n;"
-            "INSERT INTO posts (author_id, title, body, status)"
-            " SELECT id, 'Title', '', 'pending' FROM users ORDER BY id LIMIT 1;"
-            "SELECT sequence_changes(1000)",
-        )
-        await asyncio.to_thread(command.upgrade, config(empty), "head")
-        connection = await asyncpg.connect(empty)
-        try:
-            await connection.execute("UPDATE users SET full_name = 'New' WHERE email LIKE 'user5@%'")
-            while await connection.fetchval(
-                "SELECT EXISTS (SELECT FROM pending_changes) OR EXISTS (SELECT FROM change_backfills)"
-            ):
-                await connection.execute("SELECT sequence_changes(2)")
-            order = (
-                "SELECT array_agg(row_id ORDER BY sequenced_at) FROM sequenced_changes WHERE kind = 'users'"
-            )
-            first = await connection.fetchval("SELECT min(id) FROM users")
-            # The fifth comes once more with its batch, which is no harm.
-            assert await connection.fetchval(order) == [first + n for n in range(5)]
-            owners = "SELECT owner_id FROM sequenced_changes WHERE kind = 'posts'"
-            assert await connection.fetchval(owners) == first
-        finally:
-            await connection.close()

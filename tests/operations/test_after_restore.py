@@ -85,7 +85,4 @@ class TestAfterARestore:
             "/users/profile/export answers the access token of a lost account with 200, not 401",
             "a lost version of an item is answered 304: it is not the newest",
             "a change of a lost version of an item is answered 200, not 412",
-            "items [2] of a client's copy are not as they are, after polling from its mark",
-            "/items answers a position of then with 200, not 410",
-            "/admin/users answers a position of then with 200, not 410",
         ]

@@ -12,7 +12,7 @@ from service.platform.http.schemas import MAX_ID
 from tests.helpers.client import Api, assert_problem
 from tests.helpers.factories import Make, Person
 from tests.helpers.identity import audited, last_entry
-from tests.helpers.orders import HOME, WAYS, brought_to, for_customers, placed
+from tests.helpers.orders import HOME, WAYS, brought_to, placed
 
 BODIES: dict[str, dict[str, str] | None] = {
     "pay": {"reference": "pi_3MtwBw"},
@@ -147,7 +147,6 @@ class TestEveryMove:
         order = await scene.order(case.start)
         version = await scene.sql.fetchval("SELECT version FROM orders")
         after = (await scene.transition(order, case.transition)).json()
-        by_staff, after = after, for_customers(after)
         assert await seen(scene.maria, order) == after
         moment = after[f"{case.target}_at"]
         assert after["updated_at"] > order["updated_at"]
@@ -165,8 +164,7 @@ class TestEveryMove:
         assert await scene.sql.fetchval("SELECT version FROM orders") == version + 1
         if case.transition in COLUMNS:
             [text] = (BODIES[case.transition] or {}).values()
-            column = COLUMNS[case.transition]
-            assert await scene.sql.fetchval(f"SELECT {column} FROM orders") == text == by_staff[column]
+            assert await scene.sql.fetchval(f"SELECT {COLUMNS[case.transition]} FROM orders") == text
 
     @valid
     async def test_stock_comes_back_with_a_cancellation_alone(self, scene: Scene, case: Case) -> None:
@@ -224,10 +222,7 @@ class TestCallers:
             for order_id in (order["id"], MAX_ID):
                 answer = await person.api.post(f"/orders/{order_id}/{transition}", json=BODIES[transition])
                 problem = assert_problem(answer, 403, "forbidden")
-                assert (
-                    problem["detail"]
-                    == "Only administrators and staff with the scope orders:write may do this."
-                )
+                assert problem["detail"] == "Only administrators may do this."
         assert await everything(scene.sql) == before
 
     @each_staff_transition

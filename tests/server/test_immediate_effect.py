@@ -218,28 +218,6 @@ class TestEverywhereWithinASecond:
             watch.has_seen(committed)
         watch.goes_from(403, 200, at=committed)
 
-    def test_a_scope_comes_and_goes(self, shop: Shop, admin: httpx2.Client) -> None:
-        grace = shop.person()
-        for scopes, before, after in ((["users:read"], 403, 200), (["orders:read"], 200, 403)):
-            with watched(shop, grace.token, STAFF) as watch, watched(shop, grace.token) as profile:
-                assert admin.patch(f"{STAFF}/{grace.id}", json={"scopes": scopes}).status_code == 200
-                committed = time.monotonic()
-                watch.has_seen(committed)
-            watch.goes_from(before, after, at=committed)
-            profile.stays(200)
-
-    def test_a_key_loses_what_its_maker_loses(self, shop: Shop, admin: httpx2.Client) -> None:
-        grace, scopes = shop.person(), ["keys:write", "users:read"]
-        admin.patch(f"{STAFF}/{grace.id}", json={"scopes": scopes})
-        token = shop.first.sign_in(grace.email).json()["access_token"]
-        with shop.first.client(token) as client:
-            key = client.post("/api-keys", json={"name": "Sync", "scopes": ["users:read"]}).json()["key"]
-        with watched(shop, key, STAFF) as watch:
-            admin.patch(f"{STAFF}/{grace.id}", json={"scopes": ["keys:write"]})
-            committed = time.monotonic()
-            watch.has_seen(committed)
-        watch.goes_from(200, 403, at=committed)
-
     def test_a_changed_password_ends_the_other_sessions(self, shop: Shop) -> None:
         maria = shop.person()
         other = shop.services[1].sign_in(maria.email).json()["access_token"]

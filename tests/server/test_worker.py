@@ -37,7 +37,7 @@ def raise_event(url: str, request_id: str) -> None:
         database = Database(for_sqlalchemy(url), settings)
         try:
             async with database.transaction() as session:
-                await events.publish(session, "item.updated", object_id=1, data={"id": 1})
+                await events.publish(session, "item.updated", object_id=1, data={})
         finally:
             await database.close()
 

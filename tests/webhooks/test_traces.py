@@ -20,7 +20,7 @@ async def test_notifications_are_deleted_and_orders_still_notify(
     maria, ana = await make.user(), await make.user()
     for person in (maria, ana):
         await sql.executemany(
-            "INSERT INTO events (type, object_id, user_id, data) VALUES ($1, 1, $2, '{\"id\": 1}')",
+            "INSERT INTO events (type, object_id, user_id, data) VALUES ($1, 1, $2, '{}')",
             [(event_type, person.id) for event_type in ("order.placed", "order.paid", "user.registered")],
         )
     for row in await sql.fetch("SELECT id FROM events ORDER BY id"):

@@ -216,28 +216,28 @@ the setting's name, or by another from the release's own Secret}
 
 {{/*
 What could be open at once, at its worst: the autoscalers at their maxima, in the middle of a rollout. Behind a pooler the
-API's connections are the pooler's, but for those that listen or export.
+API's connections are the pooler's, but for those that listen.
 */}}
 {{- define "tradepost.checkConnections" -}}
 {{- $most := .Values.database.maxConnections | int -}}
 {{- $pool := .Values.database.poolSize | int -}}
 {{- $overflow := .Values.database.maxOverflow | int -}}
 {{- $pooler := .Values.database.pooler -}}
-{{- $exports := .Values.database.exportConnections | int -}}
+{{- $each := add $pool $overflow 1 -}}
 {{- $pods := .Values.autoscaling.enabled | ternary .Values.autoscaling.maxReplicas .Values.api.replicas | int -}}
 {{- $surge := include "tradepost.surge" (dict "surge" .Values.api.maxSurge "pods" $pods) | int -}}
 {{- $processes := .Values.api.workers | int -}}
-{{- $api := mul (add $pods $surge) $processes (add $pool $overflow 1 $exports) -}}
-{{- $ofApi := printf "API (%d pods + %d surge) x %d workers x (%d pool + %d overflow + 1 listener + %d exports) = %d" $pods $surge $processes $pool $overflow $exports $api -}}
+{{- $api := mul (add $pods $surge) $processes $each -}}
+{{- $ofApi := printf "API (%d pods + %d surge) x %d workers x (%d pool + %d overflow + 1 listener) = %d" $pods $surge $processes $pool $overflow $api -}}
 {{- $lower := list (.Values.autoscaling.enabled | ternary "autoscaling.maxReplicas" "api.replicas") -}}
 {{- if $pooler.address -}}
 {{- $clients := mul (add $pods $surge) $processes (add $pool $overflow) -}}
 {{- if and $pooler.maxClients (gt $clients ($pooler.maxClients | int64)) -}}
 {{- fail (printf "database.pooler.maxClients is %d, but the API could open %d connections to the pooler: (%d pods + %d surge) x %d workers x (%d pool + %d overflow). Lower %s, api.workers or database.poolSize, or let the pooler take more (max_client_conn) and say so here." ($pooler.maxClients | int) $clients $pods $surge $processes $pool $overflow (first $lower)) -}}
 {{- end -}}
-{{- $past := mul (add $pods $surge) $processes (add 1 $exports) -}}
-{{- $api = add $past $pooler.serverConnections -}}
-{{- $ofApi = printf "API %d of the pooler + (%d pods + %d surge) x %d workers x (1 listener + %d exports) = %d" ($pooler.serverConnections | int) $pods $surge $processes $exports $api -}}
+{{- $listeners := mul (add $pods $surge) $processes -}}
+{{- $api = add $listeners $pooler.serverConnections -}}
+{{- $ofApi = printf "API %d of the pooler + (%d pods + %d surge) x %d workers x 1 listener = %d" ($pooler.serverConnections | int) $pods $surge $processes $api -}}
 {{- $lower = prepend $lower "database.pooler.serverConnections" -}}
 {{- end -}}
 {{- $workerPods := .Values.worker.autoscaling.enabled | ternary .Values.worker.autoscaling.maxReplicas .Values.worker.replicas | int -}}
@@ -250,7 +250,7 @@ API's connections are the pooler's, but for those that listen or export.
 {{- if $workerPods -}}
 {{- $workerSurge = include "tradepost.surge" (dict "surge" .Values.worker.maxSurge "pods" $workerPods) | int -}}
 {{- end -}}
-{{- $worker := mul (add $workerPods $workerSurge) (add $pool $overflow 1) -}}
+{{- $worker := mul (add $workerPods $workerSurge) $each -}}
 {{- $migration := eq .Values.migrations.mode "none" | ternary 0 1 -}}
 {{- $all := add $api $worker $migration -}}
 {{- if and $most (gt $all ($most | int64)) -}}

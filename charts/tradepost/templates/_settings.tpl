@@ -19,7 +19,6 @@
       "DATA_DIR" "/tmp/tradepost"
       "DATABASE_POOL_SIZE" (include "tradepost.text" .Values.database.poolSize)
       "DATABASE_MAX_OVERFLOW" (include "tradepost.text" .Values.database.maxOverflow)
-      "EXPORT_CONNECTIONS" (include "tradepost.text" .Values.database.exportConnections)
       "READINESS_DATABASE" .Values.database.readiness -}}
 {{- if kindIs "slice" .Values.trustedProxies -}}
 {{- with .Values.trustedProxies -}}

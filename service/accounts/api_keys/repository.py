@@ -1,4 +1,4 @@
-"""Every statement by which staff manage API keys."""
+"""Every statement by which administrators manage API keys."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

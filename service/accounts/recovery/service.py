@@ -15,7 +15,6 @@ from service.accounts.recovery import repository as tokens
 from service.accounts.recovery.schemas import Confirmation, Reset
 from service.accounts.users import repository as users
 from service.accounts.users.schemas import ProfilePatch
-from service.accounts.users.service import get, publish
 from service.errors import FieldFault, Unprocessable
 from service.identity import Caller, Passwords, end_sessions, reauthorize
 from service.platform.crypto import fingerprint, same
@@ -100,7 +99,6 @@ async def confirm_reset(database: Database, passwords: Passwords, reset: Reset) 
         await _note(session, "password.reset", account.id)
         if not account.email_verified:
             await _note(session, "email.verified", account.id)
-            await publish(session, "user.updated", await get(session, account.id))
         await mails.enqueue(session, "password_reset", user_id=account.id)
 
 
@@ -113,14 +111,12 @@ async def confirm_address(
     if token.purpose == "verify_email":
         await users.change(session, account.id, {"email_verified": True})
         await _note(session, "email.verified", account.id)
-        await publish(session, "user.updated", await get(session, account.id))
         return
     if not await tokens.change_email(session, account.id, token.email):
         raise EmailTaken(_TAKEN)
     own = caller is not None and caller.user_id == account.id
     await end_sessions(session, account.id, but=caller.session_id if caller and own else None)
     await _note(session, "email.changed", account.id)
-    await publish(session, "user.updated", await get(session, account.id))
     was = addresses.encrypt(account.email.encode())
     await mails.enqueue(session, "email_changed", user_id=account.id, address=was)
 

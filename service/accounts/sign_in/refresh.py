@@ -47,8 +47,7 @@ async def _rotate(session: Session, refresh_tokens: RefreshTokens, token: str) -
     else:
         successor = await _newest(session, refresh_tokens, used.session_id, token)
     await sessions.touch_session(session, used.session_id)
-    caller = Caller.of(used.user_id, used.session_id, is_admin=used.is_admin, scopes=used.scopes)
-    return caller, successor
+    return Caller(used.user_id, used.session_id, used.is_admin), successor
 
 
 async def _newest(session: Session, refresh_tokens: RefreshTokens, session_id: int, token: str) -> str:

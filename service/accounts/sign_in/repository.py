@@ -21,10 +21,8 @@ SESSION_LONGEST: Final = timedelta(days=90)
 
 
 async def get_credentials(session: Session, email: str) -> Record | None:
-    """Id, password hash, `is_active`, `is_admin` and `scopes` of the account with this address, however it is
-    spelled.
-    """
-    statement = select(User.id, User.password_hash, User.is_active, User.is_admin, User.scopes)
+    """Id, password hash, `is_active` and `is_admin` of the account with this address, in any spelling."""
+    statement = select(User.id, User.password_hash, User.is_active, User.is_admin)
     return await session.one(has_address(statement, email))
 
 
@@ -68,7 +66,6 @@ async def use_refresh_token(session: Session, token_hash: bytes) -> Record | Non
             SessionRow.id.label("session_id"),
             User.id.label("user_id"),
             User.is_admin,
-            User.scopes,
         )
         .join(SessionRow, SessionRow.id == RefreshToken.session_id)
         .join(User, User.id == SessionRow.user_id)
@@ -84,7 +81,6 @@ async def use_refresh_token(session: Session, token_hash: bytes) -> Record | Non
             locked.c.session_id,
             locked.c.user_id,
             locked.c.is_admin,
-            locked.c.scopes,
             locked.c.rotated_at.is_(None).label("is_fresh"),
             func.coalesce(locked.c.rotated_at <= func.now() - REFRESH_GRACE, False).label("is_reused"),
         )

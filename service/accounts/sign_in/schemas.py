@@ -33,11 +33,7 @@ class TokenRequest(BaseModel):
     client_id: Annotated[str | None, Field(max_length=100, pattern=VISIBLE)] = None
     scope: Annotated[
         str | None,
-        Field(
-            max_length=1000,
-            pattern=VISIBLE,
-            description="Ignored: a token has all scopes of its user.",
-        ),
+        Field(max_length=1000, pattern=VISIBLE, description="Ignored: access tokens have no scopes."),
     ] = None
 
 

@@ -80,8 +80,7 @@ async def _sign_in(issuer: Issuer, request: TokenRequest, client: str | None) ->
         raise
     metrics.signed_in(good=True)
     await issuer.throttle.succeeded(attempt)
-    caller = Caller.of(account.id, session_id, is_admin=account.is_admin, scopes=account.scopes)
-    return caller, refresh_token
+    return Caller(account.id, session_id, account.is_admin), refresh_token
 
 
 async def _find_account(issuer: Issuer, username: str, password: str) -> tuple[Record | None, bool]:

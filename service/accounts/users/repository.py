@@ -11,23 +11,19 @@ from service.identity.models import Address, User
 from service.platform.config import email_addresses
 from service.platform.database import Record, Session, any_of
 from service.platform.database.documents import document, object_of
-from service.platform.database.metadata import EMPTY
 
 Columns = TypeVarTuple("Columns")
 
 ADDRESS_COLUMNS = ("name", "street", "city", "region", "postal_code", "country")
 
-_columns: tuple[Any, ...] = (
+_columns = (
     User.id,
     User.version,
     User.email,
     User.full_name,
     User.is_active,
     User.is_admin,
-    User.scopes,
     User.email_verified,
-    User.external_id,
-    User.metadata_,
     User.created_at,
 )
 
@@ -41,23 +37,15 @@ _address = (
 _user_address = cast(_address, JSON).label("address")
 
 
-def select_users() -> Select[*tuple[Any, ...]]:
+def select_users() -> Select[Any]:
     return select(*_columns, _user_address)
 
 
 _USER = select_users().where(User.id == bindparam("user_id"))
-#: The JSON of a user, by whether it is for staff; for the statements of packages above too.
-USER_JSON = {
-    whole: object_of(schemas.User, User.__table__.c, whole=whole, address=_address) for whole in (False, True)
-}
-#: As they are sent to staff.
-DOCUMENTS = select(document(USER_JSON[True]))
-_DOCUMENT = {
-    whole: select(document(shown), User.version).where(User.id == bindparam("user_id"))
-    for whole, shown in USER_JSON.items()
-}
-_BY_EXTERNAL_ID = select(User.id).where(User.external_id == bindparam("external_id"))
-_CUSTOMER = select(User.full_name, User.email, User.is_active, User.email_verified, _user_address).where(
+_DOCUMENT = select(document(object_of(schemas.User, User.__table__.c, address=_address)), User.version).where(
+    User.id == bindparam("user_id")
+)
+_CUSTOMER = select(User.full_name, User.is_active, User.email_verified, _user_address).where(
     User.id == bindparam("user_id")
 )
 #: Domains above lock it in one statement with what they lock next.
@@ -65,8 +53,7 @@ LOCKED_CUSTOMER = _CUSTOMER.with_for_update(key_share=True, of=User)
 
 
 async def get_customer(session: Session, user_id: int, *, lock: bool = False) -> Record | None:
-    """Who an order is for: full_name, email, is_active, email_verified, and the address as a document or
-    None.
+    """Who an order is for: full_name, is_active, email_verified, and the address as a document or None.
 
     With `lock` the user's row is locked until the transaction ends, so that one customer's orders are
     placed one after the other. Locks are always taken in this order: user, then items.
@@ -83,22 +70,16 @@ async def add(
     password_hash: str,
     is_active: bool,
     is_admin: bool = False,
-    external_id: str | None = None,
-    metadata: str = EMPTY,
 ) -> int | None:
-    """The new user's id, or None when the address is taken (in any case), or the external id."""
+    """The new user's id, or None when the address is taken (in any case)."""
     statement = (
         upsert(User)
         .values(
-            {
-                User.email: email,
-                User.full_name: full_name,
-                User.password_hash: password_hash,
-                User.is_active: is_active,
-                User.is_admin: is_admin,
-                User.external_id: external_id,
-                User.metadata_: metadata,
-            }
+            email=email,
+            full_name=full_name,
+            password_hash=password_hash,
+            is_active=is_active,
+            is_admin=is_admin,
         )
         .on_conflict_do_nothing()
         .returning(User.id)
@@ -111,15 +92,8 @@ async def get(session: Session, user_id: int) -> Record | None:
     return await session.one(_USER, {"user_id": user_id})
 
 
-async def get_document(session: Session, user_id: int, *, whole: bool) -> Record | None:
-    """The user as it is sent. `whole`: to staff."""
-    return await session.one(_DOCUMENT[whole], {"user_id": user_id})
-
-
-async def get_id(session: Session, external_id: str | None) -> int | None:
-    """The id of the user who has this external id."""
-    user_id: int | None = await session.value(_BY_EXTERNAL_ID, {"external_id": external_id})
-    return user_id
+async def get_document(session: Session, user_id: int) -> Record | None:
+    return await session.one(_DOCUMENT, {"user_id": user_id})
 
 
 def has_address(statement: Select[*Columns], email: str) -> Select[*Columns]:
@@ -135,8 +109,7 @@ def has_address(statement: Select[*Columns], email: str) -> Select[*Columns]:
 async def change(session: Session, user_id: int, values: Mapping[str, Any]) -> bool:
     """Whether there was such a user, not erased. `values` maps column names to new values."""
     statement = update(User).where(User.id == user_id, User.erased_at.is_(None))
-    given = {User.__table__.c[name]: value for name, value in values.items()}
-    return bool(await session.execute(statement.values({**given, User.version: User.version + 1})))
+    return bool(await session.execute(statement.values(**values, version=User.version + 1)))
 
 
 async def put_address(session: Session, user_id: int, address: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ from service.accounts.recovery import service as recovery
 from service.accounts.schemas import User
 from service.accounts.users import service as users
 from service.accounts.users.schemas import ProfilePatch, UserCreate
-from service.errors import ExternalIdTaken
 from service.identity import Passwords
 from service.identity.dependencies import Anyone, SignedIn, limit_registration
 from service.platform.http import rate_limit as limits
@@ -29,7 +28,7 @@ IfUser = Annotated[Versions | None, Depends(IfMatch(User))]
 @router.post(
     "",
     status_code=201,
-    responses=problems(403, ExternalIdTaken),
+    responses=problems(403, 409),
     dependencies=[Depends(limit_registration)],
     openapi_extra=OPTIONAL_SIGN_IN,
 )
@@ -40,7 +39,7 @@ async def create_user(
     passwords: Annotated[Passwords, Component],
     located: Located,
 ) -> User:
-    """Register a user. Needs no sign-in; only staff may register an inactive user."""
+    """Register a user. Needs no sign-in; only administrators may register an inactive user."""
     user = await users.register(database, passwords, caller, new)
     located(user.id)
     return user

@@ -6,8 +6,7 @@ from pydantic import MISSING, ConfigDict, Field
 
 from service.accounts.passwords.schemas import CurrentPassword, NewPassword
 from service.accounts.schemas import HOME, AddressIn, AddressPatch, Email
-from service.platform.http.metadata import MetadataIn
-from service.platform.http.schemas import ExternalId, Flag, In, Line, changed_elsewhere
+from service.platform.http.schemas import Flag, In, Line, changed_elsewhere
 
 BY_ADMINISTRATORS: Final = "This is not changed here: an administrator does it by PATCH /admin/users/{id}."
 
@@ -26,16 +25,7 @@ class UserCreate(In):
     password: NewPassword
     full_name: Line
     address: AddressIn | None = None
-    is_active: Annotated[Flag, Field(description="Only staff may send `false`.")] = True
-    external_id: Annotated[
-        ExternalId | None,
-        Field(
-            description="The shop's own id of the user, such as its ERP's: unique, and case-sensitive. Only"
-            " staff may send it.",
-            examples=["C-1042"],
-        ),
-    ] = None
-    metadata: Annotated[MetadataIn | None, Field(description="Only administrators may send it.")] = None
+    is_active: Annotated[Flag, Field(description="Only administrators may send `false`.")] = True
     is_admin: Annotated[Any, *changed_elsewhere(BY_ADMINISTRATORS)] = MISSING
 
 

@@ -9,27 +9,26 @@ from service.accounts.errors import EmailTaken, UserNotFound
 from service.accounts.schemas import AddressIn, AddressPatch, User
 from service.accounts.users import repository as users
 from service.accounts.users.schemas import ProfilePatch, UserCreate
-from service.errors import ExternalIdTaken, FieldFault, Forbidden, InvalidToken, Unprocessable
-from service.events import EventType
+from service.errors import FieldFault, Forbidden, InvalidToken, Unprocessable
 from service.identity import AnyCaller, Caller, Passwords, lock_own_account, reauthorize
 from service.platform.database import Database, Record, Session
 from service.platform.http.etag.versions import Versions, require
 from service.platform.http.field_errors import REQUIRED
-from service.platform.http.merge_patch import stored
 from service.platform.mail import repository as mails
 
 
 async def register(database: Database, passwords: Passwords, caller: Caller | None, new: UserCreate) -> User:
     """Raises EmailTaken, which does reveal that the address is known: on purpose (product contract)."""
-    _require_may_register(caller, new.is_active, new.external_id, new.metadata)
+    _require_may_register(caller, new.is_active)
     password_hash = await passwords.hash(new.password.get_secret_value())
     async with database.transaction() as session:
         await reauthorize(session, caller)
         user = await create(session, new, password_hash)
         await audit.record(session, "user.registered", by=caller, target_kind="user", target_id=user.id)
-        await publish(session, "user.registered", user)
+        data = {**user.model_dump(mode="json"), "version": 1}
+        await events.publish(session, "user.registered", object_id=user.id, user_id=user.id, data=data)
         await mails.enqueue(session, "verify_email", user_id=user.id)
-    return user if caller is not None and caller.may("users:read") else user.for_customers()
+    return user
 
 
 async def require_may_send(_: Session, caller: AnyCaller | None, body: Any) -> None:
@@ -38,20 +37,12 @@ async def require_may_send(_: Session, caller: AnyCaller | None, body: Any) -> N
     Raises Forbidden, as `register` does.
     """
     if isinstance(body, dict):
-        _require_may_register(caller, *map(body.get, ("is_active", "external_id", "metadata")))
+        _require_may_register(caller, body.get("is_active"))
 
 
-def _require_may_register(
-    caller: AnyCaller | None, is_active: object, external_id: object, metadata: object
-) -> None:
-    if caller is not None and caller.may("users:write"):
-        return
-    if is_active is False:
-        raise Forbidden("Only staff may create an inactive account.")
-    if external_id is not None:
-        raise Forbidden("Only staff may give an external id: leave out `external_id`.")
-    if metadata is not None:
-        raise Forbidden("Only staff may give metadata: leave out `metadata`.")
+def _require_may_register(caller: AnyCaller | None, is_active: object) -> None:
+    if is_active is False and not (isinstance(caller, Caller) and caller.is_admin):
+        raise Forbidden("Only administrators may create an inactive account.")
 
 
 async def create(session: Session, new: UserCreate, password_hash: str, *, is_admin: bool = False) -> User:
@@ -62,32 +53,14 @@ async def create(session: Session, new: UserCreate, password_hash: str, *, is_ad
         password_hash=password_hash,
         is_active=new.is_active,
         is_admin=is_admin,
-        external_id=new.external_id,
-        metadata=stored(new.metadata or {}),
     )
     if user_id is None:
-        holder_id = await users.get_id(session, new.external_id) if new.external_id else None
-        if holder_id is not None:
-            raise ExternalIdTaken.by("user", holder_id)
         raise EmailTaken("There is an account with this e-mail address. Sign in, or use another address.")
     if new.address is not None:
         await users.put_address(session, user_id, new.address.model_dump())
     if is_admin:
         await audit.record(session, "administrator.created", target_kind="user", target_id=user_id)
     return await get(session, user_id)
-
-
-async def publish(session: Session, event_type: EventType, user: User) -> None:
-    data = {**user.for_events(), "version": user.version}
-    await events.publish(session, event_type, object_id=user.id, user_id=user.id, data=data)
-
-
-async def publish_changed(session: Session, user_id: int, *, since: int) -> User:
-    """The user, for whom `user.updated` is published unless the version is still that."""
-    user = await get(session, user_id)
-    if user.version != since:
-        await publish(session, "user.updated", user)
-    return user
 
 
 async def get(session: Session, user_id: int) -> User:
@@ -97,9 +70,9 @@ async def get(session: Session, user_id: int) -> User:
     return User.of(row)
 
 
-async def get_document(session: Session, user_id: int, *, whole: bool) -> Record:
-    """The user as it is sent. `whole`: to staff."""
-    row = await users.get_document(session, user_id, whole=whole)
+async def get_document(session: Session, user_id: int) -> Record:
+    """The user as it is sent."""
+    row = await users.get_document(session, user_id)
     if row is None:
         raise UserNotFound
     return row
@@ -110,7 +83,7 @@ async def get_own_document(session: Session, caller: Caller) -> Record:
 
     A token outlives its account where the database was restored to a time before: it is as good as expired.
     """
-    row = await users.get_document(session, caller.user_id, whole=False)
+    row = await users.get_document(session, caller.user_id)
     if row is None:
         raise InvalidToken
     return row
@@ -131,16 +104,13 @@ async def change_profile(
     session: Session, caller: Caller, patch: ProfilePatch, *, expected: Versions | None = None
 ) -> User:
     account = await lock_own_account(session, caller)
-    if account is None:
-        raise UserNotFound
     require(expected, account)
     given = patch.model_fields_set
     if "full_name" in given:
         await users.change(session, caller.user_id, {"full_name": patch.full_name})
     if "address" in given:
         await _change_address(session, caller.user_id, patch.address)
-    user = await publish_changed(session, caller.user_id, since=account.version)
-    return user.for_customers()
+    return await get(session, caller.user_id)
 
 
 async def _change_address(session: Session, user_id: int, patch: AddressPatch | None) -> None:

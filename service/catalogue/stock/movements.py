@@ -18,7 +18,6 @@ class Low:
 
     item: Record
     quantity: int
-    reorder_level: int
     availability: Availability
     version: int
 
@@ -31,7 +30,7 @@ class Low:
             "name": item.name,
             "availability": self.availability,
             "quantity": self.quantity,
-            "reorder_level": self.reorder_level,
+            "reorder_level": item.reorder_level,
             "version": self.version,
         }
         return NewEvent("item.low_stock", item.id, data)
@@ -44,7 +43,7 @@ class Low:
             user_id=None,
             kind="item.low_stock",
             title=f"{item.name} is running low",
-            body=f"{self.quantity} left, reorder level {self.reorder_level}.",
+            body=f"{self.quantity} left, reorder level {item.reorder_level}.",
             data={"item_id": item.id, "sku": item.sku, "quantity": self.quantity},
         )
 
@@ -72,12 +71,12 @@ class Movements:
         shown: dict[int, Availability] = {}
         low = []
         for item in items:
-            quantity = item.quantity + deltas[item.id]
-            availability = availability_of(quantity, item.reorder_level)
+            level, before, quantity = item.reorder_level, item.quantity, item.quantity + deltas[item.id]
+            availability = _availability(quantity, level)
             if availability != item.availability:
                 shown[item.id] = availability
-            if found := low_stock(item, quantity, item.reorder_level):
-                low.append(found)
+            if before > level >= quantity and not item.notified_lately:
+                low.append(Low(item, quantity, availability, item.version + (item.id in shown)))
         parameters = {
             "stock_item_ids": list(deltas),
             "stock_deltas": list(deltas.values()),
@@ -92,16 +91,7 @@ class Movements:
         return cls(parameters, shown, low)
 
 
-def low_stock(item: Record, quantity: int, reorder_level: int) -> Low | None:
-    """What is to be notified of where the item, which is locked, comes to these."""
-    if not item.quantity > reorder_level >= quantity or item.notified_lately:
-        return None
-    availability = availability_of(quantity, reorder_level)
-    version = item.version + (availability != item.availability)
-    return Low(item, quantity, reorder_level, availability, version)
-
-
-def availability_of(quantity: int, reorder_level: int) -> Availability:
+def _availability(quantity: int, reorder_level: int) -> Availability:
     """As models.AVAILABILITY has it."""
     if quantity == 0:
         return "out_of_stock"

@@ -5,17 +5,13 @@ one ordered statement, so that orders for the same items queue up instead of dea
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
     CTE,
     JSON,
     BigInteger,
-    ColumnElement,
-    DateTime,
     Integer,
-    Select,
     Text,
     bindparam,
     func,
@@ -28,14 +24,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
-from service.catalogue import schemas
 from service.catalogue.models import Item, Stock, StockMovement
 from service.platform.database import Record, Session
-from service.platform.database.changes_after import Audience, Changes
-from service.platform.database.documents import document, object_of
-from service.platform.database.pagination import Conditions, Page, PagedSelect
-from service.platform.http.schemas import Removed
 
+LAST_MOVEMENTS = 100
 LOCKED_COLUMNS = ("id", "sku", "name", "price", "availability", "is_active", "version")
 MOVEMENT_COLUMNS = ("id", "kind", "delta", "reason", "order_id", "actor_id", "created_at")
 
@@ -47,16 +39,14 @@ _locked = select(
     Stock.reorder_level,
     _LATELY.label("notified_lately"),
 ).join(Stock, Stock.item_id == Item.id)
-
-
-def locking(condition: ColumnElement[bool]) -> Select[Any]:
-    """Those items with their stock, locked in the order of their ids."""
-    return _locked.where(condition).order_by(Item.id).with_for_update(key_share=True, of=[Item, Stock])
-
-
-#: The items `item_ids`. The ids come from a query, or PostgreSQL would plan the statement again for each
-#: number of them. Domains above lock them in one statement with what they lock before.
-LOCKED_ITEMS: Final = locking(Item.id == func.any(func.array(_ITEM_IDS)))
+#: The items `item_ids` with their stock, locked in the order of their ids. The ids come from a query, or
+#: PostgreSQL would plan the statement again for each number of them. Domains above lock them in one
+#: statement with what they lock before.
+LOCKED_ITEMS: Final = (
+    _locked.where(Item.id == func.any(func.array(_ITEM_IDS)))
+    .order_by(Item.id)
+    .with_for_update(key_share=True, of=[Item, Stock])
+)
 _SOLD: Final = (
     _locked.add_columns((-StockMovement.delta).label("sold"))
     .join(StockMovement, StockMovement.item_id == Item.id)
@@ -116,42 +106,6 @@ _RECORD: Final = select(literal(True)).add_cte(*movements())
 _RECORD_AND_SHOW: Final = _RECORD.add_cte(*AVAILABILITIES)
 
 
-_stock: Final = Stock.__table__.c
-_LEVEL: Final = document(object_of(schemas.StockLevel, _stock))
-_LEVELS: Final = PagedSelect(
-    select(_LEVEL, _stock.item_id),
-    _stock.item_id,
-    falling=False,
-    filters=Conditions({"ids": _stock.item_id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))}),
-)
-_CHANGES: Final = Changes(
-    "stock", Audience.EVERYTHING, rows=select(_LEVEL), row_id=_stock.item_id, removed=Removed
-)
-
-
-async def find(session: Session, page: Page, ids: list[int] | None) -> list[Any]:
-    """Documents of StockLevel, in the order of the items' ids."""
-    return await _LEVELS.read(session, page, {"ids": ids})
-
-
-async def find_changes(session: Session, page: Page, after: str) -> list[Any]:
-    """Documents of StockLevel and of Removed. Raises PositionUnknown."""
-    return await _CHANGES.read(session, page, after)
-
-
-_CHANGED: Final = text("""
-    SELECT items.id, sku, name, availability, quantity, reorder_level, version, changed.sequenced_at AS place
-    FROM (
-        SELECT row_id, sequenced_at FROM sequenced_changes WHERE kind = 'stock' AND sequenced_at > :after
-        ORDER BY sequenced_at LIMIT :most
-    ) AS changed
-    LEFT JOIN (items JOIN stock ON stock.item_id = items.id) ON items.id = changed.row_id
-    ORDER BY changed.sequenced_at
-""").bindparams(bindparam("after", type_=DateTime(timezone=True)), bindparam("most", type_=Integer))
-_LAST_CHANGE: Final = text("SELECT max(sequenced_at) FROM sequenced_changes WHERE kind = 'stock'")
-_HAS_BACKFILL: Final = text("SELECT EXISTS (SELECT FROM change_backfills WHERE kind = 'stock')")
-
-
 async def lock(session: Session, item_ids: Iterable[int]) -> Sequence[Record]:
     """The items, locked in the order of their ids until the transaction ends.
 
@@ -179,64 +133,25 @@ async def set_reorder_level(session: Session, item_id: int, reorder_level: int) 
     await session.execute(update(Stock).where(Stock.item_id == item_id).values(reorder_level=reorder_level))
 
 
-async def find_changed(session: Session, after: datetime, most: int) -> Sequence[Record]:
-    """The stock of items that changed after this place, in the order of the changes; with nulls for an item
-    that is not there any more.
+async def get(session: Session, item_id: int) -> Record | None:
+    """Exact stock and the last of its ledger, newest first, as of one moment.
+
+    The row has the shape of schemas.Stock.
     """
-    return await session.rows(_CHANGED, {"after": after, "most": most})
-
-
-async def get_last_change(session: Session) -> datetime | None:
-    """Its place; None where there is none."""
-    last: datetime | None = await session.value(_LAST_CHANGE)
-    return last
-
-
-async def has_backfill(session: Session) -> bool:
-    """Whether stock from before changes were noted still gets its places."""
-    found: bool = await session.value(_HAS_BACKFILL)
-    return found
-
-
-def _with_movements() -> Select[*tuple[Any, ...]]:
-    of_page = (
+    last = (
         select(*(getattr(StockMovement, name) for name in MOVEMENT_COLUMNS))
-        .where(
-            StockMovement.item_id == Stock.item_id, StockMovement.id < bindparam("before", type_=BigInteger)
-        )
+        .where(StockMovement.item_id == Stock.item_id)
         .order_by(StockMovement.id.desc())
-        .limit(bindparam("fetch", type_=Integer))
-        .offset(bindparam("skip", type_=Integer))
+        .limit(LAST_MOVEMENTS)
         .correlate(Stock)
         .subquery()
     )
-    columns = of_page.c
-    document = func.json_build_object(*(part for name in MOVEMENT_COLUMNS for part in (name, columns[name])))
-    movements = select(func.json_agg(aggregate_order_by(document, columns.id.desc()), type_=JSON))
-    return select(
+    document = func.json_build_object(*(part for name in MOVEMENT_COLUMNS for part in (name, last.c[name])))
+    movements = select(func.json_agg(aggregate_order_by(document, last.c.id.desc()), type_=JSON))
+    statement = select(
         Stock.item_id,
         Stock.quantity,
         Stock.reorder_level,
         func.coalesce(movements.scalar_subquery(), literal([], JSON)).label("movements"),
-    ).where(Stock.item_id == bindparam("item_id"))
-
-
-_WITH_MOVEMENTS: Final = _with_movements()
-#: Beyond every id.
-_NEWEST: Final = 2**63 - 1
-
-
-async def get(session: Session, item_id: int, page: Page) -> dict[str, Any] | None:
-    """Exact stock and a page of its ledger, newest first, as of one moment.
-
-    It has the shape of schemas.Stock.
-    """
-    before = page.after[0] if page.after is not None else _NEWEST
-    values = {"item_id": item_id, "before": before, "fetch": page.fetch, "skip": page.skip}
-    row = await session.one(_WITH_MOVEMENTS, values)
-    if row is None:
-        return None
-    movements = row["movements"][: page.limit]
-    if len(row["movements"]) > page.limit:
-        page.next = (movements[-1]["id"],)
-    return {**row, "movements": movements}
+    ).where(Stock.item_id == item_id)
+    return await session.one(statement)

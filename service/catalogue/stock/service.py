@@ -10,12 +10,10 @@ from service.catalogue.stock.movements import Movements
 from service.errors import FieldFault, Unprocessable
 from service.identity import AnyCaller, reauthorize
 from service.platform.database import Record, Session
-from service.platform.database.pagination import Page
 
 
-async def get(session: Session, item_id: int, page: Page) -> Stock:
-    """With a page of its ledger."""
-    row = await stock.get(session, item_id, page)
+async def get(session: Session, item_id: int) -> Stock:
+    row = await stock.get(session, item_id)
     if row is None:
         raise ItemNotFound
     return Stock.of(row)
@@ -47,7 +45,7 @@ async def adjust(session: Session, item_id: int, change: StockChange, *, by: Any
         await events.publish_new(session, [low.event])
     data = {"before": {"stock": before}, "after": {"stock": after}}
     await audit.record(session, "stock.adjusted", by=by, target_kind="item", target_id=item_id, data=data)
-    return await get(session, item_id, Page())
+    return await get(session, item_id)
 
 
 def take(

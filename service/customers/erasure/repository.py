@@ -3,10 +3,7 @@
 A new column with personal data belongs here and in `export`.
 """
 
-from typing import Any
-
-from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, literal, or_, select, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Select, and_, delete, func, or_, select, update
 
 from service.audit.models import AuditAddress, AuditEntry
 from service.events.models import Event
@@ -15,7 +12,6 @@ from service.identity.models import Session as SessionRow
 from service.notifications.models import Notification
 from service.orders.models import Order
 from service.platform.database import Record, Session
-from service.platform.database.metadata import EMPTY
 from service.platform.mail.models import Mail
 from service.posts.models import Post
 from service.webhooks.models import WebhookDelivery
@@ -35,12 +31,6 @@ async def lock(session: Session, user_id: int) -> Record | None:
     return await session.one(statement.with_for_update())
 
 
-async def delete_pending_posts(session: Session, user_id: int) -> list[int]:
-    """Their ids."""
-    pending = delete(Post).where(Post.author_id == user_id, Post.status == "pending")
-    return sorted(await session.values(pending.returning(Post.id)))
-
-
 async def erase(session: Session, user_id: int, *, email: str, full_name: str, password_hash: str) -> None:
     """The caller holds the account's lock. A trigger revokes the API keys that it has made.
 
@@ -52,52 +42,32 @@ async def erase(session: Session, user_id: int, *, email: str, full_name: str, p
         delete(Address).where(Address.user_id == user_id),
         delete(MailToken).where(MailToken.user_id == user_id),
         delete(Mail).where(Mail.user_id == user_id),
-        update(Event).where(Event.user_id == user_id).values(data=_without_the_person(full_name)),
+        delete(Event).where(Event.user_id == user_id),
         delete(WebhookDelivery).where(WebhookDelivery.user_id == user_id, or_(_ended, _of_no_order)),
         delete(Notification).where(Notification.user_id == user_id),
+        delete(Post).where(Post.author_id == user_id, Post.status == "pending"),
         delete(RefreshToken).where(RefreshToken.session_id.in_(sessions)),
         update(SessionRow)
         .where(SessionRow.user_id == user_id)
         .values(client=None, ended_at=func.coalesce(SessionRow.ended_at, func.now())),
-        # Free text of the customer, and whatever the shop keeps with the order: not needed any more.
+        # Free text of the customer, and not needed any more.
         update(Order)
-        .where(Order.user_id == user_id, or_(Order.cancel_reason.is_not(None), Order.metadata_ != EMPTY))
-        .values({Order.cancel_reason: None, Order.metadata_: EMPTY, Order.version: Order.version + 1}),
+        .where(Order.user_id == user_id, Order.cancel_reason.is_not(None))
+        .values(cancel_reason=None, version=Order.version + 1),
         update(User)
         .where(User.id == user_id)
         .values(
-            {
-                User.email: email,
-                User.full_name: full_name,
-                User.password_hash: password_hash,
-                User.is_active: False,
-                User.is_admin: False,
-                User.scopes: [],
-                User.email_verified: False,
-                User.external_id: None,
-                User.metadata_: EMPTY,
-                User.erased_at: func.now(),
-                User.version: User.version + 1,
-            }
+            email=email,
+            full_name=full_name,
+            password_hash=password_hash,
+            is_active=False,
+            is_admin=False,
+            email_verified=False,
+            erased_at=func.now(),
+            version=User.version + 1,
         ),
     ):
         await session.execute(statement)
-
-
-def _without_the_person(name: str) -> ColumnElement[Any]:
-    """What stays of an event. Those who read the event feed later must still learn of what there is: an order
-    without what is its customer's, and a post that is published, by nobody.
-    """
-    published = exists().where(Post.id == Event.object_id, Post.status == "published")
-    was_published = Event.data.contains(literal({"status": "published"}, JSONB))
-    is_published = and_(Event.type.like("post.%"), was_published, published)
-    unnamed = {"customer_name": name, "customer_email": None, "ship_to": None, "cancel_reason": None}
-    return case(
-        (Event.type.like("order.%"), Event.data.concat(literal(unnamed, JSONB))),
-        (is_published, Event.data.concat(literal({"author_name": name}, JSONB))),
-        (or_(Event.type == "user.erased", Event.type == "post.deleted"), Event.data),
-        else_=literal({}, JSONB),
-    )
 
 
 def _entries(user_id: int) -> Select[int]:

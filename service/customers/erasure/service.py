@@ -2,11 +2,10 @@
 
 from typing import Final
 
-from service import accounts, audit, events
+from service import accounts, audit
 from service.customers.erasure import repository as erasure
 from service.customers.erasure.schemas import AccountDeletion
 from service.errors import InvalidToken
-from service.events import NewEvent
 from service.identity import Caller, Passwords, reauthorize
 from service.platform.database import Database
 from service.platform.http.etag.versions import Versions, require
@@ -48,10 +47,6 @@ async def erase(
         accounts.require_other_administrator(administrators, caller.user_id)
         # Before the rest, so that the address it comes from goes with the others.
         await audit.record(session, "user.erased", by=caller, target_kind="user", target_id=caller.user_id)
-        posts = await erasure.delete_pending_posts(session, caller.user_id)
-        gone = [NewEvent("post.deleted", each, {"id": each}, caller.user_id) for each in posts]
-        erased = NewEvent("user.erased", caller.user_id, {"id": caller.user_id}, caller.user_id)
-        await events.publish_new(session, [*gone, erased])
         await erasure.erase(
             session,
             caller.user_id,

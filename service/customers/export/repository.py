@@ -13,24 +13,20 @@ from service.audit.models import AuditAddress, AuditEntry
 from service.catalogue.models import StockMovement
 from service.identity.models import Address, ApiKey, MailToken, User
 from service.identity.models import Session as SessionRow
-from service.imports.models import Import
 from service.notifications.models import Notification
 from service.orders.models import Order, OrderLine
 from service.platform.database import Session
-from service.platform.database.documents import Json
 from service.platform.mail.models import Mail
 from service.posts.models import Post
 
-PROFILE = (
-    "id", "email", "full_name", "is_active", "is_admin", "scopes", "email_verified",
-    "external_id", "metadata", "created_at",
-)  # fmt: skip
+PROFILE = ("id", "email", "full_name", "is_active", "is_admin", "email_verified", "created_at")
 ADDRESS = ("name", "street", "city", "region", "postal_code", "country")
 ORDER = (
     "id", "user_id", "customer_name", "status", "shipping", "subtotal", "discount", "shipping_fee", "total",
-    "currency", "ship_to", "reference", "external_id", "metadata", "refund_due", "cancel_reason",
-    "payment_reference", "refund_reference", "tracking", "events", "version", "placed_at", "updated_at",
-    "paid_at", "shipped_at", "delivered_at", "cancelled_at", "refunded_at",
+    "currency", "ship_to", "reference", "refund_due", "cancel_reason", "payment_reference",
+    "refund_reference", "tracking", "events", "version", "placed_at", "updated_at", "paid_at", "shipped_at",
+    "delivered_at",
+    "cancelled_at", "refunded_at",
 )  # fmt: skip
 LINE = ("product_id", "name", "quantity", "unit_price", "discount_pct", "line_total")
 POST = ("id", "title", "body", "status", "created_at", "updated_at", "published_at")
@@ -40,7 +36,6 @@ MAIL = ("id", "kind", "status", "reason", "created_at", "ended_at")
 MAIL_TOKEN = ("purpose", "email", "created_at", "expires_at", "used_at")
 API_KEY = ("id", "name", "hint", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at")
 MOVEMENT = ("id", "item_id", "kind", "delta", "reason", "created_at")
-IMPORT = ("id", "status", "size", "refused", "error", "created_at", "started_at", "ended_at")
 AUDIT = ("id", "at", "action", "target_kind", "target_id", "data", "request_id", "caller_request_id")
 #: RFC 3339 in UTC, as everywhere else.
 INSTANT = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
@@ -71,7 +66,6 @@ def _whole(user_id: int) -> Select[Any]:
         "mail_tokens": _rows(MailToken, MAIL_TOKEN, MailToken.user_id == User.id, order=MailToken.created_at),
         "api_keys": _rows(ApiKey, API_KEY, ApiKey.created_by == User.id),
         "stock_movements": _rows(StockMovement, MOVEMENT, corrected),
-        "imports": _rows(Import, IMPORT, Import.created_by == User.id),
         "audit_entries": _rows(
             AuditEntry, AUDIT, AuditEntry.actor_id == User.id, address=came_from.scalar_subquery()
         ),
@@ -87,8 +81,7 @@ def _rows(model: Any, names: Iterable[str], condition: Any, *, order: Any = None
 
 
 def _object(model: Any, names: Iterable[str], **more: Any) -> Any:
-    columns = model.__table__.c
-    values = {name: _plain(columns[name], columns[name].type) for name in names} | more
+    values = {name: _plain(getattr(model, name), getattr(model, name).type) for name in names} | more
     return func.json_build_object(*(part for pair in values.items() for part in pair), type_=JSON)
 
 
@@ -96,6 +89,4 @@ def _plain(value: Any, kind: Any) -> Any:
     """Amounts as text, for a JSON number would become a float on its way; times as they go out."""
     if isinstance(kind, Numeric):
         return cast(value, Text)
-    if isinstance(kind, Json):
-        return cast(value, JSON)
     return func.to_char(func.timezone("UTC", value), INSTANT) if isinstance(kind, DateTime) else value

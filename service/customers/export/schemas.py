@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.accounts import Address
-from service.identity import KeyScope, Scope
+from service.identity import Scope
 from service.notifications import Notification
 from service.orders import Order
 from service.platform.http.schemas import Id, Instant, Out
@@ -16,16 +16,11 @@ class Profile(Out):
     full_name: str
     is_active: bool
     is_admin: bool
-    scopes: list[Scope]
     email_verified: bool
-    external_id: str | None
-    metadata: dict[str, str]
     created_at: Instant
 
 
 class OrderRecord(Order):
-    external_id: str | None
-    metadata: dict[str, str]
     payment_reference: str | None
     refund_reference: str | None
 
@@ -73,7 +68,7 @@ class ApiKeyRecord(Out):
     id: Id
     name: str
     hint: str
-    scopes: list[KeyScope]
+    scopes: list[Scope]
     created_at: Instant
     expires_at: Instant | None
     last_used_at: Instant | None
@@ -89,19 +84,6 @@ class MovementRecord(Out):
     delta: int
     reason: str
     created_at: Instant
-
-
-class ImportRecord(Out):
-    """An import that the user created, until it is purged."""
-
-    id: Id
-    status: str
-    size: int
-    refused: int
-    error: str | None
-    created_at: Instant
-    started_at: Instant | None
-    ended_at: Instant | None
 
 
 class AuditRecord(Out):
@@ -127,5 +109,4 @@ class Export(Out):
     mail_tokens: list[MailTokenRecord]
     api_keys: list[ApiKeyRecord]
     stock_movements: list[MovementRecord]
-    imports: list[ImportRecord]
     audit_entries: list[AuditRecord]

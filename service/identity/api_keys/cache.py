@@ -30,7 +30,7 @@ class CachedKey:
 
 
 class ApiKeyCache:
-    """Good keys by their hashes. The change feed empties it when any key changes, or what any user may."""
+    """Good keys by their hashes. The change feed empties it when any key changes."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database, self.clock = database, clock
@@ -51,8 +51,7 @@ class ApiKeyCache:
         self._clear()
 
     def on_change(self, change: Change) -> None:
-        # A key may what its maker may.
-        if change["of"] in ("api_keys", "users"):
+        if change["of"] == "api_keys":
             self._clear()
 
     def _clear(self) -> None:

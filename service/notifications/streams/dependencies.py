@@ -78,7 +78,7 @@ class TicketOrRole(Role):
 async def get_subscription(
     *,
     request: Request,
-    signed_in: Annotated[Caller, Depends(UserToken(TicketOrRole(own=True)))],
+    signed_in: Annotated[Caller, Depends(UserToken(TicketOrRole()))],
     ticket: Ticket = None,
     last_event_id: LastEventId = None,
     same_in_query: SameInQuery = None,

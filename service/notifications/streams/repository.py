@@ -21,7 +21,7 @@ async def add_ticket(
 
 
 async def use_ticket(session: Session, ticket_hash: bytes) -> Record | None:
-    """Delete a ticket; its user_id, session_id, is_admin, scopes, and the seconds that its token still lasts.
+    """Delete a ticket; its user_id, session_id, is_admin, and the seconds that its token still lasts.
 
     None for a ticket that is unknown, used or expired, or whose session or account has ended.
     """
@@ -31,13 +31,7 @@ async def use_ticket(session: Session, ticket_hash: bytes) -> Record | None:
         .where(StreamTicket.hash == ticket_hash, StreamTicket.expires_at > func.now())
         .where(SessionRow.id == StreamTicket.session_id, SessionRow.ended_at.is_(None))
         .where(User.id == SessionRow.user_id, User.is_active)
-        .returning(
-            User.id.label("user_id"),
-            User.is_admin,
-            User.scopes,
-            StreamTicket.session_id,
-            seconds.label("seconds"),
-        )
+        .returning(User.id.label("user_id"), User.is_admin, StreamTicket.session_id, seconds.label("seconds"))
     )
     return await session.one(statement)
 

@@ -40,5 +40,4 @@ async def use_ticket(database: Database, ticket: str) -> tuple[Caller, float]:
         raise InvalidToken(
             "The ticket is unknown, used or expired, or its session has ended. Request another."
         )
-    caller = Caller.of(row.user_id, row.session_id, is_admin=row.is_admin, scopes=row.scopes)
-    return caller, float(row.seconds)
+    return Caller(row.user_id, row.session_id, row.is_admin), float(row.seconds)

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import CTE, Select, bindparam, func, literal, literal_column, select, text, true
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy import CTE, Select, bindparam, func, insert, literal, literal_column, select, true
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from service import accounts, audit, catalogue, events, notifications
 from service.events import NewEvent
@@ -35,8 +35,6 @@ GIVEN_COLUMNS: Final = (
     "currency",
     "ship_to",
     "reference",
-    "external_id",
-    "metadata",
     "events",
     "placed_at",
     "paid_at",
@@ -80,7 +78,6 @@ def _locking() -> Select[Any]:
         order_id,
         func.now().label("now"),
         customer.c.full_name,
-        customer.c.email,
         is_active,
         customer.c.email_verified,
         customer.c.address,
@@ -104,24 +101,15 @@ async def lock(session: Session, customer_id: int, item_ids: Sequence[int]) -> L
     return Locked(rows[0], items, rows[0].order_id, rows[0].now)
 
 
-def _adding(*, named: bool) -> tuple[CTE, CTE]:
-    """The order, unless its customer would exceed a limit, and its lines.
-
-    `named`: it has an external id, and is not added if another order has that. Without one, PostgreSQL would
-    take longer for a conflict that cannot be.
-    """
+def _adding() -> tuple[CTE, CTE]:
+    """The order, unless its customer would exceed a limit, and its lines."""
     table = Order.__table__.c
     order_id = func.coalesce(
         bindparam("id", type_=table.id.type), func.nextval(literal_column("'orders_id_seq'"))
     )
     values = [bindparam(name, type_=table[name].type) for name in GIVEN_COLUMNS]
     source = select(order_id, *values).where(within_limits())
-    adding = insert(Order).from_select(["id", *GIVEN_COLUMNS], source)
-    if named:
-        adding = adding.on_conflict_do_nothing(
-            index_elements=["external_id"], index_where=text("external_id IS NOT NULL")
-        )
-    order = adding.returning(table.id).cte("added")
+    order = insert(Order).from_select(["id", *GIVEN_COLUMNS], source).returning(table.id).cte("added")
     columns = [OrderLine.__table__.c[name] for name in LINE_COLUMNS]
     arrays = [bindparam(f"line_{column.name}", type_=ARRAY(column.type)) for column in columns]
     line = func.unnest(*arrays).table_valued(*LINE_COLUMNS, with_ordinality="position", name="line")
@@ -135,26 +123,24 @@ def _adding(*, named: bool) -> tuple[CTE, CTE]:
     return order, lines.cte("added_lines")
 
 
-_ADDED: Final = {named: _adding(named=named) for named in (False, True)}
+_ORDER, _LINES = _adding()
 
 
 @cache
-def _statement(
-    added: tuple[CTE, CTE] | None, *, moves: bool, shows: bool, publishes: bool, one: bool
-) -> Select[Any]:
+def _statement(*, adds: bool, moves: bool, shows: bool, publishes: bool, one: bool) -> Select[Any]:
     """Without the parts that would write nothing: they cost as much. `one`: there is one notification, and no
     more than one event.
     """
-    parts: list[CTE] = [*added] if added else []
+    parts: list[CTE] = [_ORDER, _LINES] if adds else []
     if moves:
-        parts += catalogue.movements("EXISTS (SELECT FROM added)" if added else "true")
+        parts += catalogue.movements("EXISTS (SELECT FROM added)" if adds else "true")
     if shows:
         parts += catalogue.AVAILABILITIES
     parts += audit.ENTRY
     if publishes:
         parts += events.EVENT if one else events.EVENTS
     parts += notifications.NOTIFICATION if one else notifications.NOTIFICATIONS
-    return select(added[0].c.id if added else literal(True)).add_cte(*parts)
+    return select(_ORDER.c.id if adds else literal(True)).add_cte(*parts)
 
 
 async def place(
@@ -165,8 +151,7 @@ async def place(
     *,
     limits: OrderLimits | None,
 ) -> bool:
-    """Add an order, and announce it. False when its customer would exceed `limits`, or another order has its
-    external id.
+    """Add an order, and announce it. False when its customer would exceed `limits`.
 
     `values` has `id` and each of GIVEN_COLUMNS that is not null, and `lines` have the attributes of
     LINE_COLUMNS. The caller holds the locks of `lock`.
@@ -191,21 +176,19 @@ async def _write(session: Session, announcement: Announcement, order: Mapping[st
     parameters |= notifications.to_notify(announcement.notifications)
     shows = movements is not None and bool(movements.shown)
     one = len(announcement.notifications) == 1
-    added = _ADDED[order["external_id"] is not None] if order else None
-    statement = _statement(added, moves=movements is not None, shows=shows, publishes=bool(news), one=one)
+    statement = _statement(
+        adds=bool(order), moves=movements is not None, shows=shows, publishes=bool(news), one=one
+    )
     return await session.value(statement, parameters)
 
 
-_ADD: Final = select(_ADDED[True][0].c.id).add_cte(_ADDED[True][1])
+_ADD: Final = select(_ORDER.c.id).add_cte(_LINES)
 
 
-async def add(session: Session, values: Mapping[str, Any], lines: Sequence[Any]) -> int | None:
-    """Add an order that is not announced and takes no stock; its id. None if another order has its external
-    id.
-    """
-    order_id: int | None = await session.value(_ADD, _parameters(values, lines))
-    if order_id is not None:
-        _count(session, values)
+async def add(session: Session, values: Mapping[str, Any], lines: Sequence[Any]) -> int:
+    """Add an order that is not announced and takes no stock; its id."""
+    order_id: int = await session.value(_ADD, _parameters(values, lines))
+    _count(session, values)
     return order_id
 
 

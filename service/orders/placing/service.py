@@ -10,10 +10,9 @@ from typing import Any, Final
 from service import catalogue
 from service.accounts import get_customer
 from service.catalogue import OutOfStock
-from service.errors import ExternalIdTaken, FieldFault, Forbidden, ServiceError, Unprocessable
+from service.errors import FieldFault, Forbidden, ServiceError, Unprocessable
 from service.identity import AnyCaller
 from service.orders import order_limits, pricing
-from service.orders import repository as orders
 from service.orders.errors import ItemWithdrawn, TooManyCancelled, TooManyReserved, TooManyUnpaid
 from service.orders.order_limits import OrderLimits
 from service.orders.placing import repository as placing
@@ -31,7 +30,7 @@ NEW: Final[Mapping[str, Any]] = {
     "version": 1,
     "refund_due": False,
     **dict.fromkeys(("cancel_reason", "tracking", "paid_at", "shipped_at", "delivered_at")),
-    **dict.fromkeys(("cancelled_at", "refunded_at", "payment_reference", "refund_reference")),
+    **dict.fromkeys(("cancelled_at", "refunded_at")),
 }
 
 
@@ -44,15 +43,13 @@ async def place(session: Session, settings: Settings, caller: AnyCaller, new: Or
     requested = pricing.requested_lines(new)
     by_staff = caller.may(STAFF_SCOPE)
     if not by_staff:
-        discounts = [each.line.discount_pct for each in requested]
-        _refuse_staff_fields(new.user_id, new.external_id, new.metadata, discounts)
+        _refuse_staff_fields(new.user_id, [each.line.discount_pct for each in requested])
     customer_id = new.user_id or caller.user_id
     if customer_id is None:
         raise no_customer(
             "Required: an API key has no orders of its own. Send the customer's id in `user_id`.", "missing"
         )
     await _lock_staff_first(session, caller, customer_id)
-    await _refuse_taken(session, new.external_id)
     locked = await placing.lock(session, customer_id, list({each.line.product_id for each in requested}))
     if locked is None or not locked.customer.customer_is_active:
         raise no_customer()
@@ -73,13 +70,7 @@ async def place(session: Session, settings: Settings, caller: AnyCaller, new: Or
     }
     values["events"] = placing.timeline(values, by=caller.acts_as)
     order = Order.of(
-        {
-            **NEW,
-            **values,
-            "customer_email": customer.email,
-            "updated_at": locked.now,
-            "lines": [OrderLine.priced(line, items[line.product_id].sku) for line in lines],
-        }
+        {**NEW, **values, "updated_at": locked.now, "lines": [OrderLine.priced(line) for line in lines]}
     )
     quantities = {line.product_id: line.quantity for line in lines}
     sold = catalogue.take_stock(list(items.values()), quantities, order_id=order.id, by=caller)
@@ -88,13 +79,12 @@ async def place(session: Session, settings: Settings, caller: AnyCaller, new: Or
     limits = None if by_staff else _limits(settings, email_verified=customer.email_verified)
     announcement = announcement_of(caller, order, body, sold)
     if not await placing.place(session, values, lines, announcement, limits=limits):
-        if limits is None:
-            raise ExternalIdTaken.by("order", await orders.get_id(session, new.external_id))
+        assert limits is not None  # noqa: S101 - nothing else refuses it
         units = sum(line.quantity for line in lines)
         raise await _over_limits(
             session, customer_id, limits, units=units, email_verified=customer.email_verified
         )
-    return order if by_staff else order.for_customers()
+    return order
 
 
 async def require_may_send(_: Session, caller: AnyCaller, body: Any) -> None:
@@ -107,8 +97,7 @@ async def require_may_send(_: Session, caller: AnyCaller, body: Any) -> None:
     lines = body.get("lines")
     parts = [body, *(lines if isinstance(lines, list) else ())]
     sent = [part.get("discount_pct") for part in parts if isinstance(part, dict)]
-    user_id, external_id, metadata = map(body.get, ("user_id", "external_id", "metadata"))
-    _refuse_staff_fields(user_id, external_id, metadata, map(_amount, sent))
+    _refuse_staff_fields(body.get("user_id"), map(_amount, sent))
 
 
 def _amount(sent: Any) -> Decimal | None:
@@ -119,28 +108,11 @@ def _amount(sent: Any) -> Decimal | None:
         return None
 
 
-def _refuse_staff_fields(
-    user_id: object, external_id: object, metadata: object, discounts: Iterable[Decimal | None]
-) -> None:
+def _refuse_staff_fields(user_id: object, discounts: Iterable[Decimal | None]) -> None:
     if user_id is not None:
-        raise Forbidden("Only staff may order for another user: leave out `user_id`.")
-    if external_id is not None:
-        raise Forbidden("Only staff and API keys may give an external id: leave out `external_id`.")
-    if metadata is not None:
-        raise Forbidden("Only staff and API keys may give metadata: leave out `metadata`.")
+        raise Forbidden("Only administrators may order for another user: leave out `user_id`.")
     if any(discounts):
-        raise Forbidden("Only staff may give a discount: leave out `discount_pct`.")
-
-
-async def _refuse_taken(session: Session, external_id: str | None) -> None:
-    """Before what else is to be said: an order that is sent again, as another request, has been placed.
-
-    Of two that are sent at once, the unique index refuses one.
-    """
-    if external_id is not None:
-        holder_id = await orders.get_id(session, external_id)
-        if holder_id is not None:
-            raise ExternalIdTaken.by("order", holder_id)
+        raise Forbidden("Only administrators may give a discount: leave out `discount_pct`.")
 
 
 def no_customer(
@@ -151,9 +123,9 @@ def no_customer(
 
 async def _lock_staff_first(session: Session, caller: AnyCaller, customer_id: int) -> None:
     """Staff who order for a customer are locked before that one, as where accounts are administered; those
-    who order for themselves, or by a key of theirs, after it, and before the items.
+    who order for themselves after it, and before the items.
     """
-    if caller.acts_as != "customer" and customer_id == caller.account_id:
+    if caller.acts_as != "customer" and customer_id == caller.user_id:
         await get_customer(session, customer_id, lock=True)
     await lock_staff(session, caller)
 

@@ -76,8 +76,6 @@ class Settings(BaseSettings):
     database_max_overflow: types.Count = 5
     database_pool_timeout: types.Seconds = 5
     database_statement_timeout: types.Seconds = 5
-    export_connections: types.Count = 1
-    import_max_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=1024**3)
     readiness_database: Literal["soft", "hard"] = "soft"
 
     #: Random where it is not given, so that no attacker knows it; production must give one.
@@ -117,7 +115,6 @@ class Settings(BaseSettings):
     retention_keys: types.Duration = timedelta(hours=24)
     retention_events: types.Duration = timedelta(days=30)
     retention_deliveries: types.Duration = timedelta(days=30)
-    retention_imports: types.Duration = timedelta(days=30)
     retention_audit: types.Duration = timedelta(days=90)
 
     otel_service_name: str = Field(default="tradepost", min_length=1)

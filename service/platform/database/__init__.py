@@ -37,9 +37,6 @@ SILENCE_SECONDS = 2
 WORD_SIMILARITY = "0.4"
 _NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 READ_ONLY = "SELECT current_setting('transaction_read_only')"
-BEGIN = "BEGIN"
-SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_IDLE = text("SELECT set_config('idle_in_transaction_session_timeout', :idle, true)")
 
 UNKNOWN = (
     "The service lost its database connection while it saved the change."
@@ -78,7 +75,6 @@ class Database:
             connect = PooledConnections(
                 through, settings.database_pooler_prepares, session, options | {"server_settings": named}
             ).connect
-        self._currency = settings.currency
         self._pool = Pool(
             connect,
             size=settings.database_pool_size,
@@ -95,7 +91,7 @@ class Database:
         """
         outcome: Outcome = "rolled_back"
         try:
-            async with self._session(BEGIN) as session:
+            async with self._session(transactional=True) as session:
                 try:
                     yield session
                 except ServiceError as refusal:
@@ -114,31 +110,21 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Session]:
         """A session without a transaction: a plain read saves BEGIN and ROLLBACK."""
-        async with self._session(None) as session:
-            yield session
-
-    @asynccontextmanager
-    async def snapshot(self, *, idle: float) -> AsyncIterator[Session]:
-        """A session that changes nothing, and whose statements all see the database as it is at the first of
-        them. Between two of them may pass so many seconds.
-        """
-        async with self._session(SNAPSHOT) as session:
-            await session.rows(_IDLE, {"idle": f"{idle:.0f}s"})
+        async with self._session(transactional=False) as session:
             yield session
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[Session]:
         """For what is asked again and again, also without a database. The caller says what it found."""
-        async with self._session(None, meaning=meaning_of) as session:
+        async with self._session(transactional=False, meaning=meaning_of) as session:
             yield session
 
     @asynccontextmanager
     async def _session(
-        self, begin: str | None, *, meaning: Callable[[BaseException], BaseException] = translate
+        self, *, transactional: bool, meaning: Callable[[BaseException], BaseException] = translate
     ) -> AsyncIterator[Session]:
         """Given back at the end, rolled back unless it was committed; faults are service errors outside."""
-        session = Session(self._pool, begin=begin, currency=self._currency)
-        cut_short = False
+        session, cut_short = Session(self._pool, transactional=transactional), False
         try:
             try:
                 yield session

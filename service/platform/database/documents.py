@@ -9,13 +9,11 @@ more. Only texts, whose characters must be escaped, go through `to_json`. docs/a
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from functools import cache
 from itertools import groupby
 from typing import Any, Final
 
-from pydantic import MISSING, BaseModel
+from pydantic import BaseModel
 from sqlalchemy import (
-    ARRAY,
     Boolean,
     ColumnElement,
     DateTime,
@@ -46,18 +44,11 @@ class Json(Text):
 
 
 def object_of(
-    schema: type[BaseModel],
-    columns: ReadOnlyColumnCollection[str, Any],
-    *,
-    whole: bool = False,
-    **others: ColumnElement[Any],
+    schema: type[BaseModel], columns: ReadOnlyColumnCollection[str, Any], **others: ColumnElement[Any]
 ) -> ColumnElement[str]:
-    """An object with the fields of the schema in their order, each from the column of its name.
-
-    Only a `whole` one has the fields that may be missing.
-    """
+    """An object with the fields of the schema in their order, each from the column of its name."""
     parts: list[Any] = []
-    for name in _shown(schema, whole=whole):
+    for name in _shown(schema):
         column = others[name] if name in others else columns[name]
         parts += [f'{"," if parts else "{"}"{name}":', *_value(column)]
     return _joined(*parts, "}")
@@ -95,15 +86,8 @@ def with_member(document: bytes, name: str, value: bytes) -> bytes:
     return b'%b,"%b":%b}' % (document[:-1], name.encode(), value)
 
 
-@cache
-def may_be_missing(schema: type[BaseModel]) -> frozenset[str]:
-    """The fields that an object may lack: those whose default is MISSING."""
-    return frozenset(name for name, field in schema.model_fields.items() if field.default is MISSING)
-
-
-def _shown(schema: type[BaseModel], *, whole: bool = True) -> Iterator[str]:
-    left_out = frozenset() if whole else may_be_missing(schema)
-    return (name for name, field in schema.model_fields.items() if not field.exclude and name not in left_out)
+def _shown(schema: type[BaseModel]) -> Iterator[str]:
+    return (name for name, field in schema.model_fields.items() if not field.exclude)
 
 
 def _stored(schema: type[BaseModel], stored: ColumnElement[Any]) -> ColumnElement[str]:
@@ -126,9 +110,7 @@ def _value(column: ColumnElement[Any]) -> tuple[Any, ...]:
         value, quoted = func.replace(func.to_char(func.timezone(_UTC, column), _INSTANT), *_NO_FRACTION), True
     elif isinstance(kind, Boolean):
         value = cast(column, Text)
-    elif (isinstance(kind, Text) and not isinstance(kind, Json)) or (
-        isinstance(kind, ARRAY) and isinstance(kind.item_type, Text)
-    ):
+    elif isinstance(kind, Text) and not isinstance(kind, Json):
         value = func.to_json(column)
     elif not isinstance(kind, Integer | Json):
         raise TypeError(f"{column}: what is {kind!r} in JSON?")
@@ -136,10 +118,6 @@ def _value(column: ColumnElement[Any]) -> tuple[Any, ...]:
         text = func.to_json(value) if quoted else cast(column, Text) if isinstance(kind, Integer) else value
         return (func.coalesce(text, _NULL),)
     return ('"', value, '"') if quoted else (value,)
-
-
-def _is_text(kind: Any) -> bool:
-    return isinstance(kind, Text) and not isinstance(kind, Json)
 
 
 def _joined(*parts: Any) -> ColumnElement[str]:

@@ -43,9 +43,6 @@ class Page:
     partial: bool = field(default=False, init=False)
     #: Of a list of changes: where the next poll starts.
     mark: datetime | None = field(default=None, init=False)
-    #: Of the changes after a position: the next position, and whether more follow at once.
-    position: str | None = field(default=None, init=False)
-    more: bool = field(default=False, init=False)
 
     @property
     def fetch(self) -> int:
@@ -108,15 +105,13 @@ class PagedSelect:
         self._after = tuple_(*sort) < tuple_(*last) if falling else tuple_(*sort) > tuple_(*last)
         self._built: dict[tuple[bool, Chosen], Select[Any]] = {}
 
-    async def read(self, session: Session, page: Page, values: Mapping[str, Any], **others: Any) -> list[Any]:
-        """The rows of the page. `values` are those of the filters; what is None is not filtered by. `others`
-        are those of further parameters.
-        """
+    async def read(self, session: Session, page: Page, values: Mapping[str, Any]) -> list[Any]:
+        """The rows of the page. `values` are those of the filters; what is None is not filtered by."""
         chosen, goes_on = self._filters.choose(values), page.after is not None
         statement = self._built.get((goes_on, chosen))
         if statement is None:
             statement = self._build(chosen, goes_on=goes_on)
-        parameters = {**values, **others, "fetch": page.fetch, "skip": page.skip}
+        parameters = {**values, "fetch": page.fetch, "skip": page.skip}
         if page.after is not None:
             parameters |= zip(self._keys, page.after, strict=True)
         return page.cut(await session.rows(statement, parameters), *self._names)

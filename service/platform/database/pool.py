@@ -67,7 +67,7 @@ class Pool:
         elif not self._hand_on(connection):
             self._idle.append(connection)
             # Those at the bottom are not used, and would grow old.
-            while self._idle and (len(self._idle) > self._size or not self._is_good(self._idle[0])):
+            while len(self._idle) > self._size or not self._is_good(self._idle[0]):
                 self._end(self._idle.pop(0))
 
     def discard(self, connection: asyncpg.Connection) -> None:

@@ -1,8 +1,8 @@
 """What has changed since a client's last poll, in the order of the commits (docs/adr/0031).
 
-A kind is a table with a trigger that notes each change in the change's own transaction
-(migrations/versions/20261129_sequenced_changes.py, 20261201_followed_changes.py). After the commit a poll or
-the worker, whichever is first, gives it its place in the order.
+A kind is a table with the trigger `note_change` (migrations/versions/20261129_sequenced_changes.py): it
+notes each change in the change's own transaction. After the commit a poll or the worker, whichever is first,
+gives it its place in the order.
 """
 
 from collections.abc import Mapping
@@ -20,9 +20,7 @@ from sqlalchemy import (
     bindparam,
     exists,
     func,
-    literal_column,
     select,
-    text,
     true,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -31,7 +29,7 @@ from service.platform.database import Session
 from service.platform.database.base import Base, Id, Instant, Ref, Str
 from service.platform.database.pagination import Page
 
-Kind = Literal["items", "orders", "posts", "stock", "users"]
+Kind = Literal["items", "posts"]
 
 #: Changes that are given their places at a time: a poll after a large import must not take much longer.
 BATCH: Final = 5_000
@@ -49,59 +47,23 @@ class PendingChange(Base):
     row_id: Mapped[Ref]
     #: Whether the public could see the row before the change or can see it after.
     public: Mapped[bool] = mapped_column(Boolean)
-    #: The user who may see the row although the public may not.
-    owner_id: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class SequencedChange(Base):
     """The last committed change of each row that has ever been, and its place among those of its kind."""
 
     __tablename__ = "sequenced_changes"
-    __table_args__ = (
-        Index("uq_sequenced_changes_kind_sequenced_at", "kind", "sequenced_at", unique=True),
-        Index("ix_sequenced_changes_public", "kind", "sequenced_at", postgresql_where=text("public")),
-        Index(
-            "ix_sequenced_changes_owner",
-            "kind",
-            "owner_id",
-            "sequenced_at",
-            postgresql_where=text("owner_id IS NOT NULL"),
-        ),
-    )
+    __table_args__ = (Index("uq_sequenced_changes_kind_sequenced_at", "kind", "sequenced_at", unique=True),)
 
     kind: Mapped[Str] = mapped_column(primary_key=True)
     row_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     sequenced_at: Mapped[Instant]
     #: Whether the public has ever been able to see the row.
     public: Mapped[bool] = mapped_column(Boolean)
-    owner_id: Mapped[int | None] = mapped_column(BigInteger)
-
-
-class LostChange(Base):
-    """Places that a restore has taken away, with their changes. The operator notes them after a restore."""
-
-    __tablename__ = "lost_changes"
-
-    kind: Mapped[Str] = mapped_column(primary_key=True)
-    lost_after: Mapped[Instant]
-    lost_until: Mapped[Instant] = mapped_column(primary_key=True)
-
-
-class ChangeBackfill(Base):
-    """A table that has rows from before its trigger, which get their places a batch at a time."""
-
-    __tablename__ = "change_backfills"
-
-    kind: Mapped[Str] = mapped_column(primary_key=True)
-    id_column: Mapped[Str]
-    owner_column: Mapped[Str | None]
-    done_until: Mapped[int] = mapped_column(BigInteger)
 
 
 _change: Final = SequencedChange.__table__.c
 _SEQUENCE: Final = select(func.sequence_changes(BATCH))
-_pending: Final = select(literal_column("1")).select_from(PendingChange).limit(BATCH).subquery()
-_FULL_BATCH: Final = select(func.count() == BATCH).select_from(_pending)
 _LAST: Final = select(func.max(_change.sequenced_at)).where(_change.kind == bindparam("kind"))
 
 
@@ -117,13 +79,6 @@ class Poll:
 async def sequence(session: Session) -> None:
     """Give committed changes their places. On a standby nothing is done: its primary does it."""
     await session.execute(_SEQUENCE)
-
-
-async def sequence_all(session: Session) -> None:
-    """The same, a batch at a time, until less than a batch is pending."""
-    await sequence(session)
-    while await session.value(_FULL_BATCH):
-        await sequence(session)
 
 
 async def begin_poll(session: Session, kind: Kind, since: datetime) -> Poll:

@@ -48,15 +48,13 @@ class Record(asyncpg.Record):
 
 
 class Session:
-    """Runs statements of SQLAlchemy, or text. One task at a time. `begin` begins its transaction, if it has
-    one. `currency` is the installation's, for statements that show prices.
-    """
+    """Runs statements of SQLAlchemy, or text. One task at a time."""
 
-    __slots__ = ("_connection", "_lost", "_opening", "_pool", "_savepoints", "after_commit", "before_commit",
-                 "currency", "info")  # fmt: skip
+    __slots__ = ("_connection", "_lost", "_pool", "_savepoints", "_transactional", "after_commit",
+                 "before_commit", "info")  # fmt: skip
 
-    def __init__(self, pool: Pool, *, begin: str | None, currency: str) -> None:
-        self._pool, self._opening, self.currency = pool, begin, currency
+    def __init__(self, pool: Pool, *, transactional: bool) -> None:
+        self._pool, self._transactional = pool, transactional
         self._connection: asyncpg.Connection | None = None
         self._lost, self._savepoints = False, 0
         self.info: dict[str, Any] = {}
@@ -156,7 +154,7 @@ class Session:
         except FAULTS as fault:
             # Where none could be made, there is none to replace.
             replaceable = first and self._lost and was_stale(fault)
-            if not (replaceable and (self._opening or shape.reads)):
+            if not (replaceable and (self._transactional or shape.reads)):
                 raise
             log.info("database.connection_replaced", fault=type(fault).__name__)
         # What the server had begun has ended with its connection. So have, as a rule, the others that idle.
@@ -176,9 +174,9 @@ class Session:
     async def _begin(self) -> None:
         self.require_connection()
         self._connection = await self._pool.acquire()
-        if self._opening is not None:
+        if self._transactional:
             try:
-                await self._guarded("execute", self._opening, ())
+                await self._guarded("execute", "BEGIN", ())
             except Exception:
                 # Whatever comes next would be done without a transaction.
                 self._lose(self._pool.discard)

@@ -19,7 +19,6 @@ from starlette.exceptions import HTTPException
 from service.errors import ServiceError, Unauthenticated
 from service.platform.database import Database, Session
 from service.platform.http import rate_limit as limits
-from service.platform.http.deep_objects import members
 from service.platform.http.injection import Authenticator, component
 from service.platform.http.openapi import Operation
 from service.platform.http.request_state import BeforeLookup, Caller, caller_of, state_of
@@ -137,8 +136,7 @@ class PlacedCheck:
         if self.place == "body":
             return getattr(request, "parsed", None)
         if self.place == "query":
-            sent = request.query_params.get(self.name)
-            return members(request, self.name) or None if sent is None else sent
+            return request.query_params.get(self.name)
         text = request.path_params[self.name]
         number = int(text) if len(text) < 20 and text.isascii() and text.isdecimal() else 0
         return number if 0 < number <= MAX_ID else None

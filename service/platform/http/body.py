@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 from json import JSONDecodeError
 from typing import Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import parse_qsl
@@ -42,10 +41,6 @@ def large_body(endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
-def is_large(endpoint: Callable[..., Any]) -> bool:
-    return inspect.unwrap(endpoint) in _large
-
-
 class ReadRequest(Request):
     """A request whose body is here, and parsed."""
 
@@ -76,7 +71,7 @@ class Reader:
         """None for a route that takes no body."""
         if route.body_field is None:
             return None
-        return cls(isinstance(route.body_field.field_info, Form), is_large(route.endpoint))
+        return cls(isinstance(route.body_field.field_info, Form), inspect.unwrap(route.endpoint) in _large)
 
     async def read(self, request: Request, operation: Operation) -> ReadRequest:
         """The request with its body. Raises HTTPException 413 for more bytes than this needs."""
@@ -114,16 +109,14 @@ def _too_large(most: int) -> HTTPException:
 
 #: Names and elements of one body: an order of 100 lines has 500.
 MOST_VALUES: Final = 2_000
-#: Of a batch: 1,000 items with 8 fields, 10 attributes and 4 images each have 33,000.
-MOST_VALUES_OF_LARGE: Final = 40_000
+#: Of a batch: 1,000 items with 8 fields each have 9,000.
+MOST_VALUES_OF_LARGE: Final = 12_000
 #: A batch's is three: a list of items with fields.
 DEEPEST: Final = 16
 MOST_FORM_FIELDS: Final = 64
 #: Of a whole number: beyond every field's bounds, whatever digits follow. To make one of thousands of digits,
 #: and to write it down again, takes the square of their number.
 MOST_DIGITS: Final = 40
-#: Characters of a decimal fraction of which a binary float keeps every digit.
-EXACT_CHARACTERS: Final = 16
 
 
 #: A string of JSON, to its end or to the text's: each character is looked at once, whatever follows.
@@ -165,13 +158,7 @@ def parse_json(content: bytes, most: int) -> Any:
         # UTF-8, but for what says that it is another form of Unicode.
         text = content.decode(json.detect_encoding(content), "surrogatepass").removeprefix("\ufeff")
         braces = _count(text, most)
-        document = json.loads(
-            text,
-            object_pairs_hook=made,
-            parse_int=_integer,
-            parse_float=_fraction,
-            parse_constant=_no_constant,
-        )
+        document = json.loads(text, object_pairs_hook=made, parse_int=_integer, parse_constant=_no_constant)
     except JSONDecodeError:
         raise MalformedJson from None
     except (RecursionError, ValueError):
@@ -235,13 +222,6 @@ def _no_constant(_: str) -> NoReturn:
 
 def _integer(digits: str) -> int:
     return int(digits[:MOST_DIGITS])
-
-
-def _fraction(digits: str) -> float | Decimal:
-    """A decimal number where a float would round it: a rule that allows fewer digits must see them."""
-    if len(digits) <= EXACT_CHARACTERS or "e" in digits or "E" in digits:
-        return float(digits)
-    return Decimal(digits[:MOST_DIGITS])
 
 
 def _walk(document: Any) -> None:

@@ -22,15 +22,10 @@ ACCEPTED: Final = (
 )
 EXPOSED: Final = (
     "Accept-Patch",
-    "Change-Position",
-    "Content-Disposition",
     "ETag",
-    "Export-Snapshot-At",
-    "Export-Until-Id",
     "Idempotent-Replayed",
     "Link",
     "Location",
-    "Event-Position",
     "Next-Updated-Since",
     "RateLimit",
     "RateLimit-Policy",

@@ -13,24 +13,21 @@ from fastapi import Response
 
 from service.platform.http.etag.versions import Versioned, tag_for
 
-T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
 
 
-class Document(Response, Generic[T_co]):
-    """JSON of this shape."""
+class Document(Response, Generic[T]):
+    """The JSON of a T."""
 
     media_type = "application/json"
 
     @classmethod
-    def of(cls, schema: type[T_co], row: Any, *, for_staff: bool = False) -> Self:
-        """Of a row with the column `document`, and `version` if the resource has a tag.
-
-        `for_staff`: the document has the members that only staff gets.
-        """
-        headers, document = None, row["document"]
+    def of(cls, schema: type[T], row: Any) -> Self:
+        """Of a row with the column `document`, and `version` if the resource has a tag."""
+        headers = None
         if issubclass(schema, Versioned) and schema.tagged:
-            headers = {"ETag": tag_for(schema, row["version"], document if for_staff else None)}
-        return cls(document, headers=headers)
+            headers = {"ETag": tag_for(schema, row["version"])}
+        return cls(row["document"], headers=headers)
 
 
 def schema_of(annotation: Any) -> Any:

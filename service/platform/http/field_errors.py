@@ -31,12 +31,8 @@ FAULT_CODES: Final[Mapping[str, str]] = {
     "forbidden_characters": "The text has characters that are not allowed, such as control characters.",
     "duplicate": "The list has a value twice.",
     "contradiction": "The field contradicts another field.",
-    "malformed": "The value is not a valid URL.",
-    "plain_http": "The URL is not https.",
     "malformed_json": "The body is not valid JSON.",
     "invalid": "The value breaks another rule; `detail` says which.",
-    # Exports.
-    "unknown_time_zone": "The value is not a name of the IANA time zone database.",
     # Lists.
     "bad_cursor": "The cursor belongs to another list or other filters.",
     "skip_with_cursor": "`skip` and `cursor` exclude each other.",
@@ -53,8 +49,6 @@ FAULT_CODES: Final[Mapping[str, str]] = {
     "invalid_token": "The token from an email is unknown, used, expired or no longer valid.",
     # Catalogue and orders.
     "sku_taken": "Another item has this SKU.",
-    "version_conflict": "The object has another version than the request names.",
-    "external_id_taken": "Another order, item or user has the external id; `id` names it.",
     "out_of_stock": "The stock is too low.",
     "two_forms": "`lines` and the fields of a single product exclude each other.",
     "unknown_product": "The product does not exist.",
@@ -63,6 +57,8 @@ FAULT_CODES: Final[Mapping[str, str]] = {
     "too_many": "All lines of the product together have more units than a single line may have.",
     "overnight_minimum": "The goods are below the minimum value for overnight shipping.",
     # Webhooks.
+    "malformed": "The value is not a valid URL of a webhook.",
+    "plain_http": "The URL is not https.",
     "bad_port": "The port is neither 443 nor 1024 or higher.",
     "unresolvable": "The host name does not resolve to an address.",
     "private_address": "The host has an address that is not public.",
@@ -139,7 +135,6 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "list_type": _LIST,
     "tuple_type": _LIST,
     "set_type": _LIST,
-    "members_too_long": "Send an object of at most {max_length} names.",
     "too_short": "Send a list of at least {min_length} elements.",
     "too_long": "Send a list of at most {max_length} elements.",
     "string_type": _TEXT,
@@ -195,8 +190,6 @@ def message(fault: Mapping[str, Any]) -> str:
     kind = fault["type"]
     if kind in {"too_short", "too_long"} and context["field_type"] == "Value":
         kind = f"string_{kind}"  # of text that has been stripped before it was measured
-    elif kind == "too_long" and context["field_type"] == "Dictionary":
-        kind = "members_too_long"
     known = _MESSAGES.get(kind)
     if known is not None:
         return known.format_map({name: _plain(value) for name, value in context.items()})

@@ -7,17 +7,20 @@ FastAPI, so that faults are named as its documentation says. docs/adr/0040 says 
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from functools import wraps
-from typing import Any, get_args
+from typing import Any, Final, Self, cast, get_args
 
 from fastapi import Request, Response
-from fastapi._compat import ModelField
+from fastapi._compat import ModelField, field_annotation_is_scalar
 from fastapi.dependencies.models import Dependant
-from fastapi.dependencies.utils import request_body_to_args
+from fastapi.dependencies.utils import request_body_to_args, request_params_to_args
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Header, Param
 from fastapi.routing import APIRoute
 from fastapi.utils import is_body_allowed_for_status_code
 from pydantic_core import PydanticUndefined
@@ -25,15 +28,57 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from service.platform.database import Database, Session
-from service.platform.http import rows
 from service.platform.http.access import INPUT_ERRORS
-from service.platform.http.body import ReadRequest, is_large
+from service.platform.http.body import ReadRequest
 from service.platform.http.injection import Component, Reading, Transaction, component
-from service.platform.http.parameters import Parameter
 from service.platform.http.problems import answer
+
+#: Defaults of these types are the same for all requests: no handler can change one.
+IMMUTABLE: Final = (type(None), bool, int, str, Decimal, datetime)
 
 Endpoint = Callable[..., Awaitable[Any]]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of the path, the query, the headers or the cookies."""
+
+    field: ModelField
+    #: Its name in the request.
+    key: str
+    place: tuple[str, str]
+    #: Whether its value is the one text that stands under its name.
+    is_scalar: bool
+    #: Whether `default` is its value where it is not sent.
+    has_default: bool
+    default: Any
+
+    @classmethod
+    def of(cls, field: ModelField) -> Self:
+        values, faults = request_params_to_args([field], {})
+        default = values.get(field.name)
+        info = cast("Param", field.field_info)
+        is_scalar = field_annotation_is_scalar(info.annotation) and not (
+            isinstance(info, Header) and field.alias == field.name
+        )
+        has_default = is_scalar and not faults and isinstance(default, IMMUTABLE)
+        return cls(field, field.alias, (info.in_.value, field.alias), is_scalar, has_default, default)
+
+    def read(self, sent: Mapping[str, Any], values: dict[str, Any]) -> list[Any]:
+        """Add its value to `values`. Returns its faults as FastAPI reports them."""
+        text = sent.get(self.key) if self.is_scalar else None
+        if text is not None:
+            value, faults = self.field.validate(text, values, loc=self.place)
+            if not faults:
+                values[self.field.name] = value
+            return faults
+        if self.has_default:
+            values[self.field.name] = self.default
+            return []
+        found, faults = request_params_to_args([self.field], sent)
+        values.update(found)
+        return faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +115,10 @@ class Step:
 
 
 class Arguments:
-    """The arguments of one handler. `embed`: whether the body is an object with a member for each field;
-    `large`: whether it may be a list of many rows.
-    """
+    """The arguments of one handler. `embed`: whether the body is an object with a member for each field."""
 
-    def __init__(self, dependant: Dependant, *, embed: bool, large: bool = False) -> None:
+    def __init__(self, dependant: Dependant, *, embed: bool) -> None:
         self._embed = embed
-        self._most_rows = rows.longest(dependant.body_params[0]) if large and dependant.body_params else 0
         self._steps = _steps(dependant)
         self._needs_response = any(step.response for step in self._steps)
 
@@ -96,7 +138,7 @@ class Arguments:
             values = {name: results[given] for name, given in step.inputs}
             found = step.read(request, values)
             if step.body:
-                sent, wrong = await self._read(step.body, body)
+                sent, wrong = await request_body_to_args(step.body, body, self._embed)
                 values.update(sent)
                 found += wrong
             if step.response is not None:
@@ -107,17 +149,8 @@ class Arguments:
             elif position < last:
                 results[position] = await step.call(**values)
         if faults:
-            if self._most_rows:
-                raise await rows.refusal(faults)
             raise RequestValidationError(faults, body=body)
         return values, response
-
-    async def _read(self, fields: list[ModelField], body: Any) -> tuple[dict[str, Any], list[Any]]:
-        """The values that the body has for the fields, and its faults."""
-        if isinstance(body, list) and 0 < len(body) <= self._most_rows:
-            values, faults = await rows.validate(fields[0], body)
-            return {fields[0].name: values}, faults
-        return await request_body_to_args(fields, body, self._embed)
 
 
 def _partial_response() -> Response:
@@ -184,7 +217,7 @@ class HandlerRoute(APIRoute):
         if not inspect.iscoroutinefunction(endpoint):
             raise TypeError(f"{path}: make the handler async; a thread takes longer than most handlers do")
         self._run: Endpoint = endpoint
-        self._arguments = Arguments(self.dependant, embed=self._embed_body_fields, large=is_large(endpoint))
+        self._arguments = Arguments(self.dependant, embed=self._embed_body_fields)
         self._status = self.status_code or 200
 
     def get_route_handler(self) -> Handler:

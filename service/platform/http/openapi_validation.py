@@ -6,7 +6,6 @@ from typing import Final
 from fastapi import Request
 
 from service.errors import FieldFault, ServiceError, Unprocessable
-from service.platform.http.deep_objects import object_of
 from service.platform.http.openapi import Operation
 from service.platform.http.problems import LONGEST_POINTER, OAUTH_PATHS
 
@@ -42,11 +41,7 @@ def check_against_openapi(request: Request, operation: Operation) -> None:
 
 
 def _known_parameters(request: Request, operation: Operation) -> None:
-    unknown = sorted(
-        name
-        for name in set(request.query_params) - operation.parameters
-        if object_of(name) not in operation.objects
-    )
+    unknown = sorted(set(request.query_params) - operation.parameters)
     if unknown:
         detail = "Unknown parameter: correct its name or leave it out."
         names = [name[:LONGEST_POINTER] for name in unknown[:20]]

@@ -23,19 +23,13 @@ SLOWEST_BYTES_A_SECOND: Final = 32 * 1024
 #: Requests whose bodies are still coming. Of more, the one that has waited longest is refused: there are so
 #: many only when clients send slowly on purpose, and each may hold as much memory as its body is large.
 MOST_COMING: Final = 512
-NO_OTHERS: Final[Mapping[str, int]] = {}
 
 
 class Coming:
-    """A body that is coming, for so long at most, and the limit of the time for which its next part is waited
-    for.
-    """
+    """A body that is coming, and the limit of the time for which its next part is waited for."""
 
     limit: asyncio.Timeout | None = None
     refused = False
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.deadline = seconds, asyncio.get_running_loop().time() + seconds
 
     def refuse(self) -> None:
         self.refused = True
@@ -52,9 +46,9 @@ class BodyLimit:
     but memory, and clients that send slowly would keep all others out.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, limits: Mapping[str, int] = NO_OTHERS) -> None:
-        """`limits`: of paths that have another."""
-        self.app, self.limit, self.limits = app, limit, limits
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app, self.limit = app, limit
+        self.seconds = BODY_SECONDS + limit / SLOWEST_BYTES_A_SECOND
         #: By the time at which they began.
         self.coming: dict[Coming, None] = {}
 
@@ -62,17 +56,16 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.limits.get(scope["path"], self.limit)
-        detail = f"The body is too large: send at most {limit} bytes."
-        state, seen, complete = state_of(scope), 0, False
-        coming = Coming(BODY_SECONDS + limit / SLOWEST_BYTES_A_SECOND)
+        detail = f"The body is too large: send at most {self.limit} bytes."
+        state, seen, complete, coming = state_of(scope), 0, False, Coming()
+        deadline = asyncio.get_running_loop().time() + self.seconds
 
         async def counted_receive() -> Message:
             nonlocal seen, complete
             if complete:
                 # What comes now is the end of the connection, whenever that is.
                 return await receive()
-            message = await self._next(receive, coming, state.place)
+            message = await self._next(receive, coming, deadline, state.place)
             refusal: Refusal | None = message.get(REFUSAL)
             if refusal is not None:
                 raise HTTPException(refusal.status, refusal.detail, {"Connection": "close"})
@@ -81,7 +74,7 @@ class BodyLimit:
                 self.coming.pop(coming, None)
             seen += len(message.get("body", b""))
             state.received_bytes = seen
-            if seen > limit:
+            if seen > self.limit:
                 raise HTTPException(413, detail, {"Connection": "close"})
             return message
 
@@ -90,18 +83,18 @@ class BodyLimit:
         finally:
             self.coming.pop(coming, None)
 
-    async def _next(self, receive: Receive, coming: Coming, place: Place | None) -> Message:
+    async def _next(self, receive: Receive, coming: Coming, deadline: float, place: Place | None) -> Message:
         held = place is not None and place.held
         if place is not None:
             place.leave()
         self._admit(coming)
         try:
-            async with asyncio.timeout_at(coming.deadline) as coming.limit:
+            async with asyncio.timeout_at(deadline) as coming.limit:
                 message = await receive()
         except TimeoutError:
             if coming.refused:
                 raise _overloaded({"Connection": "close"}) from None
-            late = f"The body did not arrive within {coming.seconds:.0f} seconds. Send it again."
+            late = f"The body did not arrive within {self.seconds:.0f} seconds. Send it again."
             raise HTTPException(408, late, {"Connection": "close"}) from None
         finally:
             coming.limit = None

@@ -68,13 +68,12 @@ def response(
     detail: str = "",
     errors: Sequence[FieldFault] = (),
     omitted: int = 0,
-    all_faults: bool = False,
     headers: dict[str, str] | None = None,
     extra: dict[str, Any] | None = None,
 ) -> Response:
     """The response for one error. Any middleware may call this, whatever has happened so far.
 
-    `omitted`: how many faults there are beside `errors`. `all_faults`: however many of them there are.
+    `omitted`: how many faults there are beside `errors`.
     """
     code = code or CODES.get(status, "error")
     state = state_of(scope)
@@ -90,11 +89,11 @@ def response(
         "code": code,
     }
     if errors:
-        shown = errors if all_faults else errors[:MOST_FAULTS]
         document["errors"] = [
-            {"pointer": fault.pointer, "detail": fault.detail, "code": fault.code} for fault in shown
+            {"pointer": fault.pointer, "detail": fault.detail, "code": fault.code}
+            for fault in errors[:MOST_FAULTS]
         ]
-        omitted += len(errors) - len(shown)
+    omitted += max(len(errors) - MOST_FAULTS, 0)
     if omitted:
         document["detail"] += f" `errors` lists the first {MOST_FAULTS} of {MOST_FAULTS + omitted} faults."
         document["errors_omitted"] = omitted
@@ -132,7 +131,6 @@ def _of_service_error(scope: Scope, error: ServiceError) -> Response:
         title=error.title,
         detail=error.detail,
         errors=error.errors,
-        all_faults=error.all_faults,
         headers=error.headers,
         extra=error.extra,
     )
@@ -141,28 +139,17 @@ def _of_service_error(scope: Scope, error: ServiceError) -> Response:
 def _of_invalid(scope: Scope, error: RequestValidationError) -> Response:
     """Name each faulty field, and never show what was submitted: it may be a password."""
     raw = error.errors()
-    faults = faults_of(raw[:MOST_FAULTS])
-    omitted = len(raw) - len(faults)
-    detail = detail_of(faults, omitted)
-    return response(scope, 422, title="Invalid input", detail=detail, errors=faults, omitted=omitted)
-
-
-def faults_of(raw: Sequence[Any]) -> tuple[FieldFault, ...]:
-    """Faults as pydantic lists them."""
-    return tuple(FieldFault(_pointer(fault["loc"]), message(fault), code_of(fault)) for fault in raw)
-
-
-def detail_of(faults: Sequence[FieldFault], omitted: int = 0) -> str:
-    """The first three of them, and how many more there are."""
+    shown = raw[:MOST_FAULTS]
+    faults = tuple(FieldFault(_pointer(fault["loc"]), message(fault), code_of(fault)) for fault in shown)
     detail = "; ".join(f"{fault.pointer or 'body'}: {fault.detail}" for fault in faults[:3])
-    more = len(faults) + omitted - 3
-    return f"{detail}; and {more} more." if more > 0 else detail
+    if (more := len(raw) - 3) > 0:
+        detail += f"; and {more} more."
+    omitted = len(raw) - len(shown)
+    return response(scope, 422, title="Invalid input", detail=detail, errors=faults, omitted=omitted)
 
 
 def _pointer(location: Sequence[int | str]) -> str:
     place, *rest = (str(part) for part in location)
-    if rest and rest[-1] == "[key]":
-        rest.pop()  # pydantic's mark that the name is at fault, and not the value
     if place == "body":
         return pointer_to(rest)
     name = rest[0] if rest else place

@@ -45,9 +45,6 @@ class Caller(Protocol):
     def rights(self) -> frozenset[str]:
         """What a stored response may need: with fewer rights it is not sent again."""
 
-    def may(self, right: str) -> bool:
-        """Whether the caller has this right, by itself or with another."""
-
     @property
     def log_fields(self) -> Mapping[str, int | None]:
         """Who it is, in lines of the log."""
@@ -81,7 +78,7 @@ class RequestState:
     #: Added to the response, also to one that refuses.
     response_headers: dict[str, str] = field(default_factory=dict)
     received_bytes: int = 0
-    #: The response has become a stream of events, or waited for one.
+    #: The response has become a stream of events.
     streamed: bool = False
     #: Its place among the requests that count as running (overload.py).
     place: Place | None = None
@@ -97,8 +94,6 @@ class RequestState:
     cache_source: Source | None = None
     #: The response cache has no such response yet, and would store the whole of this one.
     cache_waits: bool = False
-    #: What is kept of a body that is too large for memory (uploads.py).
-    upload: Any = None
     idempotency_key: str | None = None
     #: Stores the response under the key.
     store_response: Callable[[StoredResponse], Awaitable[None]] | None = None

@@ -35,7 +35,6 @@ from service.platform.http.openapi import Contract, Operation, operation_id, pro
 from service.platform.http.openapi_validation import check_against_openapi
 from service.platform.http.public_reads import PublicRead
 from service.platform.http.request_state import API_PREFIX, route_template
-from service.platform.http.uploads import UploadReader, discard, receiver_of
 
 #: The most to wait before each further run, in seconds; a part of it, so that rivals do not meet again.
 PAUSES: Final = (0.02, 0.06, 0.2)
@@ -77,9 +76,7 @@ class Route(HandlerRoute):
         options["responses"] = responses
         super().__init__(path, endpoint, **options)
         self.authorization = Authorization(tuple(access_rules(self.dependant)), self.lenient)
-        self.receiver = receiver_of(endpoint)
-        self._reader = Reader.of(self) if self.receiver is None else UploadReader(self.receiver)
-        self._checks = tuple(access_checks(self))
+        self._reader, self._checks = Reader.of(self), tuple(access_checks(self))
         self._creates = methods == {"POST"} or conditional(endpoint)
         self._operation: Operation | None = None
 
@@ -110,7 +107,7 @@ class Route(HandlerRoute):
         result = await self._run(**values)
         response = self._response(result, shared)
         if self._tagged and isinstance(result, Versioned):
-            response.headers["ETag"] = tag_of(result, bytes(response.body))
+            response.headers["ETag"] = tag_of(result)
         await idempotency.store(request, response, self.response_model)
         return response
 
@@ -155,16 +152,6 @@ class OpenRoute(Route):
     """Where bad credentials are the handler's business."""
 
     lenient = True
-
-
-class UploadRoute(Route):
-    """Where bodies are kept as they come (uploads.py)."""
-
-    async def respond(self, request: Request) -> Response:
-        try:
-            return await super().respond(request)
-        finally:
-            await discard(request, self.receiver)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from functools import cache
 from typing import Annotated, Any, Final, Self
 
 from pydantic import (
-    MISSING,
     AfterValidator,
     AwareDatetime,
     BaseModel,
@@ -24,7 +23,6 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from service.platform.database import Record
-from service.platform.database.documents import may_be_missing
 from service.platform.http import text_validation
 from service.platform.http.field_errors import UNICODE, WHOLE_NUMBER, invalid
 
@@ -145,14 +143,6 @@ class Out(BaseModel):
     def all_of(cls, rows: Iterable[Any]) -> list[Self]:
         return [cls.model_validate(_items(row)) for row in rows]
 
-    def for_customers(self) -> Self:
-        """Without the members that only staff and API keys get."""
-        return self.model_copy(update=dict.fromkeys(may_be_missing(type(self)), MISSING))
-
-    def for_events(self) -> dict[str, Any]:
-        """As it is in events, which others store and pass on: without metadata."""
-        return self.model_dump(mode="json", exclude={"metadata"})
-
 
 def _items(row: Any) -> Any:
     """A row's items are found faster than its attributes."""
@@ -172,15 +162,6 @@ def shown_once(model: Any) -> tuple[str, ...]:
     """The names of a schema's fields that are marked so."""
     fields = model.model_fields if isinstance(model, type) and issubclass(model, Out) else {}
     return tuple(name for name, field in fields.items() if ONCE in field.metadata)
-
-
-#: Said of a member whose default is MISSING, which leaves it out of what customers and the public get.
-FOR_STAFF: Final = "Only staff and API keys get it."
-
-
-def is_for_staff(resource: Out) -> bool:
-    """Whether the resource has members that only staff and API keys get."""
-    return any(getattr(resource, name) is not MISSING for name in may_be_missing(type(resource)))
 
 
 def changed_elsewhere(advice: str) -> tuple[Any, ...]:
@@ -210,14 +191,6 @@ ShortLine = Annotated[
     Field(json_schema_extra={"pattern": text_validation.LINE}),
     AfterValidator(text_validation.line),
     at_most(100),
-]
-#: The id of something in another system, such as an ERP: exactly as it is there.
-ExternalId = Annotated[
-    ShortLine,
-    Field(
-        description="Your own id, such as that of an ERP: unique, and case-sensitive.",
-        examples=["SO-10248"],
-    ),
 ]
 #: Text of many lines, up to 10,000 characters; may be empty.
 Prose = Annotated[
@@ -286,10 +259,3 @@ Instant = Annotated[
     Field(examples=["2026-11-22T10:30:00.123456Z"], json_schema_extra={"format": "date-time"}),
 ]
 Id = Annotated[int, Field(ge=1, le=MAX_ID, examples=[1]), NUMERAL]
-
-
-class Removed(Out):
-    """An entry that was in the list and is not any longer, for clients that keep a copy."""
-
-    id: Id
-    removed_at: Instant

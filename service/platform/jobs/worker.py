@@ -10,7 +10,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -74,13 +74,9 @@ class Worker:
         at_once: int = AT_ONCE,
         lease: timedelta = LEASE,
         poll_seconds: float = POLL_SECONDS,
-        sequencers: Sequence[Callable[[Database], Awaitable[None]]] = (),
     ) -> None:
-        """`url` leads to the same database, past any pooler: over it the worker listens. `sequencers`: called
-        every second, to give what was committed its place.
-        """
+        """`url` leads to the same database, past any pooler: over it the worker listens."""
         self._database, self._url, self._kinds = database, url, kinds
-        self._sequencers = sequencers
         self._periods = {name: kind.every for name, kind in kinds.items() if kind.every is not None}
         self._graceful_timeout = graceful_timeout
         self._at_once, self._poll_seconds = at_once, poll_seconds
@@ -263,9 +259,7 @@ class Worker:
 
     async def _sequence(self) -> None:
         async with self._database.reading() as session:
-            await changes.sequence_all(session)
-        for sequence in self._sequencers:
-            await sequence(self._database)
+            await changes.sequence(session)
 
     async def _measure(self) -> None:
         async with self._database.reading() as session:

@@ -50,9 +50,7 @@ COLLECT_AFTER: Final = (10_000, 20, 50)
 
 
 class DrainingServer(Server):
-    """`end_streams` is called when the shutdown begins; it ends every stream and export, and a profile, at
-    once.
-    """
+    """`end_streams` is called when the shutdown begins; it ends every stream, and a profile, at once."""
 
     def __init__(
         self,
@@ -160,8 +158,6 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
 
             def end_streams() -> None:
                 container.subscribers.end_all()
-                container.exports.end_all()
-                container.event_waits.end_all()
                 profile.end()
 
             server = DrainingServer(

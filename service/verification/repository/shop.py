@@ -104,21 +104,6 @@ _ITEM_WORDS: Final = """
         USING (lexeme, length, item_id)
     WHERE named IS NULL OR kept IS NULL GROUP BY item_id
 """
-_ITEM_ATTRIBUTES: Final = """
-    SELECT coalesce(id, item_id), concat('item ', coalesce(id, item_id)), 'filters find other attributes'
-    FROM (SELECT id, attributes::jsonb AS own FROM items WHERE attributes <> '{}') AS shown
-    FULL JOIN (SELECT item_id, attributes AS kept FROM item_attributes) AS found ON item_id = id
-    WHERE own IS DISTINCT FROM kept
-    UNION ALL
-    SELECT item_id, concat('item ', item_id), format(
-        '%s of its numbers are missing, %s are of another value',
-        count(*) FILTER (WHERE kept IS NULL), count(*) FILTER (WHERE shown IS NULL))
-    FROM (SELECT key AS name, (value #>> '{}')::numeric AS value, id AS item_id, true AS shown
-          FROM items, jsonb_each(attributes::jsonb) WHERE jsonb_typeof(value) = 'number') AS numbers
-    FULL JOIN (SELECT name, value, item_id, true AS kept FROM item_numbers) AS found
-        USING (name, value, item_id)
-    WHERE shown IS NULL OR kept IS NULL GROUP BY item_id
-"""
 _AVAILABILITY: Final = f"""
     SELECT items.id, format('item %s', items.id),
         format('it is shown as %s, its stock says %s', availability, {AVAILABILITY})
@@ -197,31 +182,6 @@ _KEYS: Final = """
     ) AS found
 """
 
-#: Readers of the event feed go by the places. What an erased person's events said is empty.
-_EVENTS: Final = """
-    SELECT id, format('event %s', id), 'it stands before the last event that was deleted for its age'
-    FROM events WHERE sequenced_at <= (SELECT place FROM event_marks WHERE name = 'purged')
-    UNION ALL
-    SELECT events.id, format('event %s', events.id), format('it describes user %s, who was erased', users.id)
-    FROM events JOIN users ON users.id = object_id
-    WHERE type LIKE 'user.%' AND type <> 'user.erased' AND data <> '{}' AND erased_at IS NOT NULL
-"""
-
-#: A client that follows a list would never get the row.
-_CHANGES: Final = """
-    SELECT known.id, format('%s %s', known.kind, known.id),
-        'its last change has no place in the order of changes'
-    FROM (
-        SELECT 'items' AS kind, id FROM items UNION ALL SELECT 'orders', id FROM orders
-        UNION ALL SELECT 'posts', id FROM posts UNION ALL SELECT 'stock', item_id FROM stock
-        UNION ALL SELECT 'users', id FROM users
-    ) AS known
-    LEFT JOIN sequenced_changes AS placed ON placed.kind = known.kind AND placed.row_id = known.id
-    WHERE placed.row_id IS NULL AND NOT EXISTS (
-        SELECT FROM change_backfills WHERE change_backfills.kind = known.kind
-    ) AND (known.kind, known.id) NOT IN (SELECT kind, row_id FROM pending_changes)
-"""
-
 CHECKS: Final = (
     Check("order_totals", ("orders", "order_lines"), _ORDER_TOTALS),
     Check("order_timelines", ("orders",), _TIMELINES),
@@ -230,11 +190,8 @@ CHECKS: Final = (
     Check("availability", ("items",), _AVAILABILITY),
     Check("categories", ("category_counts",), _CATEGORIES),
     Check("item_words", ("item_words",), _ITEM_WORDS),
-    Check("item_attributes", ("item_attributes", "item_numbers"), _ITEM_ATTRIBUTES),
     Check("sales", ("order_lines", "stock_movements"), _SALES),
     Check("returns", ("orders", "stock_movements"), _RETURNS),
     Check("notifications", ("notifications",), _NOTIFICATIONS),
-    Check("events", ("events",), _EVENTS),
     Check("idempotency_keys", ("idempotency_keys",), _KEYS),
-    Check("changes", ("items", "orders", "posts", "stock", "users"), _CHANGES),
 )

@@ -10,7 +10,6 @@ from typing import Any, Final, Literal, Self
 import structlog
 
 from service import audit, notifications
-from service.events import build_payload
 from service.platform.config import Settings
 from service.platform.crypto import Undecryptable
 from service.platform.database import Database, Record, Session
@@ -22,6 +21,7 @@ from service.webhooks.deliveries import repository as deliveries
 from service.webhooks.deliveries import retries
 from service.webhooks.deliveries.concurrency import MAX_CONCURRENCY, ConcurrencyLimits
 from service.webhooks.deliveries.http_client import AttemptResult, DeliveryClient
+from service.webhooks.deliveries.payloads import build_payload
 from service.webhooks.deliveries.retries import GONE, Decision, decide
 from service.webhooks.signing import SecretCipher, signature_headers
 from service.webhooks.targets import Targets

@@ -136,9 +136,9 @@ class TestHearing:
         await eventually(lambda: len(listener.heard) == 4)
         assert listener.heard == [
             # Within one transaction in the order of the statements.
-            {"of": "users", "id": maria.id, "is_active": False, "is_admin": False, "scopes": []},
+            {"of": "users", "id": maria.id, "is_active": False, "is_admin": False},
             {"of": "sessions", "id": maria.caller.session_id},
-            {"of": "users", "id": ada.id, "is_active": True, "is_admin": False, "scopes": []},
+            {"of": "users", "id": ada.id, "is_active": True, "is_admin": False},
             {"of": "sessions", "id": ada.caller.session_id},
         ]
 
@@ -158,9 +158,7 @@ class TestHearing:
         await undone.rollback()
         await sql.execute("UPDATE users SET is_admin = true")
         await eventually(lambda: listener.heard != [])
-        assert listener.heard == [
-            {"of": "users", "id": maria.id, "is_active": True, "is_admin": True, "scopes": []}
-        ]
+        assert listener.heard == [{"of": "users", "id": maria.id, "is_active": True, "is_admin": True}]
 
 
 class TestLease:

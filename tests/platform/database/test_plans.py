@@ -28,25 +28,18 @@ FILLED = f"""
     OVERRIDING SYSTEM VALUE
         SELECT n, 'user' || n || '@shop.example', md5(n::text), '', n < {USERS} - 5
         FROM generate_series(1, {USERS}) AS n;
-    UPDATE users SET metadata = json_build_object('segment', 'c' || id % 2500)::text;
     INSERT INTO items (sku, name, category, price, availability, is_active)
         SELECT 'S' || n, md5(n::text), 'C' || n % 250, 1 + n,
             CASE WHEN n < {ROWS} - 20 THEN 'in_stock' ELSE 'out_of_stock' END, n <> {ROWS} - 7
         FROM generate_series(1, {ROWS}) AS n;
-    UPDATE items SET metadata = json_build_object('supplier', 'c' || id % 250, 'shelf', id::text)::text;
-    INSERT INTO item_attributes
-        SELECT id, jsonb_build_object('color', 'c' || id % 250, 'size', id) FROM items;
-    INSERT INTO item_numbers SELECT 'size', id, id FROM items;
     INSERT INTO orders (user_id, customer_name, status, shipping, subtotal, discount, shipping_fee, total,
-            currency, reference, external_id, placed_at, paid_at, events)
-        SELECT CASE WHEN n % 1000 = 1 THEN 20001 ELSE 1 + n % 50 END, 'Maria',
-            CASE WHEN n % 500 = 0 THEN 'placed' ELSE 'paid' END, 'standard',
-            1, 0, 0, 1, 'USD', 'PO ' || n % 2500, 'SO-' || n, now() - ({ROWS} - n) * interval '1 minute',
+            currency, placed_at, paid_at, events)
+        SELECT 1 + n % 50, 'Maria', CASE WHEN n % 500 = 0 THEN 'placed' ELSE 'paid' END, 'standard',
+            1, 0, 0, 1, 'USD', now() - ({ROWS} - n) * interval '1 minute',
             CASE WHEN n % 500 > 0 THEN now() END,
             jsonb_build_array(jsonb_build_object('by', 'staff', 'at', '2026-11-22T10:30:00.000000Z',
                 'status', CASE WHEN n % 500 = 0 THEN 'placed' ELSE 'paid' END))
         FROM generate_series(1, {ROWS}) AS n;
-    UPDATE orders SET metadata = json_build_object('channel', 'c' || id % 250)::text;
     INSERT INTO stock (item_id, quantity) SELECT id, 1 FROM items;
     INSERT INTO stock_movements (item_id, kind, delta, reason) SELECT id, 'initial', 1, '' FROM items;
     INSERT INTO order_lines (order_id, product_id, position, name, quantity, unit_price, line_total)
@@ -63,7 +56,6 @@ FILLED = f"""
         FROM generate_series(1, {ROWS}) AS n;
     INSERT INTO webhooks (id, url, events, secret) OVERRIDING SYSTEM VALUE
         SELECT n, 'https://shop.example', '{{order.placed}}', '' FROM generate_series(1, 500) AS n;
-    UPDATE webhooks SET metadata = json_build_object('system', 'c' || id)::text;
     INSERT INTO webhook_deliveries (webhook_id, event_type, message_id, body, status)
         SELECT 1 + n % 500, 'order.placed', '', '', CASE WHEN n = 500 THEN 'failed' ELSE 'succeeded' END
         FROM generate_series(1, {ROWS}) AS n;
@@ -79,15 +71,6 @@ ASKED = [
     ("/items?category=C7&sort=price", "items", "ix_items_category_price_id"),
     ("/items?category=C7&min_price=4800&max_price=4900&sort=price", "items", "ix_items_category_price_id"),
     ("/items?min_price=4800&max_price=4900&sort=price", "items", "ix_items_price_id"),
-    ("/items?attributes[color]=c7", "item_attributes", "ix_item_attributes_attributes"),
-    ("/items?attributes[color]=c7&sort=price", "item_attributes", "ix_item_attributes_attributes"),
-    ("/items?attributes[color]=c7&attributes[size]=7", "item_attributes", "ix_item_attributes_attributes"),
-    ("/items?min_attributes[size]=70&max_attributes[size]=90", "item_numbers", "pk_item_numbers"),
-    ("/items?min_attributes[size]=70&max_attributes[size]=90&sort=-price", "items", "pk_items"),
-    ("/items/facets?attributes[color]=c7&names=size", "item_attributes", "ix_item_attributes_attributes"),
-    ("/items?metadata[supplier]=c7", "items", "ix_items_metadata"),
-    ("/items?metadata[supplier]=c7&sort=price", "items", "ix_items_metadata"),
-    ("/items?metadata[supplier]=c7&metadata[shelf]=7", "items", "ix_items_metadata"),
     ("/items?in_stock=true", "items", "pk_items"),
     ("/items?in_stock=false", "items", "ix_items_out_of_stock"),
     ("/items?in_stock=false&sort=price", "items", "ix_items_out_of_stock"),
@@ -98,17 +81,6 @@ ASKED = [
     ("/orders?status=placed", "orders", "ix_orders_status_placed_at_id"),
     ("/orders?placed_from=2026-01-01&placed_until=2026-01-02", "orders",
      "ix_orders_placed_at_id"),
-    *((f"/orders?sort={sign}{key}", "orders", f"ix_orders_{key}_id")
-      for key in ("placed_at", "updated_at", "total") for sign in ("", "-")),
-    ("/orders?sort=-id", "orders", "pk_orders"),
-    ("/orders?reference=PO 7", "orders", "ix_orders_reference_placed_at_id"),
-    ("/orders?external_id=SO-7", "orders", "uq_orders_external_id"),
-    ("/orders?search=user20001@", "orders", "ix_orders_user_id_(placed_at_id|reference)"),
-    ("/orders?search=user20001@&sort=total", "orders", "ix_orders_user_id_(placed_at_id|reference)"),
-    ("/orders?search=user20001@", "users", "ix_users_email_trgm"),
-    ("/orders?search=user20001@", "users", "ix_users_full_name_trgm"),
-    ("/orders?search=%234711", "orders", "pk_orders"),
-    ("/orders?metadata[channel]=c7", "orders", "ix_orders_metadata"),
     ("/posts", "posts", "pk_posts"),
     ("/posts?status=pending", "posts", "ix_posts_pending"),
     ("/notifications", "notifications", "ix_notifications_user_id_id"),
@@ -118,8 +90,6 @@ ASKED = [
     ("/admin/users?is_active=false", "users", "ix_users_deactivated"),
     ("/admin/users?search=user4711", "users", "ix_users_email_trgm"),
     ("/admin/users?search=user4711", "users", "ix_users_full_name_trgm"),
-    ("/admin/users?metadata[segment]=c7", "users", "ix_users_metadata"),
-    ("/webhooks?metadata[system]=c7", "webhooks", "ix_webhooks_metadata"),
     ("/admin/audit", "audit_log", "pk_audit_log"),
     ("/admin/audit?action=item.created", "audit_log", "ix_audit_log_action_id"),
     ("/admin/audit?actor_id=7", "audit_log", "ix_audit_log_actor_id_id"),
@@ -174,7 +144,7 @@ async def plans(shop: Shop, path: str) -> str:
         assert (await shop.admin.api.get(path)).status_code == 200
     found = []
     for text, arguments in asked:
-        if text.startswith(("SELECT", "WITH found")):
+        if text.startswith("SELECT"):
             found += [row[0] for row in await shop.sql.fetch(f"EXPLAIN {text}", *arguments)]
     return "\n".join(found)
 

@@ -25,43 +25,25 @@ async def age(sql: asyncpg.Connection, table: str, column: str, by: str) -> None
         await sql.execute(f"UPDATE {table} SET {column} = {column} - interval '{by}'")
 
 
-async def publish(container: Container, *item_ids: int) -> None:
-    async with container.database.transaction() as session:
-        await events.publish_each(session, "item.updated", [{"id": item_id} for item_id in item_ids])
-
-
-async def sequence(container: Container) -> None:
-    """As the worker does, every second."""
-    async with container.database.reading() as session:
-        await events.sequence(session)
-
-
 class TestCleanUp:
     async def test_old_events(self, container: Container, sql: asyncpg.Connection) -> None:
-        """By their places, and the last that was deleted is noted. One without a place is in nobody's feed
-        yet: it is kept, and gets its place first (docs/adr/0051).
-        """
-        await publish(container, 1)
-        await sequence(container)
-        await age(sql, "events", "sequenced_at", "31 days")
-        last = await sql.fetchval("SELECT sequenced_at FROM events")
-        await publish(container, 2)
-        await sequence(container)
-        await publish(container, 3)
+        async with container.database.transaction() as session:
+            await events.publish(session, "item.updated", object_id=1, data={})
         await age(sql, "events", "occurred_at", "31 days")
+        async with container.database.transaction() as session:
+            await events.publish(session, "item.updated", object_id=2, data={})
         await clean(container)
-        kept = await sql.fetch("SELECT object_id FROM events ORDER BY id")
-        assert [row["object_id"] for row in kept] == [2, 3]
-        assert await sql.fetchval("SELECT place FROM event_marks WHERE name = 'purged'") == last
+        assert [row["object_id"] for row in await sql.fetch("SELECT object_id FROM events")] == [2]
 
     async def test_in_batches_until_nothing_is_left(
         self,
         container: Container,
         sql: asyncpg.Connection,
     ) -> None:
-        await publish(container, *range(1, 6))
-        await sequence(container)
-        await age(sql, "events", "sequenced_at", "31 days")
+        new = [{"id": number} for number in range(1, 6)]
+        async with container.database.transaction() as session:
+            await events.publish_each(session, "item.updated", new)
+        await age(sql, "events", "occurred_at", "31 days")
         await in_batches(events.purge, timedelta(days=30), batch=2)(container.database)
         assert await sql.fetchval("SELECT count(*) FROM events") == 0
 
@@ -97,9 +79,9 @@ class TestCleanUp:
         async def broken(_: Database) -> None:
             raise KeyError("x")
 
-        await publish(container, 1)
-        await sequence(container)
-        await age(sql, "events", "sequenced_at", "31 days")
+        async with container.database.transaction() as session:
+            await events.publish(session, "item.updated", object_id=1, data={})
+        await age(sql, "events", "occurred_at", "31 days")
         steps = {"broken": broken, **clean_up_steps(container.settings)}
         with capture_logs() as lines, pytest.raises(KeyError):
             await clean_up(container.database, steps)

@@ -87,17 +87,13 @@ class Load:
                 assert client.get(path).status_code == 200, path
 
     def curate(self) -> None:
-        """An administrator changes a price, and reads what has happened."""
+        """An administrator changes a price."""
         path = f"/items/{random.choice(ITEMS)}"
         tag = self.admin.get(path).headers["ETag"]
         price = f"{random.randint(60, 80)}.00"
         answer = self.admin.patch(path, json={"price": price}, headers={"If-Match": tag})
         # 412: it was sold in between, which is a change too.
         assert answer.status_code in {200, 412}, answer.text
-        exported = self.admin.get("/exports/items.csv")
-        # 503: the one before is closing its connection.
-        assert exported.status_code in {200, 503}, exported.text
-        assert self.admin.get("/events", params={"limit": 1}).status_code == 200
 
     def order(self, client: httpx2.Client, shipping: str) -> int:
         """Placed, and sent again under its key."""

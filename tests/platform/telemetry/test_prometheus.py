@@ -92,12 +92,6 @@ PROMISED = {
         "webhooks_disabled_total{reason='gone'}",
     ),
     "streams": ("notification_streams",),
-    "exports": ("exports_running", "exports_ended_total{reason='whole'}", "exported_rows_total{of='items'}"),
-    "event feed": (
-        "event_feed_events_total{type='user.registered'}",
-        "event_feed_waiting",
-        "event_sequencer_lag_seconds",
-    ),
     "upstream calls by outcome": tuple(
         f"upstream_requests_total{{upstream='{name}', outcome='answered'}}"
         for name in ("geocoding", "forecast", "redis", "smtp", "otlp")

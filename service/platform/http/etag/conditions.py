@@ -16,7 +16,7 @@ from service.platform.http.etag.versions import (
     has_already,
     versions_in,
 )
-from service.platform.http.listing import CHANGE_POSITION, NEXT_UPDATED_SINCE
+from service.platform.http.listing import NEXT_UPDATED_SINCE
 from service.platform.http.request_state import state_of
 
 IF_MATCH: Final = "If-Match"
@@ -75,11 +75,11 @@ def not_modified(request: Request, response: Response) -> Response:
     if response.status_code != 200:
         return response
     headers = response.headers
-    leads_on = headers.get(NEXT_UPDATED_SINCE) or headers.get(CHANGE_POSITION, "")
-    cached = headers.get("Cache-Control")
-    if "ETag" not in headers and (cached == "no-cache" or (leads_on and cached)):
+    if "ETag" not in headers and (
+        headers.get("Cache-Control") == "no-cache" or NEXT_UPDATED_SINCE in headers
+    ):
         # What any cache may store must have a tag: a list's is a digest of its rows and of the next page.
-        goes_on = headers.get("Link", "") + leads_on
+        goes_on = headers.get("Link", "") + headers.get(NEXT_UPDATED_SINCE, "")
         headers["ETag"] = _digest(bytes(response.body), goes_on)
     wanted = request.headers.get(IF_NONE_MATCH)
     if wanted is None or "ETag" not in headers or state_of(request.scope).will_be_cached:

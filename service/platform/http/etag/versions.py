@@ -10,19 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 from pydantic import Field, TypeAdapter
 
 from service.errors import IfMatchInvalid, PreconditionFailed
-from service.platform.http.schemas import Out, is_for_staff
+from service.platform.http.schemas import Out
 
 #: What a 304 repeats of the response that it stands for (RFC 9110, section 15.4.5).
 NOT_MODIFIED_HEADERS: Final = frozenset(
-    {
-        b"cache-control",
-        b"change-position",
-        b"content-location",
-        b"etag",
-        b"expires",
-        b"next-updated-since",
-        b"vary",
-    }
+    {b"cache-control", b"content-location", b"etag", b"expires", b"next-updated-since", b"vary"}
 )
 #: Compressing proxies weaken tags. A weak one is taken for the strong one it was: what it compresses is
 #: the same representation, and no client could change anything through such a proxy otherwise.
@@ -31,10 +23,6 @@ _TAG: Final = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 #: A list as If-Match takes it (RFC 9110, sections 5.6.1 and 13.1.1).
 _TAGS: Final = re.compile(rf"[ \t]*(?:,[ \t]*)*{_TAG.pattern}(?:[ \t]*,(?:[ \t]*{_TAG.pattern})?)*[ \t]*")
 
-#: The length of the digest in the tags of what staff gets.
-DIGEST: Final = 12
-#: A tag as made here: the version, the schema of what was shown, and the digest.
-_OURS: Final = re.compile(rf'"([1-9]\d{{0,18}})-([0-9a-f]{{8}})(?:-[0-9a-f]{{{DIGEST}}})?"', re.ASCII)
 #: What servers add to the tag of what they compress: Apache's mod_deflate and mod_brotli, Jetty's handler.
 _CODED: Final = re.compile(r"(?:--?|;)(?:br|deflate|gzip|zstd)\Z")
 
@@ -76,17 +64,12 @@ def _schema(model: type[Versioned]) -> str:
     return hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def tag_of(resource: Versioned, body: bytes) -> str:
-    """`body`: the resource as it is sent."""
-    return tag_for(type(resource), resource.version, body if is_for_staff(resource) else None)
+def tag_of(resource: Versioned) -> str:
+    return tag_for(type(resource), resource.version)
 
 
-def tag_for(model: type[Versioned], version: int, for_staff: bytes | None = None) -> str:
-    """What is sent to staff shows members of other rows too, such as a customer's e-mail address, whose
-    changes the version does not count: its tag has a digest of it. If-Match goes by the version alone.
-    """
-    digest = "" if for_staff is None else f"-{hashlib.sha256(for_staff).hexdigest()[:DIGEST]}"
-    return f'"{version}-{_schema(model)}{digest}"'
+def tag_for(model: type[Versioned], version: int) -> str:
+    return f'"{version}-{_schema(model)}"'
 
 
 def tag_example(model: type[Versioned]) -> str:
@@ -130,8 +113,9 @@ def but_those_in(header: str, versions: Versions | None, model: type[Versioned])
 
 
 def _numbers(header: str, model: type[Versioned]) -> frozenset[int]:
-    ours = filter(None, map(_OURS.fullmatch, tags_in(header)))
-    return frozenset(int(tag[1]) for tag in ours if tag[2] == _schema(model))
+    suffix = f'-{_schema(model)}"'
+    numbers = (tag.removesuffix(suffix)[1:] for tag in tags_in(header) if tag.endswith(suffix))
+    return frozenset(int(number) for number in numbers if re.fullmatch(r"[1-9]\d{0,18}", number, re.ASCII))
 
 
 def require(expected: Versions | None, row: Any) -> None:

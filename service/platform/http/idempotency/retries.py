@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 
 from service.errors import (
     Contention,
@@ -46,21 +46,6 @@ _QUOTED: Final = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255}
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[Any]])
 _required: Final[set[Callable[..., Any]]] = set()
-_taking: Final[set[Callable[..., Any]]] = set()
-
-
-def takes_key(endpoint: Endpoint) -> Endpoint:
-    """Decorates the handler of a PUT that takes keys too: a second run would not do the same."""
-    _taking.add(endpoint)
-    return endpoint
-
-
-async def has_key(request: Request) -> bool:
-    return state_of(request.scope).idempotency_key is not None
-
-
-#: Whether the request has a key, for a handler that some requests need one for.
-HasKey = Annotated[bool, Depends(has_key)]
 
 
 def key_required(endpoint: Endpoint) -> Endpoint:
@@ -85,7 +70,7 @@ class Idempotency:
     @classmethod
     def of(cls, methods: set[str], path: str, endpoint: Callable[..., Any]) -> Self:
         """A POST that works in the request's transaction takes keys. Not under /auth: a key has a caller."""
-        if methods != {"POST"} and endpoint not in _taking:
+        if methods != {"POST"}:
             return cls(None, required=False, refused=False)
         parameters = inspect.signature(endpoint).parameters.values()
         session = next((each.name for each in parameters if each.annotation == SessionDep), None)
@@ -219,7 +204,7 @@ class Retries:
             raise KeyReused(
                 "This Idempotency-Key was used for another request. Send a new key with this one."
             )
-        if not all(map(caller.may, stored.rights)):
+        if not caller.rights >= set(stored.rights):
             raise Forbidden(
                 "The first request with this Idempotency-Key needed permissions that you no longer have."
             )

@@ -37,9 +37,8 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 #: For `openapi_extra` where a caller may sign in and need not.
 OPTIONAL_SIGN_IN: Final[dict[str, Any]] = {"security": [{}, {"OAuth2": []}]}
 CATALOGUE_READ: Final[dict[str, Any]] = {
-    "security": [*OPTIONAL_SIGN_IN["security"], {"ApiKey": ["catalogue:read"]}]
+    "security": [*OPTIONAL_SIGN_IN["security"], {"ApiKey": ["catalogue:write"]}]
 }
-POSTS_READ: Final[dict[str, Any]] = {"security": [*OPTIONAL_SIGN_IN["security"], {"ApiKey": ["posts:read"]}]}
 
 
 def problems(*known: int | type[ServiceError]) -> dict[int | str, dict[str, Any]]:
@@ -191,9 +190,6 @@ def _tidied(part: Any, key: str = "") -> Any:
         part = {name: value for name, value in part.items() if name != "title"}
     if part.get("in") in ("query", "path", "header"):
         part = {**part, "schema": _given(part["schema"])}
-        if part["schema"].get("type") == "array":
-            # A parameter is sent once: its values have commas between them.
-            part |= {"style": "form", "explode": False}
     return {name: _tidied(value, name) for name, value in part.items()}
 
 
@@ -232,8 +228,6 @@ class Operation:
     """What one operation accepts and offers, as its documentation says."""
 
     parameters: frozenset[str]
-    #: Those of which members are sent, as `attributes[color]`.
-    objects: frozenset[str]
     accepts: frozenset[str]
     offers: frozenset[str]
     #: Fixed paths without this method. The router may take one for this operation's template:
@@ -272,10 +266,8 @@ class Contract:
 
 def _operation(components: dict[str, Any], operation: dict[str, Any], elsewhere: frozenset[str]) -> Operation:
     parameters = [resolved(components, each) for each in operation.get("parameters", ())]
-    query = [each for each in parameters if each["in"] == "query"]
     return Operation(
-        frozenset(each["name"] for each in query if each.get("style") != "deepObject"),
-        frozenset(each["name"] for each in query if each.get("style") == "deepObject"),
+        frozenset(each["name"] for each in parameters if each["in"] == "query"),
         frozenset(operation.get("requestBody", {}).get("content", ())),
         # Of successes alone: a client that wants JSON may well delete something, which answers nothing.
         frozenset(

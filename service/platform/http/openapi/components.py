@@ -64,9 +64,7 @@ def _response_name(place: Place, response: Json) -> str | None:
         return None
     schemas = [content["schema"] for content in response.get("content", {}).values()]
     patch = "Accept-Patch" in response.get("headers", {})
-    known = [each["$ref"].rpartition("/")[2] for schema in schemas for each in schema.get("anyOf", ())]
-    kinds = "".join(each.removesuffix("Problem") for each in known)
-    return ("OAuth" if OAUTH_ERROR in schemas else kinds) + name + ("OfPatch" if patch else "")
+    return ("OAuth" if OAUTH_ERROR in schemas else "") + name + ("OfPatch" if patch else "")
 
 
 def _parameter_name(_: Place, parameter: Json) -> str:

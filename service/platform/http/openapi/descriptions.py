@@ -18,17 +18,11 @@ TAGS: Final = [
     {"name": "api-keys", "description": "Manage the API keys of machines, as an administrator."},
     {"name": "items", "description": "Browse and manage the catalogue and its stock."},
     {"name": "orders", "description": "Place, pay, ship and follow orders."},
-    {"name": "exports", "description": "Read all orders, items or users as one file."},
-    {"name": "imports", "description": "Load products, customers and past orders from files."},
     {"name": "posts", "description": "Read and publish shop news and customers' posts."},
     {"name": "notifications", "description": "Read the caller's notifications."},
     {
         "name": "webhooks",
         "description": "Send events to other systems and inspect their deliveries, as an administrator.",
-    },
-    {
-        "name": "events",
-        "description": "Follow everything that happens, in the order in which it was committed.",
     },
     {"name": "dashboard", "description": "Read a summary of one customer."},
     {"name": "weather", "description": "Read the weather at a delivery's destination."},
@@ -43,7 +37,6 @@ RESPONSES: Final = {
     406: "The operation has no response in a media type that `Accept` allows.",
     408: "The client did not send the whole body in time.",
     409: "The current state of the resource does not allow this; `code` names the reason.",
-    410: "The position is not known, or not any more. `detail` says how to start anew.",
     412: "The resource has changed since the caller read it, or it exists although `If-None-Match` is `*`.",
     413: "The body is larger than the operation accepts.",
     415: "The body's media type or content coding is not supported.",
@@ -67,7 +60,6 @@ RESPONSE_NAMES: Final = {
     406: "NotAcceptable",
     408: "RequestTimeout",
     409: "Conflict",
-    410: "Gone",
     412: "PreconditionFailed",
     413: "BodyTooLarge",
     415: "UnsupportedMediaType",
@@ -108,23 +100,10 @@ HEADERS: Final = {
         "With `updated_since`: the value for the next poll, which then returns every later change once.",
         always=False,
     ),
-    "Change-Position": _header(
-        "With `changes_after`: the position to go on from. Without a `Link`, there is nothing more at the"
-        " moment.",
-        always=False,
-    ),
-    "Event-Position": _header("The position after these events: the value of `after` for the next request."),
     "Search-Results": _header(
         "With `search`: `partial` if the search ended before it had looked at everything that may match."
         " A search with more letters or words may find what is missing. Otherwise absent.",
         always=False,
-    ),
-    "Export-Until-Id": _header(
-        "The id of the last row of the export, or 0 if there is none. Send it in `until` to continue.",
-        "integer",
-    ),
-    "Export-Snapshot-At": _header(
-        "The time at which the rows were as they are in this response. One that continues another is newer."
     ),
     "Link": _header("The URL of the next page (RFC 8288), if there is one.", always=False),
 }

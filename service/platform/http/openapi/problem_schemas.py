@@ -52,7 +52,7 @@ PROBLEM_SCHEMA: Final[Json] = {
         },
         "errors": {
             "type": "array",
-            "description": "The faulty fields and parameters, at most 50; in a batch all of them.",
+            "description": "The faulty fields and parameters, at most 50.",
             "items": {"$ref": "#/components/schemas/FieldFault"},
         },
         "errors_omitted": {

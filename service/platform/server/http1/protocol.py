@@ -122,7 +122,7 @@ class Protocol(HoldingProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head, self._refusal = True, None
-        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort, "close": self.transport.close}}
+        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
 
     def on_url(self, url: bytes) -> None:
         if len(self.url) <= head.MAX_TARGET_BYTES:

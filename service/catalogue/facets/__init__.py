@@ -1,1 +1,0 @@
-"""Facets: how many items have each value of their attributes, under the filters of the list."""

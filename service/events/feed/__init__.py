@@ -1,1 +1,0 @@
-"""Reading events in the order of their places."""

@@ -1,1 +1,0 @@
-"""Exports: all orders, items or customers as one long response, for back offices."""
